@@ -1,0 +1,275 @@
+//! Error numbers as values: the symbolic name first, the number beside it.
+//!
+//! Platforms are compared by name, because the numbers differ (EADDRINUSE is 98 on Linux and 48 on macOS). A
+//! number that has no name here is kept as it came. This module does not read `errno`: `sys` does.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+use crate::names::Os;
+
+/// One error number of one platform.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct Errno {
+    name: Cow<'static, str>,
+    raw: i32,
+}
+
+impl Errno {
+    /// The errno that `os` numbers `raw`; an unlisted number is named `errno RAW` and preserved.
+    pub fn from_raw(os: Os, raw: i32) -> Errno {
+        let row = TABLE.iter().find(|row| raw != 0 && number(row, os) == raw);
+        let name = row.map_or_else(|| Cow::Owned(format!("errno {raw}")), |row| Cow::Borrowed(row.0));
+        Errno { name, raw }
+    }
+
+    /// An errno as a report of another host spells it: both parts are kept, neither is checked against the other.
+    pub fn recorded(name: &str, raw: i32) -> Errno {
+        let known = TABLE.iter().find(|row| row.0 == name);
+        Errno { name: known.map_or_else(|| Cow::Owned(name.to_owned()), |row| Cow::Borrowed(row.0)), raw }
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The number on the platform where it was seen.
+    pub fn raw(&self) -> i32 {
+        self.raw
+    }
+}
+
+impl fmt::Display for Errno {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.name)
+    }
+}
+
+/// A symbolic name that some platform defines, as expectations spell it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
+#[serde(transparent)]
+pub struct ErrnoName(&'static str);
+
+impl ErrnoName {
+    pub fn new(name: &str) -> Option<ErrnoName> {
+        TABLE.iter().find(|row| row.0 == name).map(|row| ErrnoName(row.0))
+    }
+
+    pub fn as_str(self) -> &'static str {
+        self.0
+    }
+
+    /// The number on `os`, where it has this errno.
+    pub fn raw(self, os: Os) -> Option<i32> {
+        TABLE.iter().find(|row| row.0 == self.0).map(|row| number(row, os)).filter(|&raw| raw != 0)
+    }
+}
+
+impl<'de> Deserialize<'de> for ErrnoName {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ErrnoName, D::Error> {
+        let name = Cow::<str>::deserialize(deserializer)?;
+        ErrnoName::new(&name).ok_or_else(|| {
+            serde::de::Error::custom(format!("unknown errno `{name}`, expected a symbolic name such as `EADDRINUSE`"))
+        })
+    }
+}
+
+/// Every name with its number on `os`, for tests that hold the table against the C library.
+pub fn table(os: Os) -> impl Iterator<Item = (&'static str, i32)> {
+    TABLE.iter().map(move |row| (row.0, number(row, os))).filter(|&(_, raw)| raw != 0)
+}
+
+fn number(row: &Row, os: Os) -> i32 {
+    match os {
+        Os::Linux => row.1,
+        Os::Macos => row.2,
+    }
+}
+
+/// Name, number on Linux, number on macOS; 0 where the platform has none.
+type Row = (&'static str, i32, i32);
+
+/// Linux: `include/uapi/asm-generic/errno{-base,}.h`. macOS: XNU `bsd/sys/errno.h`.
+const TABLE: &[Row] = &[
+    ("EPERM", 1, 1),
+    ("ENOENT", 2, 2),
+    ("ESRCH", 3, 3),
+    ("EINTR", 4, 4),
+    ("EIO", 5, 5),
+    ("ENXIO", 6, 6),
+    ("E2BIG", 7, 7),
+    ("ENOEXEC", 8, 8),
+    ("EBADF", 9, 9),
+    ("ECHILD", 10, 10),
+    ("EAGAIN", 11, 35),
+    ("ENOMEM", 12, 12),
+    ("EACCES", 13, 13),
+    ("EFAULT", 14, 14),
+    ("ENOTBLK", 15, 15),
+    ("EBUSY", 16, 16),
+    ("EEXIST", 17, 17),
+    ("EXDEV", 18, 18),
+    ("ENODEV", 19, 19),
+    ("ENOTDIR", 20, 20),
+    ("EISDIR", 21, 21),
+    ("EINVAL", 22, 22),
+    ("ENFILE", 23, 23),
+    ("EMFILE", 24, 24),
+    ("ENOTTY", 25, 25),
+    ("ETXTBSY", 26, 26),
+    ("EFBIG", 27, 27),
+    ("ENOSPC", 28, 28),
+    ("ESPIPE", 29, 29),
+    ("EROFS", 30, 30),
+    ("EMLINK", 31, 31),
+    ("EPIPE", 32, 32),
+    ("EDOM", 33, 33),
+    ("ERANGE", 34, 34),
+    ("EDEADLK", 35, 11),
+    ("ENAMETOOLONG", 36, 63),
+    ("ENOLCK", 37, 77),
+    ("ENOSYS", 38, 78),
+    ("ENOTEMPTY", 39, 66),
+    ("ELOOP", 40, 62),
+    ("ENOMSG", 42, 91),
+    ("EIDRM", 43, 90),
+    ("ECHRNG", 44, 0),
+    ("EL2NSYNC", 45, 0),
+    ("EL3HLT", 46, 0),
+    ("EL3RST", 47, 0),
+    ("ELNRNG", 48, 0),
+    ("EUNATCH", 49, 0),
+    ("ENOCSI", 50, 0),
+    ("EL2HLT", 51, 0),
+    ("EBADE", 52, 0),
+    ("EBADR", 53, 0),
+    ("EXFULL", 54, 0),
+    ("ENOANO", 55, 0),
+    ("EBADRQC", 56, 0),
+    ("EBADSLT", 57, 0),
+    ("EBFONT", 59, 0),
+    ("ENOSTR", 60, 99),
+    ("ENODATA", 61, 96),
+    ("ETIME", 62, 101),
+    ("ENOSR", 63, 98),
+    ("ENONET", 64, 0),
+    ("ENOPKG", 65, 0),
+    ("EREMOTE", 66, 71),
+    ("ENOLINK", 67, 97),
+    ("EADV", 68, 0),
+    ("ESRMNT", 69, 0),
+    ("ECOMM", 70, 0),
+    ("EPROTO", 71, 100),
+    ("EMULTIHOP", 72, 95),
+    ("EDOTDOT", 73, 0),
+    ("EBADMSG", 74, 94),
+    ("EOVERFLOW", 75, 84),
+    ("ENOTUNIQ", 76, 0),
+    ("EBADFD", 77, 0),
+    ("EREMCHG", 78, 0),
+    ("ELIBACC", 79, 0),
+    ("ELIBBAD", 80, 0),
+    ("ELIBSCN", 81, 0),
+    ("ELIBMAX", 82, 0),
+    ("ELIBEXEC", 83, 0),
+    ("EILSEQ", 84, 92),
+    ("ERESTART", 85, 0),
+    ("ESTRPIPE", 86, 0),
+    ("EUSERS", 87, 68),
+    ("ENOTSOCK", 88, 38),
+    ("EDESTADDRREQ", 89, 39),
+    ("EMSGSIZE", 90, 40),
+    ("EPROTOTYPE", 91, 41),
+    ("ENOPROTOOPT", 92, 42),
+    ("EPROTONOSUPPORT", 93, 43),
+    ("ESOCKTNOSUPPORT", 94, 44),
+    ("EOPNOTSUPP", 95, 102),
+    ("EPFNOSUPPORT", 96, 46),
+    ("EAFNOSUPPORT", 97, 47),
+    ("EADDRINUSE", 98, 48),
+    ("EADDRNOTAVAIL", 99, 49),
+    ("ENETDOWN", 100, 50),
+    ("ENETUNREACH", 101, 51),
+    ("ENETRESET", 102, 52),
+    ("ECONNABORTED", 103, 53),
+    ("ECONNRESET", 104, 54),
+    ("ENOBUFS", 105, 55),
+    ("EISCONN", 106, 56),
+    ("ENOTCONN", 107, 57),
+    ("ESHUTDOWN", 108, 58),
+    ("ETOOMANYREFS", 109, 59),
+    ("ETIMEDOUT", 110, 60),
+    ("ECONNREFUSED", 111, 61),
+    ("EHOSTDOWN", 112, 64),
+    ("EHOSTUNREACH", 113, 65),
+    ("EALREADY", 114, 37),
+    ("EINPROGRESS", 115, 36),
+    ("ESTALE", 116, 70),
+    ("EUCLEAN", 117, 0),
+    ("ENOTNAM", 118, 0),
+    ("ENAVAIL", 119, 0),
+    ("EISNAM", 120, 0),
+    ("EREMOTEIO", 121, 0),
+    ("EDQUOT", 122, 69),
+    ("ENOMEDIUM", 123, 0),
+    ("EMEDIUMTYPE", 124, 0),
+    ("ECANCELED", 125, 89),
+    ("ENOKEY", 126, 0),
+    ("EKEYEXPIRED", 127, 0),
+    ("EKEYREVOKED", 128, 0),
+    ("EKEYREJECTED", 129, 0),
+    ("EOWNERDEAD", 130, 105),
+    ("ENOTRECOVERABLE", 131, 104),
+    ("ERFKILL", 132, 0),
+    ("ENOTSUP", 0, 45),
+    ("EPROCLIM", 0, 67),
+    ("EBADRPC", 0, 72),
+    ("ERPCMISMATCH", 0, 73),
+    ("EPROGUNAVAIL", 0, 74),
+    ("EPROGMISMATCH", 0, 75),
+    ("EPROCUNAVAIL", 0, 76),
+    ("EFTYPE", 0, 79),
+    ("EAUTH", 0, 80),
+    ("ENEEDAUTH", 0, 81),
+    ("EPWROFF", 0, 82),
+    ("EDEVERR", 0, 83),
+    ("EBADEXEC", 0, 85),
+    ("EBADARCH", 0, 86),
+    ("ESHLIBVERS", 0, 87),
+    ("EBADMACHO", 0, 88),
+    ("ENOATTR", 0, 93),
+    ("ENOPOLICY", 0, 103),
+    ("EQFULL", 0, 106),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_differ_and_names_agree() {
+        assert_eq!(Errno::from_raw(Os::Linux, 98).name(), "EADDRINUSE");
+        assert_eq!(Errno::from_raw(Os::Macos, 48).name(), "EADDRINUSE");
+        assert_eq!(ErrnoName::new("EADDRNOTAVAIL").and_then(|name| name.raw(Os::Macos)), Some(49));
+    }
+
+    #[test]
+    fn an_unlisted_number_is_preserved() {
+        let errno = Errno::from_raw(Os::Linux, 4095);
+        assert_eq!((errno.name(), errno.raw()), ("errno 4095", 4095));
+        assert_eq!(Errno::from_raw(Os::Linux, 0).name(), "errno 0");
+    }
+
+    #[test]
+    fn no_number_is_listed_twice() {
+        for os in [Os::Linux, Os::Macos] {
+            let mut numbers: Vec<i32> = table(os).map(|(_, raw)| raw).collect();
+            let listed = numbers.len();
+            numbers.sort_unstable();
+            numbers.dedup();
+            assert_eq!(numbers.len(), listed, "{os}");
+        }
+    }
+}

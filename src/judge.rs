@@ -1,0 +1,234 @@
+//! Holds what a worker observed against preconditions and expectations.
+//!
+//! The only place where a verdict comes about. It sees no kernel: the same observations always give the same
+//! findings, on any machine.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::finding::{Evidence, Finding, Missing, SubjectRef, TrailEntry, Verdict};
+use crate::names::Os;
+use crate::plan::{Answer, Fate, Hello, Observations, Outcome, Performed, Plan, Role, StepResult, Unsupported};
+use crate::scenario::{Case, Compiled, Expectation, Expected, Scenario, SubjectCall};
+
+/// The findings of one case, one for each subject call that was to be made.
+pub fn judge(scenario: &Scenario, case: &Case, compiled: &Compiled, hello: &Hello, seen: &Observations) -> Vec<Finding> {
+    let trail: Vec<(u32, Arc<TrailEntry>)> =
+        seen.steps.iter().filter_map(|result| Some((result.step, Arc::new(trail_entry(&compiled.plan, result)?)))).collect();
+    let ended = ending(&compiled.plan, seen);
+    let mut findings = Vec::new();
+    for subject in &compiled.subjects {
+        let Some(mut evidence) = evidence(scenario, case, subject, hello) else { continue };
+        evidence.trail = trail.iter().filter(|(step, _)| *step <= subject.step).map(|(_, entry)| entry.clone()).collect();
+        let result = seen.steps.iter().find(|result| result.step == subject.step);
+        match result.map(|result| (result, &result.result)) {
+            Some((result, Performed::Outcome(outcome))) => {
+                evidence.witness = witness(subject, result);
+                findings.push(Finding::observed(evidence, outcome.clone()));
+            }
+            Some((_, Performed::Unsupported(lacking))) => {
+                findings.push(Finding::without_outcome(evidence, Missing::Unsupported(lacking.clone())));
+            }
+            Some((_, Performed::Failed(why))) => {
+                findings.push(Finding::without_outcome(evidence, Missing::Broken(why.clone())));
+            }
+            // Not made: either an earlier call has the say, or the case ended before it.
+            None if poisoned(compiled, subject, seen) => continue,
+            None => {
+                evidence.trail = trail.iter().map(|(_, entry)| entry.clone()).collect();
+                let why = ended.clone().unwrap_or_else(|| Missing::Broken("the worker left the call out".to_owned()));
+                findings.push(Finding::without_outcome(evidence, why));
+            }
+        }
+        if findings.last().is_some_and(|finding| finding.verdict() == Verdict::Mismatch) {
+            // What follows stands on an outcome that nobody expected: no longer comparable.
+            break;
+        }
+    }
+    findings
+}
+
+/// The findings of a case that this host cannot run.
+pub fn unsupported(
+    scenario: &Scenario,
+    case: &Case,
+    compiled: &Compiled,
+    hello: &Hello,
+    lacking: &Unsupported,
+) -> Vec<Finding> {
+    without_run(scenario, case, compiled, hello, &Missing::Unsupported(lacking.clone()))
+}
+
+/// The findings of a case whose worker never answered.
+pub fn without_run(scenario: &Scenario, case: &Case, compiled: &Compiled, hello: &Hello, why: &Missing) -> Vec<Finding> {
+    compiled
+        .subjects
+        .iter()
+        .filter_map(|subject| evidence(scenario, case, subject, hello))
+        .map(|evidence| Finding::without_outcome(evidence, why.clone()))
+        .collect()
+}
+
+/// The findings of one case that ran several times, made one: the worst verdict speaks, the outcomes are counted.
+pub fn merge(runs: Vec<Vec<Finding>>) -> Vec<Finding> {
+    let mut merged: Vec<Finding> = Vec::new();
+    let mut counts: Vec<BTreeMap<String, u32>> = Vec::new();
+    for finding in runs.into_iter().flatten() {
+        let known = merged.iter().position(|other| other.subject == finding.subject);
+        let index = known.unwrap_or_else(|| {
+            merged.push(finding.clone());
+            counts.push(BTreeMap::new());
+            merged.len() - 1
+        });
+        *counts[index].entry(finding.outcome_name().to_owned()).or_default() += 1;
+        if severity(finding.verdict()) > severity(merged[index].verdict()) {
+            merged[index] = finding;
+        }
+    }
+    for (finding, outcomes) in merged.iter_mut().zip(counts) {
+        finding.distribution = Some(outcomes);
+    }
+    merged
+}
+
+/// What the expectations of a case say of one subject call, for listings and for findings alike; `None` where no
+/// platform is expected to reach it.
+pub fn expectations(
+    scenario: &Scenario,
+    case: &Case,
+    subject: &SubjectCall,
+    release_of: impl Fn(Os) -> String,
+) -> Option<BTreeMap<Os, Arc<[Expectation]>>> {
+    let all: BTreeMap<Os, Arc<[Expectation]>> = Os::ALL
+        .iter()
+        .map(|&os| (os, scenario.expectations(case, subject.subject, os, &release_of(os))))
+        .collect();
+    all.values().any(|expected| !not_reached(expected)).then_some(all)
+}
+
+/// A release newer than any: what a current kernel is expected to do.
+pub const CURRENT: &str = "9999.0.0";
+
+fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hello) -> Option<Evidence> {
+    let release = |os| if os == hello.os { hello.release.clone() } else { CURRENT.to_owned() };
+    let mut all = expectations(scenario, case, subject, release)?;
+    let expected = all.remove(&hello.os).unwrap_or_default();
+    if not_reached(&expected) {
+        return None;
+    }
+    Some(Evidence {
+        scenario: scenario.id.clone(),
+        case: case.id.clone(),
+        axes: case.axes.iter().cloned().collect(),
+        cause: subject.cause,
+        subject: SubjectRef { call: subject.call, port: subject.port },
+        outcome: None,
+        expected,
+        elsewhere: all,
+        witness: Vec::new(),
+        trail: Vec::new(),
+    })
+}
+
+fn not_reached(expected: &[Expectation]) -> bool {
+    expected.iter().all(|expectation| expectation.outcome == Expected::NotReached.as_str()) && !expected.is_empty()
+}
+
+/// Whether the call was rightly not made because the one it stands on did not succeed.
+fn poisoned(compiled: &Compiled, subject: &SubjectCall, seen: &Observations) -> bool {
+    let step = compiled.plan.steps.get(subject.step as usize);
+    let Some(earlier) = step.and_then(|step| step.role.requires()) else { return false };
+    match seen.steps.iter().find(|result| result.step == earlier) {
+        Some(result) => !goes_on(&result.result),
+        None => compiled.subjects.iter().find(|other| other.step == earlier).is_some_and(|other| poisoned(compiled, other, seen)),
+    }
+}
+
+fn goes_on(performed: &Performed) -> bool {
+    match performed {
+        Performed::Outcome(Outcome::Ok) => true,
+        Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
+        Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
+    }
+}
+
+/// Why a case ended before its plan did.
+fn ending(plan: &Plan, seen: &Observations) -> Option<Missing> {
+    let at = |steps: &[StepResult]| {
+        let next = steps.last().map_or(0, |last| last.step as usize + 1);
+        plan.steps.get(next).map_or_else(|| "after the last op".to_owned(), |step| {
+            let (op, arguments) = step.op.describe();
+            format!("in `{op}` {} {arguments}", step.op.socket().unwrap_or_default())
+        })
+    };
+    match &seen.fate {
+        Fate::Killed { signal } => return Some(Missing::Broken(format!("killed by signal {signal}, {}", at(&seen.steps)))),
+        Fate::Exited { code, message } => {
+            return Some(Missing::Broken(format!("exited with {code}, {}: {message}", at(&seen.steps))));
+        }
+        Fate::TimedOut { ms } => return Some(Missing::TimedOut(format!("no end after {ms} ms, {}", at(&seen.steps)))),
+        Fate::Done => {}
+    }
+    let last = seen.steps.last()?;
+    let step = plan.steps.get(last.step as usize)?;
+    if !matches!(step.role, Role::Setup { .. }) {
+        return None;
+    }
+    let (op, arguments) = step.op.describe();
+    let op = format!("setup `{op}` {} {arguments}", step.op.socket().unwrap_or_default());
+    Some(match &last.result {
+        Performed::Unsupported(lacking) => Missing::Unsupported(lacking.clone()),
+        Performed::Failed(why) => Missing::Broken(format!("{op}: {why}")),
+        Performed::Outcome(outcome) => Missing::Broken(format!("{op}: {}", outcome.name())),
+    })
+}
+
+/// The preconditions of a subject call with the answers around it.
+fn witness(subject: &SubjectCall, result: &StepResult) -> Vec<crate::witness::Witness> {
+    let mut index = 0;
+    let mut list = Vec::with_capacity(subject.preconditions.len());
+    for (at, precondition) in &subject.preconditions {
+        let (before, after): (Option<&Answer>, Option<&Answer>) = match precondition.query() {
+            Some(_) => {
+                index += 1;
+                (result.before.get(index - 1), result.after.get(index - 1))
+            }
+            None => (None, None),
+        };
+        list.push(precondition.witness(*at, before, after, result.detail.as_ref()));
+    }
+    list
+}
+
+fn trail_entry(plan: &Plan, result: &StepResult) -> Option<TrailEntry> {
+    let step = plan.steps.get(result.step as usize)?;
+    let (op, arguments) = step.op.describe();
+    let (outcome, unsupported, failed) = match &result.result {
+        Performed::Outcome(outcome) => (Some(outcome.clone()), None, None),
+        Performed::Unsupported(lacking) => (None, Some(lacking.clone()), None),
+        Performed::Failed(why) => (None, None, Some(why.clone())),
+    };
+    Some(TrailEntry {
+        op,
+        socket: step.op.socket().map(str::to_owned),
+        arguments,
+        user: step.user,
+        outcome,
+        unsupported,
+        failed,
+        micros: (result.micros * 10.0).round() / 10.0,
+        detail: result.detail.clone(),
+    })
+}
+
+/// Which of two verdicts of one case speaks for both.
+fn severity(verdict: Verdict) -> u8 {
+    match verdict {
+        Verdict::Match => 0,
+        Verdict::Unsupported => 1,
+        Verdict::Unwitnessed => 2,
+        Verdict::TimedOut => 3,
+        Verdict::Broken => 4,
+        Verdict::Mismatch => 5,
+    }
+}

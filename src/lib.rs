@@ -1,0 +1,23 @@
+//! errnoscope: which errno appears, from which socket call, on which OS.
+//!
+//! `ARCHITECTURE.md` tells how the parts fit. The modules stand in the order in which data flows through
+//! them; those above the purity line talk to processes, files and the kernel, those below it do not.
+
+// Above the purity line: commands, processes, the kernel.
+pub mod cli;
+pub mod runner;
+pub mod worker;
+pub mod sys;
+
+// Below the purity line: no I/O, no clock, no knowledge of the OS this was built for.
+pub mod catalogue;
+pub mod cause;
+pub mod errno;
+pub mod finding;
+pub mod judge;
+pub mod names;
+pub mod plan;
+pub mod render;
+pub mod scenario;
+pub mod socket_table;
+pub mod witness;

@@ -1,0 +1,120 @@
+//! Cases: the points of the product of a scenario's axes, less its exclusions.
+
+use std::sync::Arc;
+
+use super::rule::version;
+use super::{Expectation, Expected, Scenario};
+use crate::names::Os;
+
+/// One point of the product of a scenario's axes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Case {
+    /// `scenario[axis=value,…]`, in the order of the axes.
+    pub id: String,
+    pub axes: Vec<(String, String)>,
+}
+
+impl Case {
+    pub fn value(&self, axis: &str) -> Option<&str> {
+        self.axes.iter().find(|(name, _)| name == axis).map(|(_, value)| value.as_str())
+    }
+}
+
+/// How many points the product has, before exclusions; saturating.
+pub fn product(scenario: &Scenario) -> usize {
+    scenario.axes.iter().fold(1, |product: usize, axis| product.saturating_mul(axis.values.len()))
+}
+
+/// Every case, in the order of the axes' values: the last axis varies fastest.
+pub fn cases(scenario: &Scenario) -> impl Iterator<Item = Case> + '_ {
+    points(scenario).filter(move |case| {
+        !scenario.exclude.iter().any(|exclude| exclude.when.get_ref().holds(scenario, case))
+    })
+}
+
+/// Every point of the product, excluded ones too.
+pub fn points(scenario: &Scenario) -> impl Iterator<Item = Case> + '_ {
+    (0..product(scenario)).map(move |index| point(scenario, index))
+}
+
+fn point(scenario: &Scenario, mut index: usize) -> Case {
+    let mut axes: Vec<(String, String)> = Vec::with_capacity(scenario.axes.len());
+    for axis in scenario.axes.iter().rev() {
+        let value = &axis.values[index % axis.values.len()];
+        index /= axis.values.len();
+        axes.push((axis.name.get_ref().clone(), value.get_ref().clone()));
+    }
+    axes.reverse();
+    let point: Vec<String> = axes.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    Case { id: format!("{}[{}]", scenario.id, point.join(",")), axes }
+}
+
+impl Scenario {
+    pub fn is_slow(&self, case: &Case) -> bool {
+        self.slow.as_ref().is_some_and(|slow| slow.holds(self, case))
+    }
+
+    /// What `os` is expected to answer to subject call number `subject` of `case`.
+    ///
+    /// Empty where no rule covers the case, which reading a catalogue rules out. Where an earlier call that this
+    /// one stands on is expected to fail, the one expectation is `not-reached`.
+    pub fn expectations(&self, case: &Case, subject: usize, os: Os, release: &str) -> Arc<[Expectation]> {
+        self.expectations_at(case, subject, os, &version(release))
+    }
+
+    pub(super) fn expectations_at(
+        &self,
+        case: &Case,
+        subject: usize,
+        os: Os,
+        release: &semver::Version,
+    ) -> Arc<[Expectation]> {
+        if let Some(earlier) = self.earlier(subject)
+            && let Some(rule) = self.deciding_rule(case, earlier, os, release)
+            && !rule.outcomes.iter().any(Expected::goes_on)
+        {
+            let outcomes: Vec<&str> = rule.outcomes.iter().map(Expected::as_str).collect();
+            let call = self.subjects[subject].after.as_ref().map_or("", |after| after.get_ref().as_str());
+            let authority = rule.expectations.first().and_then(|expectation| expectation.authority);
+            let reference = rule.expectations.first().map_or("", |expectation| &*expectation.reference);
+            return Arc::new([Expectation {
+                outcome: Expected::NotReached.as_str().to_owned(),
+                authority,
+                reference: format!("{call} is expected to give {}: {}", outcomes.join(" or "), reference),
+            }]);
+        }
+        self.deciding_rule(case, subject, os, release).map(|rule| rule.expectations.clone()).unwrap_or_default()
+    }
+
+    /// The first rule that applies, unless an earlier subject call is expected to fail.
+    pub(super) fn deciding_rule(
+        &self,
+        case: &Case,
+        subject: usize,
+        os: Os,
+        release: &semver::Version,
+    ) -> Option<&super::Rule> {
+        self.subjects[subject].rules.iter().find(|rule| rule.applies(self, case, os, release))
+    }
+
+    /// The subject call that must have succeeded for this one to be made.
+    pub(super) fn earlier(&self, subject: usize) -> Option<usize> {
+        let after = self.subjects[subject].after.as_ref()?;
+        (0..subject).rev().find(|&earlier| self.subjects[earlier].name() == after.get_ref())
+    }
+}
+
+impl super::Subject {
+    /// The op's name, by which later calls refer to this one.
+    pub fn name(&self) -> &str {
+        self.step.name()
+    }
+}
+
+impl super::StepText {
+    /// The op's name, as the file spells it.
+    pub fn name(&self) -> &str {
+        let table = self.op.get_ref().as_table();
+        table.and_then(|table| table.keys().next()).map_or("", |key| key.get_ref())
+    }
+}

@@ -1,0 +1,257 @@
+//! What a file can get wrong beyond its syntax: names, values, rules and cases that do not fit each other.
+
+use std::collections::BTreeSet;
+
+use semver::Version;
+use toml::Spanned;
+
+use super::case::product;
+use super::condition::Test;
+use super::{Case, Condition, Expected, Problem, Scenario, cases, compile, kebab};
+use crate::names::{Os, axis_vocabulary};
+
+/// A scenario that spans more than this is a mistake.
+const MOST_CASES: usize = 20_000;
+
+/// Every fault of one scenario. An empty list means that each of its cases compiles and has an expectation for
+/// every OS and every kernel release.
+pub fn check(scenario: &Scenario) -> Vec<Problem> {
+    let mut checker = Checker { scenario, problems: Vec::new() };
+    checker.names();
+    checker.conditions();
+    if checker.problems.is_empty() {
+        // From here on conditions can be evaluated.
+        checker.cases();
+    }
+    checker.problems.sort_by_key(|problem| problem.span.start);
+    checker.problems
+}
+
+struct Checker<'s> {
+    scenario: &'s Scenario,
+    problems: Vec<Problem>,
+}
+
+impl<'s> Checker<'s> {
+    fn problem(&mut self, span: std::ops::Range<usize>, message: impl Into<String>, help: impl Into<Option<String>>) {
+        self.problems.push(Problem {
+            file: self.scenario.file.clone(),
+            text: self.scenario.text,
+            span,
+            message: message.into(),
+            help: help.into(),
+        });
+    }
+
+    fn names(&mut self) {
+        let scenario = self.scenario;
+        let (call, name) = scenario.id.split_once('.').unwrap_or((&scenario.id, ""));
+        if name.is_empty() || kebab(call) != call || kebab(name) != name {
+            let help = "a call and a name in kebab-case, such as `bind.port-held`".to_owned();
+            self.problem(0..0, format!("`{}` is no scenario id", scenario.id), help);
+        }
+        let mut seen = BTreeSet::new();
+        for axis in &scenario.axes {
+            let name = axis.name.get_ref();
+            seen.insert(name.as_str());
+            let vocabulary = axis_vocabulary(name);
+            let mut values = BTreeSet::new();
+            for value in &axis.values {
+                if !values.insert(value.get_ref()) {
+                    self.problem(value.span(), format!("axis `{name}` lists `{}` twice", value.get_ref()), None);
+                }
+                if vocabulary.as_ref().is_some_and(|known| !known.contains(&value.get_ref().as_str())) {
+                    let known = vocabulary.iter().flatten().copied().collect::<Vec<_>>().join(", ");
+                    let message = format!("unknown value `{}` of axis `{name}`", value.get_ref());
+                    self.problem(value.span(), message, format!("expected one of {known}"));
+                }
+                if value.get_ref().is_empty() || value.get_ref().contains(['[', ']', ',', '=', ' ']) {
+                    self.problem(value.span(), "an axis value is text without spaces, commas, brackets or =", None);
+                }
+            }
+        }
+        let others = scenario.facts.iter().map(|(name, _)| name).chain(scenario.values.iter().map(|(name, _)| name));
+        for name in others {
+            if !seen.insert(name.get_ref()) || matches!(name.get_ref().as_str(), "same" | "not") {
+                self.problem(name.span(), format!("the name `{}` is taken", name.get_ref()), None);
+            }
+        }
+        for (index, subject) in scenario.subjects.iter().enumerate() {
+            if let Some(after) = &subject.after
+                && scenario.earlier(index).is_none()
+            {
+                self.problem(after.span(), format!("no earlier subject is called `{}`", after.get_ref()), None);
+            }
+        }
+    }
+
+    fn conditions(&mut self) {
+        let scenario = self.scenario;
+        for (index, (_, condition)) in scenario.facts.iter().enumerate() {
+            // A fact may stand on earlier facts only, so that none stands on itself.
+            self.condition(condition, index);
+        }
+        let all = scenario.facts.len();
+        let steps = scenario.setup.iter().chain(scenario.subjects.iter().flat_map(|subject| &subject.before));
+        let preconditions =
+            scenario.preconditions.iter().chain(scenario.subjects.iter().flat_map(|subject| &subject.preconditions));
+        let conditions = (scenario.slow.iter())
+            .chain(scenario.exclude.iter().map(|exclude| exclude.when.get_ref()))
+            .chain(scenario.needs.iter().filter_map(|need| need.when.as_ref().map(Spanned::get_ref)))
+            .chain(scenario.values.iter().flat_map(|(_, rows)| rows.iter().filter_map(|row| row.when.as_ref())))
+            .chain(steps.filter_map(|step| step.when.as_ref()))
+            .chain(preconditions.filter_map(|precondition| precondition.when.as_ref()))
+            .chain(scenario.subjects.iter().filter_map(|subject| subject.step.when.as_ref()))
+            .chain(scenario.subjects.iter().flat_map(|subject| subject.rules.iter().filter_map(|rule| rule.when.as_ref())));
+        for condition in conditions {
+            self.condition(condition, all);
+        }
+    }
+
+    fn condition(&mut self, condition: &'s Condition, facts: usize) {
+        let mut entries = Vec::new();
+        condition.walk(&mut |key, test| entries.push((key, test)));
+        for (key, test) in entries {
+            self.entry(key, test, facts);
+        }
+    }
+
+    fn entry(&mut self, key: &Spanned<String>, test: &Test, facts: usize) {
+        let scenario = self.scenario;
+        let axis = |name: &str| scenario.axes.iter().find(|axis| axis.name.get_ref() == name);
+        let name = key.get_ref();
+        match (name.as_str(), test) {
+            ("not", Test::Condition(_)) => {}
+            ("not", _) => self.problem(key.span(), "`not` takes a condition", None),
+            (_, Test::Condition(_)) => self.problem(key.span(), format!("`{name}` takes a value, not a condition"), None),
+            ("same", Test::OneOf(axes)) => {
+                for same in axes {
+                    if axis(same.get_ref()).is_none() {
+                        self.problem(key.span(), format!("`{}` is no axis", same.get_ref()), None);
+                    }
+                }
+                if axes.len() < 2 {
+                    self.problem(key.span(), "`same` takes two axes or more", None);
+                }
+            }
+            (_, Test::Is(_)) => {
+                if !scenario.facts[..facts].iter().any(|(fact, _)| fact.get_ref() == name) {
+                    let known: Vec<&str> = scenario.facts[..facts].iter().map(|(fact, _)| fact.get_ref().as_str()).collect();
+                    self.problem(key.span(), format!("unknown fact `{name}`"), format!("known here: {}", known.join(", ")));
+                }
+            }
+            (_, Test::OneOf(values)) => {
+                let Some(axis) = axis(name) else {
+                    let known: Vec<&str> = scenario.axes.iter().map(|axis| axis.name.get_ref().as_str()).collect();
+                    self.problem(key.span(), format!("unknown axis `{name}`"), format!("the axes are {}", known.join(", ")));
+                    return;
+                };
+                for value in values {
+                    if !axis.values.iter().any(|known| known.get_ref() == value.get_ref()) {
+                        let known: Vec<&str> = axis.values.iter().map(|value| value.get_ref().as_str()).collect();
+                        let span = if value.span().is_empty() { key.span() } else { value.span() };
+                        let message = format!("unknown value `{}` of axis `{name}`", value.get_ref());
+                        self.problem(span, message, format!("expected one of {}", known.join(", ")));
+                    }
+                }
+            }
+        }
+    }
+
+    fn cases(&mut self) {
+        let scenario = self.scenario;
+        if product(scenario) > MOST_CASES {
+            self.problem(0..0, format!("the axes span {} cases, at most {MOST_CASES} are taken", product(scenario)), None);
+            return;
+        }
+        let cases: Vec<Case> = cases(scenario).collect();
+        if cases.is_empty() {
+            self.problem(0..0, "every case is excluded", None);
+        }
+        for exclude in &scenario.exclude {
+            let points = super::case::points(scenario);
+            if !points.into_iter().any(|case| exclude.when.get_ref().holds(scenario, &case)) {
+                self.problem(exclude.when.span(), "this exclusion excludes nothing", None);
+            }
+        }
+        for case in &cases {
+            // One fault a file is enough: every case of it shows the same one.
+            if let Err(problem) = compile(scenario, case) {
+                self.problems.push(problem);
+                return;
+            }
+        }
+        for subject in 0..scenario.subjects.len() {
+            self.rules(subject, &cases);
+        }
+    }
+
+    /// Each case is covered, on every OS and release, and each rule decides some case.
+    fn rules(&mut self, subject: usize, cases: &[Case]) {
+        let scenario = self.scenario;
+        let rules = &scenario.subjects[subject].rules;
+        let releases = representative_releases(scenario);
+        let mut decides = vec![false; rules.len()];
+        let mut uncovered = Vec::new();
+        for case in cases {
+            let step = &scenario.subjects[subject].step;
+            if step.when.as_ref().is_some_and(|when| !when.holds(scenario, case)) {
+                continue;
+            }
+            for &os in Os::ALL {
+                for release in &releases {
+                    if !self.reached(case, subject, os, release) {
+                        continue;
+                    }
+                    match rules.iter().position(|rule| rule.applies(scenario, case, os, release)) {
+                        Some(rule) => decides[rule] = true,
+                        None if uncovered.last().is_none_or(|(last, other)| (*last, *other) != (&case.id, os)) => {
+                            uncovered.push((&case.id, os));
+                        }
+                        None => {}
+                    }
+                }
+            }
+        }
+        if let Some((case, os)) = uncovered.first() {
+            let name = scenario.subjects[subject].name();
+            let message = format!("no rule covers {name} of {case} on {os}");
+            let help = format!("{} such cases; add a rule, or outcome = \"unknown\" and why", uncovered.len());
+            self.problem(scenario.subjects[subject].step.span.clone(), message, help);
+        }
+        for (rule, decides) in rules.iter().zip(decides) {
+            if !decides {
+                let help = "an earlier rule always comes first, or no case is so".to_owned();
+                self.problem(rule.span.clone(), "this rule can never apply", help);
+            }
+        }
+    }
+
+    fn reached(&self, case: &Case, subject: usize, os: Os, release: &Version) -> bool {
+        let Some(earlier) = self.scenario.earlier(subject) else { return true };
+        self.reached(case, earlier, os, release)
+            && self
+                .scenario
+                .deciding_rule(case, earlier, os, release)
+                .is_none_or(|rule| rule.outcomes.iter().any(Expected::goes_on))
+    }
+}
+
+/// Releases on both sides of every boundary that the rules name.
+fn representative_releases(scenario: &Scenario) -> Vec<Version> {
+    let mut releases = BTreeSet::from([Version::new(0, 0, 0), Version::new(9_999, 0, 0)]);
+    for rule in scenario.subjects.iter().flat_map(|subject| &subject.rules) {
+        for comparator in rule.kernel.iter().flat_map(|kernel| &kernel.comparators) {
+            let boundary = Version::new(comparator.major, comparator.minor.unwrap_or(0), comparator.patch.unwrap_or(0));
+            let before = match (boundary.minor, boundary.patch) {
+                (minor, patch) if patch > 0 => Version::new(boundary.major, minor, patch - 1),
+                (minor, _) if minor > 0 => Version::new(boundary.major, minor - 1, 9_999),
+                _ => Version::new(boundary.major.saturating_sub(1), 9_999, 9_999),
+            };
+            let after = Version::new(boundary.major, boundary.minor, boundary.patch.saturating_add(1));
+            let next = Version::new(boundary.major, boundary.minor.saturating_add(1), 0);
+            releases.extend([before, boundary, after, next]);
+        }
+    }
+    releases.into_iter().collect()
+}

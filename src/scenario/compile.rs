@@ -1,0 +1,248 @@
+//! From a case to a plan: references resolved, conditions decided, compound ops spelled out.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+use toml::Spanned;
+use toml::de::{DeValue, ValueDeserializer};
+
+use super::hold::Compound;
+use super::{Case, PreconditionText, Problem, Scenario, StepText};
+use crate::cause::Cause;
+use crate::errno::ErrnoName;
+use crate::names::{Call, Need, PortChoice, User};
+use crate::plan::{Op, Plan, Role, SocketOption, Step};
+use crate::witness::{Moment, Precondition};
+
+type Value = Spanned<DeValue<'static>>;
+
+/// A case ready to be sent, and what its answers will be held against.
+#[derive(Debug)]
+pub struct Compiled {
+    pub plan: Plan,
+    pub needs: Vec<Need>,
+    pub subjects: Vec<SubjectCall>,
+}
+
+/// One call under test.
+#[derive(Debug)]
+pub struct SubjectCall {
+    /// Index into the plan's steps.
+    pub step: u32,
+    /// Index into the scenario's subjects.
+    pub subject: usize,
+    pub call: Call,
+    pub port: PortChoice,
+    pub cause: Cause,
+    pub preconditions: Vec<(Moment, Precondition)>,
+}
+
+/// References may lead to values that hold references; this deep and no deeper.
+const REFERENCE_DEPTH: usize = 8;
+
+pub fn compile(scenario: &Scenario, case: &Case) -> Result<Compiled, Problem> {
+    Compiler { scenario, case }.compile()
+}
+
+struct Compiler<'s> {
+    scenario: &'s Scenario,
+    case: &'s Case,
+}
+
+impl Compiler<'_> {
+    fn compile(&self) -> Result<Compiled, Problem> {
+        let mut steps = Vec::new();
+        let mut subjects: Vec<SubjectCall> = Vec::new();
+        for text in &self.scenario.setup {
+            self.setup(text, None, &mut steps)?;
+        }
+        for (index, subject) in self.scenario.subjects.iter().enumerate() {
+            if !self.applies(&subject.step) {
+                continue;
+            }
+            let requires = match &subject.after {
+                None => None,
+                // Where the earlier call is not made in this case, this one is not either.
+                Some(_) => match subjects.iter().rfind(|earlier| Some(earlier.subject) == self.scenario.earlier(index)) {
+                    Some(earlier) => Some(earlier.step),
+                    None => continue,
+                },
+            };
+            for text in &subject.before {
+                self.setup(text, requires, &mut steps)?;
+            }
+            let mut ops = self.ops(&subject.step)?;
+            let span = subject.step.span.clone();
+            let (Some(op), true) = (ops.pop(), ops.is_empty()) else {
+                return Err(self.problem(span, "a subject is one call, not a compound op"));
+            };
+            let Some(call) = op.call() else {
+                return Err(self.problem(span, format!("`{}` is no call that can be a subject", subject.name())));
+            };
+            let mut preconditions = Vec::new();
+            for text in self.scenario.preconditions.iter().chain(&subject.preconditions) {
+                preconditions.extend(self.precondition(text)?);
+            }
+            let cause = subject.cause.as_ref().unwrap_or(&self.scenario.cause);
+            subjects.push(SubjectCall {
+                step: steps.len() as u32,
+                subject: index,
+                call,
+                port: port_choice(&steps, &op),
+                cause: self.parse(cause)?,
+                preconditions: preconditions.clone(),
+            });
+            let queries = preconditions.iter().filter_map(|(_, precondition)| precondition.query()).collect();
+            steps.push(Step { op, user: self.user(&subject.step)?, role: Role::Subject { queries, requires } });
+        }
+        Ok(Compiled {
+            plan: Plan { case: self.case.id.clone(), deadline_ms: self.scenario.deadline_ms, steps },
+            needs: self.needs(),
+            subjects,
+        })
+    }
+
+    fn needs(&self) -> Vec<Need> {
+        let holds = |need: &&super::NeedRule| {
+            need.when.as_ref().is_none_or(|when| when.get_ref().holds(self.scenario, self.case))
+        };
+        self.scenario.needs.iter().filter(holds).filter_map(|need| need.parsed).collect()
+    }
+
+    fn setup(&self, text: &StepText, requires: Option<u32>, steps: &mut Vec<Step>) -> Result<(), Problem> {
+        if !self.applies(text) {
+            return Ok(());
+        }
+        let user = self.user(text)?;
+        let names = |errnos: &[String]| errnos.iter().filter_map(|errno| ErrnoName::new(errno)).collect();
+        for op in self.ops(text)? {
+            steps.push(Step {
+                op,
+                user,
+                role: Role::Setup { permit: names(&text.permit), unsupported: names(&text.unsupported), requires },
+            });
+        }
+        Ok(())
+    }
+
+    fn applies(&self, text: &StepText) -> bool {
+        text.when.as_ref().is_none_or(|when| when.holds(self.scenario, self.case))
+    }
+
+    fn user(&self, text: &StepText) -> Result<Option<User>, Problem> {
+        text.user.as_ref().map(|user| self.parse(user)).transpose()
+    }
+
+    fn ops(&self, text: &StepText) -> Result<Vec<Op>, Problem> {
+        if Compound::NAMES.contains(&text.name()) {
+            let compound: Compound = self.parse(&text.op)?;
+            return compound.expand().map_err(|message| self.problem(text.span.clone(), message));
+        }
+        self.parse(&text.op).map(|op| vec![op]).map_err(|mut problem| {
+            if problem.message.starts_with("unknown variant") {
+                problem.help = Some(format!("the compound ops are {}", Compound::NAMES.join(", ")));
+            }
+            problem
+        })
+    }
+
+    fn precondition(&self, text: &PreconditionText) -> Result<Option<(Moment, Precondition)>, Problem> {
+        if text.when.as_ref().is_some_and(|when| !when.holds(self.scenario, self.case)) {
+            return Ok(None);
+        }
+        Ok(Some((text.at, self.parse(&text.what)?)))
+    }
+
+    /// Resolves the references of a value and reads it as a `T`.
+    fn parse<T: for<'de> Deserialize<'de>>(&self, value: &Value) -> Result<T, Problem> {
+        let value = self.resolve(value, 0)?;
+        let span = value.span();
+        T::deserialize(ValueDeserializer::from(value)).map_err(|error| {
+            let message = error.message().trim().replace('\n', ", ");
+            self.problem(error.span().unwrap_or(span), message)
+        })
+    }
+
+    /// Replaces each string `$name` by the value of that axis, or by the first row of that table that applies.
+    fn resolve(&self, value: &Value, depth: usize) -> Result<Value, Problem> {
+        let span = value.span();
+        let resolved = match value.get_ref() {
+            DeValue::String(text) => match text.strip_prefix('$') {
+                Some(name) => return self.lookup(name, span, depth),
+                None => DeValue::String(text.clone()),
+            },
+            DeValue::Array(array) => {
+                let mut resolved = toml::de::DeArray::new();
+                for element in array.iter() {
+                    resolved.push(self.resolve(element, depth)?);
+                }
+                DeValue::Array(resolved)
+            }
+            DeValue::Table(table) => {
+                let mut resolved = toml::de::DeTable::new();
+                for (key, value) in table {
+                    resolved.insert(key.clone(), self.resolve(value, depth)?);
+                }
+                DeValue::Table(resolved)
+            }
+            scalar => scalar.clone(),
+        };
+        Ok(Spanned::new(span, resolved))
+    }
+
+    fn lookup(&self, name: &str, span: Range<usize>, depth: usize) -> Result<Value, Problem> {
+        if depth == REFERENCE_DEPTH {
+            return Err(self.problem(span, format!("`${name}` refers to itself")));
+        }
+        if let Some(value) = self.case.value(name) {
+            return Ok(Spanned::new(span, DeValue::String(value.to_owned().into())));
+        }
+        let Some((_, rows)) = self.scenario.values.iter().find(|(value, _)| value.get_ref() == name) else {
+            let axes = self.scenario.axes.iter().map(|axis| axis.name.get_ref().as_str());
+            let known: Vec<&str> = axes.chain(self.scenario.values.iter().map(|(name, _)| name.get_ref().as_str())).collect();
+            let mut problem = self.problem(span, format!("unknown reference `${name}`"));
+            problem.help = Some(format!("expected an axis or a value: {}", known.join(", ")));
+            return Err(problem);
+        };
+        let row = rows.iter().find(|row| row.when.as_ref().is_none_or(|when| when.holds(self.scenario, self.case)));
+        match row {
+            Some(row) => self.resolve(&row.is, depth + 1),
+            None => Err(self.problem(span, format!("no row of `{name}` applies to {}", self.case.id))),
+        }
+    }
+
+    fn problem(&self, span: Range<usize>, message: impl Into<String>) -> Problem {
+        Problem {
+            file: self.scenario.file.clone(),
+            text: self.scenario.text,
+            span,
+            message: message.into(),
+            help: None,
+        }
+    }
+}
+
+/// Where the port of the socket that makes the call comes from.
+fn port_choice(steps: &[Step], op: &Op) -> PortChoice {
+    let bound = steps.iter().rev().find_map(|step| match &step.op {
+        Op::Bind { socket, port, .. } if Some(socket.as_str()) == op.socket() => Some(*port != 0),
+        Op::Accept { new, .. } if Some(new.as_str()) == op.socket() => Some(true),
+        _ => None,
+    });
+    // A bind that leaves the port to connect() chooses none.
+    let deferred = steps.iter().any(|step| {
+        matches!(&step.op, Op::SetOption { socket, option: SocketOption::BindAddressNoPort(true) } if Some(socket.as_str()) == op.socket())
+    });
+    match op {
+        Op::Bind { port: 0, .. } => PortChoice::Ephemeral,
+        Op::Bind { .. } => PortChoice::Explicit,
+        Op::Listen { .. } | Op::Connect { .. } | Op::SendTo { .. } | Op::SoError { .. } | Op::ErrorQueue { .. } => {
+            match bound {
+                Some(true) => PortChoice::Explicit,
+                Some(false) if !deferred => PortChoice::Explicit,
+                _ => PortChoice::Ephemeral,
+            }
+        }
+        _ => PortChoice::None,
+    }
+}

@@ -1,0 +1,259 @@
+//! Compound ops: situations that many scenarios start from, spelled out as plain ops.
+//!
+//! They expand before a plan is sent, so that a trail shows every call. How each TCP state is reached, and kept
+//! without waiting for a timer, is written here once.
+
+use std::net::IpAddr;
+
+use serde::Deserialize;
+
+use crate::names::{Family, HolderState, Protocol, Reuse};
+use crate::plan::{How, Op, SocketOption, WaitFor};
+
+/// Ops that a file may use beside those of [`Op`].
+#[derive(Clone, Debug, Deserialize)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Compound {
+    /// socket() and its options.
+    Open {
+        socket: String,
+        protocol: Protocol,
+        family: Family,
+        #[serde(default = "none")]
+        reuse: Reuse,
+        v6only: Option<bool>,
+    },
+    /// A listener: open, bind, listen.
+    Serve {
+        socket: String,
+        address: IpAddr,
+        port: u16,
+        #[serde(default = "backlog")]
+        backlog: i32,
+    },
+    /// A socket that holds `address:port` in `state`, connected to `peer:peer_port` where the state has a peer.
+    Hold(Hold),
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Hold {
+    pub socket: String,
+    pub state: HolderState,
+    pub protocol: Protocol,
+    pub address: IpAddr,
+    pub port: u16,
+    #[serde(default = "none")]
+    pub reuse: Reuse,
+    pub v6only: Option<bool>,
+    /// The other end, for the states that have one.
+    pub peer: Option<IpAddr>,
+    #[serde(default)]
+    pub peer_port: u16,
+}
+
+impl Compound {
+    pub const NAMES: &'static [&'static str] = &["open", "serve", "hold"];
+
+    pub fn expand(self) -> Result<Vec<Op>, String> {
+        match self {
+            Compound::Open { socket, protocol, family, reuse, v6only } => Ok(open(&socket, protocol, family, reuse, v6only)),
+            Compound::Serve { socket, address, port, backlog } => Ok(serve(&socket, address, port, backlog)),
+            Compound::Hold(hold) => hold.expand(),
+        }
+    }
+}
+
+impl Hold {
+    fn expand(&self) -> Result<Vec<Op>, String> {
+        match (self.protocol, self.state) {
+            (_, HolderState::Bound) => Ok(self.bound()),
+            (Protocol::Tcp, HolderState::Listening) => Ok([self.bound(), vec![listen(&self.socket, 8)]].concat()),
+            (Protocol::Udp, HolderState::Connected) => {
+                let peer = self.peer()?;
+                Ok([self.bound(), vec![self.connect(peer)]].concat())
+            }
+            (Protocol::Tcp, HolderState::SynSent) => self.syn_sent(),
+            (Protocol::Tcp, HolderState::Accepted) => self.accepted(),
+            (Protocol::Tcp, HolderState::Established) => self.established(),
+            (Protocol::Tcp, HolderState::FinWait1) => Ok([
+                small_buffers(),
+                self.established()?,
+                vec![Op::SendUntilFull { socket: self.socket.clone() }, finish(&self.socket), self.wait()],
+            ]
+            .concat()),
+            (Protocol::Tcp, HolderState::FinWait2) => {
+                Ok([self.established()?, vec![finish(&self.socket), self.wait()]].concat())
+            }
+            (Protocol::Tcp, HolderState::CloseWait) => {
+                Ok([self.established()?, vec![finish(&self.name("peer")), self.wait()]].concat())
+            }
+            (Protocol::Tcp, HolderState::LastAck) => Ok([
+                small_buffers(),
+                self.established()?,
+                vec![
+                    Op::SendUntilFull { socket: self.socket.clone() },
+                    finish(&self.name("peer")),
+                    self.wait_for(HolderState::CloseWait),
+                    finish(&self.socket),
+                    self.wait(),
+                ],
+            ]
+            .concat()),
+            (Protocol::Tcp, HolderState::TimeWait) => Ok([
+                self.established()?,
+                vec![close(&self.socket), close(&self.name("peer")), self.wait()],
+            ]
+            .concat()),
+            (protocol, state) => Err(format!("no {protocol} socket is ever in the state {state}")),
+        }
+    }
+
+    fn bound(&self) -> Vec<Op> {
+        let mut ops = open(&self.socket, self.protocol, family(self.address), self.reuse, self.v6only);
+        ops.push(bind(&self.socket, self.address, self.port));
+        ops
+    }
+
+    /// The holder connects to a listener of its peer, which accepts.
+    fn established(&self) -> Result<Vec<Op>, String> {
+        let peer = self.peer()?;
+        let listener = self.name("peer-listener");
+        let mut ops = serve(&listener, peer, self.peer_port, 8);
+        ops.extend(self.bound());
+        ops.push(self.connect(peer));
+        ops.push(accept(&listener, &self.name("peer")));
+        Ok(ops)
+    }
+
+    /// The holder comes out of accept(), and its listener is closed.
+    fn accepted(&self) -> Result<Vec<Op>, String> {
+        let peer = self.peer()?;
+        let (listener, client) = (self.name("listener"), self.name("peer"));
+        let mut ops = open(&listener, self.protocol, family(self.address), self.reuse, self.v6only);
+        ops.push(bind(&listener, self.address, self.port));
+        ops.push(listen(&listener, 8));
+        ops.extend(open(&client, self.protocol, family(peer), Reuse::None, None));
+        ops.push(bind(&client, peer, self.peer_port));
+        let reached_at = if self.address.is_unspecified() { peer } else { self.address };
+        ops.push(connect(&client, reached_at, self.port));
+        ops.push(accept(&listener, &self.socket));
+        ops.push(close(&listener));
+        Ok(ops)
+    }
+
+    /// A listener whose accept queue is full drops the SYN: `tcp_conn_request` in net/ipv4/tcp_input.c. A backlog of
+    /// one admits two connections (`sk_acceptq_is_full`), and keeps the kernel from logging a SYN flood, which
+    /// a backlog of none would not.
+    fn syn_sent(&self) -> Result<Vec<Op>, String> {
+        let peer = self.peer()?;
+        let mut ops = serve(&self.name("peer-listener"), peer, self.peer_port, 1);
+        for filler in ["filler-1", "filler-2"] {
+            let filler = self.name(filler);
+            ops.extend(open(&filler, self.protocol, family(peer), Reuse::None, None));
+            ops.push(connect(&filler, peer, self.peer_port));
+        }
+        ops.extend(self.bound());
+        ops.push(Op::Connect {
+            socket: self.socket.clone(),
+            address: peer,
+            port: self.peer_port,
+            nonblocking: true,
+            wait_ms: WAIT_MS,
+        });
+        Ok(ops)
+    }
+
+    fn peer(&self) -> Result<IpAddr, String> {
+        self.peer.filter(|_| self.peer_port != 0).ok_or_else(|| {
+            format!("a holder in state {} needs `peer` and `peer_port`", self.state)
+        })
+    }
+
+    fn name(&self, part: &str) -> String {
+        format!("{}.{part}", self.socket)
+    }
+
+    fn connect(&self, peer: IpAddr) -> Op {
+        connect(&self.socket, peer, self.peer_port)
+    }
+
+    fn wait(&self) -> Op {
+        self.wait_for(self.state)
+    }
+
+    fn wait_for(&self, state: HolderState) -> Op {
+        Op::Wait { socket: self.socket.clone(), state: WaitFor::State(state), deadline_ms: 2_000 }
+    }
+}
+
+const WAIT_MS: u32 = 1_000;
+
+/// One page is enough to fill, and then nothing more is sent: a FIN stays queued behind the data.
+fn small_buffers() -> Vec<Op> {
+    ["net.ipv4.tcp_wmem", "net.ipv4.tcp_rmem"]
+        .map(|name| Op::SetSysctl { name: name.to_owned(), value: "4096 4096 4096".to_owned() })
+        .to_vec()
+}
+
+fn open(socket: &str, protocol: Protocol, family: Family, reuse: Reuse, v6only: Option<bool>) -> Vec<Op> {
+    let socket = socket.to_owned();
+    let mut ops = vec![Op::Socket { socket: socket.clone(), family, protocol }];
+    let mut set = |option| ops.push(Op::SetOption { socket: socket.clone(), option });
+    if let Some(v6only) = v6only {
+        set(SocketOption::V6Only(v6only));
+    }
+    if reuse.address() {
+        set(SocketOption::ReuseAddr(true));
+    }
+    if reuse.port() {
+        set(SocketOption::ReusePort(true));
+    }
+    ops
+}
+
+fn serve(socket: &str, address: IpAddr, port: u16, backlog: i32) -> Vec<Op> {
+    let mut ops = open(socket, Protocol::Tcp, family(address), Reuse::None, None);
+    ops.push(bind(socket, address, port));
+    ops.push(listen(socket, backlog));
+    ops
+}
+
+fn bind(socket: &str, address: IpAddr, port: u16) -> Op {
+    Op::Bind { socket: socket.to_owned(), address, port, length: None, scope: None }
+}
+
+fn listen(socket: &str, backlog: i32) -> Op {
+    Op::Listen { socket: socket.to_owned(), backlog }
+}
+
+fn connect(socket: &str, address: IpAddr, port: u16) -> Op {
+    Op::Connect { socket: socket.to_owned(), address, port, nonblocking: false, wait_ms: WAIT_MS }
+}
+
+fn accept(socket: &str, new: &str) -> Op {
+    Op::Accept { socket: socket.to_owned(), new: new.to_owned(), wait_ms: WAIT_MS }
+}
+
+fn finish(socket: &str) -> Op {
+    Op::Shutdown { socket: socket.to_owned(), how: How::Write }
+}
+
+fn close(socket: &str) -> Op {
+    Op::Close { socket: socket.to_owned() }
+}
+
+fn family(address: IpAddr) -> Family {
+    match address {
+        IpAddr::V4(_) => Family::Ipv4,
+        IpAddr::V6(_) => Family::Ipv6,
+    }
+}
+
+fn none() -> Reuse {
+    Reuse::None
+}
+
+fn backlog() -> i32 {
+    8
+}

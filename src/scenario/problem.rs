@@ -1,0 +1,59 @@
+//! What is wrong with a scenario file, and where.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+
+/// One fault: a place in a file, what is there, what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub file: String,
+    pub text: &'static str,
+    pub span: Range<usize>,
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+}
+
+impl Problem {
+    /// 1-based line and column (in characters) of the place.
+    pub fn line_and_column(&self) -> (usize, usize) {
+        let start = floor_boundary(self.text, self.span.start);
+        let before = &self.text[..start];
+        let line = before.matches('\n').count() + 1;
+        let column = before[before.rfind('\n').map_or(0, |newline| newline + 1)..].chars().count() + 1;
+        (line, column)
+    }
+
+    /// The fault with its lines of source, as rustc shows one.
+    pub fn render(&self, renderer: &Renderer) -> String {
+        let start = floor_boundary(self.text, self.span.start);
+        let mut end = floor_boundary(self.text, self.span.end.max(start));
+        // A table can span half the file: its first line says enough.
+        if let Some(newline) = self.text[start..end].find('\n') {
+            end = start + newline.max(1);
+        }
+        let snippet = Snippet::source(self.text)
+            .path(&*self.file)
+            .annotation(AnnotationKind::Primary.span(start..floor_boundary(self.text, end)));
+        let mut group = Level::ERROR.primary_title(&*self.message).element(snippet);
+        if let Some(help) = &self.help {
+            group = group.element(Level::HELP.message(&**help));
+        }
+        renderer.render(&[group])
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (line, column) = self.line_and_column();
+        write!(f, "{}:{line}:{column}: {}", self.file, self.message)?;
+        self.help.as_ref().map_or(Ok(()), |help| write!(f, "; {help}"))
+    }
+}
+
+/// The nearest character boundary at or before `index`.
+fn floor_boundary(text: &str, index: usize) -> usize {
+    (0..=index.min(text.len())).rev().find(|&index| text.is_char_boundary(index)).unwrap_or(0)
+}

@@ -1,0 +1,410 @@
+//! From TOML text to a [`Scenario`], keeping the place of everything that can be wrong later.
+
+use std::ops::Range;
+
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+use toml::de::{DeTable, DeValue, ValueDeserializer};
+
+use super::rule::{OneOrMore, RuleText};
+use super::{
+    Axis, Condition, Exclude, Expectation, Expected, KEYS, NeedRule, PreconditionText, Problem, Rule, Scenario, StepText, Subject,
+    ValueRow,
+};
+use crate::names::{Authority, Os};
+use crate::witness::Moment;
+
+type Table = DeTable<'static>;
+type Value = Spanned<DeValue<'static>>;
+
+/// How long a case may take unless its scenario says otherwise.
+const DEADLINE_MS: u32 = 5_000;
+
+/// Reads one file. Problems are in the order of their places.
+///
+/// Scenarios point into their text, which therefore lives as long as the process: embedded, or read once.
+pub fn read(file: &str, text: &'static str) -> Result<Scenario, Vec<Problem>> {
+    let mut reader = Reader { file: file.to_owned(), text, problems: Vec::new() };
+    let scenario = reader.scenario();
+    reader.problems.sort_by_key(|problem| problem.span.start);
+    match scenario {
+        Some(scenario) if reader.problems.is_empty() => Ok(scenario),
+        _ => Err(reader.problems),
+    }
+}
+
+struct Reader {
+    file: String,
+    text: &'static str,
+    problems: Vec<Problem>,
+}
+
+impl Reader {
+    fn problem(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<Option<String>>) {
+        self.problems.push(Problem {
+            file: self.file.clone(),
+            text: self.text,
+            span,
+            message: message.into(),
+            help: help.into(),
+        });
+    }
+
+    fn scenario(&mut self) -> Option<Scenario> {
+        let mut table = match DeTable::parse(self.text) {
+            Ok(document) => document.into_inner(),
+            Err(error) => {
+                self.toml_error(&error, 0..self.text.len());
+                return None;
+            }
+        };
+        let whole = 0..0;
+        let claim: Option<String> = self.required(&mut table, "claim", &whole);
+        let id: Option<String> = self.required(&mut table, "id", &whole);
+        let why: Option<String> = self.required(&mut table, "why", &whole);
+        let cause = self.take(&mut table, "cause");
+        if cause.is_none() {
+            self.problem(whole.clone(), "missing key `cause`", "what the subject call runs into, such as \"port-in-use\"".to_owned());
+        }
+        let mut needs: Vec<NeedRule> = self.optional(&mut table, "needs").unwrap_or_default();
+        for need in &mut needs {
+            need.parsed = self.word(need.need.get_ref(), need.need.span());
+        }
+        let slow = self.optional::<SlowText>(&mut table, "slow").map(SlowText::condition);
+        let deadline_ms = self.optional(&mut table, "deadline_ms").unwrap_or(DEADLINE_MS);
+        let axes = self.axes(&mut table);
+        let exclude: Vec<Exclude> = self.optional(&mut table, "exclude").unwrap_or_default();
+        let facts = self.facts(&mut table);
+        let values = self.values(&mut table);
+        let setup = self.steps(&mut table, "setup");
+        let preconditions = self.preconditions(&mut table);
+        let subjects = self.subjects(&mut table);
+        self.unknown_keys(&table, KEYS);
+        if subjects.is_empty() {
+            self.problem(whole, "missing `[[subject]]`", "a scenario observes at least one call".to_owned());
+        }
+        Some(Scenario {
+            file: self.file.clone(),
+            text: self.text,
+            claim: claim?,
+            id: id?,
+            why: why?,
+            cause: cause?,
+            needs,
+            slow: slow.flatten(),
+            deadline_ms,
+            axes,
+            exclude,
+            facts,
+            values,
+            setup,
+            preconditions,
+            subjects,
+        })
+    }
+
+    fn axes(&mut self, table: &mut Table) -> Vec<Axis> {
+        let Some(axes) = self.take_table(table, "axes") else { return Vec::new() };
+        let mut read = Vec::new();
+        for (name, value) in axes {
+            let span = value.span();
+            let values: Option<Vec<Spanned<String>>> = self.deserialize(value, &span);
+            if let Some(values) = values {
+                if values.is_empty() {
+                    self.problem(span, format!("axis `{}` has no values", name.get_ref()), None);
+                }
+                read.push(Axis { name: owned_name(name), values });
+            }
+        }
+        read
+    }
+
+    fn facts(&mut self, table: &mut Table) -> Vec<(Spanned<String>, Condition)> {
+        let Some(facts) = self.take_table(table, "facts") else { return Vec::new() };
+        let mut read = Vec::new();
+        for (name, value) in facts {
+            let span = value.span();
+            if let Some(condition) = self.deserialize(value, &span) {
+                read.push((owned_name(name), condition));
+            }
+        }
+        read
+    }
+
+    fn values(&mut self, table: &mut Table) -> Vec<(Spanned<String>, Vec<ValueRow>)> {
+        let Some(values) = self.take_table(table, "values") else { return Vec::new() };
+        let mut read = Vec::new();
+        for (name, rows) in values {
+            let name = owned_name(name);
+            let mut list = Vec::new();
+            for row in self.tables(rows, &format!("rows of `{}`", name.get_ref())) {
+                let span = row.span();
+                let mut row = row.into_inner();
+                let when = self.optional(&mut row, "when");
+                let is = self.take(&mut row, "is");
+                self.unknown_keys(&row, &["when", "is"]);
+                match is {
+                    Some(is) => list.push(ValueRow { when, is, span }),
+                    None => self.problem(span, "missing key `is`", "the value where `when` holds".to_owned()),
+                }
+            }
+            read.push((name, list));
+        }
+        read
+    }
+
+    fn steps(&mut self, table: &mut Table, key: &str) -> Vec<StepText> {
+        let Some(steps) = self.take(table, key) else { return Vec::new() };
+        let mut read = Vec::new();
+        for step in self.tables(steps, key) {
+            let span = step.span();
+            read.extend(self.step(step.into_inner(), span));
+        }
+        read
+    }
+
+    /// A step: its own keys, and exactly one op.
+    fn step(&mut self, mut table: Table, span: Range<usize>) -> Option<StepText> {
+        let when = self.optional(&mut table, "when");
+        let user = self.take(&mut table, "user");
+        let permit = self.errnos(&mut table, "permit");
+        let unsupported = self.errnos(&mut table, "unsupported");
+        let op = self.only_key(table, &span, "op")?;
+        Some(StepText { when, user, permit, unsupported, op, span })
+    }
+
+    fn errnos(&mut self, table: &mut Table, key: &str) -> Vec<String> {
+        let names: Vec<Spanned<String>> = self.optional(table, key).unwrap_or_default();
+        for name in &names {
+            if crate::errno::ErrnoName::new(name.get_ref()).is_none() {
+                self.problem(
+                    name.span(),
+                    format!("unknown errno `{}`", name.get_ref()),
+                    "a symbolic name such as EINPROGRESS".to_owned(),
+                );
+            }
+        }
+        names.into_iter().map(Spanned::into_inner).collect()
+    }
+
+    fn preconditions(&mut self, table: &mut Table) -> Vec<PreconditionText> {
+        let Some(list) = self.take(table, "precondition") else { return Vec::new() };
+        let mut read = Vec::new();
+        for precondition in self.tables(list, "precondition") {
+            let span = precondition.span();
+            let mut table = precondition.into_inner();
+            let when = self.optional(&mut table, "when");
+            let at = self.optional(&mut table, "at").unwrap_or(Moment::Both);
+            if let Some(what) = self.only_key(table, &span, "precondition") {
+                read.push(PreconditionText { when, at, what, span });
+            }
+        }
+        read
+    }
+
+    fn subjects(&mut self, table: &mut Table) -> Vec<Subject> {
+        let Some(list) = self.take(table, "subject") else { return Vec::new() };
+        let mut read = Vec::new();
+        for subject in self.tables(list, "subject") {
+            let span = subject.span();
+            let mut table = subject.into_inner();
+            let after = self.optional(&mut table, "after");
+            let cause = self.take(&mut table, "cause");
+            let before = self.steps(&mut table, "before");
+            let preconditions = self.preconditions(&mut table);
+            let rules = self.rules(&mut table);
+            if rules.is_empty() {
+                self.problem(span.clone(), "a subject without `[[subject.expect]]`", "every call under test has expectations".to_owned());
+            }
+            if let Some(step) = self.step(table, span) {
+                read.push(Subject { after, cause, before, step, preconditions, rules });
+            }
+        }
+        read
+    }
+
+    fn rules(&mut self, table: &mut Table) -> Vec<Rule> {
+        let Some(list) = self.take(table, "expect") else { return Vec::new() };
+        let mut read = Vec::new();
+        for rule in self.tables(list, "expect") {
+            let span = rule.span();
+            let text: Option<RuleText> = self.deserialize(Spanned::new(span.clone(), DeValue::Table(rule.into_inner())), &span);
+            if let Some(rule) = text.and_then(|text| self.rule(text, span)) {
+                read.push(rule);
+            }
+        }
+        read
+    }
+
+    fn rule(&mut self, text: RuleText, span: Range<usize>) -> Option<Rule> {
+        let os: Vec<Os> = self.words(&text.os);
+        let kernel = text.kernel.and_then(|kernel| match semver::VersionReq::parse(kernel.get_ref()) {
+            Ok(range) => Some(range),
+            Err(error) => {
+                self.problem(
+                    kernel.span(),
+                    format!("`{}` is no range of kernel releases: {error}", kernel.get_ref()),
+                    "such as \">=6.17\" or \">=6.1, <6.6\"".to_owned(),
+                );
+                None
+            }
+        });
+        let outcomes: Vec<Expected> = self.words(&text.outcome);
+        let unknown = outcomes.contains(&Expected::Unknown);
+        if unknown && outcomes.len() > 1 {
+            self.problem(text.outcome.span(), "`unknown` stands alone", "it permits every outcome".to_owned());
+        }
+        let authority: Option<Authority> = text.authority.and_then(|word| self.word(word.get_ref(), word.span()));
+        let reference = match (unknown, authority, text.reference, text.why) {
+            (true, None, None, Some(why)) => why,
+            (true, ..) => {
+                self.problem(
+                    span,
+                    "an unknown outcome takes `why` and neither `authority` nor `ref`",
+                    "say why nobody knows it".to_owned(),
+                );
+                return None;
+            }
+            (false, Some(_), Some(reference), _) if !reference.trim().is_empty() => reference,
+            (false, ..) => {
+                self.problem(
+                    span,
+                    "an expectation takes `authority` and `ref`",
+                    "authority = \"kernel-source\", ref = \"inet_csk_get_port, net/ipv4/inet_connection_sock.c\"".to_owned(),
+                );
+                return None;
+            }
+        };
+        let expectations = outcomes
+            .iter()
+            .map(|outcome| Expectation { outcome: outcome.as_str().to_owned(), authority, reference: reference.clone() })
+            .collect();
+        Some(Rule { os, kernel, when: text.when, outcomes, expectations, span })
+    }
+
+    fn words<T: std::str::FromStr<Err = String>>(&mut self, list: &Spanned<OneOrMore>) -> Vec<T> {
+        list.get_ref().iter().filter_map(|word| self.word(word, list.span())).collect()
+    }
+
+    fn word<T: std::str::FromStr<Err = String>>(&mut self, word: &str, span: Range<usize>) -> Option<T> {
+        match word.parse() {
+            Ok(word) => Some(word),
+            Err(message) => {
+                self.problem(span, message, None);
+                None
+            }
+        }
+    }
+
+    /// The single remaining entry of a table, as a table of one.
+    fn only_key(&mut self, table: Table, span: &Range<usize>, what: &str) -> Option<Value> {
+        match table.len() {
+            1 => Some(Spanned::new(span.clone(), DeValue::Table(table))),
+            0 => {
+                self.problem(span.clone(), format!("no {what} here"), None);
+                None
+            }
+            _ => {
+                let (key, _) = table.iter().nth(1)?;
+                self.problem(
+                    key.span(),
+                    format!("unknown key `{}`", key.get_ref()),
+                    format!("one {what} an entry: the other key here is `{}`", table.iter().next()?.0.get_ref()),
+                );
+                None
+            }
+        }
+    }
+
+    fn take(&mut self, table: &mut Table, key: &str) -> Option<Value> {
+        table.remove(key)
+    }
+
+    fn take_table(&mut self, table: &mut Table, key: &str) -> Option<Table> {
+        let value = self.take(table, key)?;
+        let span = value.span();
+        match value.into_inner() {
+            DeValue::Table(table) => Some(table),
+            other => {
+                self.problem(span, format!("`{key}` is {}, expected a table", other.type_str()), None);
+                None
+            }
+        }
+    }
+
+    /// The elements of an array of tables.
+    fn tables(&mut self, value: Value, what: &str) -> Vec<Spanned<Table>> {
+        let span = value.span();
+        let DeValue::Array(array) = value.into_inner() else {
+            self.problem(span, format!("{what}: expected an array of tables"), None);
+            return Vec::new();
+        };
+        let mut tables = Vec::new();
+        for element in array {
+            let span = element.span();
+            match element.into_inner() {
+                DeValue::Table(table) => tables.push(Spanned::new(span, table)),
+                other => self.problem(span, format!("{what}: {}, expected a table", other.type_str()), None),
+            }
+        }
+        tables
+    }
+
+    fn required<T: DeserializeOwned>(&mut self, table: &mut Table, key: &str, span: &Range<usize>) -> Option<T> {
+        if table.get(key).is_none() {
+            self.problem(span.clone(), format!("missing key `{key}`"), format!("a scenario has the keys {}", KEYS.join(", ")));
+        }
+        self.optional(table, key)
+    }
+
+    fn optional<T: DeserializeOwned>(&mut self, table: &mut Table, key: &str) -> Option<T> {
+        let value = self.take(table, key)?;
+        let span = value.span();
+        self.deserialize(value, &span)
+    }
+
+    fn deserialize<T: DeserializeOwned>(&mut self, value: Value, span: &Range<usize>) -> Option<T> {
+        match T::deserialize(ValueDeserializer::from(value)) {
+            Ok(value) => Some(value),
+            Err(error) => {
+                self.toml_error(&error, span.clone());
+                None
+            }
+        }
+    }
+
+    fn toml_error(&mut self, error: &toml::de::Error, otherwise: Range<usize>) {
+        let message = error.message().trim().replace('\n', ", ");
+        self.problem(error.span().unwrap_or(otherwise), message, None);
+    }
+
+    fn unknown_keys(&mut self, table: &Table, known: &[&str]) {
+        for key in table.keys() {
+            self.problem(key.span(), format!("unknown key `{}`", key.get_ref()), format!("expected one of {}", known.join(", ")));
+        }
+    }
+}
+
+/// `slow = true`, or a condition on the cases that are slow.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected true or a condition")]
+enum SlowText {
+    All(bool),
+    Some(Condition),
+}
+
+impl SlowText {
+    fn condition(self) -> Option<Condition> {
+        match self {
+            SlowText::All(true) => Some(Condition { any: vec![Default::default()] }),
+            SlowText::All(false) => None,
+            SlowText::Some(condition) => Some(condition),
+        }
+    }
+}
+
+fn owned_name(name: Spanned<std::borrow::Cow<'static, str>>) -> Spanned<String> {
+    let span = name.span();
+    Spanned::new(span, name.into_inner().into_owned())
+}

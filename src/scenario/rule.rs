@@ -1,0 +1,137 @@
+//! Expectations: ordered rules that say which outcomes a platform permits, and why we believe it.
+
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::{Case, Condition, Scenario};
+use crate::names::{Authority, Os};
+use crate::plan::Outcome;
+
+/// One rule of one subject call. The first rule that applies decides.
+#[derive(Debug)]
+pub struct Rule {
+    pub os: Vec<Os>,
+    /// The kernel releases it applies to.
+    pub kernel: Option<semver::VersionReq>,
+    pub when: Option<Condition>,
+    pub outcomes: Vec<Expected>,
+    /// The outcomes with their authority, as findings share them.
+    pub expectations: Arc<[Expectation]>,
+    pub span: std::ops::Range<usize>,
+}
+
+/// An outcome that an expectation permits.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Expected {
+    Ok,
+    Blocked,
+    Errno(crate::errno::ErrnoName),
+    /// Nobody has looked, and no source says: any outcome is news, none is a mismatch.
+    Unknown,
+    /// An earlier subject call is expected to fail, so that this one is not made.
+    NotReached,
+}
+
+/// One permitted outcome with its authority, as reports and listings carry it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Expectation {
+    /// `ok`, `blocked`, an errno's name, `unknown`, or `not-reached` where an earlier call is expected to fail.
+    pub outcome: String,
+    /// Absent where the outcome is unknown.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub authority: Option<Authority>,
+    /// Man page, kernel function or RFC section; for an unknown outcome, why it is unknown.
+    #[serde(rename = "ref")]
+    pub reference: String,
+}
+
+impl Expected {
+    pub fn as_str(&self) -> &str {
+        match self {
+            Expected::Ok => "ok",
+            Expected::Blocked => "blocked",
+            Expected::Errno(name) => name.as_str(),
+            Expected::Unknown => "unknown",
+            Expected::NotReached => "not-reached",
+        }
+    }
+
+    /// Whether the outcome lets later calls on the same socket be made.
+    pub fn goes_on(&self) -> bool {
+        matches!(self, Expected::Ok | Expected::Unknown) || self.as_str() == "EINPROGRESS"
+    }
+}
+
+/// Whether `outcome` is among the permitted ones.
+pub fn permits(expected: &[Expectation], outcome: &Outcome) -> bool {
+    expected.iter().any(|expectation| expectation.outcome == "unknown" || expectation.outcome == outcome.name())
+}
+
+impl std::str::FromStr for Expected {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Expected, String> {
+        match text {
+            "ok" => Ok(Expected::Ok),
+            "blocked" => Ok(Expected::Blocked),
+            "unknown" => Ok(Expected::Unknown),
+            errno => crate::errno::ErrnoName::new(errno).map(Expected::Errno).ok_or_else(|| {
+                format!("unknown outcome `{errno}`, expected `ok`, `blocked`, `unknown` or an errno such as `EADDRINUSE`")
+            }),
+        }
+    }
+}
+
+impl Rule {
+    pub fn applies(&self, scenario: &Scenario, case: &Case, os: Os, release: &semver::Version) -> bool {
+        self.os.contains(&os)
+            && self.kernel.as_ref().is_none_or(|kernel| kernel.matches(release))
+            && self.when.as_ref().is_none_or(|when| when.holds(scenario, case))
+    }
+}
+
+/// A rule as a file spells it.
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct RuleText {
+    pub os: Spanned<OneOrMore>,
+    pub kernel: Option<Spanned<String>>,
+    pub when: Option<Condition>,
+    pub outcome: Spanned<OneOrMore>,
+    pub authority: Option<Spanned<String>>,
+    #[serde(rename = "ref")]
+    pub reference: Option<String>,
+    /// Why the outcome is unknown.
+    pub why: Option<String>,
+}
+
+/// A string or an array of strings.
+#[derive(Deserialize)]
+#[serde(untagged, expecting = "expected a string or an array of strings")]
+pub(super) enum OneOrMore {
+    One(String),
+    More(Vec<String>),
+}
+
+impl OneOrMore {
+    pub fn iter(&self) -> std::slice::Iter<'_, String> {
+        match self {
+            OneOrMore::One(one) => std::slice::from_ref(one).iter(),
+            OneOrMore::More(more) => more.iter(),
+        }
+    }
+}
+
+/// The version of a kernel release such as `6.18.44-fc-v669` or `23.1.0`; what cannot be read counts as 0.0.0.
+pub fn version(release: &str) -> semver::Version {
+    let numbers: Vec<u64> = release
+        .split(|letter: char| !letter.is_ascii_digit())
+        .take(3)
+        .map_while(|number| number.parse().ok())
+        .collect();
+    let number = |index: usize| numbers.get(index).copied().unwrap_or(0);
+    semver::Version::new(number(0), number(1), number(2))
+}

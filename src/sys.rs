@@ -1,0 +1,96 @@
+//! The kernel, as the worker sees it: one function per call, an errno as a value, nothing retried (not even EINTR).
+//!
+//! One name, `os`, picks the operating system; both files export the same functions, and what an OS lacks is the value
+//! [`Fault::Unsupported`]. Nothing here decides what an errno means.
+
+#[cfg(target_os = "linux")]
+mod linux;
+#[cfg(target_os = "macos")]
+mod macos;
+mod process;
+mod socket;
+mod trail;
+
+#[cfg(target_os = "linux")]
+use linux as os;
+#[cfg(target_os = "macos")]
+use macos as os;
+
+pub use os::*;
+pub use process::*;
+pub use socket::*;
+pub use trail::Trail;
+
+use crate::errno::Errno;
+use crate::names::Need;
+use crate::plan::Unsupported;
+
+pub type Result<T, E = Errno> = std::result::Result<T, E>;
+
+/// Why an op did not end `ok`.
+#[derive(Debug)]
+pub enum Fault {
+    Errno(Errno),
+    Blocked { ms: u32 },
+    Unsupported(Unsupported),
+    /// The harness could not go on.
+    Failed(String),
+}
+
+impl From<Errno> for Fault {
+    fn from(errno: Errno) -> Fault {
+        Fault::Errno(errno)
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::Errno(errno) => write!(f, "{errno}"),
+            Fault::Blocked { ms } => write!(f, "no answer within {ms} ms"),
+            Fault::Unsupported(lack) => write!(f, "{}", lack.reason),
+            Fault::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// The private host that the worker's cases run on.
+#[derive(Clone, Debug)]
+pub struct Isolation {
+    /// `netns` or `none`, as reports say it.
+    pub kind: &'static str,
+    /// The uids that user-a and user-b stand for.
+    pub users: [u32; 2],
+    /// Why cases cannot be isolated, where they should be.
+    pub lacking: Option<String>,
+}
+
+/// The two names and what the kernel calls this machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub release: String,
+    pub arch: String,
+}
+
+fn unsupported(need: Need, reason: impl Into<String>) -> Fault {
+    Fault::Unsupported(Unsupported { need, reason: reason.into() })
+}
+
+/// The errno that the last failed call of this thread left.
+fn last() -> Errno {
+    Errno::from_raw(OS, std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+}
+
+/// A return value of the C library: -1 means that errno says why.
+fn check(value: i32) -> Result<i32> {
+    if value == -1 { Err(last()) } else { Ok(value) }
+}
+
+fn check_size(value: isize) -> Result<usize> {
+    usize::try_from(value).map_err(|_| last())
+}
+
+/// The errno inside an error of the standard library, by number and never by kind.
+fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(OS, error.raw_os_error().unwrap_or(0))
+}

@@ -1,0 +1,91 @@
+//! Linux: what only it has, or spells in its own way.
+//!
+//! The files below it are one idea each; this one holds what is too small for a file.
+
+mod diag;
+mod error_queue;
+mod namespace;
+mod options;
+mod route;
+mod tun;
+
+pub use diag::SocketTable;
+pub use error_queue::receive_error;
+pub use namespace::{Tables, die_with_parent, enter_case, isolate, kill_descendants, size_tables, wait_for};
+pub use options::{SO_LINGER_SECONDS, set_own_option};
+pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
+pub use tun::Tun;
+
+use super::{Result, check};
+use crate::names::Os;
+
+pub const OS: Os = Os::Linux;
+
+pub(super) const SOCKET_FLAGS: i32 = libc::SOCK_CLOEXEC;
+pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+
+pub(super) fn after_open(_: &std::os::fd::OwnedFd) -> Result<()> {
+    Ok(())
+}
+
+pub(super) fn raw_accept(fd: i32) -> Result<i32> {
+    // SAFETY: null pointers ask for no address.
+    check(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) })
+}
+
+/// Closes every descriptor from `first` on.
+pub fn close_from(first: u32) {
+    // SAFETY: the caller is a fresh process that uses none of what it inherited.
+    unsafe { libc::syscall(libc::SYS_close_range, first, u32::MAX, 0) };
+}
+
+pub fn read_sysctl(name: &str) -> Result<String> {
+    let text = std::fs::read_to_string(path_of(name)).map_err(|error| super::errno_of(&error))?;
+    Ok(text.trim_end().to_owned())
+}
+
+pub fn write_sysctl(name: &str, value: &str) -> Result<()> {
+    use std::io::Write;
+    // Opened without O_CREAT: nothing can be created there, and EACCES would hide ENOENT.
+    let mut file = std::fs::OpenOptions::new().write(true).open(path_of(name)).map_err(|error| super::errno_of(&error))?;
+    file.write_all(value.as_bytes()).map_err(|error| super::errno_of(&error))
+}
+
+fn path_of(name: &str) -> String {
+    format!("/proc/sys/{}", name.replace('.', "/"))
+}
+
+/// Open descriptors of this process, without the one that the question takes.
+pub fn open_descriptors() -> Result<u64> {
+    let entries = std::fs::read_dir("/proc/self/fd").map_err(|error| super::errno_of(&error))?;
+    Ok(entries.count().saturating_sub(1) as u64)
+}
+
+/// Whether CAP_NET_BIND_SERVICE is effective (capget(2)).
+pub fn may_bind_low_ports() -> Result<bool> {
+    const VERSION_3: u32 = 0x2008_0522;
+    const CAP_NET_BIND_SERVICE: u32 = 10;
+    let mut header = [VERSION_3, 0];
+    let mut sets = [[0_u32; 3]; 2];
+    // SAFETY: a version 3 header, and room for the two sets that version 3 has.
+    check(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) } as i32)?;
+    Ok(sets[0][0] & (1 << CAP_NET_BIND_SERVICE) != 0)
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_errno_table_agrees_with_the_c_library() {
+        let libc = [
+            ("EAGAIN", libc::EAGAIN), ("EACCES", libc::EACCES), ("EMFILE", libc::EMFILE), ("ENONET", libc::ENONET),
+            ("EADDRINUSE", libc::EADDRINUSE), ("EADDRNOTAVAIL", libc::EADDRNOTAVAIL), ("EISCONN", libc::EISCONN),
+            ("ENETUNREACH", libc::ENETUNREACH), ("EHOSTUNREACH", libc::EHOSTUNREACH), ("EPROTO", libc::EPROTO),
+            ("ECONNREFUSED", libc::ECONNREFUSED), ("EINPROGRESS", libc::EINPROGRESS), ("EALREADY", libc::EALREADY),
+            ("EHOSTDOWN", libc::EHOSTDOWN), ("ENOPROTOOPT", libc::ENOPROTOOPT), ("ENOTCONN", libc::ENOTCONN),
+            ("EAFNOSUPPORT", libc::EAFNOSUPPORT), ("EOPNOTSUPP", libc::EOPNOTSUPP), ("ETIMEDOUT", libc::ETIMEDOUT),
+        ];
+        for (name, raw) in libc {
+            assert_eq!(crate::errno::Errno::from_raw(super::OS, raw).name(), name);
+        }
+    }
+}

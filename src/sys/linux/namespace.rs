@@ -1,0 +1,226 @@
+//! Namespaces and the processes in them: a private host for the worker, and a fresh network for each case.
+//!
+//! The worker becomes two processes. The first only waits; the second is pid 1 of a private PID namespace, so that its
+//! death takes everything below it along. It does not decide what a case does in there.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::process::Command;
+use std::time::Duration;
+
+use crate::sys::{Ended, Fork, Isolation, Result, Until, check, effective_uid, exit_now, fork, pipe, poll, read, reap};
+
+/// Uids that no account has, for the two ordinary users of a privileged worker.
+const PRIVILEGED_USERS: [u32; 2] = [60_001, 60_002];
+
+/// Enters a private network and PID namespace. Returns in the process that is pid 1 there, or, where that is not
+/// possible, in the caller with the reason.
+pub fn isolate() -> Isolation {
+    // SAFETY: getppid(2) takes no arguments.
+    let parent = unsafe { libc::getppid() };
+    die_with_parent();
+    // SAFETY: as above. A parent that died before is noticed by the end of standard input.
+    if unsafe { libc::getppid() } != parent {
+        exit_now(1);
+    }
+    let mut users = PRIVILEGED_USERS;
+    if let Err(first) = private_host() {
+        let entered = user_namespace().and_then(|mapped| {
+            users = mapped;
+            private_host().map_err(|errno| format!("unshare(CLONE_NEWPID | CLONE_NEWNET) in it: {errno}"))
+        });
+        if let Err(second) = entered {
+            let lacking = Some(format!("unshare(CLONE_NEWPID | CLONE_NEWNET): {first}; {second}"));
+            return Isolation { kind: "none", users, lacking };
+        }
+    }
+    match become_init() {
+        Ok(()) => Isolation { kind: "netns", users, lacking: None },
+        Err(errno) => Isolation { kind: "none", users, lacking: Some(format!("pid 1 of a new PID namespace: {errno}")) },
+    }
+}
+
+fn private_host() -> Result<()> {
+    unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNET)
+}
+
+fn unshare(flags: i32) -> Result<()> {
+    // SAFETY: unshare(2) takes no pointers; this process has one thread.
+    check(unsafe { libc::unshare(flags) }).map(drop)
+}
+
+/// Forks; the parent mirrors how the child ends and never returns.
+fn become_init() -> Result<()> {
+    let (alive, held) = pipe()?;
+    match fork()? {
+        Fork::Parent(pid) => {
+            drop(alive);
+            let ended = reap(pid);
+            drop(held);
+            exit_now(match ended {
+                Ok(Ended::Exited(code)) => code,
+                Ok(Ended::Killed(signal)) => 128 + signal,
+                Err(_) => 1,
+            })
+        }
+        Fork::Child => {
+            drop(held);
+            die_with_parent();
+            // From in here the parent's pid is always 0; its end of the pipe tells whether it died before this.
+            if poll(alive.as_raw_fd(), Until::Readable, 0)? {
+                exit_now(1);
+            }
+            writable_sysctls();
+            Ok(())
+        }
+    }
+}
+
+/// Container runtimes mount /proc/sys read-only. A procfs of our own, where we may mount one, is not.
+fn writable_sysctls() {
+    // SAFETY: all arguments are C strings, flags, or the null pointers that mount(2) allows here.
+    unsafe {
+        let probe = c"/proc/sys/net/ipv4/ip_local_port_range".as_ptr();
+        if libc::access(probe, libc::W_OK) == 0 || *libc::__errno_location() != libc::EROFS || unshare(libc::CLONE_NEWNS).is_err() {
+            return;
+        }
+        let (none, root, proc) = (std::ptr::null(), c"/".as_ptr(), c"proc".as_ptr());
+        libc::mount(none, root, none, libc::MS_REC | libc::MS_PRIVATE, none.cast());
+        libc::mount(proc, c"/proc".as_ptr(), proc, 0, none.cast());
+    }
+}
+
+/// Becomes uid 0 of a new user namespace, with two more uids where subordinate ids are to be had.
+fn user_namespace() -> Result<[u32; 2], String> {
+    // SAFETY: neither call takes arguments or can fail.
+    let (uid, gid, pid) = unsafe { (libc::geteuid(), libc::getegid(), libc::getpid()) };
+    let text = |errno: crate::errno::Errno| errno.to_string();
+    // newuidmap(1) must run outside, and can only do so once we are inside.
+    let (go, inside) = pipe().map_err(text)?;
+    let helper = match fork().map_err(text)? {
+        Fork::Child => {
+            drop(inside);
+            let _ = read(&go, &mut [0]);
+            exit_now(i32::from(!map_subordinate(pid, uid, gid)))
+        }
+        Fork::Parent(helper) => helper,
+    };
+    let entered = unshare(libc::CLONE_NEWUSER);
+    die_with_parent();
+    drop(inside);
+    let subordinate = reap(helper) == Ok(Ended::Exited(0));
+    entered.map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice()))?;
+    if !subordinate {
+        let write = |file: &str, text: String| {
+            std::fs::write(format!("/proc/self/{file}"), text)
+                .map_err(|error| format!("/proc/self/{file}: {}; {}", crate::sys::errno_of(&error), advice()))
+        };
+        write("setgroups", "deny".to_owned())?;
+        write("uid_map", format!("0 {uid} 1\n"))?;
+        write("gid_map", format!("0 {gid} 1\n"))?;
+    }
+    debug_assert_eq!(effective_uid(), 0);
+    Ok([1, 2])
+}
+
+/// Asks the set-uid helpers for a map of 0 to ourselves and of 1 and 2 to the first two subordinate ids.
+fn map_subordinate(pid: i32, uid: u32, gid: u32) -> bool {
+    let user = std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| {
+        passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid.to_string())).and_then(|line| line.split(':').next().map(str::to_owned))
+    });
+    let first_of = |file: &str| -> Option<u32> {
+        let text = std::fs::read_to_string(file).ok()?;
+        text.lines().find_map(|line| {
+            let mut fields = line.split(':');
+            let owner = fields.next()?;
+            let first = fields.next()?.parse().ok()?;
+            let count: u32 = fields.next()?.trim().parse().ok()?;
+            (count >= 2 && (user.as_deref() == Some(owner) || owner == uid.to_string())).then_some(first)
+        })
+    };
+    let map = |command: &str, own: u32, file: &str| -> Option<bool> {
+        let first = first_of(file)?;
+        let arguments = [pid, 0, own as i32, 1, 1, first as i32, 2].map(|number| number.to_string());
+        Some(Command::new(command).args(arguments).stderr(std::process::Stdio::null()).status().ok()?.success())
+    };
+    // The gid map first: without it a uid map alone would have to be undone, which nothing can.
+    map("newgidmap", gid, "/etc/subgid") == Some(true) && map("newuidmap", uid, "/etc/subuid") == Some(true)
+}
+
+/// What a person can do about a refused user namespace.
+fn advice() -> String {
+    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
+    let mut advice = Vec::new();
+    if read("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
+        advice.push("set kernel.unprivileged_userns_clone=1");
+    }
+    if read("/proc/sys/user/max_user_namespaces") == "0" {
+        advice.push("raise user.max_user_namespaces above 0");
+    }
+    if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
+        advice.push("set kernel.apparmor_restrict_unprivileged_userns=0, or give this binary an AppArmor profile that allows userns");
+    }
+    if advice.is_empty() {
+        advice.push("in a container, start it with --privileged, or with a seccomp profile that allows unshare");
+    }
+    advice.push("or run as root");
+    advice.join(", ")
+}
+
+/// PR_SET_PDEATHSIG. It is lost on every change of credentials, and never inherited.
+pub fn die_with_parent() {
+    // SAFETY: prctl(2) takes no pointers here.
+    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// How large the hash tables of the next network namespaces are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    /// A handful of sockets: nothing to scan when they are dumped or torn down.
+    Small,
+    /// A whole range of ports. The kernel derives tcp_max_tw_buckets from it, as half of this (`tcp_set_hashinfo`).
+    Large,
+}
+
+/// Gives the namespaces that are made from now on hash tables of their own: dumping and tearing down would otherwise
+/// scan those of the host (262,144 buckets where this was measured). Linux 6.1; older kernels do without.
+pub fn size_tables(tables: Tables) {
+    let (tcp, udp) = match tables {
+        Tables::Small => ("512", "128"),
+        Tables::Large => ("65536", "4096"),
+    };
+    for (name, entries) in [("net.ipv4.tcp_child_ehash_entries", tcp), ("net.ipv4.udp_child_hash_entries", udp)] {
+        let _ = super::write_sysctl(name, entries);
+    }
+}
+
+/// A fresh network namespace with `lo` up.
+pub fn enter_case() -> Result<()> {
+    unshare(libc::CLONE_NEWNET)?;
+    // SAFETY: socket(2) takes no pointers; the descriptor is new.
+    let control = unsafe { OwnedFd::from_raw_fd(check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?) };
+    // SAFETY: zeroed is a valid ifreq.
+    let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
+    request.ifr_name[0] = b'l' as libc::c_char;
+    request.ifr_name[1] = b'o' as libc::c_char;
+    request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
+    // SAFETY: SIOCSIFFLAGS reads one ifreq.
+    check(unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) }).map(drop)
+}
+
+/// Waits for a child for at most `limit`; `None` if it is still running then.
+pub fn wait_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
+    // SAFETY: pidfd_open(2) takes no pointers; the descriptor is new.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32)?) };
+    if poll(pidfd.as_raw_fd(), Until::Readable, limit.as_millis() as u32)? { reap(pid).map(Some) } else { Ok(None) }
+}
+
+/// Kills everything else in this PID namespace and reaps it. Only pid 1 of a namespace may.
+pub fn kill_descendants() {
+    // SAFETY: these calls take no pointers but the null status. In a namespace of our own -1 means nobody else's.
+    unsafe {
+        if libc::getpid() == 1 {
+            libc::kill(-1, libc::SIGKILL);
+            while libc::waitpid(-1, std::ptr::null_mut(), 0) != -1 {}
+        }
+    }
+}

@@ -1,0 +1,230 @@
+//! Interfaces, addresses and routes, through rtnetlink(7).
+//!
+//! A refusal is the kernel's errno. It reads the FIB by the rule that the kernel uses (longest prefix, then lowest
+//! metric, `local` before `main`) because a lookup would answer a blackhole with an errno.
+
+use std::net::IpAddr;
+
+use netlink_packet_core::{
+    NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
+};
+use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
+use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::route::{
+    RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
+};
+use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
+
+use super::OS;
+use crate::errno::Errno;
+use crate::plan::RouteKind;
+use crate::sys::{Fault, device_index, errno_of};
+
+pub fn set_up(device: &str) -> Result<(), Fault> {
+    let mut message = LinkMessage::default();
+    message.header.index = device_index(device)?;
+    message.header.flags = LinkFlags::Up;
+    message.header.change_mask = LinkFlags::Up;
+    change(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
+    change(RouteNetlinkMessage::NewAddress(address_message(device, address, prefix)?), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+pub fn delete_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
+    change(RouteNetlinkMessage::DelAddress(address_message(device, address, prefix)?), 0)
+}
+
+fn address_message(device: &str, address: IpAddr, prefix: u8) -> Result<AddressMessage, Fault> {
+    let mut message = AddressMessage::default();
+    message.header.family = family(address);
+    message.header.prefix_len = prefix;
+    message.header.scope = AddressScope::Universe;
+    message.header.index = device_index(device)?;
+    if address.is_ipv6() {
+        message.header.flags = AddressHeaderFlags::Nodad;
+    }
+    message.attributes = vec![AddressAttribute::Local(address), AddressAttribute::Address(address)];
+    Ok(message)
+}
+
+pub fn add_route(destination: IpAddr, prefix: u8, kind: RouteKind, device: Option<&str>) -> Result<(), Fault> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(destination);
+    message.header.destination_prefix_length = prefix;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    (message.header.kind, message.header.scope) = match kind {
+        RouteKind::Unicast => (RouteType::Unicast, RouteScope::Link),
+        RouteKind::Unreachable => (RouteType::Unreachable, RouteScope::Universe),
+        RouteKind::Blackhole => (RouteType::BlackHole, RouteScope::Universe),
+        RouteKind::Prohibit => (RouteType::Prohibit, RouteScope::Universe),
+        RouteKind::Throw => (RouteType::Throw, RouteScope::Universe),
+    };
+    if prefix > 0 {
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::from(destination)));
+    }
+    if let Some(device) = device {
+        message.attributes.push(RouteAttribute::Oif(device_index(device)?));
+    }
+    change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+pub fn add_veth(device: &str, peer: &str) -> Result<(), Fault> {
+    let mut other = LinkMessage::default();
+    other.attributes = vec![LinkAttribute::IfName(peer.to_owned())];
+    let mut message = LinkMessage::default();
+    message.attributes = vec![
+        LinkAttribute::IfName(device.to_owned()),
+        LinkAttribute::LinkInfo(vec![
+            LinkInfo::Kind(InfoKind::Veth),
+            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
+        ]),
+    ];
+    change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// Whether an address is configured, by itself or by a prefix on `lo` (`fib_add_ifaddr`: all of it is local).
+pub fn has_address(address: IpAddr) -> Result<bool, Fault> {
+    let mut question = AddressMessage::default();
+    question.header.family = family(address);
+    let loopback = device_index("lo").unwrap_or(1);
+    let mut found = false;
+    dump(RouteNetlinkMessage::GetAddress(question), |answer| {
+        let RouteNetlinkMessage::NewAddress(entry) = answer else { return };
+        found |= entry.attributes.iter().any(|attribute| match attribute {
+            AddressAttribute::Local(local) | AddressAttribute::Address(local) => {
+                *local == address
+                    || (address.is_ipv4()
+                        && entry.header.index == loopback
+                        && matches_prefix(*local, entry.header.prefix_len, address))
+            }
+            _ => false,
+        });
+    })?;
+    Ok(found)
+}
+
+/// The type of the FIB entry that `destination` meets, or `none`.
+pub fn route_kind(destination: IpAddr) -> Result<&'static str, Fault> {
+    let mut question = RouteMessage::default();
+    question.header.address_family = family(destination);
+    let mut best: Option<((bool, u8, std::cmp::Reverse<u32>), RouteType)> = None;
+    dump(RouteNetlinkMessage::GetRoute(question), |answer| {
+        let RouteNetlinkMessage::NewRoute(entry) = answer else { return };
+        let (mut network, mut metric) = (None, 0);
+        let mut table = u32::from(entry.header.table);
+        for attribute in &entry.attributes {
+            match attribute {
+                RouteAttribute::Destination(RouteAddress::Inet(address)) => network = Some(IpAddr::V4(*address)),
+                RouteAttribute::Destination(RouteAddress::Inet6(address)) => network = Some(IpAddr::V6(*address)),
+                RouteAttribute::Priority(priority) => metric = *priority,
+                RouteAttribute::Table(number) => table = *number,
+                _ => {}
+            }
+        }
+        let prefix = entry.header.destination_prefix_length;
+        let met = network.map_or(prefix == 0, |network| matches_prefix(network, prefix, destination));
+        if !met || ![u32::from(RouteHeader::RT_TABLE_MAIN), 255].contains(&table) {
+            return;
+        }
+        let rank = (table == 255, prefix, std::cmp::Reverse(metric));
+        if best.as_ref().is_none_or(|(other, _)| rank > *other) {
+            best = Some((rank, entry.header.kind));
+        }
+    })?;
+    Ok(match best.map(|(_, kind)| kind) {
+        None => "none",
+        Some(RouteType::Unicast) => "unicast",
+        Some(RouteType::Local) => "local",
+        Some(RouteType::Broadcast) => "broadcast",
+        Some(RouteType::Anycast) => "anycast",
+        Some(RouteType::Multicast) => "multicast",
+        Some(RouteType::BlackHole) => "blackhole",
+        Some(RouteType::Unreachable) => "unreachable",
+        Some(RouteType::Prohibit) => "prohibit",
+        Some(RouteType::Throw) => "throw",
+        Some(_) => "other",
+    })
+}
+
+fn family(address: IpAddr) -> AddressFamily {
+    if address.is_ipv4() { AddressFamily::Inet } else { AddressFamily::Inet6 }
+}
+
+fn matches_prefix(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
+    let prefix = u32::from(prefix);
+    match (network, address) {
+        (IpAddr::V4(network), IpAddr::V4(address)) => {
+            (network.to_bits() ^ address.to_bits()).checked_shr(32 - prefix.min(32)).unwrap_or(0) == 0
+        }
+        (IpAddr::V6(network), IpAddr::V6(address)) => {
+            (network.to_bits() ^ address.to_bits()).checked_shr(128 - prefix.min(128)).unwrap_or(0) == 0
+        }
+        _ => false,
+    }
+}
+
+fn change(message: RouteNetlinkMessage, flags: u16) -> Result<(), Fault> {
+    talk(message, NLM_F_REQUEST | NLM_F_ACK | flags, |_| ())
+}
+
+fn dump(message: RouteNetlinkMessage, visit: impl FnMut(RouteNetlinkMessage)) -> Result<(), Fault> {
+    talk(message, NLM_F_REQUEST | NLM_F_DUMP, visit)
+}
+
+/// One request, and its answers up to the end or the acknowledgement.
+fn talk(message: RouteNetlinkMessage, flags: u16, mut visit: impl FnMut(RouteNetlinkMessage)) -> Result<(), Fault> {
+    let io = |error: std::io::Error| Fault::Errno(errno_of(&error));
+    let socket = Socket::new(NETLINK_ROUTE).map_err(io)?;
+    let mut request = NetlinkMessage::from(message);
+    request.header.flags = flags;
+    request.header.sequence_number = 1;
+    request.finalize();
+    let mut bytes = vec![0; request.buffer_len()];
+    request.serialize(&mut bytes);
+    socket.send_to(&bytes, &SocketAddr::new(0, 0), 0).map_err(io)?;
+    loop {
+        let (answer, _) = socket.recv_from_full().map_err(io)?;
+        let mut rest = &answer[..];
+        while rest.len() >= 16 {
+            let message = NetlinkMessage::<RouteNetlinkMessage>::deserialize(rest)
+                .map_err(|error| Fault::Failed(format!("rtnetlink: {error}")))?;
+            let length = (message.header.length as usize).next_multiple_of(4);
+            match message.payload {
+                NetlinkPayload::Done(_) => return Ok(()),
+                NetlinkPayload::Error(error) => {
+                    return match error.raw_code() {
+                        0 => Ok(()),
+                        code => Err(Fault::Errno(Errno::from_raw(OS, -code))),
+                    };
+                }
+                NetlinkPayload::InnerMessage(inner) => visit(inner),
+                _ => {}
+            }
+            rest = rest.get(length.max(16)..).unwrap_or_default();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prefixes_of_all_lengths() {
+        #[track_caller]
+        fn check(network: &str, prefix: u8, address: &str, expected: bool) {
+            assert_eq!(matches_prefix(network.parse().unwrap(), prefix, address.parse().unwrap()), expected);
+        }
+        check("127.0.0.1", 8, "127.9.9.9", true);
+        check("192.0.2.1", 32, "192.0.2.1", true);
+        check("192.0.2.1", 32, "192.0.2.0", false);
+        check("0.0.0.0", 0, "203.0.113.9", true);
+        check("2001:db8::", 32, "2001:db8::1", true);
+        check("2001:db8::1", 128, "2001:db8::2", false);
+        check("::", 0, "10.0.0.1", false);
+    }
+}

@@ -1,0 +1,245 @@
+//! Processes, signals, limits and users, as Unix systems share them.
+//!
+//! It starts processes and ends this one; waiting with a deadline is the operating system's own business.
+
+use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use super::{Fault, Result, check, check_size};
+
+/// Which side of a fork() this is.
+pub enum Fork {
+    Child,
+    Parent(i32),
+}
+
+/// fork(2). Every process of the worker has one thread, so the child may do what its parent may.
+pub fn fork() -> Result<Fork> {
+    // SAFETY: single-threaded, so no lock can be held by a thread that the child lacks.
+    Ok(match check(unsafe { libc::fork() })? {
+        0 => Fork::Child,
+        pid => Fork::Parent(pid),
+    })
+}
+
+/// _exit(2): no destructors, no buffers, at once.
+pub fn exit_now(code: i32) -> ! {
+    // SAFETY: it does not return.
+    unsafe { libc::_exit(code) }
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    Exited(i32),
+    Killed(i32),
+}
+
+/// waitpid(2), without a deadline.
+pub fn reap(pid: i32) -> Result<Ended> {
+    let mut status = 0;
+    // SAFETY: the pointer is to an int.
+    check(unsafe { libc::waitpid(pid, &mut status, 0) })?;
+    Ok(ended(status))
+}
+
+fn ended(status: i32) -> Ended {
+    if libc::WIFSIGNALED(status) { Ended::Killed(libc::WTERMSIG(status)) } else { Ended::Exited(libc::WEXITSTATUS(status)) }
+}
+
+/// Whether this process has any child left, ended or not; one that has ended is reaped.
+pub fn any_child() -> bool {
+    // SAFETY: a null status pointer asks for none.
+    unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) != -1 }
+}
+
+/// kill(2) with SIGKILL.
+pub fn kill(pid: i32) {
+    // SAFETY: kill(2) takes no pointers.
+    unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Sends this process a signal with its default effect.
+pub fn raise(signal: i32) -> Result<()> {
+    // SAFETY: restoring the default needs no handler. Without it the standard library's SIGSEGV handler would swallow
+    // a signal that comes from kill(2).
+    unsafe { libc::signal(signal, libc::SIG_DFL) };
+    // SAFETY: kill(2) takes no pointers.
+    check(unsafe { libc::kill(libc::getpid(), signal) }).map(drop)
+}
+
+/// Ctrl-C is the coordinator's to handle, although the terminal sends it to the whole process group.
+pub fn ignore_interrupts() {
+    // SAFETY: ignoring needs no handler.
+    unsafe { libc::signal(libc::SIGINT, libc::SIG_IGN) };
+}
+
+static FIRED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn fired(_: i32) {
+    FIRED.store(true, Ordering::Relaxed);
+}
+
+/// Runs a call that may block, and interrupts it after `ms`.
+pub fn bounded<T>(ms: u32, call: impl FnOnce() -> Result<T>) -> Result<T, Fault> {
+    FIRED.store(false, Ordering::Relaxed);
+    catch_alarms();
+    // It goes on firing, in case that the first signal came just before the call went to sleep.
+    set_timer(ms.max(1), 5);
+    let result = call();
+    set_timer(0, 0);
+    match result {
+        Err(errno) if errno.raw() == libc::EINTR && FIRED.load(Ordering::Relaxed) => Err(Fault::Blocked { ms }),
+        result => Ok(result?),
+    }
+}
+
+/// Runs many calls of which none should block; one that does is interrupted after `ms`, or twice that.
+pub fn unless_stuck(ms: u32, calls: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+    catch_alarms();
+    set_timer(ms, ms);
+    let result = calls();
+    set_timer(0, 0);
+    match result {
+        Err(Fault::Errno(errno)) if errno.raw() == libc::EINTR => Err(Fault::Blocked { ms }),
+        result => result,
+    }
+}
+
+/// No SA_RESTART: EINTR is the point.
+fn catch_alarms() {
+    // SAFETY: zeroed is a valid sigaction; the handler only stores to an atomic.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        action.sa_sigaction = fired as extern "C" fn(i32) as libc::sighandler_t;
+        libc::sigaction(libc::SIGALRM, &action, std::ptr::null_mut());
+    }
+}
+
+fn set_timer(first_ms: u32, then_ms: u32) {
+    let time = |ms: u32| libc::timeval { tv_sec: (ms / 1000).into(), tv_usec: (ms as i32 % 1000 * 1000).into() };
+    let timer = libc::itimerval { it_value: time(first_ms), it_interval: time(then_ms) };
+    // SAFETY: the pointer is to a whole itimerval, and the old value is not asked for.
+    unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+}
+
+/// Sleeps for `ms`; a signal may end it early.
+pub fn pause_ms(ms: f64) {
+    std::thread::sleep(std::time::Duration::from_secs_f64(ms / 1000.0));
+}
+
+/// Waits for the signal that ends this process.
+pub fn pause_for_ever() -> ! {
+    loop {
+        // SAFETY: pause(2) takes no arguments.
+        unsafe { libc::pause() };
+    }
+}
+
+/// The effective uid, changed alone, so that it can be changed back.
+pub fn set_effective_uid(uid: u32) -> Result<()> {
+    os_set_effective_uid(uid)?;
+    // A change of credentials clears it (prctl(2), PR_SET_PDEATHSIG).
+    super::os::die_with_parent();
+    Ok(())
+}
+
+#[cfg(target_os = "linux")]
+fn os_set_effective_uid(uid: u32) -> Result<()> {
+    // SAFETY: setresuid(2) takes no pointers. The C library would do the same to every thread of one.
+    check(unsafe { libc::syscall(libc::SYS_setresuid, -1, uid, -1) } as i32).map(drop)
+}
+
+#[cfg(not(target_os = "linux"))]
+fn os_set_effective_uid(uid: u32) -> Result<()> {
+    // SAFETY: seteuid(2) takes no pointers.
+    check(unsafe { libc::seteuid(uid) }).map(drop)
+}
+
+pub fn effective_uid() -> u32 {
+    // SAFETY: it takes no arguments and cannot fail.
+    unsafe { libc::geteuid() }
+}
+
+/// Soft and hard RLIMIT_NOFILE.
+pub fn descriptor_limit() -> (u64, u64) {
+    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a whole rlimit.
+    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
+    (limit.rlim_cur, limit.rlim_max)
+}
+
+pub fn set_descriptor_limit(soft: u64) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: soft, rlim_max: descriptor_limit().1 };
+    // SAFETY: the pointer is to a whole rlimit.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
+}
+
+/// A case that crashes on purpose leaves no core file.
+pub fn no_core_files() {
+    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    // SAFETY: the pointer is to a whole rlimit.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) };
+}
+
+/// The lowest descriptor that is free, below which all are open.
+pub fn lowest_free_descriptor() -> Result<u64> {
+    // SAFETY: dup(2) takes no pointers.
+    let fd = check(unsafe { libc::dup(0) })?;
+    // SAFETY: the descriptor is new and used nowhere else.
+    unsafe { libc::close(fd) };
+    Ok(fd as u64)
+}
+
+/// Moves standard input and output out of the way: children find /dev/null there, and plans stay ours.
+pub fn take_standard_streams() -> std::io::Result<(std::fs::File, std::fs::File)> {
+    let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
+    let take = |fd: i32| -> std::io::Result<std::fs::File> {
+        // SAFETY: fcntl(2) and dup2(2) take no pointers; the new descriptor is owned by the file that is returned.
+        unsafe {
+            let moved = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3);
+            if moved == -1 || libc::dup2(null.as_raw_fd(), fd) == -1 {
+                return Err(std::io::Error::last_os_error());
+            }
+            Ok(std::fs::File::from_raw_fd(moved))
+        }
+    };
+    Ok((take(0)?, take(1)?))
+}
+
+/// pipe(2): the end to read from, the end to write to.
+pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
+    let mut ends = [0; 2];
+    // SAFETY: the array has room for both descriptors.
+    check(unsafe { libc::pipe(ends.as_mut_ptr()) })?;
+    // SAFETY: both descriptors are new and owned by nobody.
+    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+}
+
+/// Closes everything but this, which it gives back.
+pub fn keep_only(fd: OwnedFd) -> OwnedFd {
+    use std::os::fd::IntoRawFd;
+    // SAFETY: dup2(2) takes no pointers; a fresh process uses nothing else of what it inherited.
+    let moved = unsafe { libc::dup2(fd.into_raw_fd(), 3) };
+    super::os::close_from(4);
+    // SAFETY: descriptor 3 is this one now, and its former owner was forgotten with everything else.
+    unsafe { OwnedFd::from_raw_fd(moved) }
+}
+
+pub fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
+    // SAFETY: the buffer is valid for its length.
+    check_size(unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) })
+}
+
+pub fn write(fd: &OwnedFd, data: &[u8]) -> Result<usize> {
+    // SAFETY: the data is valid for its length.
+    check_size(unsafe { libc::write(fd.as_raw_fd(), data.as_ptr().cast(), data.len()) })
+}
+
+pub fn machine() -> super::Machine {
+    let uname = nix::sys::utsname::uname();
+    let text = |part: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
+        uname.as_ref().map(|uname| part(uname).to_string_lossy().into_owned()).unwrap_or_default()
+    };
+    super::Machine { release: text(|uname| uname.release()), arch: text(|uname| uname.machine()) }
+}

@@ -1,0 +1,155 @@
+//! The worker: plans in, observations out, one line of JSON each, one process per case.
+//!
+//! It never sees an expectation and judges nothing. A case runs in a child with a network of its own; what becomes
+//! of the child is part of the observations and never of the worker.
+
+mod fill;
+mod hello;
+mod interpreter;
+mod queries;
+
+use std::io::{BufRead, BufReader, Write};
+use std::process::ExitCode;
+use std::time::Duration;
+
+use crate::names::Need;
+use crate::plan::{Fate, Op, Performed, Plan, StepResult, Unsupported};
+use crate::sys::{self, Ended, Fork, Isolation, Tables, Trail};
+
+/// How much a case may report. Pages that no case touches are never allocated.
+const TRAIL_BYTES: usize = 64 << 20;
+/// How long the probes behind the first line may take.
+const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+/// The exit code of a process that left its last words in the trail.
+const GAVE_UP: i32 = 101;
+
+/// The hidden subcommand.
+pub fn main() -> ExitCode {
+    sys::close_from(3);
+    sys::ignore_interrupts();
+    let isolation = sys::isolate();
+    match serve(&isolation) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The coordinator closes our output first when it has had enough.
+            let _ = writeln!(std::io::stderr(), "errnoscope worker: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn serve(isolation: &Isolation) -> std::io::Result<()> {
+    let (input, mut output) = sys::take_standard_streams()?;
+    let mut trail = Trail::new(TRAIL_BYTES).map_err(|errno| std::io::Error::other(format!("mmap: {errno}")))?;
+    sys::no_core_files();
+    let mut tables = Tables::Large;
+    sys::size_tables(tables);
+    let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
+    leave_panics_in(trail.alias());
+
+    let mut line = Vec::with_capacity(64 * 1024);
+    hello::write(isolation, &mut trail, &mut line)?;
+    output.write_all(&line)?;
+
+    let mut input = BufReader::with_capacity(64 * 1024, input);
+    let mut text = String::new();
+    loop {
+        text.clear();
+        if input.read_line(&mut text)? == 0 {
+            return Ok(());
+        }
+        if text.trim().is_empty() {
+            continue;
+        }
+        line.clear();
+        answer(&text, isolation, &mut tables, &mut trail, &mut line)?;
+        output.write_all(&line)?;
+    }
+}
+
+/// One plan's observations.
+fn answer(text: &str, isolation: &Isolation, tables: &mut Tables, trail: &mut Trail, line: &mut Vec<u8>) -> std::io::Result<()> {
+    let plan: Plan = match serde_json::from_str(text) {
+        Ok(plan) => plan,
+        Err(error) => {
+            let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+            let case = value["case"].as_str().unwrap_or_default();
+            let fate = Fate::Exited { code: 2, message: format!("the plan cannot be read: {error}") };
+            return compose(line, case, &fate, b"");
+        }
+    };
+    if let Some(reason) = &isolation.lacking {
+        let lack = Unsupported { need: Need::NetworkNamespace, reason: reason.clone() };
+        let result = Performed::Unsupported(lack);
+        let step = StepResult { step: 0, result, micros: 0.0, detail: None, before: Vec::new(), after: Vec::new() };
+        return compose(line, &plan.case, &Fate::Done, &serde_json::to_vec(&step)?);
+    }
+    let fills = plan.steps.iter().any(|step| matches!(step.op, Op::Fill(_)));
+    let wanted = if fills { Tables::Large } else { Tables::Small };
+    if *tables != wanted {
+        sys::size_tables(wanted);
+        *tables = wanted;
+    }
+    let deadline = Duration::from_millis(plan.deadline_ms.into());
+    let fate = in_child(trail, deadline, |trail| interpreter::run(&plan, isolation, trail))?;
+    compose(line, &plan.case, &fate, trail.records())
+}
+
+/// The line is put together from what the trail holds: nothing in it is parsed again.
+fn compose(line: &mut Vec<u8>, case: &str, fate: &Fate, steps: &[u8]) -> std::io::Result<()> {
+    line.extend_from_slice(b"{\"case\":");
+    serde_json::to_writer(&mut *line, case)?;
+    line.extend_from_slice(b",\"fate\":");
+    serde_json::to_writer(&mut *line, fate)?;
+    line.extend_from_slice(b",\"steps\":[");
+    line.extend_from_slice(steps);
+    line.extend_from_slice(b"]}\n");
+    Ok(())
+}
+
+/// Runs `work` in a child with a network of its own, and clears away whatever the child leaves behind.
+fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)) -> std::io::Result<Fate> {
+    trail.reset();
+    let pid = match sys::fork().map_err(|errno| std::io::Error::other(format!("fork: {errno}")))? {
+        Fork::Child => {
+            sys::die_with_parent();
+            if let Err(errno) = sys::enter_case() {
+                give_up(trail, &format!("a network namespace for this case: {errno}"));
+            }
+            work(trail);
+            sys::exit_now(0)
+        }
+        Fork::Parent(pid) => pid,
+    };
+    let fate = match sys::wait_for(pid, deadline) {
+        Ok(Some(Ended::Exited(0))) => Fate::Done,
+        Ok(Some(Ended::Exited(code))) => Fate::Exited { code, message: trail.message() },
+        Ok(Some(Ended::Killed(signal))) => Fate::Killed { signal },
+        Ok(None) => {
+            sys::kill(pid);
+            let _ = sys::reap(pid);
+            Fate::TimedOut { ms: deadline.as_millis() as u32 }
+        }
+        Err(errno) => {
+            sys::kill(pid);
+            let _ = sys::reap(pid);
+            Fate::Exited { code: GAVE_UP, message: format!("the case could not be waited for: {errno}") }
+        }
+    };
+    // Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.
+    if sys::any_child() {
+        sys::kill_descendants();
+    }
+    Ok(fate)
+}
+
+/// Ends a case's process with a reason.
+fn give_up(trail: &Trail, why: &str) -> ! {
+    trail.leave_message(why);
+    sys::exit_now(GAVE_UP)
+}
+
+/// A panic in a case becomes its exit message.
+fn leave_panics_in(trail: Trail) {
+    std::panic::set_hook(Box::new(move |panic| give_up(&trail, &panic.to_string())));
+}

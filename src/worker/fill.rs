@@ -1,0 +1,172 @@
+//! Taking every port of a range.
+//!
+//! The sockets may be more than one process may have open: then others hold their share, and die with the case.
+//! Nothing here says that a range is exhausted: a census of the socket table does.
+
+use std::net::SocketAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::Instant;
+
+use super::interpreter::{Case, DetailedFault};
+use crate::names::{Family, Protocol, Reuse};
+use crate::plan::{Detail, Fill, FillHow, SocketOption};
+use crate::sys::{self, Address, Fault, Fork};
+
+/// Descriptors that a case keeps for itself.
+const SPARE: u64 = 64;
+/// From this many sockets on, several processes bind at once.
+const WORTH_SHARING: u64 = 8192;
+/// A connect that takes longer has no room in its listener's queue.
+const STUCK_MS: u32 = 1000;
+
+pub fn fill(case: &mut Case, fill: &Fill) -> Result<Option<Detail>, DetailedFault> {
+    let start = Instant::now();
+    let mut done = Done { ports: 0, processes: 1 };
+    let result = run(case, fill, &mut done);
+    case.note_time(start.elapsed());
+    let detail = Some(Detail::Fill { ports: done.ports, processes: done.processes });
+    match result {
+        Ok(()) => Ok(detail),
+        Err(fault) => Err(DetailedFault(fault, detail)),
+    }
+}
+
+struct Done {
+    ports: u32,
+    processes: u32,
+}
+
+fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
+    let size = (u64::from(fill.high) + 1).checked_sub(fill.low.into()).ok_or_else(|| {
+        Fault::Failed(format!("the range {}–{} is empty", fill.low, fill.high))
+    })?;
+    let count = size.saturating_sub(fill.leave.into());
+    match fill.how {
+        FillHow::TimeWait => return leave_in_time_wait(case, fill, count, &mut done.ports),
+        FillHow::Connect if fill.to.is_none() => return Err(Fault::Failed("`connect` needs `to`".to_owned())),
+        FillHow::Bind | FillHow::BindZero | FillHow::Connect => {}
+    }
+    let room = sys::descriptor_limit().0.saturating_sub(sys::lowest_free_descriptor()? + SPARE).max(1);
+    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING;
+    let processes = count.div_ceil(room).max(if side_by_side { 2 } else { 1 });
+    if processes <= 1 {
+        case.filled.reserve(count as usize);
+        return hold(fill, 0..count, &mut case.filled, &mut done.ports);
+    }
+    done.processes = processes as u32;
+    let share = count.div_ceil(processes);
+    let mut reports = Vec::new();
+    for from in (0..count).step_by(share as usize) {
+        let report = holder(fill, from..(from + share).min(count))?;
+        if side_by_side {
+            reports.push(report);
+        } else {
+            done.ports += listen_to(&report)?;
+            case.filled.push(report);
+        }
+    }
+    for report in reports {
+        done.ports += listen_to(&report)?;
+        case.filled.push(report);
+    }
+    Ok(())
+}
+
+/// Starts a process that takes a share, reports on the pipe that is returned, and then lives as long as the case.
+fn holder(fill: &Fill, share: std::ops::Range<u64>) -> Result<OwnedFd, Fault> {
+    let (report, ours) = sys::pipe()?;
+    match sys::fork()? {
+        Fork::Parent(_) => Ok(report),
+        Fork::Child => {
+            sys::die_with_parent();
+            let ours = sys::keep_only(ours);
+            let (mut held, mut ports) = (Vec::with_capacity((share.end - share.start) as usize), 0);
+            let error = match hold(fill, share, &mut held, &mut ports) {
+                Ok(()) => 0,
+                Err(Fault::Errno(errno)) => errno.raw(),
+                Err(_) => -1,
+            };
+            let mut message = [0; 8];
+            message[..4].copy_from_slice(&ports.to_ne_bytes());
+            message[4..].copy_from_slice(&error.to_ne_bytes());
+            let _ = sys::write(&ours, &message);
+            sys::pause_for_ever()
+        }
+    }
+}
+
+fn listen_to(report: &OwnedFd) -> Result<u32, Fault> {
+    let mut message = [0; 8];
+    if sys::read(report, &mut message)? != message.len() {
+        return Err(Fault::Failed("a process that held ports died".to_owned()));
+    }
+    let [ports, error] = [0, 4].map(|at| i32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]));
+    match error {
+        0 => Ok(ports as u32),
+        -1 => Err(Fault::Blocked { ms: STUCK_MS }),
+        raw => Err(Fault::Errno(crate::errno::Errno::from_raw(sys::OS, raw))),
+    }
+}
+
+/// Takes the ports of a share, in this process.
+fn hold(fill: &Fill, share: std::ops::Range<u64>, held: &mut Vec<OwnedFd>, ports: &mut u32) -> Result<(), Fault> {
+    let family = if fill.address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+    let mut take = |target: Option<&Address>, port: u16| -> Result<(), sys::Fault> {
+        let fd = open(family, fill)?;
+        match target {
+            Some(target) => sys::connect(&fd, target)?,
+            None => sys::bind(&fd, &Address::new(SocketAddr::new(fill.address, port)))?,
+        }
+        held.push(fd);
+        *ports += 1;
+        Ok(())
+    };
+    match fill.how {
+        FillHow::Bind => share.map(|index| fill.low + index as u16).try_for_each(|port| take(None, port)),
+        FillHow::BindZero => share.map(|_| 0).try_for_each(|port| take(None, port)),
+        FillHow::Connect | FillHow::TimeWait => {
+            let to = fill.to.map(Address::new);
+            sys::unless_stuck(STUCK_MS, || share.map(|_| 0).try_for_each(|port| take(to.as_ref(), port)))
+        }
+    }
+}
+
+fn open(family: Family, fill: &Fill) -> Result<OwnedFd, Fault> {
+    let fd = sys::socket(family, fill.protocol)?;
+    if fill.reuse != Reuse::None {
+        for (wanted, option) in [(fill.reuse.address(), SocketOption::ReuseAddr(true)), (fill.reuse.port(), SocketOption::ReusePort(true))] {
+            if wanted {
+                sys::set_option(&fd, family, &option)?;
+            }
+        }
+    }
+    Ok(fd)
+}
+
+/// Leaves one connection in TIME_WAIT per port: the client closes first.
+fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> Result<(), Fault> {
+    let to = fill.to.ok_or_else(|| Fault::Failed("`time-wait` needs `to`".to_owned()))?;
+    let listener = case.sockets.values().filter(|known| known.protocol == Protocol::Tcp && known.remote.is_none());
+    let listener = listener.filter(|known| {
+        known.local.is_some_and(|local| local.port() == to.port() && (local.ip() == to.ip() || local.ip().is_unspecified()))
+    });
+    let listener = listener.filter_map(|known| known.fd.as_ref()).next();
+    let listener = listener.ok_or_else(|| Fault::Failed(format!("no socket of this case listens on {to}")))?;
+    let family = if fill.address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+    let target = Address::new(to);
+    sys::unless_stuck(STUCK_MS, || {
+        for port in (0..count).map(|index| fill.low + index as u16) {
+            let client = open(family, fill)?;
+            sys::bind(&client, &Address::new(SocketAddr::new(fill.address, port)))?;
+            sys::connect(&client, &target)?;
+            if !sys::poll(listener.as_raw_fd(), sys::Until::Readable, STUCK_MS)? {
+                return Err(Fault::Blocked { ms: STUCK_MS });
+            }
+            let server = sys::accept(listener)?;
+            sys::close(client)?;
+            sys::close(server)?;
+            *ports += 1;
+        }
+        Ok(())
+    })
+}

@@ -1,0 +1,97 @@
+//! A worker's first line: where it runs and what this host offers, found by trying.
+//!
+//! Every probe runs in a fresh network namespace, as a case would. A lack is a reason a person can act on.
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use super::{HELLO_DEADLINE, in_child, queries};
+use crate::names::{Family, Need, Os, Protocol};
+use crate::plan::{Capability, Fate, Hello, PROTOCOL};
+use crate::sys::{self, Isolation, Trail};
+
+const SYSCTLS: &[&str] = &[
+    "net.ipv4.ip_local_port_range",
+    "net.ipv4.ip_local_reserved_ports",
+    "net.ipv4.tcp_timestamps",
+    "net.ipv4.tcp_tw_reuse",
+    "net.ipv4.tcp_tw_reuse_delay",
+    "net.ipv4.tcp_fin_timeout",
+    "net.ipv4.ip_autobind_reuse",
+    "net.ipv4.ip_nonlocal_bind",
+    "net.ipv4.ip_unprivileged_port_start",
+    "net.ipv4.tcp_max_tw_buckets",
+    "net.core.somaxconn",
+    "net.ipv6.bindv6only",
+    "net.inet.ip.portrange.first",
+    "net.inet.ip.portrange.last",
+    "net.inet.tcp.msl",
+];
+
+pub fn write(isolation: &Isolation, trail: &mut Trail, line: &mut Vec<u8>) -> std::io::Result<()> {
+    let mut fate = Fate::Done;
+    if isolation.lacking.is_none() {
+        fate = in_child(trail, HELLO_DEADLINE, |trail| {
+            let hello = hello(isolation, probe_all(isolation), read_sysctls());
+            trail.append(|out| Ok(serde_json::to_writer(out, &hello)?)).unwrap_or_default();
+        })?;
+    }
+    match (&isolation.lacking, fate) {
+        (None, Fate::Done) => line.extend_from_slice(trail.records()),
+        (Some(reason), _) => serde_json::to_writer(&mut *line, &hello(isolation, lacking(reason), BTreeMap::new()))?,
+        (None, fate) => {
+            let reason = format!("the probes did not end well: {fate:?}");
+            serde_json::to_writer(&mut *line, &hello(isolation, lacking(&reason), BTreeMap::new()))?;
+        }
+    }
+    line.push(b'\n');
+    Ok(())
+}
+
+fn hello(isolation: &Isolation, capabilities: BTreeMap<Need, Capability>, sysctls: BTreeMap<String, String>) -> Hello {
+    let machine = sys::machine();
+    let isolation = isolation.kind.to_owned();
+    Hello { protocol: PROTOCOL, os: sys::OS, release: machine.release, arch: machine.arch, isolation, capabilities, sysctls }
+}
+
+fn lacking(reason: &str) -> BTreeMap<Need, Capability> {
+    Need::ALL.iter().map(|&need| (need, capability(Err(reason.to_owned())))).collect()
+}
+
+fn capability(tried: Result<(), String>) -> Capability {
+    Capability { available: tried.is_ok(), reason: tried.err() }
+}
+
+fn probe_all(isolation: &Isolation) -> BTreeMap<Need, Capability> {
+    Need::ALL.iter().map(|&need| (need, capability(probe(need, isolation)))).collect()
+}
+
+fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
+    match need {
+        Need::NetworkNamespace if isolation.kind == "netns" => Ok(()),
+        Need::NetworkNamespace => Err("this OS has no network namespaces".to_owned()),
+        Need::Ipv6 => {
+            let address = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
+            let bound = sys::socket(Family::Ipv6, Protocol::Tcp).and_then(|fd| sys::bind(&fd, &sys::Address::new(address)));
+            bound.map_err(|errno| format!("bind to ::1: {errno}; enable IPv6 (net.ipv6.conf.all.disable_ipv6=0)"))
+        }
+        Need::SecondUser => {
+            let [user, _] = isolation.users;
+            let own = sys::effective_uid();
+            let there_and_back = sys::set_effective_uid(user).and_then(|()| sys::set_effective_uid(own));
+            there_and_back.map_err(|errno| {
+                format!("uid {user} cannot be taken: {errno}; run as root, or install newuidmap and give this user a range in /etc/subuid and /etc/subgid")
+            })
+        }
+        Need::Tun => sys::Tun::create("errnoscope0").map(drop).map_err(|fault| fault.to_string()),
+        Need::Nft => queries::nft(&["list", "ruleset"], "").map(drop).map_err(|fault| fault.to_string()),
+        Need::Xnu if sys::OS == Os::Macos => Ok(()),
+        Need::Xnu => Err("only XNU has this rule".to_owned()),
+        Need::Linux if sys::OS == Os::Linux => Ok(()),
+        Need::Linux => Err("only Linux has this rule".to_owned()),
+    }
+}
+
+fn read_sysctls() -> BTreeMap<String, String> {
+    SYSCTLS.iter().filter_map(|&name| Some((name.to_owned(), sys::read_sysctl(name).ok()?))).collect()
+}

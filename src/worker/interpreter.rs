@@ -1,0 +1,445 @@
+//! Performs a plan's steps one after another and writes down what the kernel said.
+//!
+//! It knows which step ends a case and which does not, and nothing of what any step is supposed to give.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::{fill, give_up, queries};
+use crate::errno::Errno;
+use crate::names::{Family, Need, Protocol, SocketState, User};
+use crate::plan::{Detail, Op, Outcome, Performed, Plan, Role, SocketOption, StepResult, Unsupported, WaitFor};
+use crate::socket_table;
+use crate::sys::{self, Address, Fault, Isolation, Mode, SocketTable, Trail, Tun, Until};
+
+/// How long AnswerSyn waits for its SYN.
+const SYN_WAIT_MS: u32 = 500;
+/// One send, and the most of them, of an op that fills a socket's buffers.
+const PIECE: usize = 64 * 1024;
+const MOST_PIECES: usize = 4096;
+
+/// A socket that a plan named. It stays known when it is closed, because the kernel may keep the connection.
+pub struct Known {
+    pub fd: Option<OwnedFd>,
+    pub family: Family,
+    pub protocol: Protocol,
+    pub local: Option<SocketAddr>,
+    pub remote: Option<SocketAddr>,
+    mode: Mode,
+}
+
+/// What one case has built up.
+pub struct Case<'a> {
+    pub sockets: HashMap<String, Known>,
+    /// Ports that `fill` holds, in this process and in others.
+    pub filled: Vec<OwnedFd>,
+    isolation: &'a Isolation,
+    table: Option<SocketTable>,
+    tuns: HashMap<String, Tun>,
+    exhausted_at: Option<u64>,
+    /// How long the last system call took.
+    took: Duration,
+}
+
+/// Performs the plan; the trail has every step as soon as it is done.
+pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
+    let mut case = Case {
+        sockets: HashMap::new(),
+        filled: Vec::new(),
+        isolation,
+        table: None,
+        tuns: HashMap::new(),
+        exhausted_at: None,
+        took: Duration::ZERO,
+    };
+    // Whether each step went well enough for those that require it.
+    let mut went_well = vec![false; plan.steps.len()];
+    for (index, step) in plan.steps.iter().enumerate() {
+        if step.role.requires().is_some_and(|required| !went_well.get(required as usize).copied().unwrap_or(false)) {
+            continue;
+        }
+        let questions = match &step.role {
+            Role::Setup { .. } => &[][..],
+            Role::Subject { queries, .. } => queries,
+        };
+        let before = case.ask(questions, step.user);
+        case.took = Duration::ZERO;
+        let tried = case.as_user(step.user, |case| case.perform(&step.op));
+        let micros = (case.took.as_nanos() as f64) / 1000.0;
+        let after = case.ask(questions, step.user);
+        let (result, detail) = judge_role(&step.op, &step.role, tried);
+        went_well[index] = match &result {
+            Performed::Outcome(Outcome::Ok) => true,
+            Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
+            _ => false,
+        };
+        let go_on = goes_on(&step.op, &step.role, &result);
+        let record = StepResult { step: index as u32, result, micros, detail, before, after };
+        if let Err(error) = trail.append(|out| Ok(serde_json::to_writer(out, &record)?)) {
+            give_up(trail, &format!("step {index} has more to say than the trail has room for: {error}"));
+        }
+        if !go_on {
+            return;
+        }
+    }
+}
+
+/// What came of an op, where a setup op's errno may stand for a lack of the host.
+fn judge_role(op: &Op, role: &Role, tried: Tried) -> (Performed, Option<Detail>) {
+    let (fault, detail) = match tried {
+        Ok(detail) => return (Performed::Outcome(Outcome::Ok), detail),
+        Err(DetailedFault(fault, detail)) => (fault, detail),
+    };
+    let result = match (fault, role) {
+        (Fault::Errno(errno), Role::Setup { unsupported, .. }) if unsupported.iter().any(|name| name.as_str() == errno.name()) => {
+            let (name, arguments) = op.describe();
+            Performed::Unsupported(Unsupported { need: need_of(op), reason: format!("{name} {arguments}: {errno}") })
+        }
+        (Fault::Errno(errno), _) => Performed::Outcome(Outcome::Errno(errno)),
+        (Fault::Blocked { ms }, _) => Performed::Outcome(Outcome::Blocked { ms }),
+        (Fault::Unsupported(lack), _) => Performed::Unsupported(lack),
+        (Fault::Failed(why), _) => Performed::Failed(why),
+    };
+    (result, detail)
+}
+
+/// Whether the case goes on after a step: always after a subject, after a setup op only if it did what was wanted.
+fn goes_on(op: &Op, role: &Role, result: &Performed) -> bool {
+    let Role::Setup { permit, .. } = role else { return true };
+    match result {
+        Performed::Outcome(Outcome::Ok) => true,
+        Performed::Outcome(Outcome::Errno(errno)) => {
+            permit.iter().any(|name| name.as_str() == errno.name())
+                || (matches!(op, Op::Connect { nonblocking: true, .. }) && errno.name() == "EINPROGRESS")
+        }
+        Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
+    }
+}
+
+/// What the host lacks when it refuses this op.
+fn need_of(op: &Op) -> Need {
+    match op {
+        Op::AddTun { .. } | Op::AnswerSyn { .. } => Need::Tun,
+        Op::Nft { .. } => Need::Nft,
+        Op::Socket { family: Family::Ipv6, .. }
+        | Op::SetOption { option: SocketOption::V6Only(_), .. }
+        | Op::Bind { address: IpAddr::V6(_), .. }
+        | Op::Connect { address: IpAddr::V6(_), .. }
+        | Op::AddAddress { address: IpAddr::V6(_), .. }
+        | Op::AddRoute { destination: IpAddr::V6(_), .. } => Need::Ipv6,
+        Op::AddVeth { .. } | Op::AddAddress { .. } | Op::AddRoute { .. } | Op::SetUp { .. } => Need::NetworkNamespace,
+        _ => Need::Linux,
+    }
+}
+
+pub fn known_as<'c>(sockets: &'c HashMap<String, Known>, name: &str) -> Result<&'c Known, Fault> {
+    sockets.get(name).ok_or_else(|| Fault::Failed(format!("no socket is called `{name}`")))
+}
+
+/// An op's detail may come with a fault as well as without.
+type Tried = Result<Option<Detail>, DetailedFault>;
+
+pub struct DetailedFault(pub Fault, pub Option<Detail>);
+
+impl Case<'_> {
+    /// The socket table of this case's namespace, opened when it is first needed.
+    pub fn table(&mut self) -> Result<&mut SocketTable, Fault> {
+        if self.table.is_none() {
+            self.table = Some(SocketTable::open()?);
+        }
+        self.table.as_mut().ok_or_else(|| Fault::Failed("the socket table is not open".to_owned()))
+    }
+
+    /// Soft RLIMIT_NOFILE as the ops find it, whatever the queries do to it meanwhile.
+    pub fn descriptor_limit(&self) -> u64 {
+        self.exhausted_at.unwrap_or_else(|| sys::descriptor_limit().0)
+    }
+
+    /// Runs something under a user's effective uid.
+    pub fn as_user<T, E: From<Fault>>(&mut self, user: Option<User>, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+        let uid = match user {
+            None | Some(User::Root) => return work(self),
+            Some(User::UserA) => self.isolation.users[0],
+            Some(User::UserB) => self.isolation.users[1],
+        };
+        if let Err(errno) = sys::set_effective_uid(uid) {
+            let reason = format!("the effective uid {uid} cannot be taken: {errno}");
+            return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
+        }
+        let result = work(self);
+        match sys::set_effective_uid(0) {
+            Ok(()) => result,
+            Err(errno) => Err(E::from(Fault::Failed(format!("back to uid 0: {errno}")))),
+        }
+    }
+
+    fn ask(&mut self, questions: &[crate::plan::Query], user: Option<User>) -> Vec<crate::plan::Answer> {
+        if questions.is_empty() {
+            return Vec::new();
+        }
+        // Reading files takes descriptors, which the ops of this case may be meant to lack.
+        if self.exhausted_at.is_some() {
+            let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
+        }
+        let answers = questions.iter().map(|query| queries::ask(self, query, user)).collect();
+        if let Some(limit) = self.exhausted_at {
+            let _ = sys::set_descriptor_limit(limit);
+        }
+        answers
+    }
+
+    pub fn note_time(&mut self, took: Duration) {
+        self.took = took;
+    }
+
+    fn timed<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = call();
+        self.took = start.elapsed();
+        result
+    }
+
+    fn perform(&mut self, op: &Op) -> Tried {
+        match op {
+            Op::Fill(fill) => return fill::fill(self, fill),
+            Op::ErrorQueue { socket, wait_ms } => {
+                let (errno, detail) = self.error_queue(socket, *wait_ms)?;
+                return Err(DetailedFault(Fault::Errno(errno), Some(detail)));
+            }
+            Op::Bind { socket, .. } | Op::Connect { socket, .. } | Op::Listen { socket, .. } | Op::Disconnect { socket } | Op::SendTo { socket, .. } => {
+                let result = self.call(op);
+                let detail = self.names(socket, op, &result);
+                return result.map(|_| detail.clone()).map_err(|fault| DetailedFault(fault, detail));
+            }
+            _ => {}
+        }
+        Ok(self.call(op)?)
+    }
+
+    /// The ops that give back nothing beside their outcome unless it is ok.
+    fn call(&mut self, op: &Op) -> Result<Option<Detail>, Fault> {
+        match op {
+            Op::Socket { socket, family, protocol } => {
+                let fd = self.timed(|| sys::socket(*family, *protocol))?;
+                let known = Known { fd: Some(fd), family: *family, protocol: *protocol, local: None, remote: None, mode: Mode::Blocking };
+                self.sockets.insert(socket.clone(), known);
+            }
+            Op::SetOption { socket, option } => {
+                let family = known_as(&self.sockets, socket)?.family;
+                self.on(socket, |fd| sys::set_option(fd, family, option))?;
+            }
+            Op::Bind { socket, address, port, length, scope } => {
+                let address = Address::new(sys::scoped(*address, *port, scope.as_deref())?);
+                match length {
+                    None => self.on(socket, |fd| sys::bind(fd, &address))?,
+                    Some(length) => self.on(socket, |fd| sys::bind_length(fd, &address, *length))?,
+                }
+            }
+            Op::Listen { socket, backlog } => self.on(socket, |fd| sys::listen(fd, *backlog))?,
+            Op::Connect { socket, address, port, nonblocking, wait_ms } => {
+                let address = Address::new(SocketAddr::new(*address, *port));
+                if *nonblocking {
+                    self.set_mode(socket, Mode::Nonblocking)?;
+                    self.on(socket, |fd| sys::connect(fd, &address))?;
+                } else {
+                    self.set_mode(socket, Mode::Blocking)?;
+                    self.on(socket, |fd| sys::bounded(*wait_ms, || sys::connect(fd, &address)))?;
+                }
+            }
+            Op::Disconnect { socket } => self.on(socket, sys::disconnect)?,
+            Op::Accept { socket, new, wait_ms } => {
+                self.set_mode(socket, Mode::Blocking)?;
+                let fd = self.on(socket, |fd| sys::bounded(*wait_ms, || sys::accept(fd)))?;
+                let Known { family, protocol, .. } = *known_as(&self.sockets, socket)?;
+                let (local, remote) = (sys::local_name(&fd)?, sys::peer_name(&fd).unwrap_or(None));
+                self.sockets.insert(new.clone(), Known { fd: Some(fd), family, protocol, local, remote, mode: Mode::Blocking });
+                return Ok(Some(Detail::Names { local, remote }));
+            }
+            Op::Send { socket, bytes } => {
+                let data = vec![0; *bytes as usize];
+                let count = self.on(socket, |fd| sys::send(fd, &data, None))? as u64;
+                return Ok(Some(Detail::Bytes { count }));
+            }
+            Op::SendTo { socket, address, port, bytes } => {
+                let (data, to) = (vec![0; *bytes as usize], Address::new(SocketAddr::new(*address, *port)));
+                self.on(socket, |fd| sys::send(fd, &data, Some(&to)))?;
+            }
+            Op::SendUntilFull { socket } => {
+                let count = self.on(socket, send_until_full)?;
+                return Ok(Some(Detail::Bytes { count }));
+            }
+            Op::Receive { socket, wait_ms } => {
+                self.set_mode(socket, Mode::Blocking)?;
+                let mut buffer = vec![0; PIECE];
+                let count = self.on(socket, |fd| sys::bounded(*wait_ms, || sys::receive(fd, &mut buffer)))? as u64;
+                return Ok(Some(Detail::Bytes { count }));
+            }
+            Op::Shutdown { socket, how } => self.on(socket, |fd| sys::shutdown(fd, *how))?,
+            Op::Close { socket } => {
+                let fd = self.sockets.get_mut(socket).and_then(|known| known.fd.take()).ok_or_else(|| not_open(socket))?;
+                self.timed(|| sys::close(fd))?;
+            }
+            Op::SoError { socket, wait_ms } => {
+                self.on(socket, |fd| match sys::poll(fd.as_raw_fd(), Until::Writable, *wait_ms)? {
+                    true => Ok(sys::socket_error(fd)?),
+                    false => Err(Fault::Blocked { ms: *wait_ms }),
+                })?;
+            }
+            Op::GetName { socket } => {
+                let local = self.on(socket, sys::local_name)?;
+                let known = self.sockets.get_mut(socket).ok_or_else(|| not_open(socket))?;
+                known.local = local;
+                return Ok(Some(Detail::Names { local, remote: known.remote }));
+            }
+            Op::Wait { socket, state, deadline_ms } => {
+                let start = Instant::now();
+                let result = self.wait(socket, *state, Duration::from_millis((*deadline_ms).into()));
+                self.took = start.elapsed();
+                result?;
+            }
+            Op::Elapse { ms } => self.timed(|| sys::pause_ms((*ms).into())),
+            Op::SetSysctl { name, value } if name.starts_with("net.") => self.timed(|| sys::write_sysctl(name, value))?,
+            Op::SetSysctl { name, .. } => {
+                return Err(Fault::Failed(format!("sysctl `{name}` is not one of a network namespace (`net.…`)")));
+            }
+            Op::SetUp { device } => self.timed(|| sys::set_up(device))?,
+            Op::AddAddress { device, address, prefix } => self.timed(|| sys::add_address(device, *address, *prefix))?,
+            Op::DeleteAddress { device, address, prefix } => self.timed(|| sys::delete_address(device, *address, *prefix))?,
+            Op::AddRoute { destination, prefix, kind, device } => {
+                self.timed(|| sys::add_route(*destination, *prefix, *kind, device.as_deref()))?;
+            }
+            Op::AddVeth { device, peer } => self.timed(|| sys::add_veth(device, peer))?,
+            Op::AddTun { device } => {
+                let tun = self.timed(|| Tun::create(device))?;
+                self.tuns.insert(device.clone(), tun);
+            }
+            Op::AnswerSyn { device, router, icmp_type, icmp_code } => {
+                let tun = self.tuns.get_mut(device).ok_or_else(|| Fault::Failed(format!("no TUN device is called `{device}`")))?;
+                let start = Instant::now();
+                let answered = tun.answer_syn(*router, (*icmp_type, *icmp_code), SYN_WAIT_MS);
+                self.took = start.elapsed();
+                let (source, destination) = answered?;
+                return Ok(Some(Detail::Syn { source, destination }));
+            }
+            Op::Nft { ruleset } => self.timed(|| queries::nft(&["-f", "-"], ruleset)).map(drop)?,
+            Op::ExhaustDescriptors {} => {
+                self.table()?;
+                let limit = sys::lowest_free_descriptor()?;
+                self.timed(|| sys::set_descriptor_limit(limit))?;
+                self.exhausted_at = Some(limit);
+            }
+            Op::Raise { signal } => self.timed(|| sys::raise(*signal))?,
+            Op::Fill(_) | Op::ErrorQueue { .. } => unreachable!("performed by themselves"),
+        }
+        Ok(None)
+    }
+
+    /// Makes a call on a named socket and times it.
+    fn on<T, E: Into<Fault>>(&mut self, socket: &str, call: impl FnOnce(&OwnedFd) -> Result<T, E>) -> Result<T, Fault> {
+        let known = known_as(&self.sockets, socket)?;
+        let fd = known.fd.as_ref().ok_or_else(|| not_open(socket))?;
+        let start = Instant::now();
+        let result = call(fd);
+        self.took = start.elapsed();
+        result.map_err(E::into)
+    }
+
+    fn set_mode(&mut self, socket: &str, mode: Mode) -> Result<(), Fault> {
+        let known = self.sockets.get_mut(socket).ok_or_else(|| not_open(socket))?;
+        if known.mode != mode {
+            sys::set_nonblocking(known.fd.as_ref().ok_or_else(|| not_open(socket))?, mode)?;
+            known.mode = mode;
+        }
+        Ok(())
+    }
+
+    /// Notes a socket's names after an op that may have changed them, whatever its outcome: a failed connect can
+    /// leave a port behind.
+    fn names(&mut self, socket: &str, op: &Op, result: &Result<Option<Detail>, Fault>) -> Option<Detail> {
+        let known = self.sockets.get_mut(socket)?;
+        let fd = known.fd.as_ref()?;
+        if let Ok(local) = sys::local_name(fd) {
+            known.local = local;
+        }
+        match op {
+            Op::Connect { address, port, .. } => {
+                let on_its_way = match result {
+                    Ok(_) => true,
+                    Err(Fault::Errno(errno)) => errno.name() == "EINPROGRESS",
+                    // Its SYN is out, and nobody has answered.
+                    Err(fault) => matches!(fault, Fault::Blocked { .. }),
+                };
+                if let Ok(Some(peer)) = sys::peer_name(fd) {
+                    known.remote = Some(peer);
+                } else if on_its_way && known.protocol == Protocol::Tcp {
+                    known.remote = Some(SocketAddr::new(*address, *port));
+                }
+            }
+            Op::Disconnect { .. } if result.is_ok() => known.remote = None,
+            _ => {}
+        }
+        Some(Detail::Names { local: known.local, remote: known.remote })
+    }
+
+    fn error_queue(&mut self, socket: &str, wait_ms: u32) -> Result<(Errno, Detail), Fault> {
+        self.on(socket, |fd| match sys::poll(fd.as_raw_fd(), Until::Error, wait_ms)? {
+            true => sys::receive_error(fd),
+            false => Err(Fault::Blocked { ms: wait_ms }),
+        })
+    }
+
+    /// Polls the socket table: what changes it gives no other sign.
+    fn wait(&mut self, socket: &str, until: WaitFor, limit: Duration) -> Result<(), Fault> {
+        let known = known_as(&self.sockets, socket)?;
+        let (protocol, remote) = (known.protocol, known.remote);
+        let local = known.local.ok_or_else(|| Fault::Failed(format!("`{socket}` has no local name to wait for")))?;
+        let wanted = until.in_table(protocol);
+        let start = Instant::now();
+        loop {
+            let rows = self.table()?.rows(protocol, local.port(), None)?;
+            let states: Vec<SocketState> = socket_table::find(&rows, local, remote).map(|row| row.state).collect();
+            let reached = match wanted {
+                Some(wanted) => states.contains(&wanted),
+                None => states.is_empty(),
+            };
+            if reached {
+                return Ok(());
+            }
+            let waited = start.elapsed();
+            if waited >= limit {
+                let seen: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
+                let seen = if seen.is_empty() { "nothing".to_owned() } else { seen.join(", ") };
+                let wanted = wanted.map_or("gone", SocketState::as_str);
+                return Err(Fault::Failed(format!("waited {} ms for `{socket}` to be {wanted}; the socket table showed {seen}", limit.as_millis())));
+            }
+            // What loopback does is done within a millisecond; what a timer does is worth a slower look.
+            let pause = if waited < Duration::from_millis(50) { 0.5 } else { (waited.as_millis() as f64 / 20.0).min(50.0) };
+            sys::pause_ms(pause.min((limit - waited).as_secs_f64() * 1000.0));
+        }
+    }
+}
+
+fn send_until_full(fd: &OwnedFd) -> Result<u64, Fault> {
+    let piece = vec![0; PIECE];
+    let mut count = 0;
+    for _ in 0..MOST_PIECES {
+        match sys::send(fd, &piece, None) {
+            Ok(sent) => count += sent as u64,
+            Err(errno) if errno.name() == "EAGAIN" => return Ok(count),
+            Err(errno) => return Err(errno.into()),
+        }
+    }
+    Err(Fault::Failed(format!("the socket took {count} bytes and was not full")))
+}
+
+fn not_open(socket: &str) -> Fault {
+    Fault::Failed(format!("no open socket is called `{socket}`"))
+}
+
+impl From<Fault> for DetailedFault {
+    fn from(fault: Fault) -> DetailedFault {
+        DetailedFault(fault, None)
+    }
+}

@@ -1,0 +1,86 @@
+//! The questions around a subject op, and what the kernel answers.
+//!
+//! A question that cannot be asked is an answer that says so. Nothing here compares an answer with anything.
+
+use std::io::Write;
+use std::process::{Command, Stdio};
+
+use super::interpreter::{Case, known_as};
+use crate::names::{Need, User};
+use crate::plan::{Answer, Query, Unsupported};
+use crate::socket_table;
+use crate::sys::{self, Fault};
+
+/// A listener may share its port with ten thousand accepted sockets; the reader needs the ones that can be meant.
+const MOST_ROWS: usize = 256;
+const MOST_FREE: usize = 8;
+
+pub fn ask(case: &mut Case, query: &Query, user: Option<User>) -> Answer {
+    answer(case, query, user).unwrap_or_else(|fault| Answer::Failed { error: fault.to_string() })
+}
+
+fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, Fault> {
+    Ok(match query {
+        Query::Socket { socket } => {
+            let known = known_as(&case.sockets, socket)?;
+            let (protocol, local, remote) = (known.protocol, known.local, known.remote);
+            let mut rows = match local {
+                Some(local) if local.port() != 0 => case.table()?.rows(protocol, local.port(), None)?,
+                _ => Vec::new(),
+            };
+            if let (Some(local), true) = (local, rows.len() > MOST_ROWS) {
+                let mut first: Vec<_> = socket_table::find(&rows, local, remote).take(MOST_ROWS).cloned().collect();
+                rows.retain(|row| !first.contains(row));
+                rows.truncate(MOST_ROWS - first.len());
+                first.append(&mut rows);
+                rows = first;
+            }
+            Answer::Socket { local, remote, rows }
+        }
+        Query::Census { protocol, family: _, low, high } => {
+            let held = case.table()?.ports(*protocol)?;
+            let is_free = |port: &u16| held[usize::from(*port) / 64] & (1 << (port % 64)) == 0;
+            let size = u32::from(*high).saturating_sub(u32::from(*low)) + 1;
+            let free = (*low..=*high).filter(is_free).count() as u32;
+            Answer::Census { held: size - free, size, free: (*low..=*high).filter(is_free).take(MOST_FREE).collect() }
+        }
+        Query::Address { address } => Answer::Address { local: sys::has_address(*address)? },
+        Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.to_owned() },
+        Query::Sysctl { name } => Answer::Sysctl { value: sys::read_sysctl(name)? },
+        Query::Descriptors {} => Answer::Descriptors { open: sys::open_descriptors()?, limit: case.descriptor_limit() },
+        Query::Counter { counter } => Answer::Counter { packets: packets(counter)? },
+        Query::User {} => case.as_user::<_, Fault>(user, |_| {
+            Ok(Answer::User { uid: sys::effective_uid(), net_bind_service: sys::may_bind_low_ports()? })
+        })?,
+    })
+}
+
+fn packets(counter: &str) -> Result<u64, Fault> {
+    let text = nft(&["-j", "list", "counter", "inet", "errnoscope", counter], "")?;
+    let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| Fault::Failed(format!("nft -j: {error}")))?;
+    let entries = value["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
+    entries
+        .iter()
+        .find_map(|entry| entry["counter"]["packets"].as_u64())
+        .ok_or_else(|| Fault::Failed(format!("nft knows no counter `{counter}`")))
+}
+
+/// Runs nft(8) in this network namespace and gives back what it printed.
+pub fn nft(arguments: &[&str], input: &str) -> Result<String, Fault> {
+    let failed = |error: std::io::Error| Fault::Failed(format!("nft: {error}"));
+    // It lives in sbin, which ordinary users' PATH leaves out.
+    let command = |path: &str| {
+        Command::new(path).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
+    };
+    let mut child = ["nft", "/usr/sbin/nft", "/sbin/nft"].into_iter().find_map(|path| command(path).ok()).ok_or_else(|| {
+        Fault::Unsupported(Unsupported { need: Need::Nft, reason: "nft cannot be started; install nftables".to_owned() })
+    })?;
+    if let Some(mut stdin) = child.stdin.take() {
+        stdin.write_all(input.as_bytes()).map_err(failed)?;
+    }
+    let output = child.wait_with_output().map_err(failed)?;
+    if !output.status.success() {
+        return Err(Fault::Failed(format!("nft: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())));
+    }
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}

@@ -193,8 +193,12 @@ pub struct Evidence {
 impl Finding {
     /// A finding of a call that was made: a match, a mismatch or unwitnessed.
     pub fn observed(evidence: Evidence, outcome: Outcome) -> Finding {
-        let unconfirmed: Vec<&str> =
-            evidence.witness.iter().filter(|witness| !witness.confirmed).map(|witness| &*witness.precondition).collect();
+        let unconfirmed: Vec<&str> = evidence
+            .witness
+            .iter()
+            .filter(|witness| !witness.confirmed)
+            .map(|witness| &*witness.precondition)
+            .collect();
         let (verdict, reason) = if !unconfirmed.is_empty() {
             (Verdict::Unwitnessed, Some(format!("the kernel did not confirm: {}", unconfirmed.join("; "))))
         } else if crate::scenario::rule::permits(&evidence.expected, &outcome) {
@@ -294,7 +298,9 @@ impl TryFrom<WireFinding> for Finding {
 
     fn try_from(wire: WireFinding) -> Result<Finding, String> {
         let WireFinding { verdict, reason, distribution, .. } = wire;
-        if verdict == Verdict::Match && (wire.outcome.is_none() || wire.witness.iter().any(|witness| !witness.confirmed)) {
+        if verdict == Verdict::Match
+            && (wire.outcome.is_none() || wire.witness.iter().any(|witness| !witness.confirmed))
+        {
             return Err(format!("{} claims a match without an outcome or with an unconfirmed precondition", wire.case));
         }
         let evidence = Evidence {

@@ -12,14 +12,24 @@ use crate::plan::{Answer, Fate, Hello, Observations, Outcome, Performed, Plan, R
 use crate::scenario::{Case, Compiled, Expectation, Expected, Scenario, SubjectCall};
 
 /// The findings of one case, one for each subject call that was to be made.
-pub fn judge(scenario: &Scenario, case: &Case, compiled: &Compiled, hello: &Hello, seen: &Observations) -> Vec<Finding> {
-    let trail: Vec<(u32, Arc<TrailEntry>)> =
-        seen.steps.iter().filter_map(|result| Some((result.step, Arc::new(trail_entry(&compiled.plan, result)?)))).collect();
+pub fn judge(
+    scenario: &Scenario,
+    case: &Case,
+    compiled: &Compiled,
+    hello: &Hello,
+    seen: &Observations,
+) -> Vec<Finding> {
+    let trail: Vec<(u32, Arc<TrailEntry>)> = seen
+        .steps
+        .iter()
+        .filter_map(|result| Some((result.step, Arc::new(trail_entry(&compiled.plan, result)?))))
+        .collect();
     let ended = ending(&compiled.plan, seen);
     let mut findings = Vec::new();
     for subject in &compiled.subjects {
         let Some(mut evidence) = evidence(scenario, case, subject, hello) else { continue };
-        evidence.trail = trail.iter().filter(|(step, _)| *step <= subject.step).map(|(_, entry)| entry.clone()).collect();
+        evidence.trail =
+            trail.iter().filter(|(step, _)| *step <= subject.step).map(|(_, entry)| entry.clone()).collect();
         let result = seen.steps.iter().find(|result| result.step == subject.step);
         match result.map(|result| (result, &result.result)) {
             Some((result, Performed::Outcome(outcome))) => {
@@ -60,7 +70,13 @@ pub fn unsupported(
 }
 
 /// The findings of a case whose worker never answered.
-pub fn without_run(scenario: &Scenario, case: &Case, compiled: &Compiled, hello: &Hello, why: &Missing) -> Vec<Finding> {
+pub fn without_run(
+    scenario: &Scenario,
+    case: &Case,
+    compiled: &Compiled,
+    hello: &Hello,
+    why: &Missing,
+) -> Vec<Finding> {
     compiled
         .subjects
         .iter()
@@ -99,10 +115,8 @@ pub fn expectations(
     subject: &SubjectCall,
     release_of: impl Fn(Os) -> String,
 ) -> Option<BTreeMap<Os, Arc<[Expectation]>>> {
-    let all: BTreeMap<Os, Arc<[Expectation]>> = Os::ALL
-        .iter()
-        .map(|&os| (os, scenario.expectations(case, subject.subject, os, &release_of(os))))
-        .collect();
+    let all: BTreeMap<Os, Arc<[Expectation]>> =
+        Os::ALL.iter().map(|&os| (os, scenario.expectations(case, subject.subject, os, &release_of(os)))).collect();
     all.values().any(|expected| !not_reached(expected)).then_some(all)
 }
 
@@ -140,7 +154,11 @@ fn poisoned(compiled: &Compiled, subject: &SubjectCall, seen: &Observations) -> 
     let Some(earlier) = step.and_then(|step| step.role.requires()) else { return false };
     match seen.steps.iter().find(|result| result.step == earlier) {
         Some(result) => !goes_on(&result.result),
-        None => compiled.subjects.iter().find(|other| other.step == earlier).is_some_and(|other| poisoned(compiled, other, seen)),
+        None => compiled
+            .subjects
+            .iter()
+            .find(|other| other.step == earlier)
+            .is_some_and(|other| poisoned(compiled, other, seen)),
     }
 }
 
@@ -156,13 +174,18 @@ fn goes_on(performed: &Performed) -> bool {
 fn ending(plan: &Plan, seen: &Observations) -> Option<Missing> {
     let at = |steps: &[StepResult]| {
         let next = steps.last().map_or(0, |last| last.step as usize + 1);
-        plan.steps.get(next).map_or_else(|| "after the last op".to_owned(), |step| {
-            let (op, arguments) = step.op.describe();
-            format!("in `{op}` {} {arguments}", step.op.socket().unwrap_or_default())
-        })
+        plan.steps.get(next).map_or_else(
+            || "after the last op".to_owned(),
+            |step| {
+                let (op, arguments) = step.op.describe();
+                format!("in `{op}` {} {arguments}", step.op.socket().unwrap_or_default())
+            },
+        )
     };
     match &seen.fate {
-        Fate::Killed { signal } => return Some(Missing::Broken(format!("killed by signal {signal}, {}", at(&seen.steps)))),
+        Fate::Killed { signal } => {
+            return Some(Missing::Broken(format!("killed by signal {signal}, {}", at(&seen.steps))));
+        }
         Fate::Exited { code, message } => {
             return Some(Missing::Broken(format!("exited with {code}, {}: {message}", at(&seen.steps))));
         }

@@ -6,8 +6,8 @@
 // Above the purity line: commands, processes, the kernel.
 pub mod cli;
 pub mod runner;
-pub mod worker;
 pub mod sys;
+pub mod worker;
 
 // Below the purity line: no I/O, no clock, no knowledge of the OS this was built for.
 pub mod catalogue;

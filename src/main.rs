@@ -1,1 +1,5 @@
-fn main(){}
+//! The command line of errnoscope.
+
+fn main() -> std::process::ExitCode {
+    errnoscope::cli::main()
+}

@@ -219,7 +219,9 @@ pub fn axis_vocabulary(axis: &str) -> Option<Vec<&'static str>> {
         "protocol" => all(Protocol::ALL, Protocol::as_str),
         "family" => all(Family::ALL, Family::as_str),
         "holder_state" => all(HolderState::ALL, HolderState::as_str),
-        "relation" => vec!["same-specific", "holder-wildcard", "claimer-wildcard", "both-wildcard", "different-specific"],
+        "relation" => {
+            vec!["same-specific", "holder-wildcard", "claimer-wildcard", "both-wildcard", "different-specific"]
+        }
         "holder_reuse" | "claimer_reuse" | "reuse" => all(Reuse::ALL, Reuse::as_str),
         "holder_user" | "claimer_user" | "user" => all(User::ALL, User::as_str),
         "timestamps" => vec!["on", "off"],

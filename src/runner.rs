@@ -60,14 +60,7 @@ pub fn run(
     mut progress: impl FnMut(&[Finding]),
 ) -> Result<Ran, String> {
     let first = Link::open(&settings.program).map_err(|lost| lost.to_string())?;
-    let run = Run {
-        catalogue,
-        items,
-        settings,
-        interrupted,
-        hello: first.hello.clone(),
-        failure: OnceLock::new(),
-    };
+    let run = Run { catalogue, items, settings, interrupted, hello: first.hello.clone(), failure: OnceLock::new() };
     let (slow, fast): (Vec<usize>, Vec<usize>) = (0..items.len()).partition(|&index| items[index].slow);
     let (fast, slow) = (Queue::new(fast, settings.repeat), Queue::new(slow, settings.repeat));
     let mut results: Vec<Vec<Vec<Finding>>> = items.iter().map(|_| Vec::new()).collect();
@@ -177,7 +170,13 @@ impl Run<'_> {
     }
 
     /// Sends the next case that the worker can run; false when there is none.
-    fn hand_out(&self, queue: &Queue, link: &mut Link, sent: &mut VecDeque<(usize, Compiled)>, sender: &Sender) -> bool {
+    fn hand_out(
+        &self,
+        queue: &Queue,
+        link: &mut Link,
+        sent: &mut VecDeque<(usize, Compiled)>,
+        sender: &Sender,
+    ) -> bool {
         while let Some(index) = queue.next() {
             let item = &self.items[index];
             let scenario = &self.catalogue.scenarios[item.scenario];

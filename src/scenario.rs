@@ -3,14 +3,14 @@
 //! Reading is strict: what a file says and this module does not know is an error with a place. Nothing here
 //! performs an op or judges an outcome.
 
-mod condition;
-pub mod problem;
-pub mod rule;
-mod read;
 mod case;
-mod compile;
-mod hold;
 mod check;
+mod compile;
+mod condition;
+mod hold;
+pub mod problem;
+mod read;
+pub mod rule;
 
 use std::ops::Range;
 
@@ -30,8 +30,20 @@ pub use rule::{Expectation, Expected, Rule};
 
 /// The schema-like description of a scenario file that error messages refer to.
 pub const KEYS: &[&str] = &[
-    "claim", "id", "why", "cause", "needs", "slow", "deadline_ms", "axes", "exclude", "facts", "values", "setup",
-    "precondition", "subject",
+    "claim",
+    "id",
+    "why",
+    "cause",
+    "needs",
+    "slow",
+    "deadline_ms",
+    "axes",
+    "exclude",
+    "facts",
+    "values",
+    "setup",
+    "precondition",
+    "subject",
 ];
 
 /// One scenario file, read and syntactically sound.
@@ -137,7 +149,13 @@ impl Scenario {
     }
 
     pub fn authorities(&self) -> impl Iterator<Item = Authority> {
-        self.subjects.iter().flat_map(|subject| subject.rules.iter().flat_map(|rule| rule.expectations.iter()).filter_map(|expectation| expectation.authority))
+        self.subjects.iter().flat_map(|subject| {
+            subject
+                .rules
+                .iter()
+                .flat_map(|rule| rule.expectations.iter())
+                .filter_map(|expectation| expectation.authority)
+        })
     }
 }
 

@@ -25,7 +25,9 @@ pub struct SocketRow {
 
 /// The row that a socket with this name and peer must be: an unconnected socket by its local name alone.
 pub fn find(rows: &[SocketRow], local: SocketAddr, remote: Option<SocketAddr>) -> impl Iterator<Item = &SocketRow> {
-    rows.iter().filter(move |row| same(row.local, local) && remote.is_none_or(|remote| row.remote.is_some_and(|peer| same(peer, remote))))
+    rows.iter().filter(move |row| {
+        same(row.local, local) && remote.is_none_or(|remote| row.remote.is_some_and(|peer| same(peer, remote)))
+    })
 }
 
 /// Equality of endpoints as the table spells them: flow label and scope are no part of it, and the kernel lists

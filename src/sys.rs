@@ -31,7 +31,9 @@ pub type Result<T, E = Errno> = std::result::Result<T, E>;
 #[derive(Debug)]
 pub enum Fault {
     Errno(Errno),
-    Blocked { ms: u32 },
+    Blocked {
+        ms: u32,
+    },
     Unsupported(Unsupported),
     /// The harness could not go on.
     Failed(String),

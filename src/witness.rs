@@ -43,18 +43,36 @@ pub enum Precondition {
         free: u16,
     },
     /// The address is, or is not, configured on an interface.
-    Address { address: IpAddr, local: bool },
+    Address {
+        address: IpAddr,
+        local: bool,
+    },
     /// What the FIB has for a destination: `unicast`, `local`, `blackhole`, …, or `none`.
-    Route { destination: IpAddr, kind: String },
-    Sysctl { name: String, value: String },
+    Route {
+        destination: IpAddr,
+        kind: String,
+    },
+    Sysctl {
+        name: String,
+        value: String,
+    },
     /// No more than `free` descriptors can be opened.
-    Descriptors { free: u64 },
+    Descriptors {
+        free: u64,
+    },
     /// The nftables counter has gone up by at least `packets` over the subject op.
-    Counted { counter: String, packets: u64 },
+    Counted {
+        counter: String,
+        packets: u64,
+    },
     /// Whether the subject op's user may bind ports below ip_unprivileged_port_start.
-    User { net_bind_service: bool },
+    User {
+        net_bind_service: bool,
+    },
     /// The error queue entry that the subject op read names this router.
-    Offender { address: IpAddr },
+    Offender {
+        address: IpAddr,
+    },
 }
 
 /// A precondition with what the kernel said of it.
@@ -115,7 +133,13 @@ impl Precondition {
     }
 
     /// The verdict of the evidence, and as much of it as the precondition is about.
-    pub fn witness(&self, at: Moment, before: Option<&Answer>, after: Option<&Answer>, detail: Option<&Detail>) -> Witness {
+    pub fn witness(
+        &self,
+        at: Moment,
+        before: Option<&Answer>,
+        after: Option<&Answer>,
+        detail: Option<&Detail>,
+    ) -> Witness {
         let confirmed = match self {
             Precondition::Offender { address } => {
                 matches!(detail, Some(Detail::ErrorQueue { offender: Some(offender), .. }) if offender == address)
@@ -149,7 +173,10 @@ impl Precondition {
 
     fn holds(&self, answer: &Answer) -> bool {
         match (self, answer) {
-            (Precondition::Socket { protocol, state, uid, .. }, Answer::Socket { local: Some(local), remote, rows }) => {
+            (
+                Precondition::Socket { protocol, state, uid, .. },
+                Answer::Socket { local: Some(local), remote, rows },
+            ) => {
                 let mut found = matching(rows, *protocol, *local, *remote);
                 match state.in_table(*protocol) {
                     None => found.next().is_none(),
@@ -162,8 +189,12 @@ impl Precondition {
             (Precondition::Sysctl { value, .. }, Answer::Sysctl { value: seen }) => {
                 value.split_whitespace().eq(seen.split_whitespace())
             }
-            (Precondition::Descriptors { free }, Answer::Descriptors { open, limit }) => limit.saturating_sub(*open) <= *free,
-            (Precondition::User { net_bind_service }, Answer::User { net_bind_service: seen, .. }) => net_bind_service == seen,
+            (Precondition::Descriptors { free }, Answer::Descriptors { open, limit }) => {
+                limit.saturating_sub(*open) <= *free
+            }
+            (Precondition::User { net_bind_service }, Answer::User { net_bind_service: seen, .. }) => {
+                net_bind_service == seen
+            }
             _ => false,
         }
     }
@@ -171,7 +202,9 @@ impl Precondition {
     /// Of a whole port's rows, a confirmed precondition needs only its own; anything else keeps them all.
     fn relevant(&self, answer: &Answer) -> Answer {
         match (self, answer) {
-            (Precondition::Socket { protocol, .. }, Answer::Socket { local: Some(local), remote, rows }) if self.holds(answer) => {
+            (Precondition::Socket { protocol, .. }, Answer::Socket { local: Some(local), remote, rows })
+                if self.holds(answer) =>
+            {
                 let rows = matching(rows, *protocol, *local, *remote).cloned().collect();
                 Answer::Socket { local: Some(*local), remote: *remote, rows }
             }

@@ -68,7 +68,13 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
 }
 
 /// One plan's observations.
-fn answer(text: &str, isolation: &Isolation, tables: &mut Tables, trail: &mut Trail, line: &mut Vec<u8>) -> std::io::Result<()> {
+fn answer(
+    text: &str,
+    isolation: &Isolation,
+    tables: &mut Tables,
+    trail: &mut Trail,
+    line: &mut Vec<u8>,
+) -> std::io::Result<()> {
     let plan: Plan = match serde_json::from_str(text) {
         Ok(plan) => plan,
         Err(error) => {

@@ -27,9 +27,8 @@ pub fn product(scenario: &Scenario) -> usize {
 
 /// Every case, in the order of the axes' values: the last axis varies fastest.
 pub fn cases(scenario: &Scenario) -> impl Iterator<Item = Case> + '_ {
-    points(scenario).filter(move |case| {
-        !scenario.exclude.iter().any(|exclude| exclude.when.get_ref().holds(scenario, case))
-    })
+    points(scenario)
+        .filter(move |case| !scenario.exclude.iter().any(|exclude| exclude.when.get_ref().holds(scenario, case)))
 }
 
 /// Every point of the product, excluded ones too.

@@ -102,7 +102,9 @@ impl<'s> Checker<'s> {
             .chain(steps.filter_map(|step| step.when.as_ref()))
             .chain(preconditions.filter_map(|precondition| precondition.when.as_ref()))
             .chain(scenario.subjects.iter().filter_map(|subject| subject.step.when.as_ref()))
-            .chain(scenario.subjects.iter().flat_map(|subject| subject.rules.iter().filter_map(|rule| rule.when.as_ref())));
+            .chain(
+                scenario.subjects.iter().flat_map(|subject| subject.rules.iter().filter_map(|rule| rule.when.as_ref())),
+            );
         for condition in conditions {
             self.condition(condition, all);
         }
@@ -123,7 +125,9 @@ impl<'s> Checker<'s> {
         match (name.as_str(), test) {
             ("not", Test::Condition(_)) => {}
             ("not", _) => self.problem(key.span(), "`not` takes a condition", None),
-            (_, Test::Condition(_)) => self.problem(key.span(), format!("`{name}` takes a value, not a condition"), None),
+            (_, Test::Condition(_)) => {
+                self.problem(key.span(), format!("`{name}` takes a value, not a condition"), None)
+            }
             ("same", Test::OneOf(axes)) => {
                 for same in axes {
                     if axis(same.get_ref()).is_none() {
@@ -136,14 +140,23 @@ impl<'s> Checker<'s> {
             }
             (_, Test::Is(_)) => {
                 if !scenario.facts[..facts].iter().any(|(fact, _)| fact.get_ref() == name) {
-                    let known: Vec<&str> = scenario.facts[..facts].iter().map(|(fact, _)| fact.get_ref().as_str()).collect();
-                    self.problem(key.span(), format!("unknown fact `{name}`"), format!("known here: {}", known.join(", ")));
+                    let known: Vec<&str> =
+                        scenario.facts[..facts].iter().map(|(fact, _)| fact.get_ref().as_str()).collect();
+                    self.problem(
+                        key.span(),
+                        format!("unknown fact `{name}`"),
+                        format!("known here: {}", known.join(", ")),
+                    );
                 }
             }
             (_, Test::OneOf(values)) => {
                 let Some(axis) = axis(name) else {
                     let known: Vec<&str> = scenario.axes.iter().map(|axis| axis.name.get_ref().as_str()).collect();
-                    self.problem(key.span(), format!("unknown axis `{name}`"), format!("the axes are {}", known.join(", ")));
+                    self.problem(
+                        key.span(),
+                        format!("unknown axis `{name}`"),
+                        format!("the axes are {}", known.join(", ")),
+                    );
                     return;
                 };
                 for value in values {
@@ -161,7 +174,11 @@ impl<'s> Checker<'s> {
     fn cases(&mut self) {
         let scenario = self.scenario;
         if product(scenario) > MOST_CASES {
-            self.problem(0..0, format!("the axes span {} cases, at most {MOST_CASES} are taken", product(scenario)), None);
+            self.problem(
+                0..0,
+                format!("the axes span {} cases, at most {MOST_CASES} are taken", product(scenario)),
+                None,
+            );
             return;
         }
         let cases: Vec<Case> = cases(scenario).collect();

@@ -63,7 +63,8 @@ impl Compiler<'_> {
             let requires = match &subject.after {
                 None => None,
                 // Where the earlier call is not made in this case, this one is not either.
-                Some(_) => match subjects.iter().rfind(|earlier| Some(earlier.subject) == self.scenario.earlier(index)) {
+                Some(_) => match subjects.iter().rfind(|earlier| Some(earlier.subject) == self.scenario.earlier(index))
+                {
                     Some(earlier) => Some(earlier.step),
                     None => continue,
                 },
@@ -199,7 +200,8 @@ impl Compiler<'_> {
         }
         let Some((_, rows)) = self.scenario.values.iter().find(|(value, _)| value.get_ref() == name) else {
             let axes = self.scenario.axes.iter().map(|axis| axis.name.get_ref().as_str());
-            let known: Vec<&str> = axes.chain(self.scenario.values.iter().map(|(name, _)| name.get_ref().as_str())).collect();
+            let known: Vec<&str> =
+                axes.chain(self.scenario.values.iter().map(|(name, _)| name.get_ref().as_str())).collect();
             let mut problem = self.problem(span, format!("unknown reference `${name}`"));
             problem.help = Some(format!("expected an axis or a value: {}", known.join(", ")));
             return Err(problem);

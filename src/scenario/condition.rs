@@ -5,8 +5,8 @@
 
 use std::fmt;
 
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde::Deserialize;
+use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
 use super::{Case, Scenario};
@@ -36,7 +36,9 @@ pub enum Test {
 impl Condition {
     /// Whether `case` satisfies it. Facts and axes are known to exist: reading has checked.
     pub fn holds(&self, scenario: &Scenario, case: &Case) -> bool {
-        self.any.iter().any(|clause| clause.all.iter().all(|(key, test)| entry_holds(key.get_ref(), test, scenario, case)))
+        self.any
+            .iter()
+            .any(|clause| clause.all.iter().all(|(key, test)| entry_holds(key.get_ref(), test, scenario, case)))
     }
 
     /// Every key that is used, at any depth.
@@ -102,7 +104,9 @@ impl<'de> Deserialize<'de> for Condition {
             type Value = Condition;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a condition: a table such as { family = \"ipv4\" }, or an array of tables of which one must hold")
+                f.write_str(
+                    "a condition: a table such as { family = \"ipv4\" }, or an array of tables of which one must hold",
+                )
             }
 
             fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Condition, M::Error> {

@@ -57,7 +57,9 @@ impl Compound {
 
     pub fn expand(self) -> Result<Vec<Op>, String> {
         match self {
-            Compound::Open { socket, protocol, family, reuse, v6only } => Ok(open(&socket, protocol, family, reuse, v6only)),
+            Compound::Open { socket, protocol, family, reuse, v6only } => {
+                Ok(open(&socket, protocol, family, reuse, v6only))
+            }
             Compound::Serve { socket, address, port, backlog } => Ok(serve(&socket, address, port, backlog)),
             Compound::Hold(hold) => hold.expand(),
         }
@@ -100,11 +102,9 @@ impl Hold {
                 ],
             ]
             .concat()),
-            (Protocol::Tcp, HolderState::TimeWait) => Ok([
-                self.established()?,
-                vec![close(&self.socket), close(&self.name("peer")), self.wait()],
-            ]
-            .concat()),
+            (Protocol::Tcp, HolderState::TimeWait) => {
+                Ok([self.established()?, vec![close(&self.socket), close(&self.name("peer")), self.wait()]].concat())
+            }
             (protocol, state) => Err(format!("no {protocol} socket is ever in the state {state}")),
         }
     }
@@ -165,9 +165,9 @@ impl Hold {
     }
 
     fn peer(&self) -> Result<IpAddr, String> {
-        self.peer.filter(|_| self.peer_port != 0).ok_or_else(|| {
-            format!("a holder in state {} needs `peer` and `peer_port`", self.state)
-        })
+        self.peer
+            .filter(|_| self.peer_port != 0)
+            .ok_or_else(|| format!("a holder in state {} needs `peer` and `peer_port`", self.state))
     }
 
     fn name(&self, part: &str) -> String {

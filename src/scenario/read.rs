@@ -2,15 +2,14 @@
 
 use std::ops::Range;
 
-use serde::Deserialize;
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::rule::{OneOrMore, RuleText};
 use super::{
-    Axis, Condition, Exclude, Expectation, Expected, KEYS, NeedRule, PreconditionText, Problem, Rule, Scenario, StepText, Subject,
-    ValueRow,
+    Axis, Condition, Exclude, Expectation, Expected, KEYS, NeedRule, PreconditionText, Problem, Rule, Scenario,
+    StepText, Subject, ValueRow,
 };
 use crate::names::{Authority, Os};
 use crate::witness::Moment;
@@ -65,13 +64,17 @@ impl Reader {
         let why: Option<String> = self.required(&mut table, "why", &whole);
         let cause = self.take(&mut table, "cause");
         if cause.is_none() {
-            self.problem(whole.clone(), "missing key `cause`", "what the subject call runs into, such as \"port-in-use\"".to_owned());
+            self.problem(
+                whole.clone(),
+                "missing key `cause`",
+                "what the subject call runs into, such as \"port-in-use\"".to_owned(),
+            );
         }
         let mut needs: Vec<NeedRule> = self.optional(&mut table, "needs").unwrap_or_default();
         for need in &mut needs {
             need.parsed = self.word(need.need.get_ref(), need.need.span());
         }
-        let slow = self.optional::<SlowText>(&mut table, "slow").map(SlowText::condition);
+        let slow = self.slow(&mut table);
         let deadline_ms = self.optional(&mut table, "deadline_ms").unwrap_or(DEADLINE_MS);
         let axes = self.axes(&mut table);
         let exclude: Vec<Exclude> = self.optional(&mut table, "exclude").unwrap_or_default();
@@ -92,7 +95,7 @@ impl Reader {
             why: why?,
             cause: cause?,
             needs,
-            slow: slow.flatten(),
+            slow,
             deadline_ms,
             axes,
             exclude,
@@ -102,6 +105,18 @@ impl Reader {
             preconditions,
             subjects,
         })
+    }
+
+    /// `slow = true`, or a condition on the cases that are slow.
+    fn slow(&mut self, table: &mut Table) -> Option<Condition> {
+        match self.take(table, "slow")? {
+            value if value.get_ref().as_bool() == Some(false) => None,
+            value if value.get_ref().as_bool() == Some(true) => Some(Condition { any: vec![Default::default()] }),
+            value => {
+                let span = value.span();
+                self.deserialize(value, &span)
+            }
+        }
     }
 
     fn axes(&mut self, table: &mut Table) -> Vec<Axis> {
@@ -215,7 +230,11 @@ impl Reader {
             let preconditions = self.preconditions(&mut table);
             let rules = self.rules(&mut table);
             if rules.is_empty() {
-                self.problem(span.clone(), "a subject without `[[subject.expect]]`", "every call under test has expectations".to_owned());
+                self.problem(
+                    span.clone(),
+                    "a subject without `[[subject.expect]]`",
+                    "every call under test has expectations".to_owned(),
+                );
             }
             if let Some(step) = self.step(table, span) {
                 read.push(Subject { after, cause, before, step, preconditions, rules });
@@ -229,7 +248,8 @@ impl Reader {
         let mut read = Vec::new();
         for rule in self.tables(list, "expect") {
             let span = rule.span();
-            let text: Option<RuleText> = self.deserialize(Spanned::new(span.clone(), DeValue::Table(rule.into_inner())), &span);
+            let text: Option<RuleText> =
+                self.deserialize(Spanned::new(span.clone(), DeValue::Table(rule.into_inner())), &span);
             if let Some(rule) = text.and_then(|text| self.rule(text, span)) {
                 read.push(rule);
             }
@@ -271,14 +291,19 @@ impl Reader {
                 self.problem(
                     span,
                     "an expectation takes `authority` and `ref`",
-                    "authority = \"kernel-source\", ref = \"inet_csk_get_port, net/ipv4/inet_connection_sock.c\"".to_owned(),
+                    "authority = \"kernel-source\", ref = \"inet_csk_get_port, net/ipv4/inet_connection_sock.c\""
+                        .to_owned(),
                 );
                 return None;
             }
         };
         let expectations = outcomes
             .iter()
-            .map(|outcome| Expectation { outcome: outcome.as_str().to_owned(), authority, reference: reference.clone() })
+            .map(|outcome| Expectation {
+                outcome: outcome.as_str().to_owned(),
+                authority,
+                reference: reference.clone(),
+            })
             .collect();
         Some(Rule { os, kernel, when: text.when, outcomes, expectations, span })
     }
@@ -353,7 +378,11 @@ impl Reader {
 
     fn required<T: DeserializeOwned>(&mut self, table: &mut Table, key: &str, span: &Range<usize>) -> Option<T> {
         if table.get(key).is_none() {
-            self.problem(span.clone(), format!("missing key `{key}`"), format!("a scenario has the keys {}", KEYS.join(", ")));
+            self.problem(
+                span.clone(),
+                format!("missing key `{key}`"),
+                format!("a scenario has the keys {}", KEYS.join(", ")),
+            );
         }
         self.optional(table, key)
     }
@@ -381,25 +410,11 @@ impl Reader {
 
     fn unknown_keys(&mut self, table: &Table, known: &[&str]) {
         for key in table.keys() {
-            self.problem(key.span(), format!("unknown key `{}`", key.get_ref()), format!("expected one of {}", known.join(", ")));
-        }
-    }
-}
-
-/// `slow = true`, or a condition on the cases that are slow.
-#[derive(Deserialize)]
-#[serde(untagged, expecting = "expected true or a condition")]
-enum SlowText {
-    All(bool),
-    Some(Condition),
-}
-
-impl SlowText {
-    fn condition(self) -> Option<Condition> {
-        match self {
-            SlowText::All(true) => Some(Condition { any: vec![Default::default()] }),
-            SlowText::All(false) => None,
-            SlowText::Some(condition) => Some(condition),
+            self.problem(
+                key.span(),
+                format!("unknown key `{}`", key.get_ref()),
+                format!("expected one of {}", known.join(", ")),
+            );
         }
     }
 }

@@ -79,7 +79,9 @@ impl std::str::FromStr for Expected {
             "blocked" => Ok(Expected::Blocked),
             "unknown" => Ok(Expected::Unknown),
             errno => crate::errno::ErrnoName::new(errno).map(Expected::Errno).ok_or_else(|| {
-                format!("unknown outcome `{errno}`, expected `ok`, `blocked`, `unknown` or an errno such as `EADDRINUSE`")
+                format!(
+                    "unknown outcome `{errno}`, expected `ok`, `blocked`, `unknown` or an errno such as `EADDRINUSE`"
+                )
             }),
         }
     }

@@ -9,7 +9,7 @@ mod options;
 mod route;
 mod tun;
 
-pub use diag::SocketTable;
+pub use diag::{Scope, SocketTable};
 pub use error_queue::receive_error;
 pub use namespace::{Tables, die_with_parent, enter_case, isolate, kill_descendants, size_tables, wait_for};
 pub use options::{SO_LINGER_SECONDS, set_own_option};
@@ -47,7 +47,8 @@ pub fn read_sysctl(name: &str) -> Result<String> {
 pub fn write_sysctl(name: &str, value: &str) -> Result<()> {
     use std::io::Write;
     // Opened without O_CREAT: nothing can be created there, and EACCES would hide ENOENT.
-    let mut file = std::fs::OpenOptions::new().write(true).open(path_of(name)).map_err(|error| super::errno_of(&error))?;
+    let mut file =
+        std::fs::OpenOptions::new().write(true).open(path_of(name)).map_err(|error| super::errno_of(&error))?;
     file.write_all(value.as_bytes()).map_err(|error| super::errno_of(&error))
 }
 
@@ -77,12 +78,25 @@ mod tests {
     #[test]
     fn the_errno_table_agrees_with_the_c_library() {
         let libc = [
-            ("EAGAIN", libc::EAGAIN), ("EACCES", libc::EACCES), ("EMFILE", libc::EMFILE), ("ENONET", libc::ENONET),
-            ("EADDRINUSE", libc::EADDRINUSE), ("EADDRNOTAVAIL", libc::EADDRNOTAVAIL), ("EISCONN", libc::EISCONN),
-            ("ENETUNREACH", libc::ENETUNREACH), ("EHOSTUNREACH", libc::EHOSTUNREACH), ("EPROTO", libc::EPROTO),
-            ("ECONNREFUSED", libc::ECONNREFUSED), ("EINPROGRESS", libc::EINPROGRESS), ("EALREADY", libc::EALREADY),
-            ("EHOSTDOWN", libc::EHOSTDOWN), ("ENOPROTOOPT", libc::ENOPROTOOPT), ("ENOTCONN", libc::ENOTCONN),
-            ("EAFNOSUPPORT", libc::EAFNOSUPPORT), ("EOPNOTSUPP", libc::EOPNOTSUPP), ("ETIMEDOUT", libc::ETIMEDOUT),
+            ("EAGAIN", libc::EAGAIN),
+            ("EACCES", libc::EACCES),
+            ("EMFILE", libc::EMFILE),
+            ("ENONET", libc::ENONET),
+            ("EADDRINUSE", libc::EADDRINUSE),
+            ("EADDRNOTAVAIL", libc::EADDRNOTAVAIL),
+            ("EISCONN", libc::EISCONN),
+            ("ENETUNREACH", libc::ENETUNREACH),
+            ("EHOSTUNREACH", libc::EHOSTUNREACH),
+            ("EPROTO", libc::EPROTO),
+            ("ECONNREFUSED", libc::ECONNREFUSED),
+            ("EINPROGRESS", libc::EINPROGRESS),
+            ("EALREADY", libc::EALREADY),
+            ("EHOSTDOWN", libc::EHOSTDOWN),
+            ("ENOPROTOOPT", libc::ENOPROTOOPT),
+            ("ENOTCONN", libc::ENOTCONN),
+            ("EAFNOSUPPORT", libc::EAFNOSUPPORT),
+            ("EOPNOTSUPP", libc::EOPNOTSUPP),
+            ("ETIMEDOUT", libc::ETIMEDOUT),
         ];
         for (name, raw) in libc {
             assert_eq!(crate::errno::Errno::from_raw(super::OS, raw).name(), name);

@@ -43,8 +43,12 @@ pub fn reap(pid: i32) -> Result<Ended> {
     Ok(ended(status))
 }
 
-fn ended(status: i32) -> Ended {
-    if libc::WIFSIGNALED(status) { Ended::Killed(libc::WTERMSIG(status)) } else { Ended::Exited(libc::WEXITSTATUS(status)) }
+pub(super) fn ended(status: i32) -> Ended {
+    if libc::WIFSIGNALED(status) {
+        Ended::Killed(libc::WTERMSIG(status))
+    } else {
+        Ended::Exited(libc::WEXITSTATUS(status))
+    }
 }
 
 /// Whether this process has any child left, ended or not; one that has ended is reaped.
@@ -94,20 +98,12 @@ pub fn bounded<T>(ms: u32, call: impl FnOnce() -> Result<T>) -> Result<T, Fault>
     }
 }
 
-/// Runs many calls of which none should block; one that does is interrupted after `ms`, or twice that.
-pub fn unless_stuck(ms: u32, calls: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
-    catch_alarms();
-    set_timer(ms, ms);
-    let result = calls();
-    set_timer(0, 0);
-    match result {
-        Err(Fault::Errno(errno)) if errno.raw() == libc::EINTR => Err(Fault::Blocked { ms }),
-        result => result,
-    }
-}
-
 /// No SA_RESTART: EINTR is the point.
 fn catch_alarms() {
+    static DONE: AtomicBool = AtomicBool::new(false);
+    if DONE.swap(true, Ordering::Relaxed) {
+        return;
+    }
     // SAFETY: zeroed is a valid sigaction; the handler only stores to an atomic.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();

@@ -185,11 +185,19 @@ pub fn set_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Result
     Ok(set_bytes(fd, level, name, &value)?)
 }
 
+/// SO_SNDTIMEO: a blocking connect() that takes longer gives EINPROGRESS.
+pub fn limit_connect(fd: &OwnedFd, ms: u32) -> Result<()> {
+    let limit = libc::timeval { tv_sec: (ms / 1000).into(), tv_usec: (ms as i32 % 1000 * 1000).into() };
+    set_bytes(fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &limit)
+}
+
 /// setsockopt(2) with a plain C value.
 pub(super) fn set_bytes<T: Copy>(fd: &OwnedFd, level: i32, name: i32, value: &T) -> Result<()> {
     // SAFETY: the pointer is to a whole T, and options are plain C structures or bytes.
-    check(unsafe { libc::setsockopt(fd.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), size_of::<T>() as u32) })
-        .map(drop)
+    check(unsafe {
+        libc::setsockopt(fd.as_raw_fd(), level, name, std::ptr::from_ref(value).cast(), size_of::<T>() as u32)
+    })
+    .map(drop)
 }
 
 /// The endpoint, with the scope that an interface's name stands for.

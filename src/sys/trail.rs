@@ -47,9 +47,8 @@ impl Trail {
     pub fn append(&mut self, write: impl FnOnce(&mut &mut [u8]) -> std::io::Result<()>) -> std::io::Result<()> {
         let start = self.header().committed.load(Ordering::Relaxed);
         // SAFETY: the range lies in the mapping beyond what is committed, and this process is its only writer.
-        let mut free = unsafe {
-            std::slice::from_raw_parts_mut(self.base.add(HEADER + MESSAGE + start), self.capacity - start)
-        };
+        let mut free =
+            unsafe { std::slice::from_raw_parts_mut(self.base.add(HEADER + MESSAGE + start), self.capacity - start) };
         let room = free.len();
         if start != 0 {
             free.write_all(b",")?;
@@ -69,7 +68,7 @@ impl Trail {
 
     /// The last words of a process that is about to give up.
     pub fn leave_message(&self, message: &str) {
-        let length = message.floor_char_boundary(MESSAGE);
+        let length = (0..=message.len().min(MESSAGE)).rev().find(|&end| message.is_char_boundary(end)).unwrap_or(0);
         // SAFETY: the destination has room for MESSAGE bytes and is no part of the source.
         unsafe { std::ptr::copy_nonoverlapping(message.as_ptr(), self.base.add(HEADER), length) };
         self.header().message.store(length as u32, Ordering::Release);

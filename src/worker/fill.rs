@@ -37,9 +37,9 @@ struct Done {
 }
 
 fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
-    let size = (u64::from(fill.high) + 1).checked_sub(fill.low.into()).ok_or_else(|| {
-        Fault::Failed(format!("the range {}–{} is empty", fill.low, fill.high))
-    })?;
+    let size = (u64::from(fill.high) + 1)
+        .checked_sub(fill.low.into())
+        .ok_or_else(|| Fault::Failed(format!("the range {}–{} is empty", fill.low, fill.high)))?;
     let count = size.saturating_sub(fill.leave.into());
     match fill.how {
         FillHow::TimeWait => return leave_in_time_wait(case, fill, count, &mut done.ports),
@@ -100,7 +100,8 @@ fn listen_to(report: &OwnedFd) -> Result<u32, Fault> {
     if sys::read(report, &mut message)? != message.len() {
         return Err(Fault::Failed("a process that held ports died".to_owned()));
     }
-    let [ports, error] = [0, 4].map(|at| i32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]));
+    let [ports, error] =
+        [0, 4].map(|at| i32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]));
     match error {
         0 => Ok(ports as u32),
         -1 => Err(Fault::Blocked { ms: STUCK_MS }),
@@ -114,7 +115,7 @@ fn hold(fill: &Fill, share: std::ops::Range<u64>, held: &mut Vec<OwnedFd>, ports
     let mut take = |target: Option<&Address>, port: u16| -> Result<(), sys::Fault> {
         let fd = open(family, fill)?;
         match target {
-            Some(target) => sys::connect(&fd, target)?,
+            Some(target) => connect(&fd, target)?,
             None => sys::bind(&fd, &Address::new(SocketAddr::new(fill.address, port)))?,
         }
         held.push(fd);
@@ -126,7 +127,7 @@ fn hold(fill: &Fill, share: std::ops::Range<u64>, held: &mut Vec<OwnedFd>, ports
         FillHow::BindZero => share.map(|_| 0).try_for_each(|port| take(None, port)),
         FillHow::Connect | FillHow::TimeWait => {
             let to = fill.to.map(Address::new);
-            sys::unless_stuck(STUCK_MS, || share.map(|_| 0).try_for_each(|port| take(to.as_ref(), port)))
+            share.map(|_| 0).try_for_each(|port| take(to.as_ref(), port))
         }
     }
 }
@@ -134,7 +135,9 @@ fn hold(fill: &Fill, share: std::ops::Range<u64>, held: &mut Vec<OwnedFd>, ports
 fn open(family: Family, fill: &Fill) -> Result<OwnedFd, Fault> {
     let fd = sys::socket(family, fill.protocol)?;
     if fill.reuse != Reuse::None {
-        for (wanted, option) in [(fill.reuse.address(), SocketOption::ReuseAddr(true)), (fill.reuse.port(), SocketOption::ReusePort(true))] {
+        for (wanted, option) in
+            [(fill.reuse.address(), SocketOption::ReuseAddr(true)), (fill.reuse.port(), SocketOption::ReusePort(true))]
+        {
             if wanted {
                 sys::set_option(&fd, family, &option)?;
             }
@@ -148,25 +151,34 @@ fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> 
     let to = fill.to.ok_or_else(|| Fault::Failed("`time-wait` needs `to`".to_owned()))?;
     let listener = case.sockets.values().filter(|known| known.protocol == Protocol::Tcp && known.remote.is_none());
     let listener = listener.filter(|known| {
-        known.local.is_some_and(|local| local.port() == to.port() && (local.ip() == to.ip() || local.ip().is_unspecified()))
+        known
+            .local
+            .is_some_and(|local| local.port() == to.port() && (local.ip() == to.ip() || local.ip().is_unspecified()))
     });
     let listener = listener.filter_map(|known| known.fd.as_ref()).next();
     let listener = listener.ok_or_else(|| Fault::Failed(format!("no socket of this case listens on {to}")))?;
     let family = if fill.address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
     let target = Address::new(to);
-    sys::unless_stuck(STUCK_MS, || {
-        for port in (0..count).map(|index| fill.low + index as u16) {
-            let client = open(family, fill)?;
-            sys::bind(&client, &Address::new(SocketAddr::new(fill.address, port)))?;
-            sys::connect(&client, &target)?;
-            if !sys::poll(listener.as_raw_fd(), sys::Until::Readable, STUCK_MS)? {
-                return Err(Fault::Blocked { ms: STUCK_MS });
-            }
-            let server = sys::accept(listener)?;
-            sys::close(client)?;
-            sys::close(server)?;
-            *ports += 1;
+    for port in (0..count).map(|index| fill.low + index as u16) {
+        let client = open(family, fill)?;
+        sys::bind(&client, &Address::new(SocketAddr::new(fill.address, port)))?;
+        connect(&client, &target)?;
+        if !sys::poll(listener.as_raw_fd(), sys::Until::Readable, STUCK_MS)? {
+            return Err(Fault::Blocked { ms: STUCK_MS });
         }
-        Ok(())
-    })
+        let server = sys::accept(listener)?;
+        sys::close(client)?;
+        sys::close(server)?;
+        *ports += 1;
+    }
+    Ok(())
+}
+
+/// A blocking connect: on loopback it is done when it returns, unless the listener's queue is full.
+fn connect(fd: &OwnedFd, to: &Address) -> Result<(), Fault> {
+    sys::limit_connect(fd, STUCK_MS)?;
+    match sys::connect(fd, to) {
+        Err(errno) if errno.name() == "EINPROGRESS" => Err(Fault::Blocked { ms: STUCK_MS }),
+        result => Ok(result?),
+    }
 }

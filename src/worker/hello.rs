@@ -51,7 +51,15 @@ pub fn write(isolation: &Isolation, trail: &mut Trail, line: &mut Vec<u8>) -> st
 fn hello(isolation: &Isolation, capabilities: BTreeMap<Need, Capability>, sysctls: BTreeMap<String, String>) -> Hello {
     let machine = sys::machine();
     let isolation = isolation.kind.to_owned();
-    Hello { protocol: PROTOCOL, os: sys::OS, release: machine.release, arch: machine.arch, isolation, capabilities, sysctls }
+    Hello {
+        protocol: PROTOCOL,
+        os: sys::OS,
+        release: machine.release,
+        arch: machine.arch,
+        isolation,
+        capabilities,
+        sysctls,
+    }
 }
 
 fn lacking(reason: &str) -> BTreeMap<Need, Capability> {
@@ -72,7 +80,8 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
         Need::NetworkNamespace => Err("this OS has no network namespaces".to_owned()),
         Need::Ipv6 => {
             let address = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
-            let bound = sys::socket(Family::Ipv6, Protocol::Tcp).and_then(|fd| sys::bind(&fd, &sys::Address::new(address)));
+            let bound =
+                sys::socket(Family::Ipv6, Protocol::Tcp).and_then(|fd| sys::bind(&fd, &sys::Address::new(address)));
             bound.map_err(|errno| format!("bind to ::1: {errno}; enable IPv6 (net.ipv6.conf.all.disable_ipv6=0)"))
         }
         Need::SecondUser => {

@@ -11,8 +11,8 @@ use super::{fill, give_up, queries};
 use crate::errno::Errno;
 use crate::names::{Family, Need, Protocol, SocketState, User};
 use crate::plan::{Detail, Op, Outcome, Performed, Plan, Role, SocketOption, StepResult, Unsupported, WaitFor};
-use crate::socket_table;
-use crate::sys::{self, Address, Fault, Isolation, Mode, SocketTable, Trail, Tun, Until};
+use crate::socket_table::{self, SocketRow};
+use crate::sys::{self, Address, Fault, Isolation, Mode, Scope, SocketTable, Trail, Tun, Until};
 
 /// How long AnswerSyn waits for its SYN.
 const SYN_WAIT_MS: u32 = 500;
@@ -35,6 +35,7 @@ pub struct Case<'a> {
     pub sockets: HashMap<String, Known>,
     /// Ports that `fill` holds, in this process and in others.
     pub filled: Vec<OwnedFd>,
+    has_filled: bool,
     isolation: &'a Isolation,
     table: Option<SocketTable>,
     tuns: HashMap<String, Tun>,
@@ -48,6 +49,7 @@ pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
     let mut case = Case {
         sockets: HashMap::new(),
         filled: Vec::new(),
+        has_filled: false,
         isolation,
         table: None,
         tuns: HashMap::new(),
@@ -69,7 +71,7 @@ pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
         let tried = case.as_user(step.user, |case| case.perform(&step.op));
         let micros = (case.took.as_nanos() as f64) / 1000.0;
         let after = case.ask(questions, step.user);
-        let (result, detail) = judge_role(&step.op, &step.role, tried);
+        let (result, detail) = by_role(&step.op, &step.role, tried);
         went_well[index] = match &result {
             Performed::Outcome(Outcome::Ok) => true,
             Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
@@ -87,13 +89,15 @@ pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
 }
 
 /// What came of an op, where a setup op's errno may stand for a lack of the host.
-fn judge_role(op: &Op, role: &Role, tried: Tried) -> (Performed, Option<Detail>) {
+fn by_role(op: &Op, role: &Role, tried: Tried) -> (Performed, Option<Detail>) {
     let (fault, detail) = match tried {
         Ok(detail) => return (Performed::Outcome(Outcome::Ok), detail),
         Err(DetailedFault(fault, detail)) => (fault, detail),
     };
     let result = match (fault, role) {
-        (Fault::Errno(errno), Role::Setup { unsupported, .. }) if unsupported.iter().any(|name| name.as_str() == errno.name()) => {
+        (Fault::Errno(errno), Role::Setup { unsupported, .. })
+            if unsupported.iter().any(|name| name.as_str() == errno.name()) =>
+        {
             let (name, arguments) = op.describe();
             Performed::Unsupported(Unsupported { need: need_of(op), reason: format!("{name} {arguments}: {errno}") })
         }
@@ -152,13 +156,25 @@ impl Case<'_> {
         self.table.as_mut().ok_or_else(|| Fault::Failed("the socket table is not open".to_owned()))
     }
 
+    /// The rows of a port. All sockets in the namespace are this case's, so that only one that is open here or was
+    /// filled in can listen or be merely bound.
+    pub fn rows(&mut self, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
+        let open = |known: &Known| known.fd.is_some() && known.local.is_some_and(|local| local.port() == port);
+        let all = self.has_filled || self.sockets.values().any(open);
+        self.table()?.rows(protocol, port, if all { Scope::All } else { Scope::Connections })
+    }
+
     /// Soft RLIMIT_NOFILE as the ops find it, whatever the queries do to it meanwhile.
     pub fn descriptor_limit(&self) -> u64 {
         self.exhausted_at.unwrap_or_else(|| sys::descriptor_limit().0)
     }
 
     /// Runs something under a user's effective uid.
-    pub fn as_user<T, E: From<Fault>>(&mut self, user: Option<User>, work: impl FnOnce(&mut Self) -> Result<T, E>) -> Result<T, E> {
+    pub fn as_user<T, E: From<Fault>>(
+        &mut self,
+        user: Option<User>,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
         let uid = match user {
             None | Some(User::Root) => return work(self),
             Some(User::UserA) => self.isolation.users[0],
@@ -203,12 +219,19 @@ impl Case<'_> {
 
     fn perform(&mut self, op: &Op) -> Tried {
         match op {
-            Op::Fill(fill) => return fill::fill(self, fill),
+            Op::Fill(fill) => {
+                self.has_filled = true;
+                return fill::fill(self, fill);
+            }
             Op::ErrorQueue { socket, wait_ms } => {
                 let (errno, detail) = self.error_queue(socket, *wait_ms)?;
                 return Err(DetailedFault(Fault::Errno(errno), Some(detail)));
             }
-            Op::Bind { socket, .. } | Op::Connect { socket, .. } | Op::Listen { socket, .. } | Op::Disconnect { socket } | Op::SendTo { socket, .. } => {
+            Op::Bind { socket, .. }
+            | Op::Connect { socket, .. }
+            | Op::Listen { socket, .. }
+            | Op::Disconnect { socket }
+            | Op::SendTo { socket, .. } => {
                 let result = self.call(op);
                 let detail = self.names(socket, op, &result);
                 return result.map(|_| detail.clone()).map_err(|fault| DetailedFault(fault, detail));
@@ -223,7 +246,14 @@ impl Case<'_> {
         match op {
             Op::Socket { socket, family, protocol } => {
                 let fd = self.timed(|| sys::socket(*family, *protocol))?;
-                let known = Known { fd: Some(fd), family: *family, protocol: *protocol, local: None, remote: None, mode: Mode::Blocking };
+                let known = Known {
+                    fd: Some(fd),
+                    family: *family,
+                    protocol: *protocol,
+                    local: None,
+                    remote: None,
+                    mode: Mode::Blocking,
+                };
                 self.sockets.insert(socket.clone(), known);
             }
             Op::SetOption { socket, option } => {
@@ -254,7 +284,8 @@ impl Case<'_> {
                 let fd = self.on(socket, |fd| sys::bounded(*wait_ms, || sys::accept(fd)))?;
                 let Known { family, protocol, .. } = *known_as(&self.sockets, socket)?;
                 let (local, remote) = (sys::local_name(&fd)?, sys::peer_name(&fd).unwrap_or(None));
-                self.sockets.insert(new.clone(), Known { fd: Some(fd), family, protocol, local, remote, mode: Mode::Blocking });
+                self.sockets
+                    .insert(new.clone(), Known { fd: Some(fd), family, protocol, local, remote, mode: Mode::Blocking });
                 return Ok(Some(Detail::Names { local, remote }));
             }
             Op::Send { socket, bytes } => {
@@ -278,7 +309,8 @@ impl Case<'_> {
             }
             Op::Shutdown { socket, how } => self.on(socket, |fd| sys::shutdown(fd, *how))?,
             Op::Close { socket } => {
-                let fd = self.sockets.get_mut(socket).and_then(|known| known.fd.take()).ok_or_else(|| not_open(socket))?;
+                let fd =
+                    self.sockets.get_mut(socket).and_then(|known| known.fd.take()).ok_or_else(|| not_open(socket))?;
                 self.timed(|| sys::close(fd))?;
             }
             Op::SoError { socket, wait_ms } => {
@@ -300,13 +332,17 @@ impl Case<'_> {
                 result?;
             }
             Op::Elapse { ms } => self.timed(|| sys::pause_ms((*ms).into())),
-            Op::SetSysctl { name, value } if name.starts_with("net.") => self.timed(|| sys::write_sysctl(name, value))?,
+            Op::SetSysctl { name, value } if name.starts_with("net.") => {
+                self.timed(|| sys::write_sysctl(name, value))?
+            }
             Op::SetSysctl { name, .. } => {
                 return Err(Fault::Failed(format!("sysctl `{name}` is not one of a network namespace (`net.…`)")));
             }
             Op::SetUp { device } => self.timed(|| sys::set_up(device))?,
             Op::AddAddress { device, address, prefix } => self.timed(|| sys::add_address(device, *address, *prefix))?,
-            Op::DeleteAddress { device, address, prefix } => self.timed(|| sys::delete_address(device, *address, *prefix))?,
+            Op::DeleteAddress { device, address, prefix } => {
+                self.timed(|| sys::delete_address(device, *address, *prefix))?
+            }
             Op::AddRoute { destination, prefix, kind, device } => {
                 self.timed(|| sys::add_route(*destination, *prefix, *kind, device.as_deref()))?;
             }
@@ -316,7 +352,10 @@ impl Case<'_> {
                 self.tuns.insert(device.clone(), tun);
             }
             Op::AnswerSyn { device, router, icmp_type, icmp_code } => {
-                let tun = self.tuns.get_mut(device).ok_or_else(|| Fault::Failed(format!("no TUN device is called `{device}`")))?;
+                let tun = self
+                    .tuns
+                    .get_mut(device)
+                    .ok_or_else(|| Fault::Failed(format!("no TUN device is called `{device}`")))?;
                 let start = Instant::now();
                 let answered = tun.answer_syn(*router, (*icmp_type, *icmp_code), SYN_WAIT_MS);
                 self.took = start.elapsed();
@@ -398,7 +437,7 @@ impl Case<'_> {
         let wanted = until.in_table(protocol);
         let start = Instant::now();
         loop {
-            let rows = self.table()?.rows(protocol, local.port(), None)?;
+            let rows = self.rows(protocol, local.port())?;
             let states: Vec<SocketState> = socket_table::find(&rows, local, remote).map(|row| row.state).collect();
             let reached = match wanted {
                 Some(wanted) => states.contains(&wanted),
@@ -412,10 +451,14 @@ impl Case<'_> {
                 let seen: Vec<&str> = states.iter().map(|state| state.as_str()).collect();
                 let seen = if seen.is_empty() { "nothing".to_owned() } else { seen.join(", ") };
                 let wanted = wanted.map_or("gone", SocketState::as_str);
-                return Err(Fault::Failed(format!("waited {} ms for `{socket}` to be {wanted}; the socket table showed {seen}", limit.as_millis())));
+                return Err(Fault::Failed(format!(
+                    "waited {} ms for `{socket}` to be {wanted}; the socket table showed {seen}",
+                    limit.as_millis()
+                )));
             }
             // What loopback does is done within a millisecond; what a timer does is worth a slower look.
-            let pause = if waited < Duration::from_millis(50) { 0.5 } else { (waited.as_millis() as f64 / 20.0).min(50.0) };
+            let pause =
+                if waited < Duration::from_millis(50) { 0.5 } else { (waited.as_millis() as f64 / 20.0).min(50.0) };
             sys::pause_ms(pause.min((limit - waited).as_secs_f64() * 1000.0));
         }
     }

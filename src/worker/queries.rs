@@ -25,7 +25,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
             let known = known_as(&case.sockets, socket)?;
             let (protocol, local, remote) = (known.protocol, known.local, known.remote);
             let mut rows = match local {
-                Some(local) if local.port() != 0 => case.table()?.rows(protocol, local.port(), None)?,
+                Some(local) if local.port() != 0 => case.rows(protocol, local.port())?,
                 _ => Vec::new(),
             };
             if let (Some(local), true) = (local, rows.len() > MOST_ROWS) {
@@ -57,7 +57,8 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
 
 fn packets(counter: &str) -> Result<u64, Fault> {
     let text = nft(&["-j", "list", "counter", "inet", "errnoscope", counter], "")?;
-    let value: serde_json::Value = serde_json::from_str(&text).map_err(|error| Fault::Failed(format!("nft -j: {error}")))?;
+    let value: serde_json::Value =
+        serde_json::from_str(&text).map_err(|error| Fault::Failed(format!("nft -j: {error}")))?;
     let entries = value["nftables"].as_array().map(Vec::as_slice).unwrap_or_default();
     entries
         .iter()
@@ -72,15 +73,23 @@ pub fn nft(arguments: &[&str], input: &str) -> Result<String, Fault> {
     let command = |path: &str| {
         Command::new(path).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     };
-    let mut child = ["nft", "/usr/sbin/nft", "/sbin/nft"].into_iter().find_map(|path| command(path).ok()).ok_or_else(|| {
-        Fault::Unsupported(Unsupported { need: Need::Nft, reason: "nft cannot be started; install nftables".to_owned() })
-    })?;
+    let mut child =
+        ["nft", "/usr/sbin/nft", "/sbin/nft"].into_iter().find_map(|path| command(path).ok()).ok_or_else(|| {
+            Fault::Unsupported(Unsupported {
+                need: Need::Nft,
+                reason: "nft cannot be started; install nftables".to_owned(),
+            })
+        })?;
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input.as_bytes()).map_err(failed)?;
     }
     let output = child.wait_with_output().map_err(failed)?;
     if !output.status.success() {
-        return Err(Fault::Failed(format!("nft: {}: {}", output.status, String::from_utf8_lossy(&output.stderr).trim())));
+        return Err(Fault::Failed(format!(
+            "nft: {}: {}",
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim()
+        )));
     }
     Ok(String::from_utf8_lossy(&output.stdout).into_owned())
 }

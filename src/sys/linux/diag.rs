@@ -15,7 +15,17 @@ use crate::sys::{Fault, Result, check, check_size};
 /// `sizeof(struct nlmsghdr)`, `sizeof(struct inet_diag_msg)`.
 const HEADER: usize = 16;
 const MESSAGE: usize = 72;
+const TCPDIAG_GETSOCK: u16 = 18;
 const SOCK_DIAG_BY_FAMILY: u16 = 20;
+
+/// Which sockets are asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    All,
+    /// Neither listening nor merely bound ones: these are found by scanning tables of the whole host (65,536 buckets
+    /// each where this was measured), and they have a file, so whoever holds none knows that there are none.
+    Connections,
+}
 
 /// The table of the namespace in which it was opened.
 pub struct SocketTable {
@@ -27,46 +37,67 @@ pub struct SocketTable {
 impl SocketTable {
     pub fn open() -> Result<SocketTable> {
         // SAFETY: socket(2) takes no pointers.
-        let fd = check(unsafe { libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG) })?;
+        let fd = check(unsafe {
+            libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG)
+        })?;
         // SAFETY: the kernel has just handed out this descriptor, and nothing else owns it.
         Ok(SocketTable { fd: unsafe { OwnedFd::from_raw_fd(fd) }, buffer: Vec::new(), sequence: 0 })
     }
 
-    /// The sockets of both families on a local port, in any state or in one.
-    pub fn rows(&mut self, protocol: Protocol, port: u16, state: Option<SocketState>) -> Result<Vec<SocketRow>, Fault> {
-        let states = state.map_or(u32::MAX, |state| 1 << number(state));
+    /// The sockets of both families on a local port.
+    pub fn rows(&mut self, protocol: Protocol, port: u16, scope: Scope) -> Result<Vec<SocketRow>, Fault> {
+        let states = match scope {
+            Scope::All => u32::MAX,
+            Scope::Connections => !(1 << number(SocketState::Listen) | 1 << number(SocketState::Bound)),
+        };
         let mut rows = Vec::new();
-        for family in [Family::Ipv4, Family::Ipv6] {
-            self.dump(protocol, family, states, port, |message| rows.extend(row(protocol, message)))?;
-        }
+        self.dump(protocol, states, port, |message| rows.extend(row(protocol, message)))?;
         Ok(rows)
     }
 
     /// Which local ports any socket of either family holds, as a bitmap.
     pub fn ports(&mut self, protocol: Protocol) -> Result<Vec<u64>, Fault> {
         let mut held = vec![0_u64; 1024];
-        for family in [Family::Ipv4, Family::Ipv6] {
-            self.dump(protocol, family, u32::MAX, 0, |message| {
-                let port = usize::from(u16::from_be_bytes([message[4], message[5]]));
-                held[port / 64] |= 1 << (port % 64);
-            })?;
-        }
+        self.dump(protocol, u32::MAX, 0, |message| {
+            let port = usize::from(u16::from_be_bytes([message[4], message[5]]));
+            held[port / 64] |= 1 << (port % 64);
+        })?;
         Ok(held)
     }
 
-    fn dump(&mut self, protocol: Protocol, family: Family, states: u32, port: u16, mut visit: impl FnMut(&[u8])) -> Result<(), Fault> {
+    /// Both families: for TCP in one scan by the older request, which ignores the family (`inet_diag_dump_compat`).
+    fn dump(&mut self, protocol: Protocol, states: u32, port: u16, mut visit: impl FnMut(&[u8])) -> Result<(), Fault> {
+        match protocol {
+            Protocol::Tcp => self.ask(|sequence| any_family_request(states, port, sequence), &mut visit),
+            Protocol::Udp => [Family::Ipv4, Family::Ipv6]
+                .into_iter()
+                .try_for_each(|family| self.ask(|sequence| request(family, states, port, sequence), &mut visit)),
+        }
+    }
+
+    fn ask<const N: usize>(
+        &mut self,
+        request: impl Fn(u32) -> [u8; N],
+        visit: &mut impl FnMut(&[u8]),
+    ) -> Result<(), Fault> {
         self.sequence += 1;
-        let request = request(protocol, family, states, port, self.sequence);
+        let request = request(self.sequence);
         // SAFETY: the request is valid for its length.
         check_size(unsafe { libc::send(self.fd.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) })?;
-        // The kernel fills at most 32 KiB at a time (netlink_dump), and that only for those who ask for as much.
-        self.buffer.resize(64 * 1024, 0);
+        // The kernel fills at most 32 KiB at a time (netlink_dump), and that only for those who ask for as much. What
+        // it does not fill is never touched: a fresh process pays for every page.
+        self.buffer.reserve(64 * 1024);
         loop {
-            // SAFETY: the buffer is valid for its length.
-            let size = check_size(unsafe { libc::recv(self.fd.as_raw_fd(), self.buffer.as_mut_ptr().cast(), self.buffer.len(), 0) })?;
-            match parse(&self.buffer[..size], self.sequence, &mut visit)? {
-                Dump::More => {}
-                Dump::Done => return Ok(()),
+            // SAFETY: the buffer's capacity is what it is said to be.
+            let size = check_size(unsafe {
+                libc::recv(self.fd.as_raw_fd(), self.buffer.as_mut_ptr().cast(), self.buffer.capacity(), 0)
+            })?;
+            // SAFETY: the kernel has written this many bytes.
+            unsafe { self.buffer.set_len(size) };
+            let end = parse(&self.buffer, self.sequence, visit)?;
+            self.buffer.clear();
+            if end == Dump::Done {
+                return Ok(());
             }
         }
     }
@@ -78,23 +109,33 @@ enum Dump {
     Done,
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2`.
-fn request(protocol: Protocol, family: Family, states: u32, port: u16, sequence: u32) -> [u8; 72] {
-    let mut request = [0; 72];
-    request[..4].copy_from_slice(&72_u32.to_ne_bytes());
-    request[4..6].copy_from_slice(&SOCK_DIAG_BY_FAMILY.to_ne_bytes());
-    request[6..8].copy_from_slice(&((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
-    request[8..12].copy_from_slice(&sequence.to_ne_bytes());
+/// `struct nlmsghdr` and `struct inet_diag_req_v2`, for UDP.
+fn request(family: Family, states: u32, port: u16, sequence: u32) -> [u8; 72] {
+    let mut request = header::<72>(SOCK_DIAG_BY_FAMILY, sequence);
     request[16] = match family {
         Family::Ipv4 => libc::AF_INET as u8,
         Family::Ipv6 => libc::AF_INET6 as u8,
     };
-    request[17] = match protocol {
-        Protocol::Tcp => libc::IPPROTO_TCP as u8,
-        Protocol::Udp => libc::IPPROTO_UDP as u8,
-    };
+    request[17] = libc::IPPROTO_UDP as u8;
     request[20..24].copy_from_slice(&states.to_ne_bytes());
     request[24..26].copy_from_slice(&port.to_be_bytes());
+    request
+}
+
+/// `struct nlmsghdr` and `struct inet_diag_req`, for TCP.
+fn any_family_request(states: u32, port: u16, sequence: u32) -> [u8; 76] {
+    let mut request = header::<76>(TCPDIAG_GETSOCK, sequence);
+    request[20..22].copy_from_slice(&port.to_be_bytes());
+    request[68..72].copy_from_slice(&states.to_ne_bytes());
+    request
+}
+
+fn header<const N: usize>(kind: u16, sequence: u32) -> [u8; N] {
+    let mut request = [0; N];
+    request[..4].copy_from_slice(&(N as u32).to_ne_bytes());
+    request[4..6].copy_from_slice(&kind.to_ne_bytes());
+    request[6..8].copy_from_slice(&((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
+    request[8..12].copy_from_slice(&sequence.to_ne_bytes());
     request
 }
 

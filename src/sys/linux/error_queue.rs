@@ -32,9 +32,10 @@ pub fn receive_error(fd: &OwnedFd) -> Result<(Errno, Detail), Fault> {
         while let Some(entry) = header.as_ref() {
             let ours = [(libc::SOL_IP, libc::IP_RECVERR), (libc::SOL_IPV6, libc::IPV6_RECVERR)];
             if ours.contains(&(entry.cmsg_level, entry.cmsg_type)) {
-                let length = (entry.cmsg_len as usize).saturating_sub(libc::CMSG_LEN(0) as usize);
+                let length = entry.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
                 let payload = std::slice::from_raw_parts(libc::CMSG_DATA(header), length);
-                return parse(payload).ok_or_else(|| Fault::Failed("an entry of the error queue is too short".to_owned()));
+                return parse(payload)
+                    .ok_or_else(|| Fault::Failed("an entry of the error queue is too short".to_owned()));
             }
             header = libc::CMSG_NXTHDR(&message, header);
         }
@@ -48,8 +49,12 @@ fn parse(payload: &[u8]) -> Option<(Errno, Detail)> {
     let errno = u32::from_ne_bytes(entry[..4].try_into().ok()?);
     let family = offender.get(..2).map_or(0, |bytes| i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])));
     let offender = match family {
-        libc::AF_INET => offender.get(4..8).and_then(|a| <[u8; 4]>::try_from(a).ok()).map(|a| IpAddr::V4(Ipv4Addr::from(a))),
-        libc::AF_INET6 => offender.get(8..24).and_then(|a| <[u8; 16]>::try_from(a).ok()).map(|a| IpAddr::V6(Ipv6Addr::from(a))),
+        libc::AF_INET => {
+            offender.get(4..8).and_then(|a| <[u8; 4]>::try_from(a).ok()).map(|a| IpAddr::V4(Ipv4Addr::from(a)))
+        }
+        libc::AF_INET6 => {
+            offender.get(8..24).and_then(|a| <[u8; 16]>::try_from(a).ok()).map(|a| IpAddr::V6(Ipv6Addr::from(a)))
+        }
         _ => None,
     };
     let detail = Detail::ErrorQueue { origin: entry[4], icmp_type: entry[5], icmp_code: entry[6], offender };

@@ -35,7 +35,9 @@ pub fn isolate() -> Isolation {
     }
     match become_init() {
         Ok(()) => Isolation { kind: "netns", users, lacking: None },
-        Err(errno) => Isolation { kind: "none", users, lacking: Some(format!("pid 1 of a new PID namespace: {errno}")) },
+        Err(errno) => {
+            Isolation { kind: "none", users, lacking: Some(format!("pid 1 of a new PID namespace: {errno}")) }
+        }
     }
 }
 
@@ -80,7 +82,10 @@ fn writable_sysctls() {
     // SAFETY: all arguments are C strings, flags, or the null pointers that mount(2) allows here.
     unsafe {
         let probe = c"/proc/sys/net/ipv4/ip_local_port_range".as_ptr();
-        if libc::access(probe, libc::W_OK) == 0 || *libc::__errno_location() != libc::EROFS || unshare(libc::CLONE_NEWNS).is_err() {
+        if libc::access(probe, libc::W_OK) == 0
+            || *libc::__errno_location() != libc::EROFS
+            || unshare(libc::CLONE_NEWNS).is_err()
+        {
             return;
         }
         let (none, root, proc) = (std::ptr::null(), c"/".as_ptr(), c"proc".as_ptr());
@@ -125,7 +130,10 @@ fn user_namespace() -> Result<[u32; 2], String> {
 /// Asks the set-uid helpers for a map of 0 to ourselves and of 1 and 2 to the first two subordinate ids.
 fn map_subordinate(pid: i32, uid: u32, gid: u32) -> bool {
     let user = std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| {
-        passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid.to_string())).and_then(|line| line.split(':').next().map(str::to_owned))
+        passwd
+            .lines()
+            .find(|line| line.split(':').nth(2) == Some(&uid.to_string()))
+            .and_then(|line| line.split(':').next().map(str::to_owned))
     });
     let first_of = |file: &str| -> Option<u32> {
         let text = std::fs::read_to_string(file).ok()?;
@@ -197,7 +205,8 @@ pub fn size_tables(tables: Tables) {
 pub fn enter_case() -> Result<()> {
     unshare(libc::CLONE_NEWNET)?;
     // SAFETY: socket(2) takes no pointers; the descriptor is new.
-    let control = unsafe { OwnedFd::from_raw_fd(check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?) };
+    let control =
+        unsafe { OwnedFd::from_raw_fd(check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?) };
     // SAFETY: zeroed is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l' as libc::c_char;

@@ -4,6 +4,7 @@
 //! metric, `local` before `main`) because a lookup would answer a blackhole with an errno.
 
 use std::net::IpAddr;
+use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
@@ -19,18 +20,66 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 use super::OS;
 use crate::errno::Errno;
 use crate::plan::RouteKind;
-use crate::sys::{Fault, device_index, errno_of};
+use crate::sys::{Fault, device_index, errno_of, pause_ms};
+
+/// How long [`settle`] waits at most.
+const SETTLING: Duration = Duration::from_millis(500);
 
 pub fn set_up(device: &str) -> Result<(), Fault> {
     let mut message = LinkMessage::default();
     message.header.index = device_index(device)?;
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
-    change(RouteNetlinkMessage::SetLink(message), 0)
+    change(RouteNetlinkMessage::SetLink(message), 0)?;
+    settle()
 }
 
 pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
-    change(RouteNetlinkMessage::NewAddress(address_message(device, address, prefix)?), NLM_F_CREATE | NLM_F_EXCL)
+    change(RouteNetlinkMessage::NewAddress(address_message(device, address, prefix)?), NLM_F_CREATE | NLM_F_EXCL)?;
+    if address.is_ipv6() { settle() } else { Ok(()) }
+}
+
+/// An IPv6 address is usable only when a kernel thread has got round to it (`addrconf_dad_work`), even without
+/// duplicate address detection: until then packets to it are dropped. Waits for all of them, a while at most.
+fn settle() -> Result<(), Fault> {
+    let end = Instant::now() + SETTLING;
+    while !settled()? && Instant::now() < end {
+        pause_ms(0.2);
+    }
+    Ok(())
+}
+
+/// Whether every IPv6 address that we added to a device with a carrier is local by now.
+fn settled() -> Result<bool, Fault> {
+    let mut addresses = Vec::new();
+    let mut question = AddressMessage::default();
+    question.header.family = AddressFamily::Inet6;
+    dump(RouteNetlinkMessage::GetAddress(question), |answer| {
+        let RouteNetlinkMessage::NewAddress(entry) = answer else { return };
+        if entry.header.flags.contains(AddressHeaderFlags::Nodad) {
+            let tentative = entry.header.flags.contains(AddressHeaderFlags::Tentative);
+            addresses.extend(entry.attributes.iter().filter_map(|attribute| match attribute {
+                AddressAttribute::Address(address) => Some((entry.header.index, *address, tentative)),
+                _ => None,
+            }));
+        }
+    })?;
+    if addresses.is_empty() {
+        return Ok(true);
+    }
+    let mut carriers = Vec::new();
+    dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |answer| {
+        let RouteNetlinkMessage::NewLink(link) = answer else { return };
+        if link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp) {
+            carriers.push(link.header.index);
+        }
+    })?;
+    for (index, address, tentative) in addresses {
+        if carriers.contains(&index) && (tentative || route_kind(address)? != "local") {
+            return Ok(false);
+        }
+    }
+    Ok(true)
 }
 
 pub fn delete_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
@@ -107,11 +156,14 @@ pub fn has_address(address: IpAddr) -> Result<bool, Fault> {
     Ok(found)
 }
 
+/// Whether it is in `local`, its prefix, its metric: the greatest wins.
+type Rank = (bool, u8, std::cmp::Reverse<u32>);
+
 /// The type of the FIB entry that `destination` meets, or `none`.
 pub fn route_kind(destination: IpAddr) -> Result<&'static str, Fault> {
     let mut question = RouteMessage::default();
     question.header.address_family = family(destination);
-    let mut best: Option<((bool, u8, std::cmp::Reverse<u32>), RouteType)> = None;
+    let mut best: Option<(Rank, RouteType)> = None;
     dump(RouteNetlinkMessage::GetRoute(question), |answer| {
         let RouteNetlinkMessage::NewRoute(entry) = answer else { return };
         let (mut network, mut metric) = (None, 0);

@@ -21,7 +21,10 @@ impl Tun {
     pub fn create(device: &str) -> Result<Tun, Fault> {
         let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun").map_err(|error| {
             let errno = errno_of(&error);
-            unsupported(Need::Tun, format!("/dev/net/tun cannot be opened: {errno}; load the tun module, and let this user open it"))
+            unsupported(
+                Need::Tun,
+                format!("/dev/net/tun cannot be opened: {errno}; load the tun module, and let this user open it"),
+            )
         })?;
         // SAFETY: zeroed is a valid ifreq.
         let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
@@ -40,7 +43,12 @@ impl Tun {
     }
 
     /// Waits for a TCP SYN, answers it, and says whose it was.
-    pub fn answer_syn(&mut self, router: IpAddr, icmp: (u8, u8), wait_ms: u32) -> Result<(SocketAddr, SocketAddr), Fault> {
+    pub fn answer_syn(
+        &mut self,
+        router: IpAddr,
+        icmp: (u8, u8),
+        wait_ms: u32,
+    ) -> Result<(SocketAddr, SocketAddr), Fault> {
         let end = std::time::Instant::now() + std::time::Duration::from_millis(wait_ms.into());
         let mut packet = [0_u8; 2048];
         loop {

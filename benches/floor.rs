@@ -1,0 +1,329 @@
+//! errnoscope against its floor: the same kernel work without errnoscope, in one run, as ratios.
+//!
+//!     cargo bench --bench floor
+//!
+//! (a) 3,000 cases of one TIME_WAIT collision each, against a bare loop of fork + unshare + lo up + the same calls on as
+//! many processes; (b) the default ephemeral range taken by number, against a bare loop of socket + bind; (c) the cost
+//! of a case at 100, 1,000 and 10,000 cases; the coordinator's memory. Rounds alternate, and the median of each
+//! counts: this is how one gets ratios out of a noisy machine. Needs root.
+
+use std::fmt::Write as _;
+use std::io::Error;
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
+const ROUNDS: usize = 7;
+const JOBS: usize = 2;
+
+fn main() {
+    // `cargo test --benches` passes no --bench: nothing is measured then.
+    if !std::env::args().any(|argument| argument == "--bench") {
+        return;
+    }
+    collisions();
+    exhaustion();
+    flat();
+    catalogue();
+}
+
+fn collisions() {
+    const CASES: usize = 3_000;
+    let directory = scenarios(CASES);
+    let (mut bare, mut ours) = (Vec::new(), Vec::new());
+    for _ in 0..ROUNDS {
+        bare.push(timed(|| bare_collisions(CASES)));
+        ours.push(timed(|| run(&["--scenarios", &text(directory.path())]).0));
+    }
+    let (bare, ours) = (median(bare), median(ours));
+    println!(
+        "(a) {CASES} TIME_WAIT collisions, {JOBS} at a time: bare {bare:.0?}, errnoscope {ours:.0?}: {:.2}x",
+        ratio(ours, bare)
+    );
+}
+
+fn exhaustion() {
+    const PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
+    let (mut bare, mut ours) = (Vec::new(), Vec::new());
+    let directory = fill_scenario();
+    for _ in 0..ROUNDS {
+        bare.push(bare_fill(PORTS));
+        ours.push(fill_duration(directory.path()));
+    }
+    let (bare, ours) = (median(bare), median(ours));
+    println!("(b) {} ports taken: bare {bare:.1?}, errnoscope {ours:.1?}: {:.2}x", PORTS.len(), ratio(ours, bare));
+}
+
+fn flat() {
+    let mut line = "(c) cost of a case:".to_owned();
+    for cases in [100, 1_000, 10_000] {
+        let directory = scenarios(cases);
+        let rounds = if cases > 1_000 { 3 } else { ROUNDS };
+        let times = (0..rounds).map(|_| timed(|| run(&["--scenarios", &text(directory.path())]).0)).collect();
+        let _ = write!(line, " {:.2} ms at {cases}", median(times).as_secs_f64() * 1e3 / cases as f64);
+    }
+    println!("{line}");
+}
+
+fn catalogue() {
+    let mut memory = 0;
+    let times = (0..ROUNDS).map(|_| timed(|| memory = run(&["--json", "/dev/null"]).1)).collect();
+    println!("whole catalogue: {:.2?}, coordinator and workers at most {} MiB each", median(times), memory / 1024);
+}
+
+/// Runs the suite; the wall time is the caller's to take. Returns the largest resident set of its processes, in KiB.
+fn run(arguments: &[&str]) -> ((), i64) {
+    let status = Command::new(PROGRAM)
+        .args(["run", "--quiet", "--jobs", "2"])
+        .args(arguments)
+        .stdout(Stdio::null())
+        .status()
+        .expect("errnoscope runs");
+    assert!(status.success(), "errnoscope run {arguments:?}: {status}");
+    // SAFETY: zeroed is a valid rusage, and the pointer is to a whole one.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
+        usage
+    };
+    ((), usage.ru_maxrss)
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> Duration {
+    let begun = Instant::now();
+    work();
+    begun.elapsed()
+}
+
+fn median(mut times: Vec<Duration>) -> Duration {
+    times.sort();
+    times[times.len() / 2]
+}
+
+fn ratio(ours: Duration, bare: Duration) -> f64 {
+    ours.as_secs_f64() / bare.as_secs_f64()
+}
+
+fn text(path: &Path) -> String {
+    path.display().to_string()
+}
+
+/// A scenario with so many cases, each of which collides with one TIME_WAIT.
+fn scenarios(cases: usize) -> tempfile::TempDir {
+    let values: Vec<String> = (0..cases).map(|number| format!("\"{number}\"")).collect();
+    write_scenario(&format!(
+        r#"
+claim = "A benchmark"
+id = "bind.benchmark"
+why = "To know what a case costs."
+cause = "port-in-use"
+
+[axes]
+number = [{}]
+
+[[setup]]
+hold = {{ socket = "holder", state = "time-wait", protocol = "tcp", address = "127.0.0.1", port = 20000, peer = "127.0.0.1", peer_port = 20100 }}
+
+[[setup]]
+open = {{ socket = "claimer", protocol = "tcp", family = "ipv4" }}
+
+[[subject]]
+bind = {{ socket = "claimer", address = "127.0.0.1", port = 20000 }}
+
+[[subject.precondition]]
+socket = {{ socket = "holder", protocol = "tcp", state = "time-wait" }}
+
+[[subject.expect]]
+os = ["linux", "macos"]
+outcome = "EADDRINUSE"
+authority = "posix"
+ref = "bind()"
+"#,
+        values.join(", ")
+    ))
+}
+
+fn fill_scenario() -> tempfile::TempDir {
+    write_scenario(
+        r#"
+claim = "A benchmark"
+id = "bind.benchmark"
+why = "To know what exhausting the ports costs."
+cause = "ports-exhausted"
+
+[[setup]]
+fill = { how = "bind", protocol = "tcp", address = "127.0.0.1", low = 32768, high = 60999 }
+
+[[setup]]
+open = { socket = "claimer", protocol = "tcp", family = "ipv4" }
+
+[[subject]]
+bind = { socket = "claimer", address = "127.0.0.1", port = 0 }
+
+[[subject.precondition]]
+full = { protocol = "tcp", family = "ipv4", low = 32768, high = 60999 }
+
+[[subject.expect]]
+os = ["linux", "macos"]
+outcome = ["EADDRINUSE", "EADDRNOTAVAIL"]
+authority = "manual"
+ref = "bind(2)"
+"#,
+    )
+}
+
+fn write_scenario(text: &str) -> tempfile::TempDir {
+    let directory = tempfile::tempdir().expect("a directory");
+    std::fs::create_dir(directory.path().join("bind")).expect("a directory");
+    std::fs::write(directory.path().join("bind/a-benchmark.toml"), text).expect("a scenario");
+    directory
+}
+
+/// How long the fill op took, from the trail.
+fn fill_duration(directory: &Path) -> Duration {
+    let report = directory.join("report.json");
+    run(&["--scenarios", &text(directory), "--json", &text(&report)]);
+    let report: serde_json::Value =
+        serde_json::from_slice(&std::fs::read(&report).expect("a report")).expect("a report is JSON");
+    let micros = report["findings"][0]["trail"][0]["micros"].as_f64().expect("the fill's duration");
+    Duration::from_secs_f64(micros / 1e6)
+}
+
+/// The same kernel work for each case as `scenarios`, and nothing else.
+fn bare_collisions(cases: usize) {
+    let workers: Vec<i32> = (0..JOBS)
+        .map(|_| {
+            in_child(|| {
+                for _ in 0..cases / JOBS {
+                    wait_for(in_child(|| {
+                        private_network();
+                        collision();
+                    }));
+                }
+            })
+        })
+        .collect();
+    workers.into_iter().for_each(wait_for);
+}
+
+fn collision() {
+    let listener = socket();
+    bind(listener, 20_100);
+    // SAFETY: no pointers.
+    check(unsafe { libc::listen(listener, 8) });
+    let holder = socket();
+    bind(holder, 20_000);
+    let address = address(20_100);
+    // SAFETY: the address is whole; accept takes null pointers for an address that nobody wants.
+    let accepted = unsafe {
+        check(libc::connect(holder, (&raw const address).cast(), size_of_val(&address) as u32));
+        check(libc::accept(listener, std::ptr::null_mut(), std::ptr::null_mut()))
+    };
+    // SAFETY: both are open and used nowhere else.
+    unsafe {
+        libc::close(holder);
+        libc::close(accepted);
+    }
+    let claimer = socket();
+    assert_eq!(try_bind(claimer, 20_000), -1, "the port is held");
+}
+
+/// As many processes as descriptors demand, one after the other, each with its share of the range.
+fn bare_fill(ports: std::ops::RangeInclusive<u16>) -> Duration {
+    const SHARE: usize = 19_000;
+    let (read, write) = std::io::pipe().expect("a pipe");
+    let child = in_child(|| {
+        raise_descriptors();
+        private_network();
+        let begun = Instant::now();
+        let all: Vec<u16> = ports.clone().collect();
+        let (here, there) = all.split_at(SHARE.min(all.len()));
+        let fill = |ports: &[u16]| ports.iter().for_each(|&port| bind(socket(), port));
+        fill(here);
+        wait_for(in_child(|| {
+            // SAFETY: closes what was inherited, all of which is unused here.
+            unsafe { libc::syscall(libc::SYS_close_range, 3_u32, u32::MAX, 0_u32) };
+            fill(there);
+        }));
+        let micros = begun.elapsed().as_micros() as u64;
+        std::io::Write::write_all(&mut &write, &micros.to_le_bytes()).expect("a pipe");
+    });
+    let mut micros = [0; 8];
+    std::io::Read::read_exact(&mut &read, &mut micros).expect("the child's time");
+    wait_for(child);
+    Duration::from_micros(u64::from_le_bytes(micros))
+}
+
+fn in_child(work: impl FnOnce()) -> i32 {
+    // SAFETY: this program has one thread.
+    match check(unsafe { libc::fork() }) {
+        0 => {
+            work();
+            // SAFETY: it does not return.
+            unsafe { libc::_exit(0) }
+        }
+        pid => pid,
+    }
+}
+
+fn wait_for(pid: i32) {
+    let mut status = 0;
+    // SAFETY: the pointer is to an int.
+    check(unsafe { libc::waitpid(pid, &mut status, 0) });
+    assert_eq!(status, 0, "a bare child failed");
+}
+
+/// unshare(CLONE_NEWNET), and lo up.
+fn private_network() {
+    // SAFETY: zeroed is a valid ifreq; the ioctls get a whole one.
+    unsafe {
+        check(libc::unshare(libc::CLONE_NEWNET));
+        let mut request: libc::ifreq = std::mem::zeroed();
+        request.ifr_name[0] = b'l' as libc::c_char;
+        request.ifr_name[1] = b'o' as libc::c_char;
+        request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as i16;
+        let socket = check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM, 0));
+        check(libc::ioctl(socket, libc::SIOCSIFFLAGS, &request));
+        libc::close(socket);
+    }
+}
+
+fn raise_descriptors() {
+    // SAFETY: the pointers are to a whole rlimit.
+    unsafe {
+        let mut limit: libc::rlimit = std::mem::zeroed();
+        libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit);
+        limit.rlim_cur = limit.rlim_max;
+        libc::setrlimit(libc::RLIMIT_NOFILE, &limit);
+    }
+}
+
+fn socket() -> i32 {
+    // SAFETY: no pointers.
+    check(unsafe { libc::socket(libc::AF_INET, libc::SOCK_STREAM | libc::SOCK_CLOEXEC, 0) })
+}
+
+fn bind(socket: i32, port: u16) {
+    check(try_bind(socket, port));
+}
+
+fn try_bind(socket: i32, port: u16) -> i32 {
+    let address = address(port);
+    // SAFETY: the address is whole.
+    unsafe { libc::bind(socket, (&raw const address).cast(), size_of_val(&address) as u32) }
+}
+
+fn address(port: u16) -> libc::sockaddr_in {
+    // SAFETY: zeroed is a valid sockaddr_in.
+    let mut address: libc::sockaddr_in = unsafe { std::mem::zeroed() };
+    address.sin_family = libc::AF_INET as u16;
+    address.sin_port = port.to_be();
+    address.sin_addr.s_addr = u32::from_be_bytes([127, 0, 0, 1]).to_be();
+    address
+}
+
+fn check(result: i32) -> i32 {
+    assert_ne!(result, -1, "{}", Error::last_os_error());
+    result
+}

@@ -1,0 +1,18 @@
+#!/usr/bin/env bash
+# What the tests need beyond the Rust toolchain: nft for the packet filter scenarios, setpriv for the ordinary user.
+set -euo pipefail
+need() {
+    command -v "$1" >/dev/null || PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null || missing+=("$2")
+}
+missing=()
+need nft nftables
+need setpriv util-linux
+need cc gcc
+if [ "${#missing[@]}" -gt 0 ]; then
+    sudo=()
+    [ "$(id -u)" = 0 ] || sudo=(sudo)
+    "${sudo[@]}" apt-get update -qq
+    "${sudo[@]}" env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq "${missing[@]}"
+fi
+rustup component list --installed 2>/dev/null | grep -q '^rustfmt' || rustup component add rustfmt
+rustup component list --installed 2>/dev/null | grep -q '^clippy' || rustup component add clippy

@@ -1,0 +1,224 @@
+//! The command line: what a person asks for, and where the answers go.
+//!
+//! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
+//! business of `render`; what it is, of the modules that the commands call.
+
+mod doctor;
+mod lint;
+mod list;
+mod output;
+mod report;
+mod run;
+mod select;
+mod show;
+mod source;
+
+use std::error::Error;
+use std::fmt;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::finding::Verdict;
+use crate::render::style::{BAD, paint};
+use crate::scenario::Problem;
+
+/// Makes port exhaustion, 4-tuple collisions and other socket trouble for real, in private network
+/// namespaces, and reports which errno the kernel gives to which call.
+#[derive(Parser)]
+#[command(name = "errnoscope", version, max_term_width = 100)]
+#[command(after_help = "`errnoscope help COMMAND` shows examples. Exit codes: 0 all match, 1 some mismatch, \
+2 usage or a file that does not parse, 3 nothing was selected, 4 broken, timed-out or unwitnessed.")]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Run cases on this kernel and judge what it answers
+    Run(run::Arguments),
+    /// List scenarios, or their cases
+    List(list::Arguments),
+    /// Show one scenario or case: what it does, and what each OS is expected to answer
+    Show(show::Arguments),
+    /// Check scenario files without running them
+    Lint(lint::Arguments),
+    /// Print the JSON Schema of a format
+    Schema(list::SchemaArguments),
+    /// Tell what this host can run, and how to enable what it cannot
+    Doctor(doctor::Arguments),
+    /// Render reports as Markdown
+    Report(report::Arguments),
+    #[command(hide = true)]
+    Worker,
+}
+
+/// How a command ended, where it did not fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Exit {
+    Success,
+    Mismatch,
+    Problems,
+    Broken,
+    /// By this signal, after everything was written.
+    Interrupted(u8),
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> ExitCode {
+        ExitCode::from(match exit {
+            Exit::Success => 0,
+            Exit::Mismatch => 1,
+            Exit::Problems => 2,
+            Exit::Broken => 4,
+            Exit::Interrupted(signal) => 128 + signal,
+        })
+    }
+}
+
+impl Exit {
+    /// The one place that says what verdicts mean to a caller.
+    fn of(summary: &std::collections::BTreeMap<Verdict, u64>) -> Exit {
+        let (mut ran, mut exit) = (false, Exit::Success);
+        for (&verdict, _) in summary.iter().filter(|(_, count)| **count > 0) {
+            match verdict {
+                Verdict::Match => ran = true,
+                Verdict::Mismatch => (ran, exit) = (true, Exit::Mismatch),
+                Verdict::Unwitnessed | Verdict::Broken | Verdict::TimedOut => {
+                    ran = true;
+                    exit = if exit == Exit::Mismatch { exit } else { Exit::Broken };
+                }
+                Verdict::Unsupported => {}
+            }
+        }
+        // A run that could try nothing has shown nothing.
+        if ran { exit } else { Exit::Broken }
+    }
+}
+
+/// Why a command could not do what it was asked to.
+#[derive(Debug)]
+enum Failure {
+    /// Usage, or a file that cannot be read or written.
+    Bad(Box<dyn Error>),
+    /// Scenario files with faults.
+    Problems(Vec<Problem>),
+    NothingSelected(String),
+    CannotRun(String),
+    /// Standard output cannot be written to.
+    Output(io::Error),
+}
+
+impl Failure {
+    fn bad(message: impl Into<String>) -> Failure {
+        Failure::Bad(message.into().into())
+    }
+
+    /// `what` could not be done because of `source`.
+    fn because(what: impl Into<String>, source: impl Error + 'static) -> Failure {
+        Failure::Bad(Box::new(Because { what: what.into(), source: Box::new(source) }))
+    }
+}
+
+impl From<io::Error> for Failure {
+    fn from(error: io::Error) -> Failure {
+        Failure::Output(error)
+    }
+}
+
+#[derive(Debug)]
+struct Because {
+    what: String,
+    source: Box<dyn Error>,
+}
+
+impl fmt::Display for Because {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.what)
+    }
+}
+
+impl Error for Because {
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// Parses the command line and obeys it.
+pub fn main() -> ExitCode {
+    let command = match Arguments::try_parse() {
+        Ok(Arguments { command: Command::Worker }) => return crate::worker::main(),
+        Ok(arguments) => arguments.command,
+        Err(error) => return usage(&error),
+    };
+    let mut out = output::stdout();
+    let done = obey(command, &mut out).and_then(|exit| Ok(out.flush().map(|()| exit)?));
+    match done {
+        Ok(exit) => exit.into(),
+        Err(failure) => failed(&failure),
+    }
+}
+
+fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
+    match command {
+        Command::Run(arguments) => run::run(arguments, out),
+        Command::List(arguments) => list::list(&arguments, out),
+        Command::Show(arguments) => show::show(&arguments, out),
+        Command::Lint(arguments) => lint::lint(&arguments, out),
+        Command::Schema(arguments) => list::schema(&arguments, out),
+        Command::Doctor(arguments) => doctor::doctor(&arguments, out),
+        Command::Report(arguments) => report::report(&arguments, out),
+        Command::Worker => unreachable!("handled before there is an output"),
+    }
+}
+
+/// Help and version, which are results, or a complaint about the arguments.
+fn usage(error: &clap::Error) -> ExitCode {
+    let text = error.render().ansi().to_string();
+    if !error.use_stderr() {
+        let mut out = output::stdout();
+        return match write!(out, "{text}").and_then(|()| out.flush()) {
+            Ok(()) => ExitCode::SUCCESS,
+            Err(error) => failed(&Failure::Output(error)),
+        };
+    }
+    // The same first words as every other error.
+    let name = Arguments::command().get_name().to_owned();
+    let text = if text.contains("error:") { text.replacen("error:", &format!("{name}: error:"), 1) } else { text };
+    let _ = write!(anstream::stderr(), "{text}");
+    ExitCode::from(2)
+}
+
+/// The one place where a failure is printed, with all that led to it.
+fn failed(failure: &Failure) -> ExitCode {
+    let code = match failure {
+        Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
+        Failure::Bad(_) | Failure::Problems(_) | Failure::Output(_) => 2,
+        Failure::NothingSelected(_) => 3,
+        Failure::CannotRun(_) => 4,
+    };
+    let message = match failure {
+        Failure::Bad(error) => {
+            let chain = std::iter::successors(Some(&**error), |&error| error.source());
+            chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
+        }
+        Failure::Problems(problems) => {
+            let mut err = anstream::stderr();
+            for problem in problems {
+                let _ = writeln!(err, "{}\n", output::problem(problem));
+            }
+            format!("{} in scenario files", crate::render::text::count(problems.len() as u64, "problem"))
+        }
+        Failure::NothingSelected(message) | Failure::CannotRun(message) => message.clone(),
+        Failure::Output(error) => format!("cannot write to standard output: {error}"),
+    };
+    complain("error", &message);
+    ExitCode::from(code)
+}
+
+/// A line on standard error that nothing depends on.
+fn complain(kind: &str, message: &str) {
+    let _ = writeln!(anstream::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
+}

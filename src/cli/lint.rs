@@ -1,0 +1,89 @@
+//! `errnoscope lint`: scenario files, checked without running them.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::{Exit, Failure, output, source};
+use crate::catalogue::{self, Catalogue};
+use crate::render::style::{BAD, GOOD, paint};
+use crate::render::text::count;
+use crate::scenario::{self, Problem, Scenario};
+
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope lint                       the catalogue of this binary
+  errnoscope lint scenarios             every *.toml below a directory
+  errnoscope lint my-scenario.toml --json
+
+A file that lies below a directory `scenarios` must be called after its call and its claim.")]
+pub struct Arguments {
+    /// Files, or directories with files [default: the built-in catalogue]
+    #[arg(value_name = "FILE|DIR")]
+    paths: Vec<PathBuf>,
+
+    /// Problems as a JSON array of {file, line, column, message, help}
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn lint(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let mut files = Vec::new();
+    if arguments.paths.is_empty() {
+        files = catalogue::embedded();
+    }
+    for path in &arguments.paths {
+        files.extend(source::files(path)?);
+    }
+    files.sort();
+    files.dedup();
+    let (problems, scenarios, cases) = check(&files);
+    if arguments.json {
+        let entries: Vec<serde_json::Value> = problems.iter().map(entry).collect();
+        let text = serde_json::to_string_pretty(&entries).map_err(std::io::Error::from)?;
+        writeln!(out, "{text}")?;
+    } else {
+        for problem in &problems {
+            writeln!(out, "{}\n", output::problem(problem))?;
+        }
+        let verdict = match problems.len() {
+            0 => paint(GOOD, "no problems"),
+            problems => paint(BAD, &count(problems as u64, "problem")),
+        };
+        let files = count(files.len() as u64, "file");
+        writeln!(out, "{files}, {}, {}: {verdict}", count(scenarios, "scenario"), count(cases, "case"))?;
+    }
+    Ok(if problems.is_empty() { Exit::Success } else { Exit::Problems })
+}
+
+/// All problems by file and place, and how many scenarios and cases there are without those that cannot be read.
+fn check(files: &[(String, &'static str)]) -> (Vec<Problem>, u64, u64) {
+    let (mut problems, scenarios) = match Catalogue::read(files) {
+        Ok(catalogue) => (Vec::new(), catalogue.scenarios),
+        // What is wrong with the files that can be read is told as well.
+        Err(problems) => (problems, files.iter().filter_map(|(file, text)| scenario::read(file, text).ok()).collect()),
+    };
+    let mut cases = 0;
+    for scenario in &scenarios {
+        let found = scenario::check(scenario);
+        if found.is_empty() {
+            cases += scenario::cases(scenario).count() as u64;
+        }
+        problems.extend(found);
+        problems.extend(misplaced(scenario));
+    }
+    problems.sort_by(|a, b| (&a.file, a.span.start).cmp(&(&b.file, b.span.start)));
+    (problems, scenarios.len() as u64, cases)
+}
+
+fn misplaced(scenario: &Scenario) -> Option<Problem> {
+    let in_tree = Path::new(&scenario.file).components().any(|part| part.as_os_str() == "scenarios");
+    if in_tree { catalogue::check_place(scenario) } else { None }
+}
+
+fn entry(problem: &Problem) -> serde_json::Value {
+    let (line, column) = problem.line_and_column();
+    json!({ "file": problem.file, "line": line, "column": column, "message": problem.message, "help": problem.help })
+}

@@ -1,0 +1,202 @@
+//! `errnoscope list` and `errnoscope schema`: what there is.
+
+use std::collections::BTreeMap;
+use std::io::Write;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::select::Selection;
+use super::{Exit, Failure, output};
+use crate::catalogue::Catalogue;
+use crate::cause::Cause;
+use crate::judge;
+use crate::names::{Call, Os};
+use crate::render::style::{FAINT, HEADING, paint};
+use crate::render::text::{count, truncate};
+use crate::runner::Item;
+use crate::scenario::{Expectation, Scenario, compile};
+
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope list                            all scenarios
+  errnoscope list --cases 'bind.*' -x holder_state=time-wait
+  errnoscope list --cases --json > cases.json
+  errnoscope list --call connect --cause ports-exhausted")]
+pub struct Arguments {
+    #[command(flatten)]
+    selection: Selection,
+
+    /// One case a line
+    #[arg(long)]
+    cases: bool,
+
+    /// As JSON: an array of scenarios or, with --cases, one entry per case and observed call
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn list(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let catalogue = arguments.selection.load()?;
+    let items = arguments.selection.items(&catalogue)?;
+    match (arguments.cases, arguments.json) {
+        (false, false) => tree(&catalogue, &items, out)?,
+        (true, false) => {
+            for item in &items {
+                writeln!(out, "{}", item.case.id)?;
+            }
+        }
+        (false, true) => array(counted(&catalogue, &items).iter().map(scenario_entry), out)?,
+        (true, true) => {
+            let mut entries = Vec::new();
+            for item in &items {
+                let scenario = &catalogue.scenarios[item.scenario];
+                let compiled = compile(scenario, &item.case).map_err(|problem| Failure::Problems(vec![problem]))?;
+                for subject in &compiled.subjects {
+                    let expected = judge::expectations(scenario, &item.case, subject, |_| judge::CURRENT.to_owned());
+                    entries.extend(expected.map(|expected| Entry {
+                        scenario: &scenario.id,
+                        case: &item.case.id,
+                        axes: item.case.axes.iter().map(|(axis, value)| (&**axis, &**value)).collect(),
+                        call: subject.call,
+                        cause: subject.cause,
+                        expected,
+                    }));
+                }
+            }
+            array(entries.iter(), out)?;
+        }
+    }
+    Ok(Exit::Success)
+}
+
+/// One observed call of one case.
+#[derive(Serialize)]
+struct Entry<'c> {
+    scenario: &'c str,
+    case: &'c str,
+    axes: indexmap::IndexMap<&'c str, &'c str>,
+    call: Call,
+    cause: Cause,
+    expected: BTreeMap<Os, std::sync::Arc<[Expectation]>>,
+}
+
+/// An array with one entry a line.
+fn array(entries: impl Iterator<Item = impl Serialize>, out: &mut dyn Write) -> Result<(), Failure> {
+    let mut separator = "[\n";
+    for entry in entries {
+        let entry = serde_json::to_string(&entry).map_err(std::io::Error::from)?;
+        write!(out, "{separator}{entry}")?;
+        separator = ",\n";
+    }
+    Ok(writeln!(out, "\n]")?)
+}
+
+struct Counted<'c> {
+    scenario: &'c Scenario,
+    cases: u64,
+    slow: u64,
+}
+
+fn counted<'c>(catalogue: &'c Catalogue, items: &[Item]) -> Vec<Counted<'c>> {
+    let mut counts: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
+    for item in items {
+        let (cases, slow) = counts.entry(item.scenario).or_default();
+        (*cases, *slow) = (*cases + 1, *slow + u64::from(item.slow));
+    }
+    let scenario = |(index, (cases, slow))| Counted { scenario: &catalogue.scenarios[index], cases, slow };
+    counts.into_iter().map(scenario).collect()
+}
+
+fn scenario_entry(counted: &Counted<'_>) -> serde_json::Value {
+    let Counted { scenario, cases, slow } = counted;
+    let axes: serde_json::Map<String, serde_json::Value> = scenario
+        .axes
+        .iter()
+        .map(|axis| {
+            let values: Vec<&String> = axis.values.iter().map(|value| value.get_ref()).collect();
+            (axis.name.get_ref().clone(), json!(values))
+        })
+        .collect();
+    let mut entry = json!({ "id": scenario.id, "claim": scenario.claim, "why": scenario.why });
+    // A cause that differs from case to case is told by the cases.
+    if let Some(cause) = scenario.cause.get_ref().as_str().filter(|cause| !cause.starts_with('$')) {
+        entry["cause"] = json!(cause);
+    }
+    (entry["cases"], entry["slow"], entry["axes"]) = (json!(cases), json!(slow), json!(axes));
+    entry
+}
+
+fn tree(catalogue: &Catalogue, items: &[Item], out: &mut dyn Write) -> Result<(), Failure> {
+    let counted = counted(catalogue, items);
+    let widest = |text: fn(&Counted<'_>) -> usize| counted.iter().map(text).max().unwrap_or(0);
+    let id_width = widest(|counted| counted.scenario.id.len());
+    let count_width = widest(|counted| counted.cases.to_string().len());
+    let slow = |counted: &Counted<'_>| match (counted.slow, counted.cases) {
+        (0, _) => String::new(),
+        (slow, cases) if slow == cases => "(slow) ".to_owned(),
+        (slow, _) => format!("({slow} slow) "),
+    };
+    let mut call = "";
+    for counted in &counted {
+        let scenario = counted.scenario;
+        let prefix = scenario.id.split('.').next().unwrap_or_default();
+        if prefix != call {
+            writeln!(out, "{}", paint(HEADING, prefix))?;
+            call = prefix;
+        }
+        let left = format!("  {:id_width$}  {:>count_width$}  {}", scenario.id, counted.cases, slow(counted));
+        let claim = truncate(&scenario.claim, output::width().saturating_sub(left.len()));
+        writeln!(out, "{left}{}", paint(FAINT, &claim))?;
+    }
+    let slow: u64 = counted.iter().map(|counted| counted.slow).sum();
+    let slow = if slow > 0 { format!(", {slow} of them only with --slow") } else { String::new() };
+    let cases = count(items.len() as u64, "case");
+    Ok(writeln!(out, "\n{}, {cases}{slow}", count(counted.len() as u64, "scenario"))?)
+}
+
+#[derive(clap::Args)]
+pub struct SchemaArguments {
+    /// Which format
+    #[arg(value_enum, default_value_t = Format::Report)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, clap::ValueEnum)]
+enum Format {
+    /// What `run --json` writes
+    Report,
+    /// What `list --cases --json` prints
+    List,
+}
+
+pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let schema = match arguments.format {
+        Format::Report => crate::finding::schema(),
+        Format::List => list_schema(),
+    };
+    let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;
+    writeln!(out, "{text}")?;
+    Ok(Exit::Success)
+}
+
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "describes `Entry`, which borrows")]
+#[schemars(rename = "Entry", deny_unknown_fields)]
+struct ListEntry {
+    scenario: String,
+    case: String,
+    axes: BTreeMap<String, String>,
+    call: Call,
+    cause: Cause,
+    expected: BTreeMap<Os, Vec<Expectation>>,
+}
+
+fn list_schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(Vec<ListEntry>).to_value();
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("title".to_owned(), "errnoscope list --cases --json".into());
+    }
+    schema
+}

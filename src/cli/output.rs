@@ -1,0 +1,106 @@
+//! Where results go: standard output that may close, and files that are there whole or not at all.
+//!
+//! What is written is decided elsewhere.
+
+use std::fs;
+use std::io::{self, BufWriter, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use annotate_snippets::Renderer;
+
+use super::Failure;
+use crate::scenario::Problem;
+
+/// The width to fill where nobody says another.
+const WIDTH: usize = 80;
+/// Longer lines are hard to read.
+const WIDEST: usize = 120;
+
+/// Standard output, buffered, with colours where they are wanted.
+pub fn stdout() -> impl Write {
+    BufWriter::new(anstream::stdout().lock())
+}
+
+/// How many columns text may take: COLUMNS, or the terminal's, or 80.
+pub fn width() -> usize {
+    let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
+    let terminal = || comfy_table::Table::new().width().map(usize::from);
+    said.or_else(terminal).unwrap_or(WIDTH).clamp(40, WIDEST)
+}
+
+/// A fault of a scenario file with its lines of source.
+pub fn problem(problem: &Problem) -> String {
+    problem.render(&Renderer::styled())
+}
+
+/// A place that a file will be written to, known to be writable.
+#[derive(Debug)]
+pub enum Destination {
+    Stdout,
+    File(PathBuf),
+}
+
+impl Destination {
+    /// Finds out now whether the file can be written, and leaves no trace of it.
+    pub fn new(path: &Path) -> Result<Destination, Failure> {
+        if path == Path::new("-") {
+            return Ok(Destination::Stdout);
+        }
+        let cannot = |error| Failure::because(format!("cannot write {}", path.display()), error);
+        if path.is_dir() {
+            return Err(cannot(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        // A report takes the place of the file that a link leads to, not of the link.
+        let path = if path.is_symlink() { fs::canonicalize(path).map_err(cannot)? } else { path.to_owned() };
+        if is_regular_or_absent(&path) {
+            temporary(&path).map_err(cannot)?;
+        }
+        Ok(Destination::File(path))
+    }
+
+    pub fn is_stdout(&self) -> bool {
+        matches!(self, Destination::Stdout)
+    }
+
+    /// Writes the whole file, or leaves what was there.
+    pub fn write(
+        &self,
+        out: &mut dyn Write,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let path = match self {
+            Destination::Stdout => return Ok(content(out)?),
+            Destination::File(path) => path,
+        };
+        let cannot = |error| Failure::because(format!("cannot write {}", path.display()), error);
+        if !is_regular_or_absent(path) {
+            // A pipe or a device cannot be replaced.
+            let file = fs::OpenOptions::new().write(true).open(path).map_err(cannot)?;
+            return buffered(&file, content).map_err(cannot);
+        }
+        let file = temporary(path).map_err(cannot)?;
+        buffered(file.as_file(), content).map_err(cannot)?;
+        file.persist(path).map(drop).map_err(|error| cannot(error.error))
+    }
+}
+
+fn buffered(file: &fs::File, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+    let mut writer = BufWriter::new(file);
+    content(&mut writer)?;
+    writer.flush()
+}
+
+fn is_regular_or_absent(path: &Path) -> bool {
+    fs::metadata(path).map_or(true, |metadata| metadata.is_file())
+}
+
+/// A file beside `path`, with the mode that a new file gets.
+fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
+    tempfile::Builder::new()
+        .prefix(".errnoscope-")
+        .permissions(fs::Permissions::from_mode(0o666))
+        .tempfile_in(directory)
+        .map_err(|error| io::Error::from(error.kind()))
+}

@@ -1,0 +1,187 @@
+//! Which cases a command is about.
+//!
+//! A word that nothing in the catalogue knows is an error, and names what was probably meant.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use wildmatch::WildMatch;
+
+use super::{Failure, source};
+use crate::catalogue::Catalogue;
+use crate::cause::Cause;
+use crate::names::Call;
+use crate::runner::Item;
+use crate::scenario::{Case, Scenario, cases, compile};
+
+#[derive(clap::Args)]
+pub struct Selection {
+    /// Ids of scenarios or cases; `*` and `?` are wildcards. Without any, all of them
+    #[arg(value_name = "SELECTION")]
+    patterns: Vec<String>,
+
+    /// Only cases that put this call to the test; several mean any of them
+    #[arg(long, value_name = "CALL", value_parser = calls(), ignore_case = true, hide_possible_values = true)]
+    call: Vec<Call>,
+
+    /// Only cases whose call runs into this
+    #[arg(long, value_name = "CAUSE", value_parser = causes(), ignore_case = true, hide_possible_values = true)]
+    cause: Vec<Cause>,
+
+    /// Only cases with this value of an axis; values of one axis mean any of them, axes all of them
+    #[arg(short = 'x', long = "where", value_name = "AXIS=VALUE")]
+    axes: Vec<String>,
+
+    /// Take the scenario files below this directory instead of the built-in ones
+    #[arg(long, value_name = "DIR")]
+    scenarios: Option<PathBuf>,
+}
+
+fn calls() -> impl TypedValueParser<Value = Call> {
+    let words: Vec<&'static str> = Call::ALL.iter().map(|call| call.as_str()).collect();
+    PossibleValuesParser::new(words).try_map(|word| {
+        Call::ALL.iter().copied().find(|call| call.as_str().eq_ignore_ascii_case(&word)).ok_or("unknown call")
+    })
+}
+
+fn causes() -> impl TypedValueParser<Value = Cause> {
+    let words: Vec<&'static str> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
+    PossibleValuesParser::new(words).try_map(|word| word.to_ascii_lowercase().parse::<Cause>())
+}
+
+impl Selection {
+    pub fn load(&self) -> Result<Catalogue, Failure> {
+        source::load(self.scenarios.as_deref())
+    }
+
+    /// The selected cases, slow ones too, in the order of the catalogue.
+    pub fn items(&self, catalogue: &Catalogue) -> Result<Vec<Item>, Failure> {
+        let axes = self.wanted_axes(catalogue)?;
+        let patterns: Vec<WildMatch> = self.patterns.iter().map(|pattern| WildMatch::new(pattern)).collect();
+        let mut matched = vec![false; patterns.len()];
+        let mut items = Vec::new();
+        for (index, scenario) in catalogue.scenarios.iter().enumerate() {
+            let whole: Vec<bool> = patterns.iter().map(|pattern| pattern.matches(&scenario.id)).collect();
+            for case in cases(scenario) {
+                let mut selected = patterns.is_empty();
+                for (pattern, matched) in matched.iter_mut().enumerate() {
+                    let hit = whole[pattern] || patterns[pattern].matches(&case.id);
+                    (*matched, selected) = (*matched || hit, selected || hit);
+                }
+                if selected && has_axes(&case, &axes) && self.has_subject(scenario, &case)? {
+                    items.push(Item { scenario: index, slow: scenario.is_slow(&case), case });
+                }
+            }
+        }
+        if let Some(missed) = matched.iter().position(|matched| !matched) {
+            return Err(Failure::NothingSelected(unknown_id(&self.patterns[missed], catalogue)));
+        }
+        if items.is_empty() {
+            return Err(Failure::NothingSelected("no case is selected: the conditions exclude each other".to_owned()));
+        }
+        Ok(items)
+    }
+
+    fn has_subject(&self, scenario: &Scenario, case: &Case) -> Result<bool, Failure> {
+        if self.call.is_empty() && self.cause.is_empty() {
+            return Ok(true);
+        }
+        let compiled = compile(scenario, case).map_err(|problem| Failure::Problems(vec![problem]))?;
+        Ok(compiled.subjects.iter().any(|subject| {
+            (self.call.is_empty() || self.call.contains(&subject.call))
+                && (self.cause.is_empty() || self.cause.contains(&subject.cause))
+        }))
+    }
+
+    /// The values that are asked for, by axis.
+    fn wanted_axes(&self, catalogue: &Catalogue) -> Result<BTreeMap<&str, Vec<&str>>, Failure> {
+        let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+        for axis in catalogue.scenarios.iter().flat_map(|scenario| &scenario.axes) {
+            let values = axis.values.iter().map(|value| value.get_ref().as_str());
+            known.entry(axis.name.get_ref()).or_default().extend(values);
+        }
+        let mut wanted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+        for text in &self.axes {
+            let Some((axis, value)) = text.split_once('=') else {
+                return Err(Failure::bad(format!("`--where {text}`: expected axis=value, such as family=ipv6")));
+            };
+            let Some(values) = known.get(axis) else {
+                return Err(Failure::bad(format!("unknown axis `{axis}`{}", or_list(axis, known.keys().copied()))));
+            };
+            if !values.contains(value) {
+                let message = format!("unknown value `{value}` of axis `{axis}`");
+                return Err(Failure::bad(message + &or_list(value, values.iter().copied())));
+            }
+            wanted.entry(axis).or_default().push(value);
+        }
+        Ok(wanted)
+    }
+}
+
+fn has_axes(case: &Case, wanted: &BTreeMap<&str, Vec<&str>>) -> bool {
+    wanted.iter().all(|(axis, values)| case.value(axis).is_some_and(|value| values.contains(&value)))
+}
+
+/// Why an id or a glob names nothing, and what would.
+pub fn unknown_id(pattern: &str, catalogue: &Catalogue) -> String {
+    let ids = || catalogue.scenarios.iter().map(|scenario| scenario.id.as_str());
+    if !pattern.contains('[') && pattern.contains('=') {
+        return format!("no scenario or case matches `{pattern}`; did you mean `--where {pattern}`?");
+    }
+    let Some((id, point)) = pattern.split_once('[') else {
+        return format!("no scenario or case matches `{pattern}`{}", or_hint(pattern, ids()));
+    };
+    match catalogue.get(id) {
+        None => format!("no case matches `{pattern}`{}", or_hint(id, ids())),
+        Some(scenario) => {
+            let near: Vec<String> = cases(scenario).map(|case| case.id).collect();
+            let near = near.iter().min_by_key(|case| distance(&case[id.len()..], &format!("[{point}")));
+            let near = near.map(|case| format!("; the nearest is `{case}`")).unwrap_or_default();
+            format!("no case of {id} matches `[{point}`{near}")
+        }
+    }
+}
+
+fn or_hint<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> String {
+    match &*nearest(word, known) {
+        [] => "; see `errnoscope list`".to_owned(),
+        near => format!("; did you mean {}?", near.join(" or ")),
+    }
+}
+
+/// The words that are near, or else all there are.
+fn or_list<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
+    match &*nearest(word, known.clone()) {
+        [] => format!("; expected one of {}", known.collect::<Vec<_>>().join(", ")),
+        near => format!("; did you mean {}?", near.join(" or ")),
+    }
+}
+
+/// At most three words that somebody may have meant by `word`, the nearest first.
+fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Vec<&'k str> {
+    let bare = word.trim_matches(['*', '?']);
+    let near = |known: &str| {
+        let distance = distance(bare, known);
+        let part = bare.len() >= 3 && (known.contains(bare) || known.len() >= 3 && bare.contains(known));
+        (part || distance <= 2.max(bare.len() / 4)).then_some(distance)
+    };
+    let mut found: Vec<(usize, &str)> = known.filter_map(|known| Some((near(known)?, known))).collect();
+    found.sort();
+    found.into_iter().map(|(_, known)| known).take(3).collect()
+}
+
+/// Levenshtein's distance.
+fn distance(a: &str, b: &str) -> usize {
+    let b: Vec<char> = b.chars().collect();
+    let mut row: Vec<usize> = (0..=b.len()).collect();
+    for (i, left) in a.chars().enumerate() {
+        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
+        for (j, &right) in b.iter().enumerate() {
+            let replaced = diagonal + usize::from(left != right);
+            diagonal = row[j + 1];
+            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
+        }
+    }
+    row[b.len()]
+}

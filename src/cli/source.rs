@@ -1,0 +1,60 @@
+//! Scenario files from the binary, or from a directory.
+//!
+//! Reads them and has them checked; what a scenario means is the business of `scenario`.
+
+use std::fs;
+use std::path::Path;
+
+use super::Failure;
+use crate::catalogue::{self, Catalogue};
+
+/// The catalogue of this binary, or, read and checked, that of a directory.
+pub fn load(scenarios: Option<&Path>) -> Result<Catalogue, Failure> {
+    let Some(path) = scenarios else {
+        return Catalogue::embedded().map_err(Failure::Problems);
+    };
+    let catalogue = Catalogue::read(&files(path)?).map_err(Failure::Problems)?;
+    let problems = catalogue::check(&catalogue);
+    if problems.is_empty() { Ok(catalogue) } else { Err(Failure::Problems(problems)) }
+}
+
+/// The path and text of a scenario file, or of every `*.toml` below a directory, in the order of their names.
+pub fn files(path: &Path) -> Result<Vec<(String, &'static str)>, Failure> {
+    let mut files = Vec::new();
+    if path.is_dir() {
+        walk(path, &mut files)?;
+        if files.is_empty() {
+            return Err(Failure::bad(format!("no scenario files (*.toml) in {}", path.display())));
+        }
+    } else {
+        files.push(read(path)?);
+    }
+    Ok(files)
+}
+
+fn walk(directory: &Path, files: &mut Vec<(String, &'static str)>) -> Result<(), Failure> {
+    let cannot = |error| Failure::because(format!("cannot read {}", directory.display()), error);
+    let mut paths = Vec::new();
+    for entry in fs::read_dir(directory).map_err(cannot)? {
+        paths.push(entry.map_err(cannot)?.path());
+    }
+    paths.sort();
+    for path in paths {
+        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+            continue;
+        }
+        if path.is_dir() {
+            walk(&path, files)?;
+        } else if path.extension().is_some_and(|extension| extension == "toml") {
+            files.push(read(&path)?);
+        }
+    }
+    Ok(())
+}
+
+/// Scenarios point into their text for as long as the process lives.
+fn read(path: &Path) -> Result<(String, &'static str), Failure> {
+    let name = path.display().to_string();
+    let text = fs::read_to_string(path).map_err(|error| Failure::because(format!("cannot read {name}"), error))?;
+    Ok((name, text.leak()))
+}

@@ -1,0 +1,11 @@
+//! Reports as text: for terminals, for files, for other programs.
+//!
+//! Everything here reads a report and nothing else, so that it gives the same text on any machine, on any day.
+
+pub mod details;
+pub mod json;
+pub mod junit;
+pub mod markdown;
+pub mod style;
+pub mod summary;
+pub mod text;

@@ -1,0 +1,169 @@
+//! One finding in full: what was expected, what was observed, and all that led to it.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+
+use super::style::{BAD, FAINT, HEADING, paint};
+use super::text::field;
+use crate::finding::{Finding, TrailEntry};
+use crate::names::PortChoice;
+use crate::plan::{Answer, Detail, Outcome};
+use crate::scenario::Expectation;
+use crate::witness::Witness;
+
+/// A finding that stands for `findings` that say the same.
+pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {
+    let times = if findings > 1 { format!("  (×{findings}, one of them:)") } else { String::new() };
+    let verdict = paint(BAD, &finding.verdict().as_str().to_uppercase());
+    // The id stays on one line, so that it can be copied into the next command.
+    let mut text = format!("{verdict}  {}{times}\n  {}\n", paint(HEADING, &finding.scenario), finding.case);
+    text.push_str(&field("  reason    ", finding.reason.as_deref().unwrap_or("none given"), width));
+    let port = match finding.subject.port {
+        PortChoice::None => String::new(),
+        choice => format!(" ({choice} port)"),
+    };
+    text.push_str(&field("  call      ", &format!("{}{port}, cause {}", finding.subject.call, finding.cause), width));
+    for (index, expectation) in finding.expected.iter().enumerate() {
+        let label = if index == 0 { "  expected  " } else { "         or " };
+        text.push_str(&field(label, &expected(expectation), width));
+    }
+    text.push_str(&field("  observed  ", &finding.outcome.as_ref().map_or("nothing".to_owned(), outcome), width));
+    if finding.distribution.is_some() {
+        text.push_str(&field("  repeated  ", &super::summary::distribution(finding), width));
+    }
+    if !finding.trail.is_empty() {
+        text.push_str("  trail\n");
+        text.push_str(&trail(finding, width));
+    }
+    if !finding.witness.is_empty() {
+        text.push_str("  witness\n");
+        for witness in &finding.witness {
+            text.push_str(&witness_line(witness, width));
+        }
+    }
+    text
+}
+
+/// `EADDRINUSE (kernel-source: inet_csk_get_port)`.
+pub fn expected(expectation: &Expectation) -> String {
+    match expectation.authority {
+        Some(authority) => format!("{} ({authority}: {})", expectation.outcome, expectation.reference),
+        None => format!("{} ({})", expectation.outcome, expectation.reference),
+    }
+}
+
+/// `ok`, `EADDRINUSE (98)`, `blocked for 500 ms`.
+pub fn outcome(outcome: &Outcome) -> String {
+    match outcome {
+        Outcome::Ok => "ok".to_owned(),
+        Outcome::Errno(errno) => format!("{errno} ({})", errno.raw()),
+        Outcome::Blocked { ms } => format!("blocked for {ms} ms"),
+    }
+}
+
+/// One op a line, what it gave first.
+fn trail(finding: &Finding, width: usize) -> String {
+    let mut known: BTreeMap<&str, &Detail> = BTreeMap::new();
+    let mut rows = Vec::new();
+    for entry in &finding.trail {
+        // A socket's name is told once, and again when it changes.
+        let detail = entry.detail.as_ref();
+        let told = entry.socket.as_deref().zip(detail).and_then(|(socket, detail)| known.insert(socket, detail));
+        rows.push(trail_row(entry, detail.filter(|detail| told != Some(detail))));
+    }
+    let micros = rows.iter().map(|(micros, ..)| micros.len()).max().unwrap_or(0).max(2);
+    let outcomes = rows.iter().map(|(_, outcome, _)| outcome.len()).max().unwrap_or(0).max("outcome".len());
+    let mut text = paint(FAINT, &format!("   #  {:>micros$}  {:outcomes$}  op", "µs", "outcome")) + "\n";
+    for (index, (micro, outcome, op)) in rows.iter().enumerate() {
+        text.push_str(&field(&format!("  {:>2}  {micro:>micros$}  {outcome:outcomes$}  ", index + 1), op, width));
+    }
+    text
+}
+
+fn trail_row(entry: &TrailEntry, detail: Option<&Detail>) -> (String, String, String) {
+    let (outcome, more) = match (&entry.outcome, &entry.unsupported, &entry.failed) {
+        (Some(outcome), ..) => (outcome.name(), None),
+        (_, Some(lacking), _) => ("unsupported", Some(lacking.reason.clone())),
+        (.., Some(why)) => ("failed", Some(why.clone())),
+        (None, None, None) => ("", None),
+    };
+    let user = entry.user.map(|user| format!("as {user}"));
+    let op = [Some(entry.op.clone()), entry.socket.clone(), Some(entry.arguments.clone()), user];
+    let op = op.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let more = [more, detail.map(describe)].into_iter().flatten();
+    let op = std::iter::once(op).chain(more).collect::<Vec<_>>().join("; ");
+    (format!("{:.1}", entry.micros), outcome.to_owned(), op)
+}
+
+fn describe(detail: &Detail) -> String {
+    match detail {
+        Detail::Names { local, remote } => names(*local, *remote),
+        Detail::ErrorQueue { origin, icmp_type, icmp_code, offender } => {
+            let from = offender.map(|offender| format!(" from {offender}")).unwrap_or_default();
+            format!("origin {origin}, ICMP type {icmp_type} code {icmp_code}{from}")
+        }
+        Detail::Syn { source, destination } => format!("SYN {source} to {destination}"),
+        Detail::Fill { ports, processes } => format!("{ports} ports, {processes} processes"),
+        Detail::Bytes { count } => format!("{count} bytes"),
+    }
+}
+
+fn witness_line(witness: &Witness, width: usize) -> String {
+    let confirmed = if witness.confirmed { "confirmed" } else { "NOT CONFIRMED" };
+    let mut text = field("    ", &format!("{}: {confirmed}", witness.precondition), width);
+    match (&witness.before, &witness.after) {
+        (Some(before), Some(after)) if before == after => {
+            text.push_str(&seen("      before and after: ", before, width))
+        }
+        (before, after) => {
+            for (label, answer) in [("      before: ", before), ("      after:  ", after)] {
+                text.extend(answer.iter().map(|answer| seen(label, answer, width)));
+            }
+        }
+    }
+    text.extend(witness.detail.iter().map(|detail| field("      read: ", &describe(detail), width)));
+    text
+}
+
+fn seen(label: &str, seen: &Answer, width: usize) -> String {
+    field(label, &answer(seen), width)
+}
+
+/// What the kernel said, in a few words.
+pub fn answer(answer: &Answer) -> String {
+    match answer {
+        Answer::Socket { local, remote, rows } if rows.is_empty() => {
+            format!("no socket on the port of {}", names(*local, *remote))
+        }
+        Answer::Socket { rows, .. } => {
+            let rows = rows.iter().map(|row| {
+                format!("{} {} {} uid {}", row.protocol, row.state, names(Some(row.local), row.remote), row.uid)
+            });
+            rows.collect::<Vec<_>>().join("; ")
+        }
+        Answer::Census { held, size, free } if free.is_empty() => format!("{held} of {size} ports held"),
+        Answer::Census { held, size, free } => {
+            let free: Vec<String> = free.iter().map(u16::to_string).collect();
+            format!("{held} of {size} ports held; free: {}", free.join(", "))
+        }
+        Answer::Address { local: true } => "configured".to_owned(),
+        Answer::Address { local: false } => "not configured".to_owned(),
+        Answer::Route { kind } => kind.clone(),
+        Answer::Sysctl { value } => value.clone(),
+        Answer::Descriptors { open, limit } => format!("{open} open, limit {limit}"),
+        Answer::Counter { packets } => format!("{packets} packets"),
+        Answer::User { uid, net_bind_service } => {
+            format!("uid {uid}, CAP_NET_BIND_SERVICE {}", if *net_bind_service { "effective" } else { "not effective" })
+        }
+        Answer::Failed { error } => format!("the kernel could not be asked: {error}"),
+    }
+}
+
+fn names(local: Option<SocketAddr>, remote: Option<SocketAddr>) -> String {
+    let name =
+        |address: Option<SocketAddr>| address.map_or_else(|| "no name".to_owned(), |address| address.to_string());
+    match remote {
+        Some(_) => format!("{} → {}", name(local), name(remote)),
+        None => name(local),
+    }
+}

@@ -1,0 +1,49 @@
+//! Reports as JUnit XML: a test suite per scenario, a test case per finding.
+
+use std::time::Duration;
+
+use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
+
+use super::details;
+use crate::finding::{Finding, Report, Verdict};
+
+/// A finding's details are for narrow logs.
+const WIDTH: usize = 100;
+
+pub fn junit(report: &Report) -> Result<String, String> {
+    let mut junit = Junit::new(format!("errnoscope on {}", report.host.stack));
+    let mut suite: Option<TestSuite> = None;
+    for finding in &report.findings {
+        if suite.as_ref().is_some_and(|suite| suite.name.as_str() != finding.scenario) {
+            junit.add_test_suites(suite.take());
+        }
+        suite.get_or_insert_with(|| TestSuite::new(&*finding.scenario)).add_test_case(test_case(finding));
+    }
+    junit.add_test_suites(suite);
+    junit.to_string().map_err(|error| error.to_string())
+}
+
+fn test_case(finding: &Finding) -> TestCase {
+    let mut case = TestCase::new(format!("{} {}", finding.case, finding.subject.call), status(finding));
+    case.set_classname(&*finding.scenario);
+    let micros: f64 = finding.trail.iter().map(|entry| entry.micros).sum();
+    case.set_time(Duration::try_from_secs_f64(micros / 1e6).unwrap_or_default());
+    case
+}
+
+fn status(finding: &Finding) -> TestCaseStatus {
+    let mut status = match finding.verdict() {
+        Verdict::Match => return TestCaseStatus::success(),
+        Verdict::Mismatch => TestCaseStatus::non_success(NonSuccessKind::Failure),
+        Verdict::Unwitnessed | Verdict::Broken | Verdict::TimedOut => {
+            TestCaseStatus::non_success(NonSuccessKind::Error)
+        }
+        Verdict::Unsupported => TestCaseStatus::skipped(),
+    };
+    status.set_type(finding.verdict().as_str());
+    status.set_message(finding.reason.as_deref().unwrap_or_default());
+    if finding.verdict() != Verdict::Unsupported {
+        status.set_description(anstream::adapter::strip_str(&details::finding(finding, 1, WIDTH)).to_string());
+    }
+    status
+}

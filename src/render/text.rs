@@ -1,0 +1,82 @@
+//! Words into lines and columns.
+//!
+//! Widths count characters: ids, errnos and claims hold nothing that is wider than one column.
+
+use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width};
+
+/// `1 case`, `2 cases`.
+pub fn count(number: u64, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// At most `width` characters, the last of them `…` where something is left out.
+pub fn truncate(text: &str, width: usize) -> String {
+    if text.chars().count() <= width {
+        return text.to_owned();
+    }
+    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
+    kept.trim_end().to_owned() + "…"
+}
+
+/// `label` and then `text`, wrapped at `width` and indented as far as its first line. A word that is wider than
+/// that keeps a line of its own.
+pub fn field(label: &str, text: &str, width: usize) -> String {
+    let indent = label.chars().count();
+    let mut lines = label.to_owned();
+    let mut column = indent;
+    for word in text.split_whitespace() {
+        let length = word.chars().count();
+        if column > indent && column + 1 + length > width {
+            lines.push('\n');
+            lines.push_str(&" ".repeat(indent));
+            column = indent;
+        } else if column > indent {
+            lines.push(' ');
+            column += 1;
+        }
+        lines.push_str(word);
+        column += length;
+    }
+    lines.push('\n');
+    lines
+}
+
+/// A table without borders whose cells may be styled; the caller's stream decides whether the styles stay.
+pub fn table(width: usize) -> Table {
+    let mut table = Table::new();
+    table.load_style(comfy_table::presets::NOTHING);
+    table.set_content_arrangement(ContentArrangement::Dynamic);
+    table.set_width(u16::try_from(width).unwrap_or(u16::MAX));
+    table.enforce_styling();
+    table
+}
+
+/// Its lines, each behind `indent`, without the blanks at their ends.
+pub fn lines(mut table: Table, indent: &str) -> String {
+    for column in table.column_iter_mut() {
+        column.set_padding((0, 2));
+    }
+    // Otherwise a style would reach to the end of its column.
+    table.style_text_only();
+    table.lines().map(|line| format!("{indent}{}\n", line.trim_end())).collect()
+}
+
+/// The cells of a heading, faint.
+pub fn heading<'t>(names: impl IntoIterator<Item = &'t str>) -> Row {
+    names.into_iter().map(|name| Cell::new(name).add_attribute(comfy_table::Attribute::Dim)).collect::<Vec<_>>().into()
+}
+
+/// Columns from `first` on hold numbers.
+pub fn numbers_from(table: &mut Table, first: usize) {
+    for column in table.column_iter_mut().skip(first) {
+        column.set_cell_alignment(CellAlignment::Right);
+    }
+}
+
+/// The first `columns` are never wrapped.
+pub fn unwrapped(table: &mut Table, columns: usize) {
+    let widths = table.column_max_content_widths();
+    for (column, width) in table.column_iter_mut().zip(widths).take(columns) {
+        column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width + 2)));
+    }
+}

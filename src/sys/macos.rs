@@ -1,0 +1,204 @@
+//! macOS: the socket calls are there, the private host is not.
+//!
+//! What it lacks is a value with a reason. It has been type-checked against Apple's headers as the libc crate has them,
+//! and never run on a Mac.
+
+use std::convert::Infallible;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::time::{Duration, Instant};
+
+use super::{Ended, Fault, Isolation, Result, check, errno_of, process, socket, unsupported};
+use crate::errno::Errno;
+use crate::names::{Family, Need, Os, Protocol};
+use crate::plan::{Detail, RouteKind, SocketOption};
+use crate::socket_table::SocketRow;
+
+pub const OS: Os = Os::Macos;
+
+pub(super) const SOCKET_FLAGS: i32 = 0;
+/// There is no MSG_NOSIGNAL; the standard library has SIGPIPE ignored.
+pub(super) const SEND_FLAGS: i32 = 0;
+/// SO_LINGER counts in clock ticks; this one counts in seconds (`bsd/sys/socket.h`).
+pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER_SEC;
+
+pub(super) fn after_open(fd: &OwnedFd) -> Result<()> {
+    // SAFETY: F_SETFD takes an int.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
+pub(super) fn raw_accept(fd: i32) -> Result<i32> {
+    // SAFETY: null pointers ask for no address.
+    check(unsafe { libc::accept(fd, std::ptr::null_mut(), std::ptr::null_mut()) })
+}
+
+pub fn close_from(first: u32) {
+    for fd in first as i32..libc::c_int::try_from(process::descriptor_limit().0).unwrap_or(1024).min(65_536) {
+        // SAFETY: the caller uses none of these descriptors.
+        unsafe { libc::close(fd) };
+    }
+}
+
+pub fn isolate() -> Isolation {
+    Isolation { kind: "none", users: [60_001, 60_002], lacking: None }
+}
+
+/// There is no parent-death signal; a worker's case ends with its deadline at the latest.
+pub fn die_with_parent() {}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    Small,
+    Large,
+}
+
+pub fn size_tables(_: Tables) {}
+
+pub fn enter_case() -> Result<()> {
+    Ok(())
+}
+
+pub fn wait_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
+    let end = Instant::now() + limit;
+    loop {
+        let mut status = 0;
+        // SAFETY: the pointer is to an int.
+        if check(unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) })? == pid {
+            return Ok(Some(process::ended(status)));
+        }
+        if Instant::now() >= end {
+            return Ok(None);
+        }
+        process::pause_ms(0.5);
+    }
+}
+
+/// Processes that a case left behind belong to launchd here, and cannot be told from others.
+pub fn kill_descendants() {}
+
+pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Result<(), Fault> {
+    match option {
+        // IP_BOUND_IF takes the interface by index.
+        SocketOption::BindToDevice(device) => {
+            let index = if device.is_empty() { 0 } else { socket::device_index(device)? };
+            let (level, name) = match family {
+                Family::Ipv4 => (libc::IPPROTO_IP, libc::IP_BOUND_IF),
+                Family::Ipv6 => (libc::IPPROTO_IPV6, libc::IPV6_BOUND_IF),
+            };
+            Ok(socket::set_bytes(fd, level, name, &index)?)
+        }
+        other => Err(unsupported(Need::Linux, format!("macOS has no such socket option: {other:?}"))),
+    }
+}
+
+pub fn receive_error(_: &OwnedFd) -> Result<(Errno, Detail), Fault> {
+    Err(unsupported(Need::Linux, "macOS has no error queue"))
+}
+
+fn sysctl(name: &str, value: Option<i32>) -> Result<i32> {
+    let name = std::ffi::CString::new(name).unwrap_or_default();
+    let (mut old, mut size) = (0_i32, size_of::<i32>());
+    let mut new = value.unwrap_or_default();
+    let (new_pointer, new_size) =
+        if value.is_some() { (&raw mut new, size_of::<i32>()) } else { (std::ptr::null_mut(), 0) };
+    // SAFETY: the pointers are to ints of the stated sizes, or null with size 0.
+    check(unsafe {
+        libc::sysctlbyname(name.as_ptr(), (&raw mut old).cast(), &mut size, new_pointer.cast(), new_size)
+    })?;
+    Ok(old)
+}
+
+pub fn read_sysctl(name: &str) -> Result<String> {
+    sysctl(name, None).map(|value| value.to_string())
+}
+
+pub fn write_sysctl(name: &str, value: &str) -> Result<()> {
+    let value = value.trim().parse().map_err(|_| Errno::from_raw(OS, libc::EINVAL))?;
+    sysctl(name, Some(value)).map(drop)
+}
+
+pub fn open_descriptors() -> Result<u64> {
+    let entries = std::fs::read_dir("/dev/fd").map_err(|error| errno_of(&error))?;
+    Ok(entries.count().saturating_sub(1) as u64)
+}
+
+/// Without capabilities, it is the superuser who may.
+pub fn may_bind_low_ports() -> Result<bool> {
+    Ok(process::effective_uid() == 0)
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    All,
+    Connections,
+}
+
+/// `net.inet.tcp.pcblist_n` would have it; nothing reads that yet.
+pub struct SocketTable;
+
+impl SocketTable {
+    pub fn open() -> Result<SocketTable> {
+        Ok(SocketTable)
+    }
+
+    pub fn rows(&mut self, _: Protocol, _: u16, _: Scope) -> Result<Vec<SocketRow>, Fault> {
+        Err(unsupported(Need::Linux, "the socket table of macOS is not read yet"))
+    }
+
+    pub fn ports(&mut self, _: Protocol) -> Result<Vec<u64>, Fault> {
+        Err(unsupported(Need::Linux, "the socket table of macOS is not read yet"))
+    }
+}
+
+fn no_private_host<T>() -> Result<T, Fault> {
+    Err(unsupported(
+        Need::NetworkNamespace,
+        "macOS has no network namespaces, and the host's own network is not touched",
+    ))
+}
+
+pub fn set_up(_: &str) -> Result<(), Fault> {
+    no_private_host()
+}
+
+pub fn add_address(_: &str, _: IpAddr, _: u8) -> Result<(), Fault> {
+    no_private_host()
+}
+
+pub fn delete_address(_: &str, _: IpAddr, _: u8) -> Result<(), Fault> {
+    no_private_host()
+}
+
+pub fn add_route(_: IpAddr, _: u8, _: RouteKind, _: Option<&str>) -> Result<(), Fault> {
+    no_private_host()
+}
+
+pub fn add_veth(_: &str, _: &str) -> Result<(), Fault> {
+    no_private_host()
+}
+
+pub fn has_address(address: IpAddr) -> Result<bool, Fault> {
+    let interfaces = nix::ifaddrs::getifaddrs().map_err(|errno| Errno::from_raw(OS, errno as i32))?;
+    let addresses = interfaces.filter_map(|interface| interface.address);
+    Ok(addresses.into_iter().any(|other| {
+        let v4 = other.as_sockaddr_in().map(|other| IpAddr::V4(other.ip()));
+        v4.or_else(|| other.as_sockaddr_in6().map(|other| IpAddr::V6(other.ip()))) == Some(address)
+    }))
+}
+
+pub fn route_kind(_: IpAddr) -> Result<&'static str, Fault> {
+    Err(unsupported(Need::Linux, "the routes of macOS are not read yet"))
+}
+
+/// No value of this type exists here.
+pub struct Tun(Infallible);
+
+impl Tun {
+    pub fn create(_: &str) -> Result<Tun, Fault> {
+        Err(unsupported(Need::Tun, "macOS has no TUN device that a case could have to itself"))
+    }
+
+    pub fn answer_syn(&mut self, _: IpAddr, _: (u8, u8), _: u32) -> Result<(SocketAddr, SocketAddr), Fault> {
+        match self.0 {}
+    }
+}

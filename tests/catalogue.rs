@@ -1,0 +1,92 @@
+//! The catalogue in the binary: sound as data, and true on this kernel.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use errnoscope::catalogue::{Catalogue, check, check_place, embedded};
+use errnoscope::finding::{self, Report, Verdict};
+use errnoscope::scenario::cases;
+
+fn catalogue() -> Catalogue {
+    let catalogue = Catalogue::embedded();
+    catalogue.unwrap_or_else(|problems| {
+        panic!("{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"))
+    })
+}
+
+#[test]
+fn every_scenario_is_sound() {
+    let catalogue = catalogue();
+    let mut problems = check(&catalogue);
+    problems.extend(catalogue.scenarios.iter().filter_map(check_place));
+    assert!(problems.is_empty(), "{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+}
+
+/// `include_dir` embeds what is there when it is compiled: nothing in the tree may be missing from the binary.
+#[test]
+fn every_file_is_embedded() {
+    fn count(dir: &std::path::Path) -> usize {
+        let entries = std::fs::read_dir(dir).expect("readable").map(|entry| entry.expect("readable").path());
+        entries
+            .map(|path| {
+                if path.is_dir() {
+                    count(&path)
+                } else {
+                    usize::from(path.extension().is_some_and(|extension| extension == "toml"))
+                }
+            })
+            .sum()
+    }
+    let files = count(&std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios"));
+    assert_eq!(embedded().len(), files);
+}
+
+#[test]
+fn case_ids_are_unique() {
+    let mut seen = std::collections::BTreeSet::new();
+    for case in catalogue().scenarios.iter().flat_map(cases) {
+        assert!(seen.insert(case.id.clone()), "{}", case.id);
+    }
+}
+
+/// The whole catalogue on this kernel: no mismatch, nothing broken, nothing unwitnessed; what the host lacks is said.
+#[test]
+fn every_case_matches_on_this_kernel() {
+    let catalogue = catalogue();
+    let ran = common::run_all(&catalogue);
+    assert!(ran.complete);
+    let mut wrong: BTreeMap<String, Vec<&str>> = BTreeMap::new();
+    for finding in &ran.findings {
+        match finding.verdict() {
+            Verdict::Match | Verdict::Unsupported => {}
+            verdict => {
+                let reason = finding.reason.as_deref().unwrap_or_default();
+                let key = format!("{verdict} {} {}: {reason}", finding.scenario, finding.subject.call);
+                wrong.entry(key).or_default().push(&finding.case);
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{wrong:#?}");
+    let matched = ran.findings.iter().filter(|finding| finding.verdict() == Verdict::Match).count();
+    assert!(matched > 1_500, "only {matched} findings match: too little of the catalogue can run here");
+
+    let report = Report::new(&ran.hello, catalogue.facts(), ran.complete, 1, ran.findings);
+    let json = serde_json::to_value(&report).expect("a report is serializable");
+    let schema = jsonschema::validator_for(&finding::schema()).expect("the schema is one");
+    if let Some(error) = schema.iter_errors(&json).next() {
+        panic!("{error} at {}", error.instance_path());
+    }
+    let read: Report = serde_json::from_value(json).expect("what was written is read");
+    assert!(read == report, "reading a report gives the report");
+}
+
+/// The committed schema is the one that the types give.
+#[test]
+fn the_schema_is_up_to_date() {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("report.schema.json");
+    let committed: serde_json::Value =
+        serde_json::from_str(&std::fs::read_to_string(&path).expect("report.schema.json is there"))
+            .expect("it is JSON");
+    assert!(committed == finding::schema(), "report.schema.json is stale: errnoscope schema > report.schema.json");
+}

@@ -1,0 +1,485 @@
+//! The command line: exit codes, what goes to which stream, and what is printed.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use assert_cmd::Command as Tested;
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// Two cases that any kernel runs alike, a slow one, and one that is wrong on purpose where `outcome` is.
+fn scenario(id: &str, outcome: &str) -> String {
+    format!(
+        r#"claim = "A port above the privileged ones can be bound"
+id = "{id}"
+why = "The simplest thing that can work."
+cause = "none"
+
+[axes]
+protocol = ["tcp", "udp"]
+family = ["ipv4"]
+
+[[setup]]
+open = {{ socket = "claimer", protocol = "$protocol", family = "$family" }}
+
+[[subject]]
+bind = {{ socket = "claimer", address = "127.0.0.1", port = 20000 }}
+
+[[subject.expect]]
+os = ["linux", "macos"]
+outcome = "{outcome}"
+authority = "posix"
+ref = "bind()"
+"#
+    )
+}
+
+/// A directory of scenario files, gone with the value.
+struct Files(TempDir);
+
+impl Files {
+    fn new(files: &[(&str, &str)]) -> Files {
+        let directory = tempfile::tempdir().unwrap();
+        for (name, text) in files {
+            let path = directory.path().join(name);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        }
+        Files(directory)
+    }
+
+    fn good() -> Files {
+        Files::new(&[("a.toml", &scenario("bind.free-port", "ok"))])
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    fn run(&self, arguments: &[&str]) -> Said {
+        let (command, rest) = arguments.split_first().unwrap();
+        let mut all = vec![*command, "--scenarios", self.0.path().to_str().unwrap()];
+        all.extend(rest);
+        run(&all)
+    }
+}
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+#[track_caller]
+fn run(arguments: &[&str]) -> Said {
+    said(Tested::cargo_bin("errnoscope").unwrap().args(arguments).env("COLUMNS", "80").output().unwrap())
+}
+
+#[track_caller]
+fn said(output: Output) -> Said {
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    Said { code: output.status.code().expect("ended by a signal"), out: text(output.stdout), err: text(output.stderr) }
+}
+
+impl Said {
+    /// The exit code, and words that standard output and standard error hold.
+    #[track_caller]
+    fn check(&self, code: i32, out: &[&str], err: &[&str]) -> &Said {
+        let Said { out: stdout, err: stderr, .. } = self;
+        assert_eq!(self.code, code, "\n--- out\n{stdout}\n--- err\n{stderr}");
+        for words in out {
+            assert!(stdout.contains(words), "no `{words}` on standard output:\n{stdout}");
+        }
+        for words in err {
+            assert!(stderr.contains(words), "no `{words}` on standard error:\n{stderr}");
+        }
+        self
+    }
+
+    #[track_caller]
+    fn json(&self) -> Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}:\n{}", self.out))
+    }
+
+    #[track_caller]
+    fn is_narrow(&self) {
+        for line in self.out.lines().chain(self.err.lines()) {
+            // Ids and paths are for copying and stay whole.
+            let whole = line.contains('[') || line.contains('/');
+            assert!(line.chars().count() <= 80 || whole, "{} columns: {line}", line.chars().count());
+        }
+    }
+}
+
+#[test]
+fn help_and_version_are_results() {
+    for arguments in [&["--help"][..], &["help", "run"], &["help", "list"], &["help", "lint"], &["doctor", "--help"]] {
+        let said = run(arguments);
+        said.check(0, &["Usage: errnoscope"], &[]).is_narrow();
+        assert_eq!(said.err, "");
+    }
+    run(&["--version"]).check(0, &["errnoscope 0."], &[]);
+    assert!(!run(&["--help"]).out.contains("worker"), "the hidden subcommand shows");
+}
+
+#[test]
+fn usage_errors_name_the_program_and_what_was_meant() {
+    run(&[]).check(2, &[], &["Usage: errnoscope"]);
+    run(&["lits"]).check(2, &[], &["errnoscope: error: ", "'list'"]);
+    run(&["list", "--cal", "bind"]).check(2, &[], &["errnoscope: error: ", "--call"]);
+    run(&["list", "--call", "bnid"]).check(2, &[], &["errnoscope: error: ", "bind"]);
+    run(&["list", "--cause", "port-in-us"]).check(2, &[], &["errnoscope: error: ", "port-in-use"]);
+    run(&["run", "--repeat", "0"]).check(2, &[], &["errnoscope: error: ", "--repeat"]);
+    run(&["run", "--jobs", "0"]).check(2, &[], &["errnoscope: error: ", "--jobs"]);
+}
+
+#[test]
+fn unknown_axes_and_values_name_what_is_near() {
+    let files = Files::good();
+    files.run(&["list", "-x", "familly=ipv4"]).check(2, &[], &["unknown axis `familly`; did you mean family?"]);
+    files.run(&["list", "-x", "family=ipv5"]).check(
+        2,
+        &[],
+        &["unknown value `ipv5` of axis `family`; did you mean ipv4?"],
+    );
+    files.run(&["list", "-x", "protocol=sctp-one"]).check(2, &[], &["expected one of tcp, udp"]);
+    files.run(&["list", "-x", "family"]).check(2, &[], &["expected axis=value"]);
+}
+
+#[test]
+fn what_matches_nothing_names_what_is_near() {
+    let files = Files::good();
+    files.run(&["list", "bind.free-prot"]).check(
+        3,
+        &[],
+        &["no scenario or case matches `bind.free-prot`; did you mean bind.free-port?"],
+    );
+    files.run(&["list", "family=ipv4"]).check(3, &[], &["did you mean `--where family=ipv4`?"]);
+    files.run(&["list", "bind.free-port[protocol=tpc,family=ipv4]"]).check(
+        3,
+        &[],
+        &["bind.free-port[protocol=tcp,family=ipv4]"],
+    );
+    files.run(&["run", "bind.*", "zzz*"]).check(3, &[], &["`zzz*`"]);
+    files.run(&["run", "--call", "listen"]).check(3, &[], &["no case is selected"]);
+    files.run(&["show", "bind.free-prot"]).check(2, &[], &["did you mean bind.free-port?"]);
+    files.run(&["show", "bind.free-port[protocol=tcp]"]).check(2, &[], &["the nearest is"]);
+}
+
+#[test]
+fn selections_narrow_each_other() {
+    let files = Files::new(&[("a.toml", &scenario("bind.a", "ok")), ("b.toml", &scenario("bind.b", "ok"))]);
+    let lines =
+        |arguments: &[&str]| files.run(arguments).check(0, &[], &[]).out.lines().map(str::to_owned).collect::<Vec<_>>();
+    assert_eq!(lines(&["list", "--cases"]).len(), 4);
+    assert_eq!(lines(&["list", "--cases", "bind.b"]).len(), 2);
+    assert_eq!(lines(&["list", "--cases", "*protocol=udp*"]).len(), 2);
+    assert_eq!(lines(&["list", "--cases", "-x", "protocol=tcp", "-x", "protocol=udp"]).len(), 4);
+    assert_eq!(
+        lines(&["list", "--cases", "--call", "bind", "--cause", "none", "-x", "family=ipv4", "-x", "protocol=tcp"])
+            .len(),
+        2
+    );
+    assert_eq!(lines(&["list", "--cases", "bind.a[protocol=tcp,family=ipv4]"]), ["bind.a[protocol=tcp,family=ipv4]"]);
+}
+
+#[test]
+fn slow_cases_run_when_asked_for() {
+    let text = scenario("bind.slow", "ok").replace("[axes]", "slow = true\n\n[axes]");
+    let files = Files::new(&[("a.toml", &text)]);
+    files.run(&["list"]).check(0, &["slow", "1 scenario, 2 cases, 2 of them only with --slow"], &[]);
+    files.run(&["run"]).check(3, &[], &["all 2 selected cases wait for kernel timers; add --slow"]);
+    files.run(&["run", "--slow"]).check(0, &["2 cases, 2 findings: 2 match"], &[]);
+}
+
+#[test]
+fn list_prints_a_tree_and_json() {
+    let files = Files::good();
+    files
+        .run(&["list"])
+        .check(0, &["bind\n  bind.free-port  2  A port above", "\n1 scenario, 2 cases\n"], &[])
+        .is_narrow();
+    let scenarios = files.run(&["list", "--json"]).json();
+    assert_eq!(scenarios[0]["id"], "bind.free-port");
+    assert_eq!(scenarios[0]["axes"]["protocol"], serde_json::json!(["tcp", "udp"]));
+    assert_eq!((&scenarios[0]["cases"], &scenarios[0]["slow"]), (&2.into(), &0.into()));
+}
+
+#[test]
+fn list_of_cases_is_what_its_schema_says() {
+    let cases = run(&["list", "--cases", "--json"]).json();
+    let schema = run(&["schema", "list"]).json();
+    jsonschema::validator_for(&schema).unwrap().validate(&cases).unwrap();
+    let cases = Files::good().run(&["list", "--cases", "--json"]).json();
+    let expected = serde_json::json!([{ "outcome": "ok", "authority": "posix", "ref": "bind()" }]);
+    assert_eq!(
+        cases[0],
+        serde_json::json!({
+            "scenario": "bind.free-port", "case": "bind.free-port[protocol=tcp,family=ipv4]",
+            "axes": { "protocol": "tcp", "family": "ipv4" }, "call": "bind", "cause": "none",
+            "expected": { "linux": expected, "macos": expected },
+        })
+    );
+}
+
+#[test]
+fn show_tells_all_of_a_scenario_and_of_a_case() {
+    let files = Files::good();
+    let scenario = files.run(&["show", "bind.free-port"]);
+    let words =
+        ["claim", "why", "protocol  tcp udp", "expected on linux", "expected on macos", "always  ok       posix"];
+    scenario.check(0, &words, &[]).is_narrow();
+    let case = files.run(&["show", "bind.free-port[protocol=udp,family=ipv4]"]);
+    case.check(0, &["steps", "family=ipv4 protocol=udp", "call bind (step 2), cause none", "ok (posix: bind())"], &[]);
+}
+
+#[test]
+fn lint_shows_the_place_of_a_problem() {
+    run(&["lint"]).check(0, &["no problems"], &[]);
+    let files = Files::new(&[
+        ("a.toml", &scenario("bind.a", "EADDRINUS")),
+        ("b.toml", "claim = 3\nwhom = 1\n"),
+        ("c.toml", "a = ["),
+    ]);
+    let path = files.0.path().to_str().unwrap();
+    let said = run(&["lint", path]);
+    said.check(2, &["EADDRINUS", "a.toml:18:11", "unknown key `whom`", "b.toml:2:1", "c.toml:1:", "problems\n"], &[]);
+    assert_eq!(said.err, "");
+    let problems = run(&["lint", path, "--json"]).json();
+    assert!(
+        problems.as_array().unwrap().iter().any(|problem| problem["line"] == 18 && problem["column"] == 11),
+        "{problems}"
+    );
+    run(&["lint", Files::good().path("a.toml").to_str().unwrap()]).check(
+        0,
+        &["1 file, 1 scenario, 2 cases: no problems"],
+        &[],
+    );
+}
+
+#[test]
+fn lint_knows_where_files_belong_and_whose_ids_they_have() {
+    let good = scenario("bind.a", "ok");
+    let files = Files::new(&[("scenarios/bind/wrong.toml", &good)]);
+    let said = run(&["lint", files.0.path().to_str().unwrap()]);
+    said.check(
+        2,
+        &["the file's name is not its claim", "bind/a-port-above-the-privileged-ones-can-be-bound.toml"],
+        &[],
+    );
+    let files = Files::new(&[("a.toml", &good), ("b.toml", &good)]);
+    run(&["lint", files.0.path().to_str().unwrap()]).check(2, &["the id `bind.a` is taken"], &[]);
+    files.run(&["run"]).check(2, &[], &["the id `bind.a` is taken", "errnoscope: error: 1 problem in scenario files"]);
+}
+
+#[test]
+fn files_that_cannot_be_read_are_named() {
+    run(&["lint", "/nonexistent/a.toml"]).check(
+        2,
+        &[],
+        &["errnoscope: error: cannot read /nonexistent/a.toml: No such file"],
+    );
+    Files::new(&[]).run(&["list"]).check(2, &[], &["no scenario files (*.toml) in"]);
+    let files = Files::good();
+    let said = files.run(&["run", "--json", "/nonexistent/report.json"]);
+    said.check(2, &[], &["cannot write /nonexistent/report.json"]);
+    assert!(!said.err.contains("running"), "it ran before it found out");
+}
+
+#[test]
+fn schema_describes_what_run_writes() {
+    let files = Files::good();
+    let report = files.path("report.json");
+    files
+        .run(&["run", "--json", report.to_str().unwrap()])
+        .check(0, &["2 cases, 2 findings: 2 match"], &["running 2 cases"])
+        .is_narrow();
+    let text = fs::read_to_string(&report).unwrap();
+    assert_eq!(text.lines().filter(|line| line.contains("\"trail\"")).count(), 2, "one finding a line");
+    let report: Value = serde_json::from_str(&text).unwrap();
+    let schema = run(&["schema", "report"]).json();
+    jsonschema::validator_for(&schema).unwrap().validate(&report).unwrap();
+    assert_eq!(schema, run(&["schema"]).json());
+}
+
+#[test]
+fn report_on_standard_output_moves_the_summary() {
+    let said = Files::good().run(&["run", "--json", "-", "--quiet"]);
+    assert_eq!(said.check(0, &[], &[]).json()["summary"]["match"], 2);
+    let said = Files::good().run(&["run", "--json", "-"]);
+    said.check(0, &[], &["2 match", "bind.free-port"]).json();
+    Files::good().run(&["run", "--json", "-", "--junit", "-"]).check(2, &[], &["only one of"]);
+}
+
+#[test]
+fn quiet_says_nothing_where_all_is_well() {
+    let said = Files::good().run(&["run", "--quiet"]);
+    assert_eq!((said.code, &*said.out, &*said.err), (0, "", ""));
+}
+
+#[test]
+fn mismatches_are_shown_in_full() {
+    let files = Files::new(&[("a.toml", &scenario("bind.wrong", "EADDRINUSE"))]);
+    let said = files.run(&["run"]);
+    let words = [
+        "2 mismatch",
+        "MISMATCH  bind.wrong  (×2",
+        "succeeded, expected EADDRINUSE",
+        "expected  EADDRINUSE (posix: bind())",
+        "observed  ok",
+    ];
+    said.check(1, &words, &[]).is_narrow();
+    let junit = files.path("junit.xml");
+    let said = files.run(&["run", "-q", "--repeat", "3", "--junit", junit.to_str().unwrap()]);
+    said.check(1, &["repeated  ok 3/3"], &[]);
+    let junit = fs::read_to_string(junit).unwrap();
+    assert!(junit.contains("failures=\"2\"") && junit.contains("type=\"mismatch\""), "{junit}");
+}
+
+#[test]
+fn a_case_that_is_killed_is_broken() {
+    let text = scenario("bind.killed", "ok").replace("[[subject]]", "[[setup]]\nraise = { signal = 9 }\n\n[[subject]]");
+    let files = Files::new(&[("a.toml", &text)]);
+    files.run(&["run"]).check(4, &["2 broken", "BROKEN  bind.killed", "killed by signal 9"], &[]).is_narrow();
+}
+
+#[test]
+fn where_nothing_can_run_that_is_an_error() {
+    let text = scenario("bind.xnu", "ok").replace("[axes]", "[[needs]]\nneed = \"xnu\"\n\n[axes]");
+    if std::env::consts::OS == "macos" {
+        return;
+    }
+    let said = Files::new(&[("a.toml", &text)]).run(&["run"]);
+    said.check(4, &["2 unsupported", "xnu: only XNU has this rule"], &["nothing could be run"]).is_narrow();
+}
+
+#[test]
+fn reports_become_markdown() {
+    let files = Files::good();
+    let report = files.path("report.json");
+    let report = report.to_str().unwrap();
+    files.run(&["run", "--json", report]).check(0, &[], &[]);
+    let first = run(&["report", report]);
+    first.check(
+        0,
+        &["# What ", "| [bind.free-port](#bindfree-port) | 2 | 2 |", "macos: expected, not observed", "| **ok** | 2 |"],
+        &[],
+    );
+    files.run(&["run", "--json", report]).check(0, &[], &[]);
+    assert_eq!(first.out, run(&["report", report]).out, "two runs differ");
+    let markdown = files.path("REPORT.md");
+    run(&["report", report, "-o", markdown.to_str().unwrap()]).check(0, &[], &[]);
+    assert_eq!(first.out, fs::read_to_string(markdown).unwrap());
+}
+
+#[test]
+fn files_that_are_no_reports_are_told_by_place() {
+    let files = Files::good();
+    let report = files.path("report.json");
+    files.run(&["run", "--json", report.to_str().unwrap()]).check(0, &[], &[]);
+    let text = fs::read_to_string(&report).unwrap();
+    let place = |said: &Said| said.check(2, &[], &["no errnoscope report"]).err.clone();
+    let written = |text: &str| {
+        fs::write(files.path("bad.json"), text).unwrap();
+        place(&run(&["report", files.path("bad.json").to_str().unwrap()]))
+    };
+    assert!(written(&text[..text.len() / 2]).contains("bad.json:"));
+    let other = written(&text.replace("errnoscope-report/1", "errnoscope-report/9"));
+    assert!(
+        other.contains("bad.json:2:") && other.contains("format `errnoscope-report/9`, this version reads"),
+        "{other}"
+    );
+    assert!(written("").contains("bad.json:1:0"));
+    assert!(written(&text.replace("\"repeat\"", "\"again\"")).contains("unknown field `again`"));
+    run(&["report"]).check(2, &[], &["<FILE>"]);
+}
+
+#[test]
+fn doctor_says_what_the_host_offers() {
+    let said = run(&["doctor"]);
+    assert!(matches!(said.code, 0 | 4));
+    said.check(said.code, &["network-namespace", "descriptors", "settings"], &[]).is_narrow();
+    let json = run(&["doctor", "--json"]).json();
+    assert_eq!(json["needs"]["network-namespace"]["available"], said.code == 0);
+}
+
+/// The first signal ends a run in good order, and what ran is written down.
+#[test]
+fn an_interrupted_run_still_reports() {
+    let wait = "[[setup]]\nwhen = { protocol = \"udp\" }\nelapse = { ms = 60000 }\n\n[[subject]]";
+    let text =
+        scenario("bind.waits", "ok").replace("[[subject]]", wait).replace("[axes]", "deadline_ms = 100000\n\n[axes]");
+    let files = Files::new(&[("a.toml", &text)]);
+    let report = files.path("report.json");
+    let child = Command::new(assert_cmd::cargo::cargo_bin("errnoscope"))
+        .args([
+            "run",
+            "--jobs",
+            "1",
+            "--scenarios",
+            files.0.path().to_str().unwrap(),
+            "--json",
+            report.to_str().unwrap(),
+        ])
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap();
+    // Its handlers are in place once it says so: the first line on standard error.
+    let mut child = child;
+    let mut err = std::io::BufReader::new(child.stderr.take().unwrap());
+    let mut line = String::new();
+    std::io::BufRead::read_line(&mut err, &mut line).unwrap();
+    assert!(line.contains("running 2 cases"), "{line}");
+    nix::sys::signal::kill(nix::unistd::Pid::from_raw(child.id() as i32), nix::sys::signal::Signal::SIGTERM).unwrap();
+    let mut rest = String::new();
+    std::io::Read::read_to_string(&mut err, &mut rest).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(143), "{rest}");
+    assert!(rest.contains("interrupted:") && rest.contains("of 2 cases ran"), "{rest}");
+    let report: Value = serde_json::from_str(&fs::read_to_string(report).unwrap()).unwrap();
+    assert_eq!(report["complete"], false);
+}
+
+/// Standard output closes after the first line, or before it.
+#[test]
+fn closed_pipes_end_quietly() {
+    let files = Files::good();
+    let directory = files.0.path().to_str().unwrap();
+    let report = files.path("closed.json");
+    for (arguments, code) in [
+        (vec!["list", "--cases", "--json"], 0),
+        (vec!["--help"], 0),
+        (vec!["lint"], 0),
+        (vec!["schema"], 0),
+        (vec!["run", "-q", "--json", "-", "--scenarios", directory], 0),
+        (vec!["run", "-q", "--scenarios", directory, "--json", report.to_str().unwrap()], 0),
+    ] {
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let program = assert_cmd::cargo::cargo_bin("errnoscope");
+        let child = Command::new(program).args(&arguments).stdout(writer).stderr(Stdio::piped()).spawn().unwrap();
+        let said = said(child.wait_with_output().unwrap());
+        assert_eq!((said.code, &*said.err), (code, ""), "{arguments:?}");
+    }
+    assert!(report.exists(), "the report is not there");
+}
+
+#[test]
+fn reports_replace_files_whole_and_leave_nothing_else() {
+    let files = Files::good();
+    let (report, link) = (files.path("report.json"), files.path("link.json"));
+    fs::write(&report, "old").unwrap();
+    std::os::unix::fs::symlink(&report, &link).unwrap();
+    files.run(&["run", "--json", link.to_str().unwrap()]).check(0, &[], &[]);
+    assert!(fs::symlink_metadata(&link).unwrap().is_symlink() && fs::read_to_string(&report).unwrap().starts_with('{'));
+    assert_eq!(names(files.0.path()), ["a.toml", "link.json", "report.json"]);
+    files.run(&["run", "-q", "--json", "/dev/null"]).check(0, &[], &[]);
+}
+
+fn names(directory: &Path) -> Vec<String> {
+    let mut names: Vec<String> =
+        fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
+    names.sort();
+    names
+}

@@ -1,0 +1,160 @@
+//! The rules of ARCHITECTURE.md that a machine can hold.
+
+use std::path::{Path, PathBuf};
+
+/// What may talk to the system, and what may not.
+const PURE: &[&str] = &[
+    "catalogue.rs",
+    "cause.rs",
+    "errno.rs",
+    "finding.rs",
+    "judge.rs",
+    "names.rs",
+    "plan.rs",
+    "render",
+    "scenario",
+    "socket_table.rs",
+    "witness.rs",
+];
+
+/// Longer files want to be split by idea.
+const MOST_LINES: usize = 600;
+
+fn sources() -> Vec<(PathBuf, String)> {
+    fn walk(dir: &Path, files: &mut Vec<(PathBuf, String)>) {
+        let mut entries: Vec<PathBuf> = std::fs::read_dir(dir)
+            .expect("the sources are there")
+            .map(|entry| entry.expect("readable").path())
+            .collect();
+        entries.sort();
+        for path in entries {
+            if path.is_dir() {
+                walk(&path, files);
+            } else if path.extension().is_some_and(|extension| extension == "rs") {
+                let text = std::fs::read_to_string(&path).expect("readable");
+                files.push((path, text));
+            }
+        }
+    }
+    let mut files = Vec::new();
+    walk(&root().join("src"), &mut files);
+    assert!(files.len() > 20, "the sources were found");
+    files
+}
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// Every line of code that breaks a rule.
+#[track_caller]
+fn none(rule: &str, breaks: impl Fn(&Path, &str) -> bool) {
+    let mut found = Vec::new();
+    for (path, text) in sources() {
+        let path = path.strip_prefix(root().join("src")).expect("below src").to_owned();
+        for (number, line) in text.lines().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if breaks(&path, code) {
+                found.push(format!("{}:{}: {line}", path.display(), number + 1));
+            }
+        }
+    }
+    assert!(found.is_empty(), "{rule}:\n{}", found.join("\n"));
+}
+
+fn is_pure(path: &Path) -> bool {
+    PURE.iter().any(|pure| path.starts_with(pure) || path.starts_with(format!("{}.rs", pure)))
+}
+
+fn is_sys(path: &Path) -> bool {
+    path == Path::new("sys.rs") || path.starts_with("sys")
+}
+
+#[test]
+fn below_the_purity_line_nobody_talks_to_the_system() {
+    const FORBIDDEN: &[&str] = &[
+        "std::fs",
+        "std::process",
+        "nix::",
+        "libc::",
+        "socket2",
+        "std::time::Instant",
+        "SystemTime",
+        "crate::sys",
+        "crate::worker",
+        "crate::runner",
+        "crate::cli",
+    ];
+    none("pure modules do no I/O", |path, line| is_pure(path) && FORBIDDEN.iter().any(|word| line.contains(word)));
+}
+
+#[test]
+fn render_knows_findings_and_what_is_derived_from_them() {
+    const FORBIDDEN: &[&str] = &["crate::plan::Plan", "crate::plan::Op", "crate::judge", "crate::catalogue"];
+    none("render reads findings", |path, line| {
+        path.starts_with("render") && FORBIDDEN.iter().any(|word| line.contains(word))
+    });
+}
+
+#[test]
+fn a_worker_never_sees_an_expectation() {
+    const FORBIDDEN: &[&str] = &["scenario", "judge", "witness", "finding", "catalogue", "Expect"];
+    none("the worker performs, and judges nothing", |path, line| {
+        (path.starts_with("worker") || path == Path::new("worker.rs"))
+            && FORBIDDEN.iter().any(|word| line.contains(word))
+    });
+}
+
+#[test]
+fn the_operating_system_is_named_in_sys_alone() {
+    none("target_os belongs to sys", |path, line| {
+        !is_sys(path) && (line.contains("target_os") || line.contains("cfg(unix"))
+    });
+}
+
+#[test]
+fn unsafe_is_in_sys_alone_and_says_why() {
+    none("unsafe belongs to sys", |path, line| {
+        !is_sys(path) && line.split_whitespace().any(|word| word.starts_with("unsafe"))
+    });
+    for (path, text) in sources() {
+        let lines: Vec<&str> = text.lines().collect();
+        for (number, line) in lines.iter().enumerate() {
+            let code = line.split("//").next().unwrap_or_default();
+            if code.contains("unsafe {") || code.contains("unsafe impl") {
+                let said = (number.saturating_sub(6)..=number).any(|before| lines[before].contains("SAFETY:"));
+                assert!(said, "{}:{}: unsafe without SAFETY:", path.display(), number + 1);
+            }
+        }
+    }
+}
+
+#[test]
+fn every_module_says_what_it_is() {
+    for (path, text) in sources() {
+        assert!(text.starts_with("//!"), "{} does not begin with //!", path.display());
+    }
+}
+
+#[test]
+fn files_are_short() {
+    for (path, text) in sources() {
+        let code = text.split("#[cfg(test)]").next().unwrap_or_default();
+        // The errno table is data.
+        if !path.ends_with("errno.rs") {
+            assert!(code.lines().count() <= MOST_LINES, "{} has {} lines", path.display(), code.lines().count());
+        }
+    }
+}
+
+#[test]
+fn nothing_is_unfinished() {
+    const FORBIDDEN: &[&str] = &["todo!", "unimplemented!", "dbg!", "#[ignore", "#[allow("];
+    none("finished code only", |_, line| FORBIDDEN.iter().any(|word| line.contains(word)));
+}
+
+#[test]
+fn architecture_is_short() {
+    let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
+    assert!(text.lines().count() < 120, "ARCHITECTURE.md has {} lines", text.lines().count());
+}

@@ -1,0 +1,209 @@
+//! Must-fail tests: for each verdict a scenario that must produce exactly it. No scenario of the catalogue is to be
+//! believed while one of these fails.
+
+mod common;
+
+use std::time::{Duration, Instant};
+
+use common::findings;
+use errnoscope::finding::{Finding, Verdict};
+
+/// A scenario about a claimer that binds 127.0.0.1:20000, with these parts.
+fn scenario(setup: &str, precondition: &str, expect: &str, more: &str) -> String {
+    format!(
+        r#"
+claim = "A test of the harness"
+id = "bind.self-test"
+why = "The harness must be able to say no."
+cause = "port-in-use"
+{more}
+[[setup]]
+hold = {{ socket = "holder", state = "bound", protocol = "tcp", address = "127.0.0.1", port = 20000 }}
+
+[[setup]]
+open = {{ socket = "claimer", protocol = "tcp", family = "ipv4" }}
+
+{setup}
+
+[[subject]]
+bind = {{ socket = "claimer", address = "127.0.0.1", port = 20000 }}
+
+[[subject.precondition]]
+{precondition}
+
+[[subject.expect]]
+os = ["linux", "macos"]
+outcome = "{expect}"
+authority = "posix"
+ref = "bind()"
+"#
+    )
+}
+
+const HELD: &str = r#"socket = { socket = "holder", protocol = "tcp", state = "bound" }"#;
+
+#[track_caller]
+fn check(text: &str, verdict: Verdict, reason: &str) -> Finding {
+    let mut findings = findings(text);
+    assert_eq!(findings.len(), 1, "{findings:#?}");
+    let finding = findings.remove(0);
+    let said = finding.reason.clone().unwrap_or_default();
+    assert_eq!(finding.verdict(), verdict, "{said}");
+    assert!(said.contains(reason), "`{said}` does not say `{reason}`");
+    finding
+}
+
+#[test]
+fn the_expected_errno_is_a_match() {
+    let finding = check(&scenario("", HELD, "EADDRINUSE", ""), Verdict::Match, "");
+    assert_eq!(finding.outcome_name(), "EADDRINUSE");
+    assert!(!finding.witness.is_empty() && finding.witness.iter().all(|witness| witness.confirmed));
+}
+
+#[test]
+fn another_errno_is_a_mismatch() {
+    check(&scenario("", HELD, "EACCES", ""), Verdict::Mismatch, "failed otherwise: EADDRINUSE, expected EACCES");
+}
+
+#[test]
+fn failure_where_success_is_expected_is_a_mismatch() {
+    check(&scenario("", HELD, "ok", ""), Verdict::Mismatch, "failed with EADDRINUSE");
+}
+
+#[test]
+fn success_where_failure_is_expected_is_a_mismatch() {
+    let text = scenario("", HELD, "EADDRINUSE", "").replace("20000 }\n\n[[subject.pre", "20001 }\n\n[[subject.pre");
+    check(&text, Verdict::Mismatch, "succeeded, expected EADDRINUSE");
+}
+
+#[test]
+fn a_call_that_blocks_is_a_mismatch() {
+    let setup = r#"
+[[setup]]
+serve = { socket = "listener", address = "127.0.0.1", port = 20001 }
+"#;
+    let text = scenario(setup, HELD, "ok", "").replace(
+        "[[subject]]\nbind = { socket = \"claimer\", address = \"127.0.0.1\", port = 20000 }",
+        "[[subject]]\naccept = { socket = \"listener\", new = \"new\", wait_ms = 20 }",
+    );
+    check(&text, Verdict::Mismatch, "blocked for 20 ms");
+}
+
+#[test]
+fn a_precondition_that_never_held_is_unwitnessed() {
+    let precondition = HELD.replace("\"bound\"", "\"time-wait\"");
+    let finding = check(&scenario("", &precondition, "EADDRINUSE", ""), Verdict::Unwitnessed, "holder TIME_WAIT");
+    assert_eq!(finding.outcome_name(), "EADDRINUSE", "what was seen is kept");
+}
+
+#[test]
+fn a_precondition_that_is_lost_before_the_call_is_unwitnessed() {
+    let setup = "[[setup]]\nclose = { socket = \"holder\" }";
+    check(&scenario(setup, HELD, "ok", ""), Verdict::Unwitnessed, "holder BOUND");
+}
+
+#[test]
+fn a_range_that_is_not_full_is_unwitnessed() {
+    let precondition = r#"full = { protocol = "tcp", family = "ipv4", low = 20000, high = 20001 }"#;
+    check(&scenario("", precondition, "EADDRINUSE", ""), Verdict::Unwitnessed, "ports 20000 to 20001 held");
+}
+
+#[test]
+fn a_need_that_the_host_lacks_is_unsupported() {
+    let needs = "needs = [{ need = \"xnu\" }]";
+    check(&scenario("", HELD, "EADDRINUSE", needs), Verdict::Unsupported, "xnu: ");
+}
+
+#[test]
+fn an_errno_that_means_a_missing_need_is_unsupported() {
+    let setup = r#"
+[[setup]]
+unsupported = ["EADDRNOTAVAIL"]
+bind = { socket = "claimer", address = "192.0.2.1", port = 20000 }
+"#;
+    check(&scenario(setup, HELD, "EADDRINUSE", ""), Verdict::Unsupported, "");
+}
+
+#[test]
+fn a_setup_op_that_fails_is_broken() {
+    let setup = r#"
+[[setup]]
+bind = { socket = "claimer", address = "192.0.2.1", port = 20000 }
+"#;
+    let finding = check(&scenario(setup, HELD, "EADDRINUSE", ""), Verdict::Broken, "EADDRNOTAVAIL");
+    assert!(!finding.trail.is_empty(), "the trail tells how far it came");
+}
+
+#[test]
+fn a_case_that_crashes_is_broken() {
+    let setup = "[[setup]]\nraise = { signal = 11 }";
+    check(&scenario(setup, HELD, "EADDRINUSE", ""), Verdict::Broken, "killed by signal 11, in `raise`");
+}
+
+#[test]
+fn a_case_that_hangs_is_timed_out() {
+    let setup = "[[setup]]\nelapse = { ms = 60000 }";
+    let text = scenario(setup, HELD, "EADDRINUSE", "deadline_ms = 100");
+    check(&text, Verdict::TimedOut, "no end after 100 ms, in `elapse`");
+}
+
+/// The worker of the first case is killed under it; the second case must not notice.
+#[test]
+fn a_worker_that_is_killed_breaks_one_case_only() {
+    let setup = r#"
+[[setup]]
+when = { pace = "slow" }
+elapse = { ms = 60000 }
+"#;
+    let axes = "[axes]\npace = [\"slow\", \"quick\"]";
+    let text = scenario(setup, HELD, "EADDRINUSE", axes).replace("[axes]", "deadline_ms = 30000\n[axes]");
+    let killer = std::thread::spawn(|| {
+        // The quick case is over long before the slow one, whose worker is the one that has a case below it.
+        let deadline = Instant::now() + Duration::from_secs(20);
+        while Instant::now() < deadline {
+            if let Some(worker) = worker_of_a_sleeping_case() {
+                // SAFETY-free: kill(1) by number, of a process that this test's own run started.
+                let status = std::process::Command::new("kill").args(["-KILL", &worker.to_string()]).status();
+                assert!(status.expect("kill runs").success());
+                return;
+            }
+            std::thread::park_timeout(Duration::from_millis(20));
+        }
+        panic!("no worker was seen at work");
+    });
+    let findings = findings(&text);
+    killer.join().expect("the worker was killed");
+    let verdicts: Vec<(&str, Verdict)> =
+        findings.iter().map(|finding| (finding.axes["pace"].as_str(), finding.verdict())).collect();
+    assert_eq!(verdicts, [("slow", Verdict::Broken), ("quick", Verdict::Match)], "{findings:#?}");
+    let reason = findings[0].reason.clone().unwrap_or_default();
+    assert!(reason.contains("worker ended"), "{reason}");
+}
+
+/// A child of this process that is a worker, and below which a case has been asleep for a while: coordinator's child
+/// (W0), its init (W1), the case.
+fn worker_of_a_sleeping_case() -> Option<u32> {
+    let parents: Vec<(u32, u32)> = processes();
+    let below = |parent: u32| parents.iter().filter(move |(_, other)| *other == parent).map(|(pid, _)| *pid);
+    below(std::process::id()).find(|&worker| {
+        below(worker).any(|init| {
+            below(init).any(|case| {
+                let wchan = std::fs::read_to_string(format!("/proc/{case}/syscall")).unwrap_or_default();
+                wchan.starts_with("230 ") || wchan.starts_with("35 ")
+            })
+        })
+    })
+}
+
+/// Every process with its parent.
+fn processes() -> Vec<(u32, u32)> {
+    let mut list = Vec::new();
+    for entry in std::fs::read_dir("/proc").into_iter().flatten().flatten() {
+        let Some(pid) = entry.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
+        let stat = std::fs::read_to_string(entry.path().join("stat")).unwrap_or_default();
+        // The name in parentheses may hold anything; the parent is the second field after it.
+        let parent = stat.rsplit(')').next().and_then(|rest| rest.split_whitespace().nth(1)?.parse().ok());
+        list.extend(parent.map(|parent| (pid, parent)));
+    }
+    list
+}

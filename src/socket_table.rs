@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{Protocol, SocketState};
+use crate::names::{Protocol, SocketState, User};
 
 /// One socket, as the kernel lists it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -19,6 +19,10 @@ pub struct SocketRow {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<SocketAddr>,
     pub uid: u32,
+    /// Whose uid that is, of the users that a case acts as. Absent for other uids, and for sockets without a file: the
+    /// kernel lists those as uid 0, whoever made them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<User>,
     /// 0 for sockets without a file, such as those in TIME_WAIT.
     pub inode: u32,
 }

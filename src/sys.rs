@@ -22,7 +22,7 @@ pub use socket::*;
 pub use trail::Trail;
 
 use crate::errno::Errno;
-use crate::names::Need;
+use crate::names::{Need, User};
 use crate::plan::Unsupported;
 
 pub type Result<T, E = Errno> = std::result::Result<T, E>;
@@ -65,6 +65,17 @@ pub struct Isolation {
     pub users: [u32; 2],
     /// Why cases cannot be isolated, where they should be.
     pub lacking: Option<String>,
+}
+
+impl Isolation {
+    pub fn user_of(&self, uid: u32) -> Option<User> {
+        match uid {
+            0 => Some(User::Root),
+            uid if uid == self.users[0] => Some(User::UserA),
+            uid if uid == self.users[1] => Some(User::UserB),
+            _ => None,
+        }
+    }
 }
 
 /// The two names and what the kernel calls this machine.

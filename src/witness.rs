@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{Family, HolderState, Protocol};
+use crate::names::{Family, HolderState, Protocol, User};
 use crate::plan::{Answer, Detail, Query};
 use crate::socket_table::{self, SocketRow};
 
@@ -30,8 +30,9 @@ pub enum Precondition {
         socket: String,
         protocol: Protocol,
         state: crate::plan::WaitFor,
+        /// Whose effective uid made it. The kernel lists no owner of sockets without a file, such as those in TIME_WAIT.
         #[serde(default)]
-        uid: Option<u32>,
+        user: Option<User>,
     },
     /// At most `free` ports of the range are held by no socket.
     Full {
@@ -110,11 +111,11 @@ impl Precondition {
     /// In words, for reports.
     pub fn describe(&self) -> String {
         match self {
-            Precondition::Socket { socket, protocol, state, uid } => {
+            Precondition::Socket { socket, protocol, state, user } => {
                 let state = state.in_table(*protocol).map_or("gone", |state| state.as_str());
-                match uid {
+                match user {
                     None => format!("{socket} {state}"),
-                    Some(uid) => format!("{socket} {state} uid {uid}"),
+                    Some(user) => format!("{socket} {state} of {user}"),
                 }
             }
             Precondition::Full { protocol, low, high, free, .. } => {
@@ -174,13 +175,13 @@ impl Precondition {
     fn holds(&self, answer: &Answer) -> bool {
         match (self, answer) {
             (
-                Precondition::Socket { protocol, state, uid, .. },
+                Precondition::Socket { protocol, state, user, .. },
                 Answer::Socket { local: Some(local), remote, rows },
             ) => {
                 let mut found = matching(rows, *protocol, *local, *remote);
                 match state.in_table(*protocol) {
                     None => found.next().is_none(),
-                    Some(state) => found.any(|row| row.state == state && uid.is_none_or(|uid| row.uid == uid)),
+                    Some(state) => found.any(|row| row.state == state && (user.is_none() || row.user == *user)),
                 }
             }
             (Precondition::Full { free, .. }, Answer::Census { held, size, .. }) => size - held <= u32::from(*free),

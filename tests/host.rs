@@ -37,9 +37,10 @@ fn picture(directory: &Path) -> Picture {
     });
     assert!(sysctls.len() > 100, "the sysctls were read");
     let mut files = BTreeSet::new();
-    for place in [directory, &std::env::temp_dir()] {
-        files.extend(names(place).into_iter().map(|name| place.join(name)));
-    }
+    // The run's own temporary directory is below it: the real one belongs to everybody.
+    walk(directory, &mut |path| {
+        files.insert(path.to_owned());
+    });
     let processes = ours();
     let kinds = ["net", "pid", "user"];
     let namespace = |pid: &u32, kind| std::fs::read_link(format!("/proc/{pid}/ns/{kind}"));
@@ -112,6 +113,7 @@ fn check_unchanged(before: &Picture, directory: &Path, what: &str) {
 
 fn start(report: &Path) -> Child {
     let child = Command::new(PROGRAM)
+        .env("TMPDIR", report.with_file_name("tmp"))
         .args(["run", "--quiet", "--json"])
         .arg(report)
         .stdin(Stdio::null())
@@ -140,6 +142,7 @@ fn moments(seed: u64, longest: Duration) -> impl Iterator<Item = Duration> {
 fn a_run_leaves_the_host_as_it_was() {
     let directory = tempfile::tempdir().expect("a directory");
     let report = directory.path().join("report.json");
+    std::fs::create_dir(directory.path().join("tmp")).expect("a directory");
     let before = picture(directory.path());
 
     let begun = Instant::now();

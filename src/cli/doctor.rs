@@ -30,7 +30,7 @@ const SWITCHES: &[(&str, &str, &str)] = &[
     (
         "kernel.apparmor_restrict_unprivileged_userns",
         "1",
-        "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile for errnoscope that has `userns,`",
+        "sudo sysctl kernel.apparmor_restrict_unprivileged_userns=0, or an AppArmor profile with `userns,`",
     ),
 ];
 
@@ -62,7 +62,12 @@ pub fn doctor(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
         let report = json!({
             "host": { "os": hello.os, "release": hello.release, "arch": hello.arch, "isolation": hello.isolation },
             "needs": needs,
-            "descriptors": { "soft": descriptors.soft, "hard": descriptors.hard, "ephemeral_ports": descriptors.ports, "holder_processes": descriptors.holders() },
+            "descriptors": {
+                "soft": descriptors.soft,
+                "hard": descriptors.hard,
+                "ephemeral_ports": descriptors.ports,
+                "holder_processes": descriptors.holders(),
+            },
             "sysctls": sysctls,
         });
         let text = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
@@ -98,11 +103,7 @@ fn text(hello: &Hello, affected: &BTreeMap<Need, u64>, switches: &[Switch], desc
             Some(reason) => format!("{needed}: {reason}"),
         };
         let lines = field(&label, &said, width);
-        text.push_str(&lines.replacen(
-            &format!(" {mark:<3} "),
-            &format!(" {} ", paint(style, &format!("{mark:<3}"))),
-            1,
-        ));
+        text.push_str(&lines.replacen(&format!(" {mark:<3} "), &format!(" {} ", paint(style, &format!("{mark:<3}"))), 1));
         for remedy in remedies(hello, need, switches) {
             text.push_str(&field(&format!("{:25}to enable: ", ""), &remedy, width));
         }
@@ -236,9 +237,7 @@ impl Descriptors {
         let limits = format!("soft limit {soft}, hard limit {hard}");
         match self.ports.zip(self.holders()) {
             Some((ports, 1)) => format!("{limits}: one process can hold all {ports} ephemeral ports"),
-            Some((ports, holders)) => {
-                format!("{limits}: it takes {holders} processes to hold all {ports} ephemeral ports")
-            }
+            Some((ports, holders)) => format!("{limits}: it takes {holders} processes to hold all {ports} ephemeral ports"),
             None => limits,
         }
     }

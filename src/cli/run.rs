@@ -112,11 +112,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
 fn sum_up(report: &Report, quiet: bool, to_stderr: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let width = output::width();
     let text = if quiet { summary::trouble(report, width) } else { summary::summary(report, width) };
-    if to_stderr {
-        write!(anstream::stderr(), "{text}")?
-    } else {
-        write!(out, "{text}")?
-    }
+    if to_stderr { write!(anstream::stderr(), "{text}")? } else { write!(out, "{text}")? }
     Ok(())
 }
 
@@ -132,10 +128,9 @@ fn fast_or_slow(items: Vec<Item>, slow: bool) -> Result<Vec<Item>, Failure> {
     let selected = items.len();
     let items: Vec<Item> = items.into_iter().filter(|item| slow || !item.slow).collect();
     if items.is_empty() {
-        let all = if selected == 1 {
-            "the selected case waits".to_owned()
-        } else {
-            format!("all {selected} selected cases wait")
+        let all = match selected {
+            1 => "the selected case waits".to_owned(),
+            selected => format!("all {selected} selected cases wait"),
         };
         return Err(Failure::NothingSelected(format!("{all} for kernel timers; add --slow to run them")));
     }
@@ -151,9 +146,7 @@ fn require_namespaces(settings: &Settings) -> Result<(), Failure> {
         Some(capability) if capability.available => Ok(()),
         capability => {
             let reason = capability.and_then(|capability| capability.reason.as_deref()).unwrap_or("no reason given");
-            Err(Failure::CannotRun(format!(
-                "{REQUIRE_NAMESPACES} is set, and there are no network namespaces: {reason}"
-            )))
+            Err(Failure::CannotRun(format!("{REQUIRE_NAMESPACES} is set, and there are no network namespaces: {reason}")))
         }
     }
 }
@@ -203,8 +196,8 @@ impl Progress {
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
             bar.enable_steady_tick(Duration::from_millis(100));
         }
-        let progress =
-            Progress { bar, trouble: AtomicUsize::new(0), started: Instant::now(), lines: !terminal && !quiet, cases };
+        let lines = !terminal && !quiet;
+        let progress = Progress { bar, trouble: AtomicUsize::new(0), started: Instant::now(), lines, cases };
         if progress.lines {
             let times = if settings.repeat > 1 { format!(" {} times each", settings.repeat) } else { String::new() };
             let jobs = count(settings.jobs.get() as u64, "worker");
@@ -229,12 +222,8 @@ impl Progress {
         self.bar.finish_and_clear();
         if self.lines {
             let of = if ran == self.cases { String::new() } else { format!(" of {}", self.cases) };
-            let took = self.started.elapsed().as_secs_f64();
-            let _ = writeln!(
-                io::stderr(),
-                "errnoscope: {ran}{of} {} in {took:.2} s",
-                if ran == 1 { "case" } else { "cases" }
-            );
+            let (took, noun) = (self.started.elapsed().as_secs_f64(), if self.cases == 1 { "case" } else { "cases" });
+            let _ = writeln!(io::stderr(), "errnoscope: {ran}{of} {noun} in {took:.2} s");
         }
         ran
     }

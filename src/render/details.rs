@@ -112,9 +112,7 @@ fn witness_line(witness: &Witness, width: usize) -> String {
     let confirmed = if witness.confirmed { "confirmed" } else { "NOT CONFIRMED" };
     let mut text = field("    ", &format!("{}: {confirmed}", witness.precondition), width);
     match (&witness.before, &witness.after) {
-        (Some(before), Some(after)) if before == after => {
-            text.push_str(&seen("      before and after: ", before, width))
-        }
+        (Some(before), Some(after)) if before == after => text.push_str(&seen("      before and after: ", before, width)),
         (before, after) => {
             for (label, answer) in [("      before: ", before), ("      after:  ", after)] {
                 text.extend(answer.iter().map(|answer| seen(label, answer, width)));
@@ -160,8 +158,7 @@ pub fn answer(answer: &Answer) -> String {
 }
 
 fn names(local: Option<SocketAddr>, remote: Option<SocketAddr>) -> String {
-    let name =
-        |address: Option<SocketAddr>| address.map_or_else(|| "no name".to_owned(), |address| address.to_string());
+    let name = |address: Option<SocketAddr>| address.map_or_else(|| "no name".to_owned(), |address| address.to_string());
     match remote {
         Some(_) => format!("{} → {}", name(local), name(remote)),
         None => name(local),

@@ -48,23 +48,15 @@ impl Markdown<'_> {
         writeln!(self.out, "# What {} answers\n", host.stack)?;
         writeln!(self.out, "| | |\n|---|---|")?;
         let digest = catalogue.digest.get(..DIGEST).unwrap_or(&catalogue.digest);
-        let ran = match repeat {
-            1 => format!("{}, {}", count(cases.len() as u64, "case"), count(findings.len() as u64, "finding")),
-            times => format!(
-                "{} {times} times each, {}",
-                count(cases.len() as u64, "case"),
-                count(findings.len() as u64, "finding")
-            ),
-        };
+        let times = if *repeat > 1 { format!(" {repeat} times each") } else { String::new() };
+        let ran = format!("{}{times}, {}", count(cases.len() as u64, "case"), count(findings.len() as u64, "finding"));
+        let known = format!("{}, {}, {digest}", count(catalogue.scenarios, "scenario"), count(catalogue.cases, "case"));
         for (name, value) in [
             ("stack", host.stack.clone()),
             ("release", host.release.clone()),
             ("architecture", host.arch.clone()),
             ("isolation", host.isolation.clone()),
-            (
-                "catalogue",
-                format!("{}, {}, {digest}", count(catalogue.scenarios, "scenario"), count(catalogue.cases, "case")),
-            ),
+            ("catalogue", known),
             ("ran", ran),
             ("by", format!("{} {}", tool.name, tool.version)),
         ] {
@@ -149,13 +141,8 @@ impl Markdown<'_> {
             let finding = kind.first;
             let reason = cell(finding.reason.as_deref().unwrap_or_default());
             let findings = count(kind.findings as u64, "finding");
-            writeln!(
-                self.out,
-                "- **{}**, {findings}: `{}` {}: {reason}",
-                finding.verdict(),
-                finding.case,
-                finding.subject.call
-            )?;
+            let (verdict, call) = (finding.verdict(), finding.subject.call);
+            writeln!(self.out, "- **{verdict}**, {findings}: `{}` {call}: {reason}", finding.case)?;
             for expectation in finding.expected.iter() {
                 writeln!(self.out, "  - expected {}", details::expected(expectation))?;
             }
@@ -248,8 +235,7 @@ fn expected_on(os: Os, group: &[&Finding]) -> String {
     let single = expected.len() == 1;
     let mut expected: Vec<(String, u64)> = expected.into_iter().collect();
     expected.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    let shown =
-        expected.into_iter().map(|(outcome, count)| if single { outcome } else { format!("{outcome} ×{count}") });
+    let shown = expected.into_iter().map(|(outcome, count)| if single { outcome } else { format!("{outcome} ×{count}") });
     shown.collect::<Vec<_>>().join(", ")
 }
 

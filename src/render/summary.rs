@@ -14,8 +14,10 @@ const IN_FULL: usize = 10;
 
 /// The whole summary, with styles.
 pub fn summary(report: &Report, width: usize) -> String {
-    let mut text = verdicts(report, width);
-    text.push('\n');
+    let mut text = String::new();
+    if !report.findings.is_empty() {
+        text = verdicts(report, width) + "\n";
+    }
     text.push_str(&total(report));
     let trouble = trouble(report, width);
     if !trouble.is_empty() {
@@ -37,8 +39,9 @@ pub fn trouble(report: &Report, width: usize) -> String {
 /// `2310 cases, 5120 findings: 5100 match, 20 unsupported`.
 pub fn total(report: &Report) -> String {
     let cases: BTreeSet<&str> = report.findings.iter().map(|finding| &*finding.case).collect();
-    let verdicts: Vec<String> =
-        present(report).map(|(verdict, count)| paint(style(verdict), &format!("{count} {verdict}"))).collect();
+    let verdicts: Vec<String> = present(report)
+        .map(|(verdict, count)| paint(style(verdict), &format!("{count} {verdict}")))
+        .collect();
     let verdicts = if verdicts.is_empty() { "nothing ran".to_owned() } else { verdicts.join(", ") };
     let cases = count(cases.len() as u64, "case");
     let repeated = if report.repeat > 1 { format!(" {} times each", report.repeat) } else { String::new() };
@@ -124,8 +127,8 @@ pub fn kinds(report: &Report) -> Vec<Kind<'_>> {
 
 fn kinds_of_trouble(report: &Report, width: usize) -> String {
     let kinds = kinds(report);
-    let mut shown: Vec<String> =
-        kinds.iter().take(IN_FULL).map(|kind| details::finding(kind.first, kind.findings, width)).collect();
+    let in_full = kinds.iter().take(IN_FULL);
+    let mut shown: Vec<String> = in_full.map(|kind| details::finding(kind.first, kind.findings, width)).collect();
     if let Some(rest) = kinds.get(IN_FULL..).filter(|rest| !rest.is_empty()) {
         let findings: usize = rest.iter().map(|kind| kind.findings).sum();
         let more = count(rest.len() as u64, "more kind");

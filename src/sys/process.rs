@@ -5,6 +5,8 @@
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use nix::sys::time::TimeValLike;
+
 use super::{Fault, Result, check, check_size};
 
 /// Which side of a fork() this is.
@@ -113,10 +115,14 @@ fn catch_alarms() {
 }
 
 fn set_timer(first_ms: u32, then_ms: u32) {
-    let time = |ms: u32| libc::timeval { tv_sec: (ms / 1000).into(), tv_usec: (ms as i32 % 1000 * 1000).into() };
-    let timer = libc::itimerval { it_value: time(first_ms), it_interval: time(then_ms) };
+    let timer = libc::itimerval { it_value: timeval(first_ms), it_interval: timeval(then_ms) };
     // SAFETY: the pointer is to a whole itimerval, and the old value is not asked for.
     unsafe { libc::setitimer(libc::ITIMER_REAL, &timer, std::ptr::null_mut()) };
+}
+
+/// The widths of its fields differ between systems, which is `nix`'s to know.
+pub(super) fn timeval(ms: u32) -> libc::timeval {
+    *nix::sys::time::TimeVal::milliseconds(ms.into()).as_ref()
 }
 
 /// Sleeps for `ms`; a signal may end it early.

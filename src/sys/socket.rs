@@ -187,7 +187,7 @@ pub fn set_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Result
 
 /// SO_SNDTIMEO: a blocking connect() that takes longer gives EINPROGRESS.
 pub fn limit_connect(fd: &OwnedFd, ms: u32) -> Result<()> {
-    let limit = libc::timeval { tv_sec: (ms / 1000).into(), tv_usec: (ms as i32 % 1000 * 1000).into() };
+    let limit = super::process::timeval(ms);
     set_bytes(fd, libc::SOL_SOCKET, libc::SO_SNDTIMEO, &limit)
 }
 

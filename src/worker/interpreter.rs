@@ -161,7 +161,11 @@ impl Case<'_> {
     pub fn rows(&mut self, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
         let open = |known: &Known| known.fd.is_some() && known.local.is_some_and(|local| local.port() == port);
         let all = self.has_filled || self.sockets.values().any(open);
-        self.table()?.rows(protocol, port, if all { Scope::All } else { Scope::Connections })
+        let mut rows = self.table()?.rows(protocol, port, if all { Scope::All } else { Scope::Connections })?;
+        for row in rows.iter_mut().filter(|row| row.inode != 0) {
+            row.user = self.isolation.user_of(row.uid);
+        }
+        Ok(rows)
     }
 
     /// Soft RLIMIT_NOFILE as the ops find it, whatever the queries do to it meanwhile.

@@ -1,10 +1,17 @@
 //! The kernel's socket table, through sock_diag(7).
 //!
-//! The messages have one fixed layout and come by the ten thousand, so they are read where they lie in the buffer.
+//! The messages come by the ten thousand, so that each is read where it lies in the buffer, and only its header.
 //! It reports rows and counts; which row is whose is `socket_table`'s business.
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+
+use netlink_packet_core::{
+    DecodeError, Emitable, ErrorBuffer, ErrorMessage, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
+    NetlinkBuffer, NetlinkHeader, Parseable,
+};
+use netlink_packet_sock_diag::constants::SOCK_DIAG_BY_FAMILY;
+use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
 
 use super::OS;
 use crate::errno::Errno;
@@ -12,11 +19,8 @@ use crate::names::{Family, Protocol, SocketState};
 use crate::socket_table::SocketRow;
 use crate::sys::{Fault, Result, check, check_size};
 
-/// `sizeof(struct nlmsghdr)`, `sizeof(struct inet_diag_msg)`.
-const HEADER: usize = 16;
-const MESSAGE: usize = 72;
+/// `include/uapi/linux/inet_diag.h`; the crate knows only its successor.
 const TCPDIAG_GETSOCK: u16 = 18;
-const SOCK_DIAG_BY_FAMILY: u16 = 20;
 
 /// Which sockets are asked for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,22 +55,22 @@ impl SocketTable {
             Scope::Connections => !(1 << number(SocketState::Listen) | 1 << number(SocketState::Bound)),
         };
         let mut rows = Vec::new();
-        self.dump(protocol, states, port, |message| rows.extend(row(protocol, message)))?;
+        self.dump(protocol, states, port, |header| rows.extend(row(protocol, &header)))?;
         Ok(rows)
     }
 
     /// Which local ports any socket of either family holds, as a bitmap.
     pub fn ports(&mut self, protocol: Protocol) -> Result<Vec<u64>, Fault> {
         let mut held = vec![0_u64; 1024];
-        self.dump(protocol, u32::MAX, 0, |message| {
-            let port = usize::from(u16::from_be_bytes([message[4], message[5]]));
+        self.dump(protocol, u32::MAX, 0, |header| {
+            let port = usize::from(header.socket_id.source_port);
             held[port / 64] |= 1 << (port % 64);
         })?;
         Ok(held)
     }
 
     /// Both families: for TCP in one scan by the older request, which ignores the family (`inet_diag_dump_compat`).
-    fn dump(&mut self, protocol: Protocol, states: u32, port: u16, mut visit: impl FnMut(&[u8])) -> Result<(), Fault> {
+    fn dump(&mut self, protocol: Protocol, states: u32, port: u16, mut visit: impl Visit) -> Result<(), Fault> {
         match protocol {
             Protocol::Tcp => self.ask(|sequence| any_family_request(states, port, sequence), &mut visit),
             Protocol::Udp => [Family::Ipv4, Family::Ipv6]
@@ -75,11 +79,7 @@ impl SocketTable {
         }
     }
 
-    fn ask<const N: usize>(
-        &mut self,
-        request: impl Fn(u32) -> [u8; N],
-        visit: &mut impl FnMut(&[u8]),
-    ) -> Result<(), Fault> {
+    fn ask(&mut self, request: impl Fn(u32) -> Vec<u8>, visit: &mut impl Visit) -> Result<(), Fault> {
         self.sequence += 1;
         let request = request(self.sequence);
         // SAFETY: the request is valid for its length.
@@ -103,73 +103,83 @@ impl SocketTable {
     }
 }
 
+/// What is done with each socket of a dump.
+trait Visit: FnMut(InetResponseHeader) {}
+impl<T: FnMut(InetResponseHeader)> Visit for T {}
+
 #[derive(Debug, PartialEq, Eq)]
 enum Dump {
     More,
     Done,
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req_v2`, for UDP.
-fn request(family: Family, states: u32, port: u16, sequence: u32) -> [u8; 72] {
-    let mut request = header::<72>(SOCK_DIAG_BY_FAMILY, sequence);
-    request[16] = match family {
+/// For UDP.
+fn request(family: Family, states: u32, port: u16, sequence: u32) -> Vec<u8> {
+    let family = match family {
         Family::Ipv4 => libc::AF_INET as u8,
         Family::Ipv6 => libc::AF_INET6 as u8,
     };
-    request[17] = libc::IPPROTO_UDP as u8;
-    request[20..24].copy_from_slice(&states.to_ne_bytes());
-    request[24..26].copy_from_slice(&port.to_be_bytes());
-    request
+    let request = InetRequest {
+        family,
+        protocol: libc::IPPROTO_UDP as u8,
+        extensions: ExtensionFlags::empty(),
+        // The crate has no name for BOUND_INACTIVE, which is among these bits.
+        states: StateFlags::from_bits_retain(states),
+        socket_id: SocketId { source_port: port, ..SocketId::new_v4() },
+    };
+    message(SOCK_DIAG_BY_FAMILY, request.buffer_len(), sequence, |payload| request.emit(payload))
 }
 
-/// `struct nlmsghdr` and `struct inet_diag_req`, for TCP.
-fn any_family_request(states: u32, port: u16, sequence: u32) -> [u8; 76] {
-    let mut request = header::<76>(TCPDIAG_GETSOCK, sequence);
-    request[20..22].copy_from_slice(&port.to_be_bytes());
-    request[68..72].copy_from_slice(&states.to_ne_bytes());
-    request
+/// `struct inet_diag_req`, for TCP, which the crate has not: family, two lengths, extensions, `struct
+/// inet_diag_sockid`, states, and a word of no use.
+fn any_family_request(states: u32, port: u16, sequence: u32) -> Vec<u8> {
+    let id = SocketId { source_port: port, ..SocketId::new_v4() };
+    let end = 4 + id.buffer_len();
+    message(TCPDIAG_GETSOCK, end + 8, sequence, |payload| {
+        id.emit(&mut payload[4..end]);
+        payload[end..end + 4].copy_from_slice(&states.to_ne_bytes());
+    })
 }
 
-fn header<const N: usize>(kind: u16, sequence: u32) -> [u8; N] {
-    let mut request = [0; N];
-    request[..4].copy_from_slice(&(N as u32).to_ne_bytes());
-    request[4..6].copy_from_slice(&kind.to_ne_bytes());
-    request[6..8].copy_from_slice(&((libc::NLM_F_REQUEST | libc::NLM_F_DUMP) as u16).to_ne_bytes());
-    request[8..12].copy_from_slice(&sequence.to_ne_bytes());
-    request
+fn message(kind: u16, length: usize, sequence: u32, write: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut header = NetlinkHeader::default();
+    let start = header.buffer_len();
+    header.length = (start + length) as u32;
+    header.message_type = kind;
+    header.flags = NLM_F_REQUEST | NLM_F_DUMP;
+    header.sequence_number = sequence;
+    let mut bytes = vec![0; start + length];
+    header.emit(&mut bytes);
+    write(&mut bytes[start..]);
+    bytes
 }
 
-/// Visits every `struct inet_diag_msg` in what one recv() gave.
-fn parse(mut datagram: &[u8], sequence: u32, visit: &mut impl FnMut(&[u8])) -> Result<Dump, Fault> {
-    let short = || Fault::Failed("sock_diag sent a message that is too short".to_owned());
-    let word = |bytes: &[u8], at: usize| bytes.get(at..at + 4).map(|b| u32::from_ne_bytes([b[0], b[1], b[2], b[3]]));
+/// Visits every socket in what one recv() gave.
+fn parse(mut datagram: &[u8], sequence: u32, visit: &mut impl Visit) -> Result<Dump, Fault> {
+    let unread = |error: DecodeError| Fault::Failed(format!("sock_diag: {error}"));
     while !datagram.is_empty() {
-        let length = word(datagram, 0).ok_or_else(short)? as usize;
-        let message = datagram.get(..length).filter(|message| message.len() >= HEADER).ok_or_else(short)?;
-        if word(message, 8) == Some(sequence) {
-            match i32::from(u16::from_ne_bytes([message[4], message[5]])) {
-                libc::NLMSG_DONE => return Ok(Dump::Done),
-                libc::NLMSG_ERROR => {
-                    let code = word(message, HEADER).ok_or_else(short)? as i32;
-                    return Err(Fault::Errno(Errno::from_raw(OS, -code)));
+        let message = NetlinkBuffer::new_checked(datagram).map_err(unread)?;
+        if message.sequence_number() == sequence {
+            match message.message_type() {
+                NLMSG_DONE => return Ok(Dump::Done),
+                NLMSG_ERROR => {
+                    let payload = message.payload();
+                    let error = ErrorBuffer::new_checked(&payload).map_err(unread)?;
+                    let error = ErrorMessage::parse(&error).map_err(unread)?;
+                    return Err(Fault::Errno(Errno::from_raw(OS, -error.raw_code())));
                 }
-                _ => visit(message.get(HEADER..HEADER + MESSAGE).ok_or_else(short)?),
+                _ => visit(InetResponseHeader::parse(message.payload()).map_err(unread)?),
             }
         }
-        datagram = datagram.get(length.next_multiple_of(4)..).unwrap_or_default();
+        datagram = datagram.get((message.length() as usize).next_multiple_of(4)..).unwrap_or_default();
     }
     Ok(Dump::More)
 }
 
-fn row(protocol: Protocol, message: &[u8]) -> Option<SocketRow> {
-    let port = |at: usize| u16::from_be_bytes([message[at], message[at + 1]]);
-    let word = |at: usize| u32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]);
-    let address = |at: usize| match i32::from(message[0]) {
-        libc::AF_INET => IpAddr::V4(Ipv4Addr::new(message[at], message[at + 1], message[at + 2], message[at + 3])),
-        _ => IpAddr::V6(Ipv6Addr::from(<[u8; 16]>::try_from(&message[at..at + 16]).unwrap_or_default())),
-    };
-    let remote = SocketAddr::new(address(24), port(6));
-    let state = match state(message[1])? {
+fn row(protocol: Protocol, header: &InetResponseHeader) -> Option<SocketRow> {
+    let id = &header.socket_id;
+    let remote = SocketAddr::new(id.destination_address, id.destination_port);
+    let state = match state(header.state)? {
         // Those that are merely bound are asked for as BOUND_INACTIVE and listed as what they are (sk_diag_fill).
         SocketState::Close if protocol == Protocol::Tcp => SocketState::Bound,
         state => state,
@@ -179,10 +189,11 @@ fn row(protocol: Protocol, message: &[u8]) -> Option<SocketRow> {
     Some(SocketRow {
         protocol,
         state,
-        local: SocketAddr::new(address(8), port(4)),
+        local: SocketAddr::new(id.source_address, id.source_port),
         remote: (!peerless).then_some(remote),
-        uid: word(64),
-        inode: word(68),
+        uid: header.uid,
+        user: None,
+        inode: header.inode,
     })
 }
 
@@ -216,16 +227,11 @@ mod tests {
     use super::*;
 
     fn fixture(kind: u16, payload: &[u8]) -> Vec<u8> {
-        let mut bytes = vec![0; HEADER];
-        bytes[..4].copy_from_slice(&((HEADER + payload.len()) as u32).to_ne_bytes());
-        bytes[4..6].copy_from_slice(&kind.to_ne_bytes());
-        bytes[8..12].copy_from_slice(&7_u32.to_ne_bytes());
-        bytes.extend(payload);
-        bytes
+        message(kind, payload.len(), 7, |to| to.copy_from_slice(payload))
     }
 
-    fn message() -> [u8; MESSAGE] {
-        let mut message = [0; MESSAGE];
+    fn time_wait() -> [u8; 72] {
+        let mut message = [0; 72];
         message[0] = libc::AF_INET as u8;
         message[1] = 6;
         message[4..8].copy_from_slice(&[0x9c, 0x40, 0, 80]);
@@ -237,10 +243,10 @@ mod tests {
 
     #[test]
     fn a_time_wait_entry_is_read() {
-        let mut bytes = fixture(SOCK_DIAG_BY_FAMILY, &message());
+        let mut bytes = fixture(SOCK_DIAG_BY_FAMILY, &time_wait());
         bytes.extend(fixture(3, &[0; 4]));
         let mut rows = Vec::new();
-        let end = parse(&bytes, 7, &mut |message: &[u8]| rows.extend(row(Protocol::Tcp, message))).unwrap();
+        let end = parse(&bytes, 7, &mut |header: InetResponseHeader| rows.extend(row(Protocol::Tcp, &header))).unwrap();
         assert_eq!(end, Dump::Done);
         assert_eq!(rows.len(), 1);
         assert_eq!(rows[0].state, SocketState::TimeWait);
@@ -250,10 +256,10 @@ mod tests {
 
     #[test]
     fn a_truncated_or_failed_dump_is_no_answer() {
-        let bytes = fixture(SOCK_DIAG_BY_FAMILY, &message()[..40]);
-        assert!(matches!(parse(&bytes, 7, &mut |_: &[u8]| ()), Err(Fault::Failed(_))));
+        let bytes = fixture(SOCK_DIAG_BY_FAMILY, &time_wait()[..40]);
+        assert!(matches!(parse(&bytes, 7, &mut |_: InetResponseHeader| ()), Err(Fault::Failed(_))));
         let error = fixture(2, &(-2_i32).to_ne_bytes());
-        assert!(matches!(parse(&error, 7, &mut |_: &[u8]| ()), Err(Fault::Errno(errno)) if errno.name() == "ENOENT"));
-        assert!(matches!(parse(&error, 8, &mut |_: &[u8]| ()), Ok(Dump::More)));
+        assert!(matches!(parse(&error, 7, &mut |_: InetResponseHeader| ()), Err(Fault::Errno(errno)) if errno.name() == "ENOENT"));
+        assert!(matches!(parse(&error, 8, &mut |_: InetResponseHeader| ()), Ok(Dump::More)));
     }
 }

@@ -1,11 +1,13 @@
 //! errnoscope against its floor: the same kernel work without errnoscope, in one run, as ratios.
 //!
-//!     cargo bench --bench floor
+//!     cargo bench --bench floor [-- collisions|exhaustion|flat|catalogue]
 //!
-//! (a) 3,000 cases of one TIME_WAIT collision each, against a bare loop of fork + unshare + lo up + the same calls on as
-//! many processes; (b) the default ephemeral range taken by number, against a bare loop of socket + bind; (c) the cost
-//! of a case at 100, 1,000 and 10,000 cases; the coordinator's memory. Rounds alternate, and the median of each
-//! counts: this is how one gets ratios out of a noisy machine. Needs root.
+//! (a) 3,000 cases of one TIME_WAIT collision each, against a bare loop of fork + unshare + lo up + the same calls + wait on
+//! as many processes, once in namespaces with the host's hash tables and once with small ones of their own, as
+//! errnoscope's cases have them; (b) the default ephemeral range taken by number, against a bare loop of socket + bind;
+//! (c) the cost of a case at 100, 1,000 and 10,000 cases; the whole catalogue, and the coordinator's memory. The rounds of
+//! both sides alternate, and the median of their ratios counts: this is how one gets ratios out of a noisy machine.
+//! Needs root.
 
 use std::fmt::Write as _;
 use std::io::Error;
@@ -18,62 +20,90 @@ const ROUNDS: usize = 7;
 const JOBS: usize = 2;
 
 fn main() {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
     // `cargo test --benches` passes no --bench: nothing is measured then.
-    if !std::env::args().any(|argument| argument == "--bench") {
+    if !arguments.iter().any(|argument| argument == "--bench") {
         return;
     }
-    collisions();
-    exhaustion();
-    flat();
-    catalogue();
+    let chosen: Vec<&String> = arguments.iter().filter(|argument| !argument.starts_with('-')).collect();
+    let benches: [(&str, fn()); 4] =
+        [("collisions", collisions), ("exhaustion", exhaustion), ("flat", flat), ("catalogue", catalogue)];
+    for (name, bench) in benches {
+        if chosen.is_empty() || chosen.iter().any(|chosen| *chosen == name) {
+            bench();
+        }
+    }
 }
 
 fn collisions() {
     const CASES: usize = 3_000;
     let directory = scenarios(CASES);
-    let (mut bare, mut ours) = (Vec::new(), Vec::new());
+    let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        bare.push(timed(|| bare_collisions(CASES)));
-        ours.push(timed(|| run(&["--scenarios", &text(directory.path())]).0));
+        let large = timed(|| bare_collisions(CASES, Tables::Host));
+        let small = timed(|| bare_collisions(CASES, Tables::Small));
+        let ours = timed(|| run(&["--scenarios", &text(directory.path())]));
+        rounds.push((large, small, ours));
     }
-    let (bare, ours) = (median(bare), median(ours));
+    let [large, small, ours] =
+        [|&(large, ..): &Round| large, |&(_, small, _): &Round| small, |&(.., ours): &Round| ours]
+            .map(|side| median(rounds.iter().map(side)));
     println!(
-        "(a) {CASES} TIME_WAIT collisions, {JOBS} at a time: bare {bare:.0?}, errnoscope {ours:.0?}: {:.2}x",
-        ratio(ours, bare)
+        "(a) {CASES} TIME_WAIT collisions, {JOBS} at a time: errnoscope {ours:.2} s; bare {large:.2} s: {:.2}x; bare with \
+         small tables {small:.2} s: {:.2}x",
+        median(rounds.iter().map(|(large, _, ours)| ours / large)),
+        median(rounds.iter().map(|(_, small, ours)| ours / small)),
     );
 }
 
+/// Seconds: bare, bare with small tables, errnoscope.
+type Round = (f64, f64, f64);
+
 fn exhaustion() {
     const PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
-    let (mut bare, mut ours) = (Vec::new(), Vec::new());
     let directory = fill_scenario();
-    for _ in 0..ROUNDS {
-        bare.push(bare_fill(PORTS));
-        ours.push(fill_duration(directory.path()));
-    }
-    let (bare, ours) = (median(bare), median(ours));
-    println!("(b) {} ports taken: bare {bare:.1?}, errnoscope {ours:.1?}: {:.2}x", PORTS.len(), ratio(ours, bare));
+    let rounds: Vec<(f64, f64)> = (0..ROUNDS)
+        .map(|_| (bare_fill(PORTS).as_secs_f64() * 1e3, fill_duration(directory.path()).as_secs_f64() * 1e3))
+        .collect();
+    println!(
+        "(b) {} ports taken: bare {:.0} ms, errnoscope {:.0} ms: {:.2}x",
+        PORTS.len(),
+        median(rounds.iter().map(|(bare, _)| *bare)),
+        median(rounds.iter().map(|(_, ours)| *ours)),
+        median(rounds.iter().map(|(bare, ours)| ours / bare)),
+    );
 }
 
+/// What starts with the suite is paid once: the cost of a case is what more cases take more.
 fn flat() {
-    let mut line = "(c) cost of a case:".to_owned();
-    for cases in [100, 1_000, 10_000] {
-        let directory = scenarios(cases);
-        let rounds = if cases > 1_000 { 3 } else { ROUNDS };
-        let times = (0..rounds).map(|_| timed(|| run(&["--scenarios", &text(directory.path())]).0)).collect();
-        let _ = write!(line, " {:.2} ms at {cases}", median(times).as_secs_f64() * 1e3 / cases as f64);
+    let sizes = [1, 100, 1_000, 10_000];
+    let directories = sizes.map(scenarios);
+    let mut rounds: Vec<[f64; 4]> = Vec::new();
+    for _ in 0..3 {
+        rounds.push(directories.each_ref().map(|directory| timed(|| run(&["--scenarios", &text(directory.path())]))));
+    }
+    let start = median(rounds.iter().map(|round| round[0]));
+    let mut line = format!("(c) starting up {:.0} ms; a case:", start * 1e3);
+    for (index, cases) in sizes.into_iter().enumerate().skip(1) {
+        let each = median(rounds.iter().map(|round| (round[index] - round[0]) * 1e3 / (cases - 1) as f64));
+        let _ = write!(line, " {each:.2} ms of {cases}");
     }
     println!("{line}");
 }
 
 fn catalogue() {
     let mut memory = 0;
-    let times = (0..ROUNDS).map(|_| timed(|| memory = run(&["--json", "/dev/null"]).1)).collect();
-    println!("whole catalogue: {:.2?}, coordinator and workers at most {} MiB each", median(times), memory / 1024);
+    let times: Vec<f64> = (0..ROUNDS).map(|_| timed(|| memory = run(&["--json", "/dev/null"]))).collect();
+    println!(
+        "whole catalogue: {:.2} s (best {:.2} s); the largest process of all runs had {} MiB",
+        median(times.iter().copied()),
+        times.iter().copied().fold(f64::INFINITY, f64::min),
+        memory / 1024
+    );
 }
 
 /// Runs the suite; the wall time is the caller's to take. Returns the largest resident set of its processes, in KiB.
-fn run(arguments: &[&str]) -> ((), i64) {
+fn run(arguments: &[&str]) -> i64 {
     let status = Command::new(PROGRAM)
         .args(["run", "--quiet", "--jobs", "2"])
         .args(arguments)
@@ -87,22 +117,20 @@ fn run(arguments: &[&str]) -> ((), i64) {
         libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
         usage
     };
-    ((), usage.ru_maxrss)
+    usage.ru_maxrss
 }
 
-fn timed<T>(work: impl FnOnce() -> T) -> Duration {
+/// In seconds.
+fn timed<T>(work: impl FnOnce() -> T) -> f64 {
     let begun = Instant::now();
     work();
-    begun.elapsed()
+    begun.elapsed().as_secs_f64()
 }
 
-fn median(mut times: Vec<Duration>) -> Duration {
-    times.sort();
-    times[times.len() / 2]
-}
-
-fn ratio(ours: Duration, bare: Duration) -> f64 {
-    ours.as_secs_f64() / bare.as_secs_f64()
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<f64> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
 }
 
 fn text(path: &Path) -> String {
@@ -190,11 +218,23 @@ fn fill_duration(directory: &Path) -> Duration {
     Duration::from_secs_f64(micros / 1e6)
 }
 
+/// Whose hash tables the cases' sockets are in.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Tables {
+    Host,
+    Small,
+}
+
 /// The same kernel work for each case as `scenarios`, and nothing else.
-fn bare_collisions(cases: usize) {
+fn bare_collisions(cases: usize, tables: Tables) {
     let workers: Vec<i32> = (0..JOBS)
         .map(|_| {
             in_child(|| {
+                if tables == Tables::Small {
+                    private_network();
+                    std::fs::write("/proc/sys/net/ipv4/tcp_child_ehash_entries", "512").expect("a sysctl");
+                    std::fs::write("/proc/sys/net/ipv4/udp_child_hash_entries", "128").expect("a sysctl");
+                }
                 for _ in 0..cases / JOBS {
                     wait_for(in_child(|| {
                         private_network();
@@ -229,7 +269,8 @@ fn collision() {
     assert_eq!(try_bind(claimer, 20_000), -1, "the port is held");
 }
 
-/// As many processes as descriptors demand, one after the other, each with its share of the range.
+/// As many processes as descriptors demand, one after the other, each with its share of the range. errnoscope lets its
+/// processes bind side by side.
 fn bare_fill(ports: std::ops::RangeInclusive<u16>) -> Duration {
     const SHARE: usize = 19_000;
     let (read, write) = std::io::pipe().expect("a pipe");

@@ -3,15 +3,15 @@
 //! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
 //! business of `render`; what it is, of the modules that the commands call.
 
-mod select;
-mod source;
-mod output;
-mod run;
-mod list;
-mod show;
-mod lint;
 mod doctor;
+mod lint;
+mod list;
+mod output;
 mod report;
+mod run;
+mod select;
+mod show;
+mod source;
 
 use std::error::Error;
 use std::fmt;

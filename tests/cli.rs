@@ -138,7 +138,11 @@ fn usage_errors_name_the_program_and_what_was_meant() {
 fn unknown_axes_and_values_name_what_is_near() {
     let files = Files::good();
     files.run(&["list", "-x", "familly=ipv4"]).check(2, &[], &["unknown axis `familly`; did you mean family?"]);
-    files.run(&["list", "-x", "family=ipv5"]).check(2, &[], &["unknown value `ipv5` of axis `family`; did you mean ipv4?"]);
+    files.run(&["list", "-x", "family=ipv5"]).check(
+        2,
+        &[],
+        &["unknown value `ipv5` of axis `family`; did you mean ipv4?"],
+    );
     files.run(&["list", "-x", "protocol=sctp-one"]).check(2, &[], &["expected one of tcp, udp"]);
     files.run(&["list", "-x", "family"]).check(2, &[], &["expected axis=value"]);
 }
@@ -146,9 +150,17 @@ fn unknown_axes_and_values_name_what_is_near() {
 #[test]
 fn what_matches_nothing_names_what_is_near() {
     let files = Files::good();
-    files.run(&["list", "bind.free-prot"]).check(3, &[], &["no scenario or case matches `bind.free-prot`; did you mean bind.free-port?"]);
+    files.run(&["list", "bind.free-prot"]).check(
+        3,
+        &[],
+        &["no scenario or case matches `bind.free-prot`; did you mean bind.free-port?"],
+    );
     files.run(&["list", "family=ipv4"]).check(3, &[], &["did you mean `--where family=ipv4`?"]);
-    files.run(&["list", "bind.free-port[protocol=tpc,family=ipv4]"]).check(3, &[], &["bind.free-port[protocol=tcp,family=ipv4]"]);
+    files.run(&["list", "bind.free-port[protocol=tpc,family=ipv4]"]).check(
+        3,
+        &[],
+        &["bind.free-port[protocol=tcp,family=ipv4]"],
+    );
     files.run(&["run", "bind.*", "zzz*"]).check(3, &[], &["`zzz*`"]);
     files.run(&["run", "--call", "listen"]).check(3, &[], &["no case is selected"]);
     files.run(&["show", "bind.free-prot"]).check(2, &[], &["did you mean bind.free-port?"]);
@@ -158,12 +170,17 @@ fn what_matches_nothing_names_what_is_near() {
 #[test]
 fn selections_narrow_each_other() {
     let files = Files::new(&[("a.toml", &scenario("bind.a", "ok")), ("b.toml", &scenario("bind.b", "ok"))]);
-    let lines = |arguments: &[&str]| files.run(arguments).check(0, &[], &[]).out.lines().map(str::to_owned).collect::<Vec<_>>();
+    let lines =
+        |arguments: &[&str]| files.run(arguments).check(0, &[], &[]).out.lines().map(str::to_owned).collect::<Vec<_>>();
     assert_eq!(lines(&["list", "--cases"]).len(), 4);
     assert_eq!(lines(&["list", "--cases", "bind.b"]).len(), 2);
     assert_eq!(lines(&["list", "--cases", "*protocol=udp*"]).len(), 2);
     assert_eq!(lines(&["list", "--cases", "-x", "protocol=tcp", "-x", "protocol=udp"]).len(), 4);
-    assert_eq!(lines(&["list", "--cases", "--call", "bind", "--cause", "none", "-x", "family=ipv4", "-x", "protocol=tcp"]).len(), 2);
+    assert_eq!(
+        lines(&["list", "--cases", "--call", "bind", "--cause", "none", "-x", "family=ipv4", "-x", "protocol=tcp"])
+            .len(),
+        2
+    );
     assert_eq!(lines(&["list", "--cases", "bind.a[protocol=tcp,family=ipv4]"]), ["bind.a[protocol=tcp,family=ipv4]"]);
 }
 
@@ -179,7 +196,10 @@ fn slow_cases_run_when_asked_for() {
 #[test]
 fn list_prints_a_tree_and_json() {
     let files = Files::good();
-    files.run(&["list"]).check(0, &["bind\n  bind.free-port  2  A port above", "\n1 scenario, 2 cases\n"], &[]).is_narrow();
+    files
+        .run(&["list"])
+        .check(0, &["bind\n  bind.free-port  2  A port above", "\n1 scenario, 2 cases\n"], &[])
+        .is_narrow();
     let scenarios = files.run(&["list", "--json"]).json();
     assert_eq!(scenarios[0]["id"], "bind.free-port");
     assert_eq!(scenarios[0]["axes"]["protocol"], serde_json::json!(["tcp", "udp"]));
@@ -207,7 +227,8 @@ fn list_of_cases_is_what_its_schema_says() {
 fn show_tells_all_of_a_scenario_and_of_a_case() {
     let files = Files::good();
     let scenario = files.run(&["show", "bind.free-port"]);
-    let words = ["claim", "why", "protocol  tcp udp", "expected on linux", "expected on macos", "always  ok       posix"];
+    let words =
+        ["claim", "why", "protocol  tcp udp", "expected on linux", "expected on macos", "always  ok       posix"];
     scenario.check(0, &words, &[]).is_narrow();
     let case = files.run(&["show", "bind.free-port[protocol=udp,family=ipv4]"]);
     case.check(0, &["steps", "family=ipv4 protocol=udp", "call bind (step 2), cause none", "ok (posix: bind())"], &[]);
@@ -216,14 +237,25 @@ fn show_tells_all_of_a_scenario_and_of_a_case() {
 #[test]
 fn lint_shows_the_place_of_a_problem() {
     run(&["lint"]).check(0, &["no problems"], &[]);
-    let files = Files::new(&[("a.toml", &scenario("bind.a", "EADDRINUS")), ("b.toml", "claim = 3\nwhom = 1\n"), ("c.toml", "a = [")]);
+    let files = Files::new(&[
+        ("a.toml", &scenario("bind.a", "EADDRINUS")),
+        ("b.toml", "claim = 3\nwhom = 1\n"),
+        ("c.toml", "a = ["),
+    ]);
     let path = files.0.path().to_str().unwrap();
     let said = run(&["lint", path]);
     said.check(2, &["EADDRINUS", "a.toml:18:11", "unknown key `whom`", "b.toml:2:1", "c.toml:1:", "problems\n"], &[]);
     assert_eq!(said.err, "");
     let problems = run(&["lint", path, "--json"]).json();
-    assert!(problems.as_array().unwrap().iter().any(|problem| problem["line"] == 18 && problem["column"] == 11), "{problems}");
-    run(&["lint", Files::good().path("a.toml").to_str().unwrap()]).check(0, &["1 file, 1 scenario, 2 cases: no problems"], &[]);
+    assert!(
+        problems.as_array().unwrap().iter().any(|problem| problem["line"] == 18 && problem["column"] == 11),
+        "{problems}"
+    );
+    run(&["lint", Files::good().path("a.toml").to_str().unwrap()]).check(
+        0,
+        &["1 file, 1 scenario, 2 cases: no problems"],
+        &[],
+    );
 }
 
 #[test]
@@ -231,7 +263,11 @@ fn lint_knows_where_files_belong_and_whose_ids_they_have() {
     let good = scenario("bind.a", "ok");
     let files = Files::new(&[("scenarios/bind/wrong.toml", &good)]);
     let said = run(&["lint", files.0.path().to_str().unwrap()]);
-    said.check(2, &["the file's name is not its claim", "bind/a-port-above-the-privileged-ones-can-be-bound.toml"], &[]);
+    said.check(
+        2,
+        &["the file's name is not its claim", "bind/a-port-above-the-privileged-ones-can-be-bound.toml"],
+        &[],
+    );
     let files = Files::new(&[("a.toml", &good), ("b.toml", &good)]);
     run(&["lint", files.0.path().to_str().unwrap()]).check(2, &["the id `bind.a` is taken"], &[]);
     files.run(&["run"]).check(2, &[], &["the id `bind.a` is taken", "errnoscope: error: 1 problem in scenario files"]);
@@ -239,7 +275,11 @@ fn lint_knows_where_files_belong_and_whose_ids_they_have() {
 
 #[test]
 fn files_that_cannot_be_read_are_named() {
-    run(&["lint", "/nonexistent/a.toml"]).check(2, &[], &["errnoscope: error: cannot read /nonexistent/a.toml: No such file"]);
+    run(&["lint", "/nonexistent/a.toml"]).check(
+        2,
+        &[],
+        &["errnoscope: error: cannot read /nonexistent/a.toml: No such file"],
+    );
     Files::new(&[]).run(&["list"]).check(2, &[], &["no scenario files (*.toml) in"]);
     let files = Files::good();
     let said = files.run(&["run", "--json", "/nonexistent/report.json"]);
@@ -251,7 +291,10 @@ fn files_that_cannot_be_read_are_named() {
 fn schema_describes_what_run_writes() {
     let files = Files::good();
     let report = files.path("report.json");
-    files.run(&["run", "--json", report.to_str().unwrap()]).check(0, &["2 cases, 2 findings: 2 match"], &["running 2 cases"]).is_narrow();
+    files
+        .run(&["run", "--json", report.to_str().unwrap()])
+        .check(0, &["2 cases, 2 findings: 2 match"], &["running 2 cases"])
+        .is_narrow();
     let text = fs::read_to_string(&report).unwrap();
     assert_eq!(text.lines().filter(|line| line.contains("\"trail\"")).count(), 2, "one finding a line");
     let report: Value = serde_json::from_str(&text).unwrap();
@@ -279,7 +322,13 @@ fn quiet_says_nothing_where_all_is_well() {
 fn mismatches_are_shown_in_full() {
     let files = Files::new(&[("a.toml", &scenario("bind.wrong", "EADDRINUSE"))]);
     let said = files.run(&["run"]);
-    let words = ["2 mismatch", "MISMATCH  bind.wrong  (×2", "succeeded, expected EADDRINUSE", "expected  EADDRINUSE (posix: bind())", "observed  ok"];
+    let words = [
+        "2 mismatch",
+        "MISMATCH  bind.wrong  (×2",
+        "succeeded, expected EADDRINUSE",
+        "expected  EADDRINUSE (posix: bind())",
+        "observed  ok",
+    ];
     said.check(1, &words, &[]).is_narrow();
     let junit = files.path("junit.xml");
     let said = files.run(&["run", "-q", "--repeat", "3", "--junit", junit.to_str().unwrap()]);
@@ -312,7 +361,11 @@ fn reports_become_markdown() {
     let report = report.to_str().unwrap();
     files.run(&["run", "--json", report]).check(0, &[], &[]);
     let first = run(&["report", report]);
-    first.check(0, &["# What ", "| [bind.free-port](#bindfree-port) | 2 | 2 |", "macos: expected, not observed", "| **ok** | 2 |"], &[]);
+    first.check(
+        0,
+        &["# What ", "| [bind.free-port](#bindfree-port) | 2 | 2 |", "macos: expected, not observed", "| **ok** | 2 |"],
+        &[],
+    );
     files.run(&["run", "--json", report]).check(0, &[], &[]);
     assert_eq!(first.out, run(&["report", report]).out, "two runs differ");
     let markdown = files.path("REPORT.md");
@@ -333,7 +386,10 @@ fn files_that_are_no_reports_are_told_by_place() {
     };
     assert!(written(&text[..text.len() / 2]).contains("bad.json:"));
     let other = written(&text.replace("errnoscope-report/1", "errnoscope-report/9"));
-    assert!(other.contains("bad.json:2:") && other.contains("format `errnoscope-report/9`, this version reads"), "{other}");
+    assert!(
+        other.contains("bad.json:2:") && other.contains("format `errnoscope-report/9`, this version reads"),
+        "{other}"
+    );
     assert!(written("").contains("bad.json:1:0"));
     assert!(written(&text.replace("\"repeat\"", "\"again\"")).contains("unknown field `again`"));
     run(&["report"]).check(2, &[], &["<FILE>"]);
@@ -352,11 +408,20 @@ fn doctor_says_what_the_host_offers() {
 #[test]
 fn an_interrupted_run_still_reports() {
     let wait = "[[setup]]\nwhen = { protocol = \"udp\" }\nelapse = { ms = 60000 }\n\n[[subject]]";
-    let text = scenario("bind.waits", "ok").replace("[[subject]]", wait).replace("[axes]", "deadline_ms = 100000\n\n[axes]");
+    let text =
+        scenario("bind.waits", "ok").replace("[[subject]]", wait).replace("[axes]", "deadline_ms = 100000\n\n[axes]");
     let files = Files::new(&[("a.toml", &text)]);
     let report = files.path("report.json");
     let child = Command::new(assert_cmd::cargo::cargo_bin("errnoscope"))
-        .args(["run", "--jobs", "1", "--scenarios", files.0.path().to_str().unwrap(), "--json", report.to_str().unwrap()])
+        .args([
+            "run",
+            "--jobs",
+            "1",
+            "--scenarios",
+            files.0.path().to_str().unwrap(),
+            "--json",
+            report.to_str().unwrap(),
+        ])
         .stdout(Stdio::piped())
         .stderr(Stdio::piped())
         .spawn()

@@ -103,7 +103,11 @@ fn text(hello: &Hello, affected: &BTreeMap<Need, u64>, switches: &[Switch], desc
             Some(reason) => format!("{needed}: {reason}"),
         };
         let lines = field(&label, &said, width);
-        text.push_str(&lines.replacen(&format!(" {mark:<3} "), &format!(" {} ", paint(style, &format!("{mark:<3}"))), 1));
+        text.push_str(&lines.replacen(
+            &format!(" {mark:<3} "),
+            &format!(" {} ", paint(style, &format!("{mark:<3}"))),
+            1,
+        ));
         for remedy in remedies(hello, need, switches) {
             text.push_str(&field(&format!("{:25}to enable: ", ""), &remedy, width));
         }
@@ -237,7 +241,9 @@ impl Descriptors {
         let limits = format!("soft limit {soft}, hard limit {hard}");
         match self.ports.zip(self.holders()) {
             Some((ports, 1)) => format!("{limits}: one process can hold all {ports} ephemeral ports"),
-            Some((ports, holders)) => format!("{limits}: it takes {holders} processes to hold all {ports} ephemeral ports"),
+            Some((ports, holders)) => {
+                format!("{limits}: it takes {holders} processes to hold all {ports} ephemeral ports")
+            }
             None => limits,
         }
     }

@@ -26,7 +26,8 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     let mut reports = Vec::new();
     for file in &arguments.files {
         let name = file.display();
-        let text = std::fs::read_to_string(file).map_err(|error| Failure::because(format!("cannot read {name}"), error))?;
+        let text =
+            std::fs::read_to_string(file).map_err(|error| Failure::because(format!("cannot read {name}"), error))?;
         let report = json::read(&text).map_err(|(line, column, message)| {
             Failure::bad(format!("{name}:{line}:{column}: no errnoscope report: {message}"))
         })?;

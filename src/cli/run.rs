@@ -29,6 +29,7 @@ Examples:
   errnoscope run bind.port-held              all cases of one scenario
   errnoscope run 'connect.*' -x family=ipv6  IPv6 cases of some scenarios
   errnoscope run --call connect --cause ports-exhausted --repeat 20
+  errnoscope run -v listen.rival             every finding in full
   errnoscope run --scenarios my-scenarios    scenario files of your own
 
 Environment:
@@ -59,8 +60,12 @@ pub struct Arguments {
     slow: bool,
 
     /// No progress, and of the summary only what is no match
-    #[arg(short, long)]
+    #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
+
+    /// Every finding in full before the summary: expectation, outcome, trail and witness
+    #[arg(short, long)]
+    verbose: bool,
 }
 
 pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -94,7 +99,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
         bearing_closed_pipe(to.write(out, |out| out.write_all(xml.as_bytes())))?;
     }
     let to_stdout = [&json_to, &junit_to].iter().any(|to| to.as_ref().is_some_and(Destination::is_stdout));
-    bearing_closed_pipe(sum_up(&report, arguments.quiet, to_stdout, out))?;
+    bearing_closed_pipe(sum_up(&report, &arguments, to_stdout, out))?;
     // Whoever closed the pipe may still ask for the exit code.
     bearing_closed_pipe(out.flush().map_err(Failure::Output))?;
 
@@ -109,10 +114,18 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     Ok(exit)
 }
 
-fn sum_up(report: &Report, quiet: bool, to_stderr: bool, out: &mut dyn Write) -> Result<(), Failure> {
+fn sum_up(report: &Report, arguments: &Arguments, to_stderr: bool, out: &mut dyn Write) -> Result<(), Failure> {
     let width = output::width();
-    let text = if quiet { summary::trouble(report, width) } else { summary::summary(report, width) };
-    if to_stderr { write!(anstream::stderr(), "{text}")? } else { write!(out, "{text}")? }
+    let text = match (arguments.quiet, arguments.verbose) {
+        (true, _) => summary::trouble(report, width),
+        (false, false) => summary::summary(report, width),
+        (false, true) => format!("{}\n{}", summary::everything(report, width), summary::summary(report, width)),
+    };
+    if to_stderr {
+        write!(anstream::stderr(), "{text}")?
+    } else {
+        write!(out, "{text}")?
+    }
     Ok(())
 }
 
@@ -146,7 +159,9 @@ fn require_namespaces(settings: &Settings) -> Result<(), Failure> {
         Some(capability) if capability.available => Ok(()),
         capability => {
             let reason = capability.and_then(|capability| capability.reason.as_deref()).unwrap_or("no reason given");
-            Err(Failure::CannotRun(format!("{REQUIRE_NAMESPACES} is set, and there are no network namespaces: {reason}")))
+            Err(Failure::CannotRun(format!(
+                "{REQUIRE_NAMESPACES} is set, and there are no network namespaces: {reason}"
+            )))
         }
     }
 }

@@ -53,20 +53,35 @@ fn show_scenario(scenario: &Scenario, width: usize) -> String {
     let slow = if slow > 0 { format!(", {slow} of them only with --slow") } else { String::new() };
     text.push_str(&field("  cases    ", &format!("{}{slow}", cases(scenario).count()), width));
     text.push_str(&field("  file     ", &scenario.file, width));
-    section(&mut text, "axes", scenario.axes.iter().map(|axis| {
-        let values: Vec<&str> = axis.values.iter().map(|value| value.get_ref().as_str()).collect();
-        (axis.name.get_ref().clone(), values.join(" "))
-    }), width);
-    section(&mut text, "facts", scenario.facts.iter().flat_map(|(name, when)| {
-        let entry = |(index, clause)| (if index == 0 { name.get_ref().clone() } else { String::new() }, clause);
-        clauses(when).into_iter().enumerate().map(entry)
-    }), width);
-    section(&mut text, "values", scenario.values.iter().flat_map(|(name, rows)| {
-        rows.iter().enumerate().map(move |(index, row)| {
-            let name = if index == 0 { format!("${}", name.get_ref()) } else { String::new() };
-            (name, format!("{} {}", inline(row.is.get_ref()), when(row.when.as_ref())))
-        })
-    }), width);
+    section(
+        &mut text,
+        "axes",
+        scenario.axes.iter().map(|axis| {
+            let values: Vec<&str> = axis.values.iter().map(|value| value.get_ref().as_str()).collect();
+            (axis.name.get_ref().clone(), values.join(" "))
+        }),
+        width,
+    );
+    section(
+        &mut text,
+        "facts",
+        scenario.facts.iter().flat_map(|(name, when)| {
+            let entry = |(index, clause)| (if index == 0 { name.get_ref().clone() } else { String::new() }, clause);
+            clauses(when).into_iter().enumerate().map(entry)
+        }),
+        width,
+    );
+    section(
+        &mut text,
+        "values",
+        scenario.values.iter().flat_map(|(name, rows)| {
+            rows.iter().enumerate().map(move |(index, row)| {
+                let name = if index == 0 { format!("${}", name.get_ref()) } else { String::new() };
+                (name, format!("{} {}", inline(row.is.get_ref()), when(row.when.as_ref())))
+            })
+        }),
+        width,
+    );
     if !scenario.exclude.is_empty() {
         text.push_str(&format!("\n{}\n", paint(HEADING, "left out")));
     }
@@ -76,9 +91,15 @@ fn show_scenario(scenario: &Scenario, width: usize) -> String {
             text.push_str(&field("      ", &clause, width));
         }
     }
-    section(&mut text, "needs", scenario.needs.iter().map(|need| {
-        (need.need.get_ref().clone(), when(need.when.as_ref().map(|when| when.get_ref())))
-    }), width);
+    section(
+        &mut text,
+        "needs",
+        scenario
+            .needs
+            .iter()
+            .map(|need| (need.need.get_ref().clone(), when(need.when.as_ref().map(|when| when.get_ref())))),
+        width,
+    );
     section(&mut text, "setup", scenario.setup.iter().map(step), width);
     section(&mut text, "preconditions", scenario.preconditions.iter().map(precondition), width);
     let mut references = References::default();
@@ -91,7 +112,8 @@ fn show_scenario(scenario: &Scenario, width: usize) -> String {
 }
 
 fn show_subject(subject: &Subject, references: &mut References, width: usize) -> String {
-    let after = subject.after.as_ref().map(|after| format!(", after {} succeeded", after.get_ref())).unwrap_or_default();
+    let after =
+        subject.after.as_ref().map(|after| format!(", after {} succeeded", after.get_ref())).unwrap_or_default();
     let mut text = format!("\n{}{after}\n", paint(HEADING, &format!("call {}", subject.name())));
     let (what, arguments) = step(&subject.step);
     text.push_str(&field(&format!("  {what} "), &arguments, width));

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
-use super::style::{BAD, FAINT, HEADING, paint};
+use super::style::{FAINT, HEADING, paint, verdict as style};
 use super::text::field;
 use crate::finding::{Finding, TrailEntry};
 use crate::names::PortChoice;
@@ -14,10 +14,10 @@ use crate::witness::Witness;
 /// A finding that stands for `findings` that say the same.
 pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {
     let times = if findings > 1 { format!("  (×{findings}, one of them:)") } else { String::new() };
-    let verdict = paint(BAD, &finding.verdict().as_str().to_uppercase());
+    let verdict = paint(style(finding.verdict()), &finding.verdict().as_str().to_uppercase());
     // The id stays on one line, so that it can be copied into the next command.
     let mut text = format!("{verdict}  {}{times}\n  {}\n", paint(HEADING, &finding.scenario), finding.case);
-    text.push_str(&field("  reason    ", finding.reason.as_deref().unwrap_or("none given"), width));
+    text.extend(finding.reason.as_deref().map(|reason| field("  reason    ", reason, width)));
     let port = match finding.subject.port {
         PortChoice::None => String::new(),
         choice => format!(" ({choice} port)"),
@@ -26,6 +26,12 @@ pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {
     for (index, expectation) in finding.expected.iter().enumerate() {
         let label = if index == 0 { "  expected  " } else { "         or " };
         text.push_str(&field(label, &expected(expectation), width));
+    }
+    for (os, expectations) in &finding.elsewhere {
+        for expectation in expectations.iter() {
+            let there = format!("{}; expected, not observed", expected(expectation));
+            text.push_str(&field(&format!("  {os:8}  "), &there, width));
+        }
     }
     text.push_str(&field("  observed  ", &finding.outcome.as_ref().map_or("nothing".to_owned(), outcome), width));
     if finding.distribution.is_some() {
@@ -112,7 +118,9 @@ fn witness_line(witness: &Witness, width: usize) -> String {
     let confirmed = if witness.confirmed { "confirmed" } else { "NOT CONFIRMED" };
     let mut text = field("    ", &format!("{}: {confirmed}", witness.precondition), width);
     match (&witness.before, &witness.after) {
-        (Some(before), Some(after)) if before == after => text.push_str(&seen("      before and after: ", before, width)),
+        (Some(before), Some(after)) if before == after => {
+            text.push_str(&seen("      before and after: ", before, width))
+        }
         (before, after) => {
             for (label, answer) in [("      before: ", before), ("      after:  ", after)] {
                 text.extend(answer.iter().map(|answer| seen(label, answer, width)));
@@ -158,7 +166,8 @@ pub fn answer(answer: &Answer) -> String {
 }
 
 fn names(local: Option<SocketAddr>, remote: Option<SocketAddr>) -> String {
-    let name = |address: Option<SocketAddr>| address.map_or_else(|| "no name".to_owned(), |address| address.to_string());
+    let name =
+        |address: Option<SocketAddr>| address.map_or_else(|| "no name".to_owned(), |address| address.to_string());
     match remote {
         Some(_) => format!("{} → {}", name(local), name(remote)),
         None => name(local),

@@ -35,7 +35,9 @@ fn status(finding: &Finding) -> TestCaseStatus {
     let mut status = match finding.verdict() {
         Verdict::Match => return TestCaseStatus::success(),
         Verdict::Mismatch => TestCaseStatus::non_success(NonSuccessKind::Failure),
-        Verdict::Unwitnessed | Verdict::Broken | Verdict::TimedOut => TestCaseStatus::non_success(NonSuccessKind::Error),
+        Verdict::Unwitnessed | Verdict::Broken | Verdict::TimedOut => {
+            TestCaseStatus::non_success(NonSuccessKind::Error)
+        }
         Verdict::Unsupported => TestCaseStatus::skipped(),
     };
     status.set_type(finding.verdict().as_str());

@@ -112,7 +112,7 @@ impl Markdown<'_> {
         for group in groups(findings) {
             let Some(example) = group.first() else { continue };
             let outcome = match example.verdict() {
-                Verdict::Match => format!("**{}**", example.outcome_name()),
+                Verdict::Match => format!("**{}**", permitted(example)),
                 verdict => format!("{} ({verdict})", example.outcome.as_ref().map_or("—", |outcome| outcome.name())),
             };
             write!(
@@ -168,17 +168,28 @@ impl Markdown<'_> {
 /// Findings with the same call, cause, outcome and verdict, in the order in which they first appear by call.
 fn groups(findings: &[Finding]) -> Vec<Vec<&Finding>> {
     let mut order: Vec<String> = Vec::new();
-    let mut groups: BTreeMap<(usize, &str, &str, Verdict), Vec<&Finding>> = BTreeMap::new();
+    let mut groups: BTreeMap<(usize, &str, String, Verdict), Vec<&Finding>> = BTreeMap::new();
     for finding in findings {
         let call = call(finding);
         let position = order.iter().position(|known| *known == call).unwrap_or_else(|| {
             order.push(call);
             order.len() - 1
         });
-        let key = (position, finding.cause.as_str(), finding.outcome_name(), finding.verdict());
+        let key = (position, finding.cause.as_str(), permitted(finding), finding.verdict());
         groups.entry(key).or_default().push(finding);
     }
     groups.into_values().collect()
+}
+
+/// The outcome; where the kernel may choose between several, all of them, because one run says nothing about the next.
+fn permitted(finding: &Finding) -> String {
+    match &*finding.expected {
+        several @ [_, _, ..] if finding.verdict() == Verdict::Match => {
+            let outcomes: Vec<&str> = several.iter().map(|expectation| &*expectation.outcome).collect();
+            outcomes.join(" or ")
+        }
+        _ => finding.outcome_name().to_owned(),
+    }
 }
 
 fn call(finding: &Finding) -> String {
@@ -235,7 +246,8 @@ fn expected_on(os: Os, group: &[&Finding]) -> String {
     let single = expected.len() == 1;
     let mut expected: Vec<(String, u64)> = expected.into_iter().collect();
     expected.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    let shown = expected.into_iter().map(|(outcome, count)| if single { outcome } else { format!("{outcome} ×{count}") });
+    let shown =
+        expected.into_iter().map(|(outcome, count)| if single { outcome } else { format!("{outcome} ×{count}") });
     shown.collect::<Vec<_>>().join(", ")
 }
 

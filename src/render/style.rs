@@ -2,6 +2,8 @@
 
 use anstyle::{AnsiColor, Style};
 
+use crate::finding::Verdict;
+
 pub const HEADING: Style = Style::new().bold();
 pub const GOOD: Style = AnsiColor::Green.on_default();
 pub const BAD: Style = AnsiColor::Red.on_default().bold();
@@ -10,4 +12,12 @@ pub const FAINT: Style = Style::new().dimmed();
 
 pub fn paint(style: Style, text: &str) -> String {
     if text.is_empty() { String::new() } else { format!("{style}{text}{style:#}") }
+}
+
+pub fn verdict(verdict: Verdict) -> Style {
+    match verdict {
+        Verdict::Match => GOOD,
+        Verdict::Mismatch | Verdict::Broken | Verdict::TimedOut | Verdict::Unwitnessed => BAD,
+        Verdict::Unsupported => WARN,
+    }
 }

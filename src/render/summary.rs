@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use comfy_table::{Attribute, Cell, Color};
 
 use super::details;
-use super::style::{BAD, GOOD, HEADING, WARN, paint};
+use super::style::{HEADING, paint, verdict as style};
 use super::text::{count, field, heading, lines, numbers_from, table, unwrapped};
 use crate::finding::{Finding, Report, Verdict};
 
@@ -36,12 +36,17 @@ pub fn trouble(report: &Report, width: usize) -> String {
         .join("\n")
 }
 
+/// Every finding in full, matches too.
+pub fn everything(report: &Report, width: usize) -> String {
+    let findings = report.findings.iter().map(|finding| details::finding(finding, 1, width));
+    findings.collect::<Vec<_>>().join("\n")
+}
+
 /// `2310 cases, 5120 findings: 5100 match, 20 unsupported`.
 pub fn total(report: &Report) -> String {
     let cases: BTreeSet<&str> = report.findings.iter().map(|finding| &*finding.case).collect();
-    let verdicts: Vec<String> = present(report)
-        .map(|(verdict, count)| paint(style(verdict), &format!("{count} {verdict}")))
-        .collect();
+    let verdicts: Vec<String> =
+        present(report).map(|(verdict, count)| paint(style(verdict), &format!("{count} {verdict}"))).collect();
     let verdicts = if verdicts.is_empty() { "nothing ran".to_owned() } else { verdicts.join(", ") };
     let cases = count(cases.len() as u64, "case");
     let repeated = if report.repeat > 1 { format!(" {} times each", report.repeat) } else { String::new() };
@@ -50,14 +55,6 @@ pub fn total(report: &Report) -> String {
 
 fn present(report: &Report) -> impl Iterator<Item = (Verdict, u64)> {
     report.summary.iter().map(|(&verdict, &count)| (verdict, count)).filter(|(_, count)| *count > 0)
-}
-
-fn style(verdict: Verdict) -> anstyle::Style {
-    match verdict {
-        Verdict::Match => GOOD,
-        Verdict::Mismatch | Verdict::Broken | Verdict::TimedOut | Verdict::Unwitnessed => BAD,
-        Verdict::Unsupported => WARN,
-    }
 }
 
 fn verdicts(report: &Report, width: usize) -> String {

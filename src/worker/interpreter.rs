@@ -2,7 +2,7 @@
 //!
 //! It knows which step ends a case and which does not, and nothing of what any step is supposed to give.
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
@@ -32,13 +32,13 @@ pub struct Known {
 
 /// What one case has built up.
 pub struct Case<'a> {
-    pub sockets: HashMap<String, Known>,
+    pub sockets: BTreeMap<String, Known>,
     /// Ports that `fill` holds, in this process and in others.
     pub filled: Vec<OwnedFd>,
     has_filled: bool,
     isolation: &'a Isolation,
     table: Option<SocketTable>,
-    tuns: HashMap<String, Tun>,
+    tuns: BTreeMap<String, Tun>,
     exhausted_at: Option<u64>,
     /// How long the last system call took.
     took: Duration,
@@ -47,12 +47,12 @@ pub struct Case<'a> {
 /// Performs the plan; the trail has every step as soon as it is done.
 pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
     let mut case = Case {
-        sockets: HashMap::new(),
+        sockets: BTreeMap::new(),
         filled: Vec::new(),
         has_filled: false,
         isolation,
         table: None,
-        tuns: HashMap::new(),
+        tuns: BTreeMap::new(),
         exhausted_at: None,
         took: Duration::ZERO,
     };
@@ -138,7 +138,7 @@ fn need_of(op: &Op) -> Need {
     }
 }
 
-pub fn known_as<'c>(sockets: &'c HashMap<String, Known>, name: &str) -> Result<&'c Known, Fault> {
+pub fn known_as<'c>(sockets: &'c BTreeMap<String, Known>, name: &str) -> Result<&'c Known, Fault> {
     sockets.get(name).ok_or_else(|| Fault::Failed(format!("no socket is called `{name}`")))
 }
 

@@ -259,7 +259,9 @@ mod tests {
         let bytes = fixture(SOCK_DIAG_BY_FAMILY, &time_wait()[..40]);
         assert!(matches!(parse(&bytes, 7, &mut |_: InetResponseHeader| ()), Err(Fault::Failed(_))));
         let error = fixture(2, &(-2_i32).to_ne_bytes());
-        assert!(matches!(parse(&error, 7, &mut |_: InetResponseHeader| ()), Err(Fault::Errno(errno)) if errno.name() == "ENOENT"));
+        assert!(
+            matches!(parse(&error, 7, &mut |_: InetResponseHeader| ()), Err(Fault::Errno(errno)) if errno.name() == "ENOENT")
+        );
         assert!(matches!(parse(&error, 8, &mut |_: InetResponseHeader| ()), Ok(Dump::More)));
     }
 }

@@ -18,7 +18,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::names::{Authority, Need, Os};
+use crate::names::Need;
 
 pub use case::{Case, cases};
 pub use check::check;
@@ -142,20 +142,6 @@ impl Scenario {
     /// The call folder and claim that the file's path must spell: `bind/a-claim-in-kebab-case.toml`.
     pub fn expected_file_name(&self) -> String {
         format!("{}.toml", kebab(&self.claim))
-    }
-
-    pub fn rules_for(&self, os: Os) -> impl Iterator<Item = &Rule> {
-        self.subjects.iter().flat_map(move |subject| subject.rules.iter().filter(move |rule| rule.os.contains(&os)))
-    }
-
-    pub fn authorities(&self) -> impl Iterator<Item = Authority> {
-        self.subjects.iter().flat_map(|subject| {
-            subject
-                .rules
-                .iter()
-                .flat_map(|rule| rule.expectations.iter())
-                .filter_map(|expectation| expectation.authority)
-        })
     }
 }
 

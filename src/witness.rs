@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{Family, HolderState, Protocol, User};
+use crate::names::{Family, Protocol, User};
 use crate::plan::{Answer, Detail, Query};
 use crate::socket_table::{self, SocketRow};
 
@@ -221,9 +221,4 @@ fn matching(
     remote: Option<SocketAddr>,
 ) -> impl Iterator<Item = &SocketRow> {
     socket_table::find(rows, local, remote).filter(move |row| row.protocol == protocol)
-}
-
-/// The states that a precondition may name, for messages.
-pub fn states() -> Vec<&'static str> {
-    HolderState::ALL.iter().map(|state| state.as_str()).chain(["gone"]).collect()
 }

@@ -90,3 +90,32 @@ fn the_schema_is_up_to_date() {
             .expect("it is JSON");
     assert!(committed == finding::schema(), "report.schema.json is stale: errnoscope schema > report.schema.json");
 }
+
+fn manual() -> String {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("scenarios/README.md");
+    std::fs::read_to_string(path).expect("the manual is there")
+}
+
+/// What the manual shows is what a reader gets.
+#[test]
+fn the_example_of_the_manual_runs() {
+    let manual = manual();
+    let example = manual.split("<<'TOML'\n").nth(1).and_then(|rest| rest.split("    TOML").next()).expect("an example");
+    let text: String = example.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
+    let findings = common::findings(&text);
+    assert_eq!(findings.len(), 2);
+    assert!(findings.iter().all(|finding| finding.verdict() == Verdict::Match), "{findings:#?}");
+}
+
+#[test]
+fn the_manual_names_every_op() {
+    let schema = schemars::schema_for!(errnoscope::plan::Op).to_value();
+    let variants = schema["oneOf"].as_array().expect("an op is one of several");
+    let names: Vec<&String> =
+        variants.iter().filter_map(|variant| variant["properties"].as_object()?.keys().next()).collect();
+    assert!(names.len() > 25, "{names:?}");
+    let manual = manual();
+    for name in names {
+        assert!(manual.contains(&format!("`{name}`")), "scenarios/README.md does not name the op `{name}`");
+    }
+}

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use super::style::{FAINT, HEADING, paint, verdict as style};
-use super::text::field;
+use super::text::{distribution, field};
 use crate::finding::{Finding, TrailEntry};
 use crate::names::PortChoice;
 use crate::plan::{Answer, Detail, Outcome};
@@ -35,7 +35,7 @@ pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {
     }
     text.push_str(&field("  observed  ", &finding.outcome.as_ref().map_or("nothing".to_owned(), outcome), width));
     if finding.distribution.is_some() {
-        text.push_str(&field("  repeated  ", &super::summary::distribution(finding), width));
+        text.push_str(&field("  repeated  ", &distribution(finding), width));
     }
     if !finding.trail.is_empty() {
         text.push_str("  trail\n");

@@ -8,8 +8,8 @@ use std::fmt::{self, Write as _};
 use indexmap::{IndexMap, IndexSet};
 
 use super::details;
-use super::summary::{by_scenario, distribution, kinds, lacks};
-use super::text::count;
+use super::summary::{by_scenario, kinds, lacks};
+use super::text::{count, distribution};
 use crate::finding::{Finding, Report, Verdict};
 use crate::names::Os;
 

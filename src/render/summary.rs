@@ -6,7 +6,7 @@ use comfy_table::{Attribute, Cell, Color};
 
 use super::details;
 use super::style::{HEADING, paint, verdict as style};
-use super::text::{count, field, heading, lines, numbers_from, table, unwrapped};
+use super::text::{count, distribution, field, heading, lines, numbers_from, table, unwrapped};
 use crate::finding::{Finding, Report, Verdict};
 
 /// How many kinds of trouble are shown in full.
@@ -141,15 +141,6 @@ fn unstable(report: &Report) -> String {
         .map(|finding| format!("  {} {}: {}\n", finding.case, finding.subject.call, distribution(finding)))
         .collect();
     if lines.is_empty() { lines } else { format!("{}\n{lines}", paint(HEADING, "not stable")) }
-}
-
-/// `EADDRNOTAVAIL 7/10, ok 3/10`, the most frequent first.
-pub fn distribution(finding: &Finding) -> String {
-    let outcomes = finding.distribution.iter().flatten();
-    let mut outcomes: Vec<(u32, &str)> = outcomes.map(|(outcome, &count)| (count, outcome.as_str())).collect();
-    let all: u32 = outcomes.iter().map(|(count, _)| count).sum();
-    outcomes.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
-    outcomes.iter().map(|(count, outcome)| format!("{outcome} {count}/{all}")).collect::<Vec<_>>().join(", ")
 }
 
 /// What the host lacks, and how many findings that costs.

@@ -4,6 +4,8 @@
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width};
 
+use crate::finding::Finding;
+
 /// `1 case`, `2 cases`.
 pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
@@ -79,4 +81,13 @@ pub fn unwrapped(table: &mut Table, columns: usize) {
     for (column, width) in table.column_iter_mut().zip(widths).take(columns) {
         column.set_constraint(ColumnConstraint::LowerBoundary(Width::Fixed(width + 2)));
     }
+}
+
+/// `EADDRNOTAVAIL 7/10, ok 3/10`, the most frequent first.
+pub fn distribution(finding: &Finding) -> String {
+    let outcomes = finding.distribution.iter().flatten();
+    let mut outcomes: Vec<(u32, &str)> = outcomes.map(|(outcome, &count)| (count, outcome.as_str())).collect();
+    let all: u32 = outcomes.iter().map(|(count, _)| count).sum();
+    outcomes.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
+    outcomes.iter().map(|(count, outcome)| format!("{outcome} {count}/{all}")).collect::<Vec<_>>().join(", ")
 }

@@ -9,7 +9,7 @@ mod options;
 mod route;
 mod tun;
 
-pub use diag::{Scope, SocketTable};
+pub use diag::{SocketTable, UNCONNECTED, tcp_state};
 pub use error_queue::receive_error;
 pub use namespace::{Tables, die_with_parent, enter_case, isolate, kill_descendants, size_tables, wait_for};
 pub use options::{SO_LINGER_SECONDS, set_own_option};

@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use super::{Ended, Fault, Isolation, Result, check, errno_of, process, socket, unsupported};
 use crate::errno::Errno;
-use crate::names::{Family, Need, Os, Protocol};
+use crate::names::{Family, Need, Os, Protocol, SocketState};
 use crate::plan::{Detail, RouteKind, SocketOption};
 use crate::socket_table::SocketRow;
 
@@ -127,10 +127,10 @@ pub fn may_bind_low_ports() -> Result<bool> {
     Ok(process::effective_uid() == 0)
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    All,
-    Connections,
+pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bound];
+
+pub fn tcp_state(_: &OwnedFd) -> Result<Option<SocketState>> {
+    Ok(None)
 }
 
 /// `net.inet.tcp.pcblist_n` would have it; nothing reads that yet.
@@ -141,7 +141,7 @@ impl SocketTable {
         Ok(SocketTable)
     }
 
-    pub fn rows(&mut self, _: Protocol, _: u16, _: Scope) -> Result<Vec<SocketRow>, Fault> {
+    pub fn rows(&mut self, _: Protocol, _: u16, _: &[SocketState]) -> Result<Vec<SocketRow>, Fault> {
         Err(unsupported(Need::Linux, "the socket table of macOS is not read yet"))
     }
 

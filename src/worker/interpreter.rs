@@ -10,9 +10,11 @@ use std::time::{Duration, Instant};
 use super::{fill, give_up, queries};
 use crate::errno::Errno;
 use crate::names::{Family, Need, Protocol, SocketState, User};
-use crate::plan::{Detail, Op, Outcome, Performed, Plan, Role, SocketOption, StepResult, Unsupported, WaitFor};
+use crate::plan::{
+    Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, SocketOption, StepResult, Unsupported, WaitFor,
+};
 use crate::socket_table::{self, SocketRow};
-use crate::sys::{self, Address, Fault, Isolation, Mode, Scope, SocketTable, Trail, Tun, Until};
+use crate::sys::{self, Address, Fault, Isolation, Mode, SocketTable, Trail, Tun, Until};
 
 /// How long AnswerSyn waits for its SYN.
 const SYN_WAIT_MS: u32 = 500;
@@ -58,6 +60,8 @@ pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
     };
     // Whether each step went well enough for those that require it.
     let mut went_well = vec![false; plan.steps.len()];
+    // What was asked after the latest step, which is as good right before the next.
+    let mut asked = Asked::default();
     for (index, step) in plan.steps.iter().enumerate() {
         if step.role.requires().is_some_and(|required| !went_well.get(required as usize).copied().unwrap_or(false)) {
             continue;
@@ -66,11 +70,12 @@ pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
             Role::Setup { .. } => &[][..],
             Role::Subject { queries, .. } => queries,
         };
-        let before = case.ask(questions, step.user);
+        let before = case.ask(questions, step.user, &asked);
         case.took = Duration::ZERO;
         let tried = case.as_user(step.user, |case| case.perform(&step.op));
         let micros = (case.took.as_nanos() as f64) / 1000.0;
-        let after = case.ask(questions, step.user);
+        let after = case.ask(questions, step.user, &Asked::default());
+        asked = Asked { questions, user: step.user, answers: after.clone() };
         let (result, detail) = by_role(&step.op, &step.role, tried);
         went_well[index] = match &result {
             Performed::Outcome(Outcome::Ok) => true,
@@ -86,6 +91,14 @@ pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
             return;
         }
     }
+}
+
+/// Questions, whose they were, and their answers.
+#[derive(Default)]
+struct Asked<'p> {
+    questions: &'p [Query],
+    user: Option<User>,
+    answers: Vec<Answer>,
 }
 
 /// What came of an op, where a setup op's errno may stand for a lack of the host.
@@ -159,9 +172,12 @@ impl Case<'_> {
     /// The rows of a port. All sockets in the namespace are this case's, so that only one that is open here or was
     /// filled in can listen or be merely bound.
     pub fn rows(&mut self, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
-        let open = |known: &Known| known.fd.is_some() && known.local.is_some_and(|local| local.port() == port);
-        let all = self.has_filled || self.sockets.values().any(open);
-        let mut rows = self.table()?.rows(protocol, port, if all { Scope::All } else { Scope::Connections })?;
+        let mut named = if self.has_filled { sys::UNCONNECTED.to_vec() } else { Vec::new() };
+        let here = |known: &&Known| known.protocol == Protocol::Tcp && known.local.is_some_and(|at| at.port() == port);
+        for fd in self.sockets.values().filter(here).filter_map(|known| known.fd.as_ref()) {
+            named.extend(sys::tcp_state(fd)?);
+        }
+        let mut rows = self.table()?.rows(protocol, port, &named)?;
         for row in rows.iter_mut().filter(|row| row.inode != 0) {
             row.user = self.isolation.user_of(row.uid);
         }
@@ -195,7 +211,7 @@ impl Case<'_> {
         }
     }
 
-    fn ask(&mut self, questions: &[crate::plan::Query], user: Option<User>) -> Vec<crate::plan::Answer> {
+    fn ask(&mut self, questions: &[Query], user: Option<User>, earlier: &Asked) -> Vec<Answer> {
         if questions.is_empty() {
             return Vec::new();
         }
@@ -203,7 +219,17 @@ impl Case<'_> {
         if self.exhausted_at.is_some() {
             let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
         }
-        let answers = questions.iter().map(|query| queries::ask(self, query, user)).collect();
+        let mut answers: Vec<Answer> = Vec::with_capacity(questions.len());
+        for (index, query) in questions.iter().enumerate() {
+            // Several preconditions may rest on one answer.
+            let same = |questions: &[Query]| questions.iter().position(|other| other == query);
+            let known = match same(&questions[..index]) {
+                Some(twin) => Some(answers[twin].clone()),
+                None if earlier.user == user => same(earlier.questions).map(|twin| earlier.answers[twin].clone()),
+                None => None,
+            };
+            answers.push(known.unwrap_or_else(|| queries::ask(self, query, user)));
+        }
         if let Some(limit) = self.exhausted_at {
             let _ = sys::set_descriptor_limit(limit);
         }

@@ -22,13 +22,20 @@ use crate::sys::{Fault, Result, check, check_size};
 /// `include/uapi/linux/inet_diag.h`; the crate knows only its successor.
 const TCPDIAG_GETSOCK: u16 = 18;
 
-/// Which sockets are asked for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Scope {
-    All,
-    /// Neither listening nor merely bound ones: these are found by scanning tables of the whole host (65,536 buckets
-    /// each where this was measured), and they have a file, so whoever holds none knows that there are none.
-    Connections,
+/// Sockets that listen or are merely bound are found by scanning tables of the whole host (65,536 buckets each where
+/// this was measured), so that they are asked for only where there may be any. They have a file: who holds it can ask
+/// [`tcp_state`].
+pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bound];
+
+/// The state of a TCP socket by itself, without the table (TCP_INFO).
+pub fn tcp_state(fd: &OwnedFd) -> Result<Option<SocketState>> {
+    // `tcpi_state` is the first byte of `struct tcp_info`, and the kernel writes as much as there is room for.
+    let (mut number, mut length) = (0_u8, 1);
+    // SAFETY: the pointers are to a byte and to its length.
+    check(unsafe {
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_TCP, libc::TCP_INFO, (&raw mut number).cast(), &mut length)
+    })?;
+    Ok(state(Protocol::Tcp, number))
 }
 
 /// The table of the namespace in which it was opened.
@@ -48,12 +55,10 @@ impl SocketTable {
         Ok(SocketTable { fd: unsafe { OwnedFd::from_raw_fd(fd) }, buffer: Vec::new(), sequence: 0 })
     }
 
-    /// The sockets of both families on a local port.
-    pub fn rows(&mut self, protocol: Protocol, port: u16, scope: Scope) -> Result<Vec<SocketRow>, Fault> {
-        let states = match scope {
-            Scope::All => u32::MAX,
-            Scope::Connections => !(1 << number(SocketState::Listen) | 1 << number(SocketState::Bound)),
-        };
+    /// The sockets of both families on a local port: connections, and those of the [`UNCONNECTED`] that are named.
+    pub fn rows(&mut self, protocol: Protocol, port: u16, named: &[SocketState]) -> Result<Vec<SocketRow>, Fault> {
+        let left_out = UNCONNECTED.into_iter().filter(|state| !named.contains(state));
+        let states = left_out.fold(u32::MAX, |states, state| states & !(1 << number(state)));
         let mut rows = Vec::new();
         self.dump(protocol, states, port, |header| rows.extend(row(protocol, &header)))?;
         Ok(rows)
@@ -179,16 +184,11 @@ fn parse(mut datagram: &[u8], sequence: u32, visit: &mut impl Visit) -> Result<D
 fn row(protocol: Protocol, header: &InetResponseHeader) -> Option<SocketRow> {
     let id = &header.socket_id;
     let remote = SocketAddr::new(id.destination_address, id.destination_port);
-    let state = match state(header.state)? {
-        // Those that are merely bound are asked for as BOUND_INACTIVE and listed as what they are (sk_diag_fill).
-        SocketState::Close if protocol == Protocol::Tcp => SocketState::Bound,
-        state => state,
-    };
     // A failed connect() leaves the address of its peer behind, without the port.
     let peerless = remote.port() == 0 && (remote.ip().is_unspecified() || protocol == Protocol::Tcp);
     Some(SocketRow {
         protocol,
-        state,
+        state: state(protocol, header.state)?,
         local: SocketAddr::new(id.source_address, id.source_port),
         remote: (!peerless).then_some(remote),
         uid: header.uid,
@@ -214,8 +214,12 @@ const STATES: [SocketState; 13] = [
     SocketState::Bound,
 ];
 
-fn state(number: u8) -> Option<SocketState> {
-    STATES.get(usize::from(number).checked_sub(1)?).copied()
+fn state(protocol: Protocol, number: u8) -> Option<SocketState> {
+    match STATES.get(usize::from(number).checked_sub(1)?).copied()? {
+        // Those that are merely bound are asked for as BOUND_INACTIVE and listed as what they are (sk_diag_fill).
+        SocketState::Close if protocol == Protocol::Tcp => Some(SocketState::Bound),
+        state => Some(state),
+    }
 }
 
 fn number(state: SocketState) -> usize {

@@ -11,6 +11,7 @@ use annotate_snippets::Renderer;
 
 use super::Failure;
 use crate::scenario::Problem;
+use crate::sys;
 
 /// The width to fill where nobody says another.
 const WIDTH: usize = 80;
@@ -54,7 +55,7 @@ impl Destination {
         // A report takes the place of the file that a link leads to, not of the link.
         let path = if path.is_symlink() { fs::canonicalize(path).map_err(cannot)? } else { path.to_owned() };
         if is_regular_or_absent(&path) {
-            temporary(&path).map_err(cannot)?;
+            Unfinished::beside(&path).map_err(cannot)?;
         }
         Ok(Destination::File(path))
     }
@@ -79,9 +80,9 @@ impl Destination {
             let file = fs::OpenOptions::new().write(true).open(path).map_err(cannot)?;
             return buffered(&file, content).map_err(cannot);
         }
-        let file = temporary(path).map_err(cannot)?;
-        buffered(file.as_file(), content).map_err(cannot)?;
-        file.persist(path).map(drop).map_err(|error| cannot(error.error))
+        let unfinished = Unfinished::beside(path).map_err(cannot)?;
+        buffered(unfinished.file(), content).map_err(cannot)?;
+        unfinished.finish(path).map_err(cannot)
     }
 }
 
@@ -95,12 +96,54 @@ fn is_regular_or_absent(path: &Path) -> bool {
     fs::metadata(path).map_or(true, |metadata| metadata.is_file())
 }
 
-/// A file beside `path`, with the mode that a new file gets.
-fn temporary(path: &Path) -> io::Result<tempfile::NamedTempFile> {
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    tempfile::Builder::new()
-        .prefix(".errnoscope-")
-        .permissions(fs::Permissions::from_mode(0o666))
-        .tempfile_in(directory)
-        .map_err(|error| io::Error::from(error.kind()))
+/// A file that is being written, and that a crash takes along.
+enum Unfinished {
+    /// It has no name at all yet.
+    Nameless(fs::File),
+    /// Where the system or the file system has no such thing; only a SIGKILL would leave it behind.
+    Temporary(tempfile::NamedTempFile),
+}
+
+impl Unfinished {
+    fn beside(path: &Path) -> io::Result<Unfinished> {
+        let directory = directory_of(path);
+        if let Ok(file) = sys::nameless_file(directory) {
+            return Ok(Unfinished::Nameless(file));
+        }
+        tempfile::Builder::new()
+            .prefix(PREFIX)
+            .permissions(fs::Permissions::from_mode(0o666))
+            .tempfile_in(directory)
+            .map(Unfinished::Temporary)
+            .map_err(|error| io::Error::from(error.kind()))
+    }
+
+    fn file(&self) -> &fs::File {
+        match self {
+            Unfinished::Nameless(file) => file,
+            Unfinished::Temporary(file) => file.as_file(),
+        }
+    }
+
+    /// Puts the whole file in the place of what is at `path`.
+    fn finish(self, path: &Path) -> io::Result<()> {
+        match self {
+            Unfinished::Temporary(file) => file.persist(path).map(drop).map_err(|error| error.error),
+            Unfinished::Nameless(file) => match sys::name_file(&file, path) {
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
+                    // A name can be given only where there is none, and taken over only by another name.
+                    let other = directory_of(path).join(format!("{PREFIX}{}", std::process::id()));
+                    sys::name_file(&file, &other)?;
+                    fs::rename(&other, path).inspect_err(|_| drop(fs::remove_file(&other)))
+                }
+                named => named,
+            },
+        }
+    }
+}
+
+const PREFIX: &str = ".errnoscope-";
+
+fn directory_of(path: &Path) -> &Path {
+    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }

@@ -4,6 +4,7 @@
 
 mod diag;
 mod error_queue;
+mod file;
 mod namespace;
 mod options;
 mod route;
@@ -11,6 +12,7 @@ mod tun;
 
 pub use diag::{SocketTable, UNCONNECTED, tcp_state};
 pub use error_queue::receive_error;
+pub use file::{name_file, nameless_file};
 pub use namespace::{Tables, die_with_parent, enter_case, isolate, kill_descendants, size_tables, wait_for};
 pub use options::{SO_LINGER_SECONDS, set_own_option};
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};

@@ -32,6 +32,15 @@ pub(super) fn raw_accept(fd: i32) -> Result<i32> {
     check(unsafe { libc::accept(fd, std::ptr::null_mut(), std::ptr::null_mut()) })
 }
 
+/// There is no O_TMPFILE.
+pub fn nameless_file(_: &std::path::Path) -> std::io::Result<std::fs::File> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+pub fn name_file(_: &std::fs::File, _: &std::path::Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
 pub fn close_from(first: u32) {
     for fd in first as i32..libc::c_int::try_from(process::descriptor_limit().0).unwrap_or(1024).min(65_536) {
         // SAFETY: the caller uses none of these descriptors.

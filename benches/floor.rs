@@ -40,24 +40,25 @@ fn collisions() {
     let directory = scenarios(CASES);
     let mut rounds = Vec::new();
     for _ in 0..ROUNDS {
-        let large = timed(|| bare_collisions(CASES, Tables::Host));
-        let small = timed(|| bare_collisions(CASES, Tables::Small));
-        let ours = timed(|| run(&["--scenarios", &text(directory.path())]));
-        rounds.push((large, small, ours));
+        rounds.push([
+            cost(|| bare_collisions(CASES, Tables::Host)),
+            cost(|| bare_collisions(CASES, Tables::Small)),
+            cost(|| run(&["--scenarios", &text(directory.path())])),
+        ]);
     }
-    let [large, small, ours] =
-        [|&(large, ..): &Round| large, |&(_, small, _): &Round| small, |&(.., ours): &Round| ours]
-            .map(|side| median(rounds.iter().map(side)));
-    println!(
-        "(a) {CASES} TIME_WAIT collisions, {JOBS} at a time: errnoscope {ours:.2} s; bare {large:.2} s: {:.2}x; bare with \
-         small tables {small:.2} s: {:.2}x",
-        median(rounds.iter().map(|(large, _, ours)| ours / large)),
-        median(rounds.iter().map(|(_, small, ours)| ours / small)),
-    );
+    println!("(a) {CASES} TIME_WAIT collisions, {JOBS} at a time");
+    for (side, name) in ["bare", "bare with small tables", "errnoscope"].into_iter().enumerate() {
+        let of = |what: fn(&Cost) -> f64| median(rounds.iter().map(|round| what(&round[side])));
+        let ratio = |what: fn(&Cost) -> f64| median(rounds.iter().map(|round| what(&round[2]) / what(&round[side])));
+        println!(
+            "    {name}: {:.2} s, {:.2} s of CPU; errnoscope takes {:.2}x the time, {:.2}x the CPU",
+            of(|cost| cost.wall),
+            of(|cost| cost.cpu),
+            ratio(|cost| cost.wall),
+            ratio(|cost| cost.cpu)
+        );
+    }
 }
-
-/// Seconds: bare, bare with small tables, errnoscope.
-type Round = (f64, f64, f64);
 
 fn exhaustion() {
     const PORTS: std::ops::RangeInclusive<u16> = 32_768..=60_999;
@@ -118,20 +119,35 @@ fn run(arguments: &[&str]) -> i64 {
         .status()
         .expect("errnoscope runs");
     assert!(status.success(), "errnoscope run {arguments:?}: {status}");
+    usage().ru_maxrss
+}
+
+/// In seconds; the CPU time is that of all processes, and what the kernel does later on its own is in neither.
+struct Cost {
+    wall: f64,
+    cpu: f64,
+}
+
+fn cost<T>(work: impl FnOnce() -> T) -> Cost {
+    let (begun, before) = (Instant::now(), usage());
+    work();
+    let seconds = |time: libc::timeval| time.tv_sec as f64 + time.tv_usec as f64 / 1e6;
+    let cpu = |usage: libc::rusage| seconds(usage.ru_utime) + seconds(usage.ru_stime);
+    Cost { wall: begun.elapsed().as_secs_f64(), cpu: cpu(usage()) - cpu(before) }
+}
+
+fn timed<T>(work: impl FnOnce() -> T) -> f64 {
+    cost(work).wall
+}
+
+/// Of all children that have been waited for.
+fn usage() -> libc::rusage {
     // SAFETY: zeroed is a valid rusage, and the pointer is to a whole one.
-    let usage = unsafe {
+    unsafe {
         let mut usage: libc::rusage = std::mem::zeroed();
         libc::getrusage(libc::RUSAGE_CHILDREN, &mut usage);
         usage
-    };
-    usage.ru_maxrss
-}
-
-/// In seconds.
-fn timed<T>(work: impl FnOnce() -> T) -> f64 {
-    let begun = Instant::now();
-    work();
-    begun.elapsed().as_secs_f64()
+    }
 }
 
 fn median(values: impl Iterator<Item = f64>) -> f64 {

@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use common::findings;
@@ -161,13 +162,12 @@ elapse = { ms = 60000 }
         // The quick case is over long before the slow one, whose worker is the one that has a case below it.
         let deadline = Instant::now() + Duration::from_secs(20);
         while Instant::now() < deadline {
-            if let Some(worker) = worker_of_a_sleeping_case() {
-                // SAFETY-free: kill(1) by number, of a process that this test's own run started.
+            if let Some(worker) = worker_of_a_long_case() {
+                // By number, and a process that this test's own run started.
                 let status = std::process::Command::new("kill").args(["-KILL", &worker.to_string()]).status();
                 assert!(status.expect("kill runs").success());
                 return;
             }
-            std::thread::park_timeout(Duration::from_millis(20));
         }
         panic!("no worker was seen at work");
     });
@@ -180,19 +180,24 @@ elapse = { ms = 60000 }
     assert!(reason.contains("worker ended"), "{reason}");
 }
 
-/// A child of this process that is a worker, and below which a case has been asleep for a while: coordinator's child
-/// (W0), its init (W1), the case.
-fn worker_of_a_sleeping_case() -> Option<u32> {
-    let parents: Vec<(u32, u32)> = processes();
+/// A child of this process that is a worker, below which a case lives for longer than those of the other tests, which
+/// run beside this one.
+fn worker_of_a_long_case() -> Option<u32> {
+    let earlier = cases();
+    std::thread::park_timeout(Duration::from_millis(400));
+    let now = cases();
+    now.into_iter().find(|(case, _)| earlier.contains_key(case)).map(|(_, worker)| worker)
+}
+
+/// The processes of cases, each with its worker: coordinator's child, its init, the case.
+fn cases() -> BTreeMap<u32, u32> {
+    let parents = processes();
     let below = |parent: u32| parents.iter().filter(move |(_, other)| *other == parent).map(|(pid, _)| *pid);
-    below(std::process::id()).find(|&worker| {
-        below(worker).any(|init| {
-            below(init).any(|case| {
-                let wchan = std::fs::read_to_string(format!("/proc/{case}/syscall")).unwrap_or_default();
-                wchan.starts_with("230 ") || wchan.starts_with("35 ")
-            })
-        })
-    })
+    let mut cases = BTreeMap::new();
+    for worker in below(std::process::id()) {
+        cases.extend(below(worker).flat_map(below).map(|case| (case, worker)));
+    }
+    cases
 }
 
 /// Every process with its parent.

@@ -84,9 +84,16 @@ impl Hold {
                 vec![Op::SendUntilFull { socket: self.socket.clone() }, finish(&self.socket), self.wait()],
             ]
             .concat()),
-            (Protocol::Tcp, HolderState::FinWait2) => {
-                Ok([self.established()?, vec![finish(&self.socket), self.wait()]].concat())
-            }
+            // The peer would acknowledge the FIN 40 ms later at worst.
+            (Protocol::Tcp, HolderState::FinWait2) => Ok([
+                self.established()?,
+                vec![
+                    finish(&self.socket),
+                    Op::SetOption { socket: self.name("peer"), option: SocketOption::QuickAck(true) },
+                    self.wait(),
+                ],
+            ]
+            .concat()),
             (Protocol::Tcp, HolderState::CloseWait) => {
                 Ok([self.established()?, vec![finish(&self.name("peer")), self.wait()]].concat())
             }

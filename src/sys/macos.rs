@@ -96,6 +96,7 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
             };
             Ok(socket::set_bytes(fd, level, name, &index)?)
         }
+        SocketOption::QuickAck(_) => Ok(()),
         other => Err(unsupported(Need::Linux, format!("macOS has no such socket option: {other:?}"))),
     }
 }

@@ -40,6 +40,7 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
         SocketOption::LocalPortRange(low, high) => {
             ((libc::SOL_IP, IP_LOCAL_PORT_RANGE), (u32::from(high) << 16 | u32::from(low)) as i32)
         }
+        SocketOption::QuickAck(on) => ((libc::SOL_TCP, libc::TCP_QUICKACK), i32::from(on)),
         SocketOption::Linger2(seconds) => ((libc::SOL_TCP, libc::TCP_LINGER2), seconds),
         ref other => return Err(Fault::Failed(format!("{other:?} is not an option of Linux alone"))),
     };

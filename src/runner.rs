@@ -61,14 +61,17 @@ pub fn run(
 ) -> Result<Ran, String> {
     let first = Link::open(&settings.program).map_err(|lost| lost.to_string())?;
     let run = Run { catalogue, items, settings, interrupted, hello: first.hello.clone(), failure: OnceLock::new() };
-    let (slow, fast): (Vec<usize>, Vec<usize>) = (0..items.len()).partition(|&index| items[index].slow);
+    // Without namespaces all cases share the host's ports: one at a time, then, and nothing beside a slow one.
+    let isolated = run.hello.isolation == "netns";
+    let jobs = if isolated { settings.jobs.get() } else { 1 };
+    let (slow, fast): (Vec<usize>, Vec<usize>) = (0..items.len()).partition(|&index| isolated && items[index].slow);
     let (fast, slow) = (Queue::new(fast, settings.repeat), Queue::new(slow, settings.repeat));
     let mut results: Vec<Vec<Vec<Finding>>> = items.iter().map(|_| Vec::new()).collect();
     let mut done: Vec<Option<Vec<Finding>>> = items.iter().map(|_| None).collect();
     std::thread::scope(|scope| {
         let (sender, receiver) = mpsc::channel();
         let mut first = Some(first);
-        for (queue, jobs) in [(&fast, settings.jobs.get()), (&slow, SLOW_JOBS)] {
+        for (queue, jobs) in [(&fast, jobs), (&slow, SLOW_JOBS)] {
             for _ in 0..jobs.min(queue.len()) {
                 let (sender, run, link) = (sender.clone(), &run, first.take());
                 scope.spawn(move || run.serve(queue, link, &sender));

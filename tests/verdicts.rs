@@ -212,3 +212,12 @@ fn processes() -> Vec<(u32, u32)> {
     }
     list
 }
+
+/// A scenario of somebody else's must not reach the host through a name.
+#[test]
+fn a_sysctl_outside_the_namespace_is_refused() {
+    for name in ["kernel.hostname", "net.ipv4/../../kernel/hostname", "vm.swappiness"] {
+        let setup = format!("[[setup]]\nset-sysctl = {{ name = \"{name}\", value = \"0\" }}");
+        check(&scenario(&setup, HELD, "EADDRINUSE", ""), Verdict::Broken, "is not one of a network namespace");
+    }
+}

@@ -18,7 +18,7 @@ pub use options::{SO_LINGER_SECONDS, set_own_option};
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
 pub use tun::Tun;
 
-use super::{Result, check};
+use super::{Fault, Result, check};
 use crate::names::Os;
 
 pub const OS: Os = Os::Linux;
@@ -46,12 +46,13 @@ pub fn read_sysctl(name: &str) -> Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-pub fn write_sysctl(name: &str, value: &str) -> Result<()> {
+/// Of the network namespace that this process is in.
+pub fn write_sysctl(name: &str, value: &str) -> Result<(), Fault> {
     use std::io::Write;
     // Opened without O_CREAT: nothing can be created there, and EACCES would hide ENOENT.
     let mut file =
         std::fs::OpenOptions::new().write(true).open(path_of(name)).map_err(|error| super::errno_of(&error))?;
-    file.write_all(value.as_bytes()).map_err(|error| super::errno_of(&error))
+    Ok(file.write_all(value.as_bytes()).map_err(|error| super::errno_of(&error))?)
 }
 
 fn path_of(name: &str) -> String {

@@ -105,26 +105,17 @@ pub fn receive_error(_: &OwnedFd) -> Result<(Errno, Detail), Fault> {
     Err(unsupported(Need::Linux, "macOS has no error queue"))
 }
 
-fn sysctl(name: &str, value: Option<i32>) -> Result<i32> {
-    let name = std::ffi::CString::new(name).unwrap_or_default();
-    let (mut old, mut size) = (0_i32, size_of::<i32>());
-    let mut new = value.unwrap_or_default();
-    let (new_pointer, new_size) =
-        if value.is_some() { (&raw mut new, size_of::<i32>()) } else { (std::ptr::null_mut(), 0) };
-    // SAFETY: the pointers are to ints of the stated sizes, or null with size 0.
-    check(unsafe {
-        libc::sysctlbyname(name.as_ptr(), (&raw mut old).cast(), &mut size, new_pointer.cast(), new_size)
-    })?;
-    Ok(old)
-}
-
 pub fn read_sysctl(name: &str) -> Result<String> {
-    sysctl(name, None).map(|value| value.to_string())
+    let name = std::ffi::CString::new(name).unwrap_or_default();
+    let (mut value, mut size) = (0_i32, size_of::<i32>());
+    // SAFETY: the pointers are to an int and its size; null asks for no change.
+    check(unsafe { libc::sysctlbyname(name.as_ptr(), (&raw mut value).cast(), &mut size, std::ptr::null_mut(), 0) })?;
+    Ok(value.to_string())
 }
 
-pub fn write_sysctl(name: &str, value: &str) -> Result<()> {
-    let value = value.trim().parse().map_err(|_| Errno::from_raw(OS, libc::EINVAL))?;
-    sysctl(name, Some(value)).map(drop)
+/// It would be the whole machine's, and nothing would put it back after a SIGKILL.
+pub fn write_sysctl(_: &str, _: &str) -> Result<(), Fault> {
+    no_private_host()
 }
 
 pub fn open_descriptors() -> Result<u64> {

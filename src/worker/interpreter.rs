@@ -135,6 +135,12 @@ fn goes_on(op: &Op, role: &Role, result: &Performed) -> bool {
     }
 }
 
+/// Whether a sysctl can be one of a network namespace. A slash could lead anywhere.
+fn is_network_sysctl(name: &str) -> bool {
+    let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
+    name.starts_with("net.") && name.bytes().all(plain)
+}
+
 /// What the host lacks when it refuses this op.
 fn need_of(op: &Op) -> Need {
     match op {
@@ -362,7 +368,7 @@ impl Case<'_> {
                 result?;
             }
             Op::Elapse { ms } => self.timed(|| sys::pause_ms((*ms).into())),
-            Op::SetSysctl { name, value } if name.starts_with("net.") => {
+            Op::SetSysctl { name, value } if is_network_sysctl(name) => {
                 self.timed(|| sys::write_sysctl(name, value))?
             }
             Op::SetSysctl { name, .. } => {

@@ -233,7 +233,11 @@ impl<'s> Checker<'s> {
         if let Some((case, os)) = uncovered.first() {
             let name = scenario.subjects[subject].name();
             let message = format!("no rule covers {name} of {case} on {os}");
-            let help = format!("{} such cases; add a rule, or outcome = \"unknown\" and why", uncovered.len());
+            let more = match uncovered.len() - 1 {
+                0 => String::new(),
+                more => format!("so it is {more} times more; "),
+            };
+            let help = format!("{more}add a rule, or outcome = \"unknown\" and why");
             self.problem(scenario.subjects[subject].step.span.clone(), message, help);
         }
         for (rule, decides) in rules.iter().zip(decides) {

@@ -11,6 +11,7 @@ const PURE: &[&str] = &[
     "judge.rs",
     "names.rs",
     "plan.rs",
+    "problem.rs",
     "render",
     "scenario",
     "socket_table.rs",

@@ -17,6 +17,7 @@ pub mod finding;
 pub mod judge;
 pub mod names;
 pub mod plan;
+pub mod policy;
 pub mod problem;
 pub mod render;
 pub mod scenario;

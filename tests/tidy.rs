@@ -11,6 +11,7 @@ const PURE: &[&str] = &[
     "judge.rs",
     "names.rs",
     "plan.rs",
+    "policy",
     "problem.rs",
     "render",
     "scenario",

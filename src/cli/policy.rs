@@ -233,7 +233,7 @@ fn list(arguments: &ListArguments, out: &mut dyn Write) -> Result<Exit, Failure>
         return Ok(Exit::Success);
     }
     for policy in &policies {
-        let label = format!("{:<18}", policy.name);
+        let label = format!("{:<19}", policy.name);
         let default = if policy.name == DEFAULT { " The default." } else { "" };
         let text = crate::render::text::field(&label, &format!("{}{default}", policy.why), output::width());
         write!(out, "{}", text.replacen(&policy.name, &paint(HEADING, &policy.name), 1))?;

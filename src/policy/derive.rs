@@ -71,7 +71,7 @@ pub fn derive(evidence: &Evidence) -> Derived {
     loosen(&mut rules, &targets);
     for index in 0..rules.len() {
         rules[index].why = why(&rules, index, &evidence.items);
-        rules[index].forced = Some(forced(&rules, index, &evidence.items, &targets));
+        rules[index].forced = Some(forced(&rules, index, &evidence.items));
     }
     let policy = Policy { name: DEFAULT.to_owned(), why: claim(evidence), rules };
     Derived { policy, shortest: found.shortest, ambiguities }
@@ -145,7 +145,7 @@ fn ambiguity(items: &[&Item]) -> Ambiguity {
         .collect();
     let list = |texts: BTreeSet<String>| texts.into_iter().collect::<Vec<_>>().join(", ");
     let why = format!(
-        "{}; otherwise {}, which is worse over the scenarios that give this signal",
+        "{}; otherwise {}, which is no better over the scenarios that give this signal",
         list(mistakes),
         list(others)
     );
@@ -264,15 +264,20 @@ fn attempt_value(rules: &mut [Rule], index: usize, targets: &Targets, drop: Drop
     attempt(rules, index, targets, |when| drop(when, Some(value))).then_some(true)
 }
 
-/// The findings that would be decided wrong without the rule; of the last one, all that it decides.
-fn forced(rules: &[Rule], index: usize, items: &[Item], targets: &Targets) -> Forced {
+/// The findings that the rule decides right and that would be decided otherwise without it; of the last one, all that
+/// it decides right.
+fn forced(rules: &[Rule], index: usize, items: &[Item]) -> Forced {
     let mut without = rules.to_vec();
     without.remove(index);
     let last = index == without.len();
     let (mut observed, mut expected) = (0, 0);
     let mut example: Option<&Item> = None;
-    for item in items.iter().filter(|item| decide(rules, &item.signal).0 == index) {
-        if last || decide(&without, &item.signal).1 != targets[&item.signal] {
+    let action = rules[index].action;
+    for item in items.iter().filter(|item| right(item.cause, item.signal.errno).action == action) {
+        if decide(rules, &item.signal).0 != index {
+            continue;
+        }
+        if last || decide(&without, &item.signal).1 != action {
             *if item.basis == Basis::Expected { &mut expected } else { &mut observed } += 1;
             let key = |item: &Item| (item.basis == Basis::Expected, item.case.clone());
             if example.is_none_or(|example| key(item) < key(example)) {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Generated files are the ones that this tree generates: the schema, and REPORT.md for the stack that it is about.
+# Generated files are the ones that this tree generates: the schema, and REPORT.md and the derived policy for the stack that they are about.
 # With --write: make them.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,8 +10,10 @@ trap 'rm -rf "$place"' EXIT
 "$program" schema > "$place/report.schema.json"
 "$program" run --quiet --json "$place/report.json" > /dev/null
 "$program" report "$place/report.json" -o "$place/REPORT.md"
+"$program" policy derive "$place/report.json" -o "$place/evidence.toml" > /dev/null
 if [ "${1:-}" = --write ]; then
     cp "$place/report.schema.json" "$place/REPORT.md" .
+    cp "$place/evidence.toml" src/policy/builtin
     exit
 fi
 diff -u report.schema.json "$place/report.schema.json"
@@ -22,3 +24,4 @@ if [ "$(stack REPORT.md)" != "$(stack "$place/REPORT.md")" ]; then
     exit
 fi
 diff -u <(grep -v '^| release |' REPORT.md) <(grep -v '^| release |' "$place/REPORT.md")
+diff -u src/policy/builtin/evidence.toml "$place/evidence.toml"

@@ -7,6 +7,7 @@ mod doctor;
 mod lint;
 mod list;
 mod output;
+mod policy;
 mod report;
 mod run;
 mod select;
@@ -21,8 +22,8 @@ use std::process::ExitCode;
 use clap::{CommandFactory, Parser, Subcommand};
 
 use crate::finding::Verdict;
+use crate::problem::Problem;
 use crate::render::style::{BAD, paint};
-use crate::scenario::Problem;
 
 /// Makes port exhaustion, 4-tuple collisions and other socket trouble for real, in private network
 /// namespaces, and reports which errno the kernel gives to which call.
@@ -49,6 +50,8 @@ enum Command {
     Schema(list::SchemaArguments),
     /// Tell what this host can run, and how to enable what it cannot
     Doctor(doctor::Arguments),
+    /// Hold what a tracer does with failed probes against findings
+    Policy(policy::Arguments),
     /// Render reports as Markdown
     Report(report::Arguments),
     #[command(hide = true)]
@@ -105,6 +108,8 @@ enum Failure {
     Bad(Box<dyn Error>),
     /// Scenario files with faults.
     Problems(Vec<Problem>),
+    /// A policy file with a fault.
+    Policy(Problem),
     NothingSelected(String),
     CannotRun(String),
     /// Standard output cannot be written to.
@@ -169,6 +174,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Lint(arguments) => lint::lint(&arguments, out),
         Command::Schema(arguments) => list::schema(&arguments, out),
         Command::Doctor(arguments) => doctor::doctor(&arguments, out),
+        Command::Policy(arguments) => policy::policy(&arguments, out),
         Command::Report(arguments) => report::report(&arguments, out),
         Command::Worker => unreachable!("handled before there is an output"),
     }
@@ -195,7 +201,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn failed(failure: &Failure) -> ExitCode {
     let code = match failure {
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-        Failure::Bad(_) | Failure::Problems(_) | Failure::Output(_) => 2,
+        Failure::Bad(_) | Failure::Problems(_) | Failure::Policy(_) | Failure::Output(_) => 2,
         Failure::NothingSelected(_) => 3,
         Failure::CannotRun(_) => 4,
     };
@@ -210,6 +216,10 @@ fn failed(failure: &Failure) -> ExitCode {
                 let _ = writeln!(err, "{}\n", output::problem(problem));
             }
             format!("{} in scenario files", crate::render::text::count(problems.len() as u64, "problem"))
+        }
+        Failure::Policy(problem) => {
+            let _ = writeln!(anstream::stderr(), "{}\n", output::problem(problem));
+            "1 problem in a policy file".to_owned()
         }
         Failure::NothingSelected(message) | Failure::CannotRun(message) => message.clone(),
         Failure::Output(error) => format!("cannot write to standard output: {error}"),

@@ -69,10 +69,34 @@ impl ErrnoName {
 
 impl<'de> Deserialize<'de> for ErrnoName {
     fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<ErrnoName, D::Error> {
-        let name = Cow::<str>::deserialize(deserializer)?;
-        ErrnoName::new(&name).ok_or_else(|| {
-            serde::de::Error::custom(format!("unknown errno `{name}`, expected a symbolic name such as `EADDRINUSE`"))
-        })
+        struct NameVisitor;
+
+        // A visitor's fault has the place of the value, one that comes later that of the whole array.
+        impl serde::de::Visitor<'_> for NameVisitor {
+            type Value = ErrnoName;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a symbolic name such as `EADDRINUSE`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<ErrnoName, E> {
+                ErrnoName::new(name).ok_or_else(|| {
+                    E::custom(format!("unknown errno `{name}`, expected a symbolic name such as `EADDRINUSE`"))
+                })
+            }
+        }
+
+        deserializer.deserialize_str(NameVisitor)
+    }
+}
+
+impl schemars::JsonSchema for ErrnoName {
+    fn schema_name() -> Cow<'static, str> {
+        "Errno".into()
+    }
+
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({ "type": "string", "enum": TABLE.iter().map(|row| row.0).collect::<Vec<_>>() })
     }
 }
 

@@ -17,6 +17,8 @@ pub mod finding;
 pub mod judge;
 pub mod names;
 pub mod plan;
+pub mod policy;
+pub mod problem;
 pub mod render;
 pub mod scenario;
 pub mod socket_table;

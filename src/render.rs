@@ -6,6 +6,7 @@ pub mod details;
 pub mod json;
 pub mod junit;
 pub mod markdown;
+pub mod policy;
 pub mod style;
 pub mod summary;
 pub mod text;

@@ -8,7 +8,6 @@ mod check;
 mod compile;
 mod condition;
 mod hold;
-pub mod problem;
 mod read;
 pub mod rule;
 
@@ -20,11 +19,11 @@ use toml::de::DeValue;
 
 use crate::names::Need;
 
+pub use crate::problem::Problem;
 pub use case::{Case, cases};
 pub use check::check;
 pub use compile::{Compiled, SubjectCall, compile};
 pub use condition::Condition;
-pub use problem::Problem;
 pub use read::read;
 pub use rule::{Expectation, Expected, Rule};
 

@@ -441,6 +441,52 @@ fn an_interrupted_run_still_reports() {
     assert_eq!(report["complete"], false);
 }
 
+#[test]
+fn policies_are_listed_shown_and_compared() {
+    let listed = run(&["policy", "list"]);
+    listed
+        .check(0, &["evidence", "The default.", "conflate", "addr-in-use-only", "next-port-on-both"], &[])
+        .is_narrow();
+    run(&["policy", "show"]).check(0, &["evidence", "rests on", "otherwise"], &[]).is_narrow();
+    run(&["policy", "show", "conflate"]).check(0, &["skip", "errno=EADDRINUSE|EADDRNOTAVAIL"], &[]).is_narrow();
+    let schema = jsonschema::validator_for(&run(&["schema", "policy"]).check(0, &[], &[]).json()).unwrap();
+    for name in ["evidence", "conflate", "addr-in-use-only", "next-port-on-both"] {
+        let json = run(&["policy", "show", name, "--json"]).check(0, &[], &[]).json();
+        assert!(schema.is_valid(&json), "{name}: {json}");
+    }
+    run(&["policy", "diff", "conflate", "conflate"]).check(0, &["alike"], &[]);
+    let differ = run(&["policy", "diff", "conflate", "addr-in-use-only"]);
+    differ.check(1, &["conflate: skip, addr-in-use-only: abort", "errno=EADDRNOTAVAIL"], &[]).is_narrow();
+    run(&["policy", "show", "nonsense"]).check(2, &[], &["unknown policy `nonsense`", "evidence, conflate"]);
+    let files = Files::new(&[("bad.toml", "format = \"errnoscope-policy/1\"\ncolour = 1\n")]);
+    let bad = files.path("bad.toml");
+    run(&["policy", "show", bad.to_str().unwrap()]).check(2, &[], &["bad.toml:2:1", "unknown field `colour`"]);
+}
+
+#[test]
+fn policies_are_held_against_reports() {
+    let report = Files::new(&[]);
+    let (json, toml) = (report.path("report.json"), report.path("mine.toml"));
+    let (json, toml) = (json.to_str().unwrap(), toml.to_str().unwrap());
+    run(&["run", "-q", "--json", json, "connect.ports-exhausted", "connect.tuple-held"]).check(0, &[], &[]);
+    let wrong = ["policy", "evaluate", json, "--policy", "conflate", "--policy", "addr-in-use-only"];
+    let said = run(&wrong);
+    said.check(1, &["hides a real error", "gives up too early", "tuple-in-use", "* expected, not observed"], &[]);
+    said.is_narrow();
+    let all = run(&[&wrong[..], &["--all", "--json"]].concat()).check(1, &[], &[]).json();
+    assert_eq!(all["format"], "errnoscope-policy-evaluation/1");
+    let entry = &all["policies"][0]["wrong"][0];
+    assert_eq!(entry["count"].as_u64(), entry["cases"].as_array().map(|cases| cases.len() as u64));
+    run(&["policy", "evaluate", json]).check(0, &["evidence"], &[]);
+    run(&["policy", "derive", json, "-o", toml]).check(0, &["rests on", "no shorter list"], &[]);
+    run(&["policy", "evaluate", json, "--policy", toml]).check(0, &[], &[]);
+    let derived = run(&["policy", "derive", json, "-o", "-"]).check(0, &["[[rule]]"], &[]).out.clone();
+    assert_eq!(derived, fs::read_to_string(toml).unwrap());
+    let derived = run(&["policy", "derive", json, "--json"]).check(0, &[], &[]).json();
+    assert_eq!(derived["format"], "errnoscope-policy-derivation/1");
+    run(&["policy", "evaluate", toml]).check(2, &[], &["no errnoscope report"]);
+}
+
 /// Standard output closes after the first line, or before it.
 #[test]
 fn closed_pipes_end_quietly() {

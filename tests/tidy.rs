@@ -11,6 +11,8 @@ const PURE: &[&str] = &[
     "judge.rs",
     "names.rs",
     "plan.rs",
+    "policy",
+    "problem.rs",
     "render",
     "scenario",
     "socket_table.rs",

@@ -169,12 +169,15 @@ enum Format {
     Report,
     /// What `list --cases --json` prints
     List,
+    /// A policy file: TOML of the shape of this JSON
+    Policy,
 }
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let schema = match arguments.format {
         Format::Report => crate::finding::schema(),
         Format::List => list_schema(),
+        Format::Policy => crate::policy::schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;
     writeln!(out, "{text}")?;

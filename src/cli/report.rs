@@ -4,8 +4,8 @@ use std::io::Write;
 use std::path::PathBuf;
 
 use super::output::Destination;
-use super::{Exit, Failure};
-use crate::render::{json, markdown};
+use super::{Exit, Failure, source};
+use crate::render::markdown;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -25,12 +25,7 @@ pub struct Arguments {
 pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let mut reports = Vec::new();
     for file in &arguments.files {
-        let name = file.display();
-        let text =
-            std::fs::read_to_string(file).map_err(|error| Failure::because(format!("cannot read {name}"), error))?;
-        let report = json::read(&text).map_err(|(line, column, message)| {
-            Failure::bad(format!("{name}:{line}:{column}: no errnoscope report: {message}"))
-        })?;
+        let report = source::report(file)?;
         reports.push(markdown::markdown(&report));
     }
     let destination = arguments.output.as_deref().map_or(Ok(Destination::Stdout), Destination::new)?;

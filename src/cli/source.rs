@@ -1,12 +1,14 @@
-//! Scenario files from the binary, or from a directory.
+//! Files that the user names: scenarios (or the binary's own), reports, policies.
 //!
-//! Reads them and has them checked; what a scenario means is the business of `scenario`.
+//! Reads them and has them checked; what they mean is the business of others.
 
 use std::fs;
 use std::path::Path;
 
 use super::Failure;
 use crate::catalogue::{self, Catalogue};
+use crate::finding::Report;
+use crate::render::json;
 
 /// The catalogue of this binary, or, read and checked, that of a directory.
 pub fn load(scenarios: Option<&Path>) -> Result<Catalogue, Failure> {
@@ -52,8 +54,17 @@ fn walk(directory: &Path, files: &mut Vec<(String, &'static str)>) -> Result<(),
     Ok(())
 }
 
-/// Scenarios point into their text for as long as the process lives.
-fn read(path: &Path) -> Result<(String, &'static str), Failure> {
+/// A report, as `run --json` writes it.
+pub fn report(path: &Path) -> Result<Report, Failure> {
+    let name = path.display();
+    let text = fs::read_to_string(path).map_err(|error| Failure::because(format!("cannot read {name}"), error))?;
+    json::read(&text).map_err(|(line, column, message)| {
+        Failure::bad(format!("{name}:{line}:{column}: no errnoscope report: {message}"))
+    })
+}
+
+/// What people write points into its text for as long as the process lives.
+pub fn read(path: &Path) -> Result<(String, &'static str), Failure> {
     let name = path.display().to_string();
     let text = fs::read_to_string(path).map_err(|error| Failure::because(format!("cannot read {name}"), error))?;
     Ok((name, text.leak()))

@@ -1,4 +1,4 @@
-//! What is wrong with a scenario file, and where.
+//! What is wrong with a file that somebody wrote, and where. Reading files, and deciding what is wrong, is done elsewhere.
 
 use std::fmt;
 use std::ops::Range;

@@ -1,0 +1,220 @@
+//! From TOML text to a [`Policy`], and the schema of such a file.
+//!
+//! Reading is strict: the first thing that this version does not know is an error with its place.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::marker::PhantomData;
+use std::ops::Range;
+
+use serde::de::value::StrDeserializer;
+use serde::de::{self, DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde::{Deserialize, Serialize};
+use toml::Spanned;
+
+use super::{Action, Conditions, Forced, Policy, ProbeCall, Rule, Signal};
+use crate::errno::ErrnoName;
+use crate::names::{Family, Os, PortChoice, Protocol, Reuse};
+use crate::problem::Problem;
+
+/// The version of the policy format, a file's first key.
+pub const FORMAT: &str = "errnoscope-policy/1";
+
+/// Reads a policy, and checks that it decides everything and that each of its rules can decide something.
+pub fn read(file: &str, text: &'static str) -> Result<Policy, Problem> {
+    let problem = |span: Range<usize>, message: String, help: Option<&str>| Problem {
+        file: file.to_owned(),
+        text,
+        span,
+        message,
+        help: help.map(str::to_owned),
+    };
+    let wire: WirePolicy = toml::from_str(text).map_err(|error| {
+        let message = error.message().trim().replace('\n', ", ");
+        problem(error.span().unwrap_or(0..0), message, None)
+    })?;
+    if wire.format.get_ref() != FORMAT {
+        let message = format!("format `{}`, this version reads `{FORMAT}`", wire.format.get_ref());
+        return Err(problem(wire.format.span(), message, None));
+    }
+    for text in [&wire.name, &wire.why] {
+        if text.get_ref().trim().is_empty() {
+            return Err(problem(text.span(), "empty text".to_owned(), Some("a policy has a name and says why")));
+        }
+    }
+    let spans: Vec<Range<usize>> = wire.rule.iter().map(Spanned::span).collect();
+    let rules: Vec<Rule> = wire.rule.into_iter().map(|rule| rule.into_inner().into()).collect();
+    match (rules.last(), spans.last()) {
+        (Some(last), Some(span)) if !last.when.is_empty() => {
+            let help = "end with a rule that has an action and a why and no conditions";
+            return Err(problem(span.clone(), "the last rule has conditions".to_owned(), Some(help)));
+        }
+        (Some(_), _) => {}
+        (None, _) => {
+            let help = "a policy has at least one `[[rule]]`, the last without conditions";
+            return Err(problem(0..0, "no rules".to_owned(), Some(help)));
+        }
+    }
+    if let Some(index) = never_applies(&rules) {
+        let why = match rules[..index].iter().position(|rule| rule.when.is_empty()) {
+            Some(earlier) => format!("rule {} above it has no conditions", earlier + 1),
+            None => "no signal has these values together, or the rules above it decide all that do".to_owned(),
+        };
+        return Err(problem(spans[index].clone(), format!("rule {} can never apply", index + 1), Some(&why)));
+    }
+    Ok(Policy { name: wire.name.into_inner(), why: wire.why.into_inner(), rules })
+}
+
+/// The first rule that decides none of the possible signals.
+pub(super) fn never_applies(rules: &[Rule]) -> Option<usize> {
+    let mut idle: BTreeSet<usize> = (0..rules.len()).collect();
+    for signal in Signal::all() {
+        idle.remove(&super::decide(rules, &signal).0);
+        if idle.is_empty() {
+            return None;
+        }
+    }
+    idle.first().copied()
+}
+
+/// The JSON Schema of a policy file, whose TOML has the shape of this JSON.
+pub fn schema() -> serde_json::Value {
+    let mut schema = schemars::schema_for!(WirePolicy).to_value();
+    if let Some(schema) = schema.as_object_mut() {
+        schema.insert("title".to_owned(), FORMAT.into());
+    }
+    schema
+}
+
+#[derive(Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Policy")]
+struct WirePolicy {
+    /// `errnoscope-policy/1`.
+    #[schemars(with = "String", extend("const" = FORMAT))]
+    format: Spanned<String>,
+    #[schemars(with = "String")]
+    name: Spanned<String>,
+    /// What it claims, and why it is believed.
+    #[schemars(with = "String")]
+    why: Spanned<String>,
+    /// The first rule that applies decides; the last has no conditions.
+    #[schemars(with = "Vec<WireRule>")]
+    rule: Vec<Spanned<WireRule>>,
+}
+
+/// A rule as a file has it. Absent conditions hold.
+#[derive(Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Rule")]
+struct WireRule {
+    #[serde(default)]
+    os: Values<Os>,
+    #[serde(default)]
+    call: Values<ProbeCall>,
+    /// Whether the caller chose the source port or the kernel; `none` for socket().
+    #[serde(default)]
+    port: Values<PortChoice>,
+    #[serde(default)]
+    protocol: Values<Protocol>,
+    #[serde(default)]
+    family: Values<Family>,
+    /// Which of SO_REUSEADDR and SO_REUSEPORT the probe has set.
+    #[serde(default)]
+    reuse: Values<Reuse>,
+    #[serde(default)]
+    errno: Values<ErrnoName>,
+    action: Action,
+    why: String,
+    /// What a derived rule rests on.
+    forced: Option<WireForced>,
+}
+
+#[derive(Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Forced")]
+struct WireForced {
+    /// Findings of observed systems that would be decided wrong without the rule.
+    observed: u64,
+    /// The same of systems that are only expected to behave so.
+    expected: u64,
+    example: String,
+}
+
+impl From<WireRule> for Rule {
+    fn from(wire: WireRule) -> Rule {
+        let forced =
+            wire.forced.map(|WireForced { observed, expected, example }| Forced { observed, expected, example });
+        let when = Conditions {
+            os: wire.os.0,
+            call: wire.call.0,
+            port: wire.port.0,
+            protocol: wire.protocol.0,
+            family: wire.family.0,
+            reuse: wire.reuse.0,
+            errno: wire.errno.0,
+        };
+        Rule { when, action: wire.action, why: wire.why, forced }
+    }
+}
+
+/// A value or an array of values.
+struct Values<T>(Vec<T>);
+
+impl<T> Default for Values<T> {
+    fn default() -> Values<T> {
+        Values(Vec::new())
+    }
+}
+
+impl<'de, T: DeserializeOwned + PartialEq> Deserialize<'de> for Values<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Values<T>, D::Error> {
+        struct ValuesVisitor<T>(PhantomData<T>);
+
+        impl<'de, T: DeserializeOwned + PartialEq> Visitor<'de> for ValuesVisitor<T> {
+            type Value = Values<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a value or an array of values")
+            }
+
+            fn visit_str<E: de::Error>(self, word: &str) -> Result<Values<T>, E> {
+                Ok(Values(vec![T::deserialize(StrDeserializer::new(word))?]))
+            }
+
+            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Values<T>, S::Error> {
+                let mut values = Vec::new();
+                while let Some(value) = seq.next_element::<T>()? {
+                    if values.contains(&value) {
+                        return Err(de::Error::custom("a value stands twice in this array"));
+                    }
+                    values.push(value);
+                }
+                if values.is_empty() {
+                    return Err(de::Error::custom("an empty array of values never applies; leave the key out"));
+                }
+                Ok(Values(values))
+            }
+        }
+
+        deserializer.deserialize_any(ValuesVisitor(PhantomData))
+    }
+}
+
+/// One value, or several that differ.
+impl<T: schemars::JsonSchema> schemars::JsonSchema for Values<T> {
+    fn inline_schema() -> bool {
+        true
+    }
+
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("Values_{}", T::schema_name()).into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let value = generator.subschema_for::<T>();
+        schemars::json_schema!({
+            "anyOf": [value, { "type": "array", "items": value, "minItems": 1, "uniqueItems": true }]
+        })
+    }
+}

@@ -1,0 +1,223 @@
+//! Policies, and what they do with findings, as text for terminals.
+//!
+//! What is right or wrong has been decided before.
+
+use comfy_table::{Cell, Color, Row};
+
+use super::style::{FAINT, HEADING, paint};
+use super::text::{count, field, heading, lines, numbers_from, table, unwrapped};
+use crate::policy::derive::{Ambiguity, Derived};
+use crate::policy::diff::Difference;
+use crate::policy::evaluate::{Evaluation, Tally, Wrong};
+use crate::policy::evidence::{Basis, Evidence, LeftOut};
+use crate::policy::right::Kind;
+use crate::policy::{Action, Policy};
+
+/// A policy, rule by rule.
+pub fn policy(policy: &Policy, width: usize) -> String {
+    let mut text = format!("{}\n", paint(HEADING, &policy.name));
+    text.push_str(&field("  ", &policy.why, width));
+    for (index, rule) in policy.rules.iter().enumerate() {
+        text.push('\n');
+        text.push_str(&field(
+            &format!("  {:>2}  {:<10}  ", index + 1, rule.action),
+            &breakable(&rule.when.to_string(), width),
+            width,
+        ));
+        text.push_str(&field(INDENT, &rule.why, width));
+        if let Some(forced) = &rule.forced {
+            let expected = if forced.expected > 0 {
+                format!(" and {} expected, not observed", count(forced.expected, "finding"))
+            } else {
+                String::new()
+            };
+            let observed = count(forced.observed, "observed finding");
+            text.push_str(&field(INDENT, &format!("rests on {observed}{expected}:"), width));
+            text.push_str(&field(INDENT, &forced.example, width));
+        }
+    }
+    text
+}
+
+/// Long lists of values may be broken, short ones stay together.
+fn breakable(conditions: &str, width: usize) -> String {
+    let longest = conditions.split(' ').map(|word| word.chars().count()).max().unwrap_or(0);
+    if INDENT.len() + longest > width { conditions.replace('|', " | ") } else { conditions.to_owned() }
+}
+
+const INDENT: &str = "                  ";
+
+/// What the rules were derived from, the rules, and what they cannot tell apart.
+pub fn derived(derived: &Derived, evidence: &Evidence, width: usize) -> String {
+    let mut text = basis(evidence, width);
+    text.push('\n');
+    text.push_str(&policy(&derived.policy, width));
+    let proven = if derived.shortest {
+        "no shorter list of rules does the same with the fields that it needs"
+    } else {
+        "no rule, condition or value can be left out; a shorter list was not found, and may exist"
+    };
+    text.push_str(&format!("\n{}: {proven}\n", count(derived.policy.rules.len() as u64, "rule")));
+    let ambiguous = match derived.ambiguities.len() as u64 {
+        0 => "no signal has causes that want different actions".to_owned(),
+        1 => "1 signal has causes that want different actions".to_owned(),
+        many => format!("{many} signals have causes that want different actions"),
+    };
+    text.push_str(&format!("\n{}\n", paint(HEADING, &ambiguous)));
+    for ambiguity in &derived.ambiguities {
+        text.push_str(&self::ambiguity(ambiguity, width));
+    }
+    text
+}
+
+fn ambiguity(ambiguity: &Ambiguity, width: usize) -> String {
+    fn words<T: ToString>(values: impl IntoIterator<Item = T>) -> String {
+        values.into_iter().map(|value| value.to_string()).collect::<Vec<_>>().join("|")
+    }
+    let Ambiguity { os, call, port, errno, protocol, family, reuse, sides, safe, why, separate } = ambiguity;
+    let signal = format!("{os} {call} {port} {}", errno.as_str());
+    let sockets = format!("({}, {}, reuse={})", words(protocol), words(family), words(reuse));
+    let mut text = format!("\n  {}  {}\n", paint(HEADING, &signal), paint(FAINT, &sockets));
+    for side in sides {
+        let expected = if side.expected > 0 { format!(", {} expected", side.expected) } else { String::new() };
+        let counts = format!("{} ({} observed{expected})", side.cause, side.observed);
+        text.push_str(&field(&format!("    {:<10}  ", side.action), &counts, width));
+        text.push_str(&field("                ", &side.example, width));
+    }
+    text.push_str(&field("    takes       ", &format!("{safe}: {why}"), width));
+    for separate in separate {
+        text.push_str(&field("    separate    ", separate, width));
+    }
+    text
+}
+
+/// What counted, and what did not.
+pub fn basis(evidence: &Evidence, width: usize) -> String {
+    let number = |basis| evidence.items.iter().filter(|item| item.basis == basis).count() as u64;
+    let stacks: Vec<&str> = evidence.stacks.iter().map(String::as_str).collect();
+    let mut text = field(
+        "observed  ",
+        &format!("{} of {}", count(number(Basis::Observed), "failed call"), stacks.join(", ")),
+        width,
+    );
+    if !evidence.expected.is_empty() {
+        let systems: Vec<&str> = evidence.expected.iter().map(|os| os.as_str()).collect();
+        let expected = count(number(Basis::Expected), "failed call");
+        text.push_str(&field("expected  ", &format!("{expected} of {}, not observed", systems.join(", ")), width));
+    }
+    let left_out: Vec<String> =
+        evidence.left_out.iter().map(|(reason, count)| format!("{count} {}", left_out(*reason))).collect();
+    if !left_out.is_empty() {
+        text.push_str(&field("left out  ", &left_out.join("; "), width));
+    }
+    text
+}
+
+fn left_out(reason: LeftOut) -> &'static str {
+    match reason {
+        LeftOut::NotFailed => "did not fail",
+        LeftOut::NoProbe => "calls that no probe makes",
+        LeftOut::Unconfirmed => "did not run or were not confirmed",
+        LeftOut::Unknown => "of which nobody knows the outcome",
+        LeftOut::Unreadable => "with an errno without a name",
+    }
+}
+
+/// How a policy does, by cause and OS, and each kind of wrong decision.
+pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
+    let mut text = format!("{}\n", paint(HEADING, &evaluation.policy));
+    let mut rows = table(width.saturating_sub(2));
+    rows.set_header(heading(["os", "cause", "right", "hides", "gives up", "wastes", "unavoidable"]));
+    for row in &evaluation.table {
+        let os = if row.expected { format!("{}*", row.os) } else { row.os.to_string() };
+        rows.add_row(tally(&os, row.cause.as_str(), &row.tally));
+    }
+    rows.add_row(tally("", "all", &evaluation.total));
+    numbers_from(&mut rows, 2);
+    unwrapped(&mut rows, 7);
+    text.push_str(&lines(rows, "  "));
+    if evaluation.table.iter().any(|row| row.expected) {
+        text.push_str("  * expected, not observed\n");
+    }
+    for (kind, title) in
+        [(Kind::Hides, "hides a real error"), (Kind::GivesUp, "gives up too early"), (Kind::Wastes, "wastes probes")]
+    {
+        let own: Vec<&Wrong> =
+            evaluation.wrong.iter().filter(|wrong| wrong.kind == kind && !wrong.unavoidable).collect();
+        section(&mut text, title, &own, width);
+    }
+    let unavoidable: Vec<&Wrong> = evaluation.wrong.iter().filter(|wrong| wrong.unavoidable).collect();
+    section(&mut text, "unavoidable: the same signal, and the safe action", &unavoidable, width);
+    text
+}
+
+fn tally(os: &str, cause: &str, tally: &Tally) -> Row {
+    let Tally { right, hides, gives_up, wastes, unavoidable } = *tally;
+    let number = |number: u64, colour| match number {
+        0 => Cell::new("·"),
+        number => Cell::new(number).fg(colour),
+    };
+    let cells = [
+        Cell::new(os),
+        Cell::new(cause),
+        number(right, Color::Green),
+        number(hides, Color::Red),
+        number(gives_up, Color::Red),
+        number(wastes, Color::Yellow),
+        number(unavoidable, Color::Yellow),
+    ];
+    cells.into_iter().collect::<Vec<_>>().into()
+}
+
+fn section(text: &mut String, title: &str, wrong: &[&Wrong], width: usize) {
+    if wrong.is_empty() {
+        return;
+    }
+    text.push_str(&format!("\n  {}\n", paint(HEADING, title)));
+    for wrong in wrong {
+        let star = if wrong.expected { "*" } else { "" };
+        let signal = format!(
+            "{}{star} {} {} {}, {}: {}, right is {}",
+            wrong.os,
+            wrong.call,
+            wrong.port,
+            wrong.errno.as_str(),
+            wrong.cause,
+            wrong.action,
+            wrong.right
+        );
+        text.push_str(&field(&format!("  {:>5}  ", wrong.count), &signal, width));
+        text.push_str(&field("         ", &format!("rule {}: {}", wrong.rule, wrong.why), width));
+        let cases = if wrong.cases.is_empty() { std::slice::from_ref(&wrong.example) } else { &wrong.cases[..] };
+        for case in cases {
+            text.push_str(&field("         ", case, width));
+        }
+    }
+}
+
+/// Where two policies differ.
+pub fn differences(first: &str, second: &str, differences: &[Difference], width: usize) -> String {
+    if differences.is_empty() {
+        return format!("{first} and {second} decide every signal alike\n");
+    }
+    let mut text = String::new();
+    let mut last: Option<(Action, Action)> = None;
+    for difference in differences {
+        let actions = (difference.first, difference.second);
+        if last.replace(actions) != Some(actions) {
+            let blank = if text.is_empty() { "" } else { "\n" };
+            let title = format!("{first}: {}, {second}: {}", actions.0, actions.1);
+            text.push_str(&format!("{blank}{}\n", paint(HEADING, &title)));
+        }
+        let order = ["os", "call", "port", "protocol", "family", "reuse", "errno"];
+        let conditions = order.iter().filter_map(|name| {
+            let values: Vec<&str> = difference.when.get(name)?.iter().copied().collect();
+            let but = if *name == "errno" && difference.all_errnos_but { "all but " } else { "" };
+            Some(format!("{name}={but}{}", values.join("|")))
+        });
+        let conditions: Vec<String> = conditions.collect();
+        let conditions = if conditions.is_empty() { "always".to_owned() } else { conditions.join(", ") };
+        text.push_str(&field("  ", &breakable(&conditions, width), width));
+    }
+    text
+}

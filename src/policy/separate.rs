@@ -27,12 +27,8 @@ fn see(cause: Cause, call: ProbeCall) -> (u8, &'static str) {
             "compare the port with the restricted ones (55555 on macOS) and with ip_unprivileged_port_start, and the destination with the broadcast addresses",
         ),
         Cause::DescriptorsExhausted => (1, "getrlimit(RLIMIT_NOFILE) against the number of descriptors open"),
-        Cause::TtlExceeded | Cause::Filtered | Cause::Refused | Cause::Unreachable if call == ProbeCall::SoError => {
-            (1, "IP_RECVERR and the error queue: ICMP type and code, and who sent it")
-        }
-        Cause::TtlExceeded | Cause::Refused => {
-            (1, "IP_RECVERR and the error queue: ICMP type and code, and who sent it")
-        }
+        Cause::TtlExceeded | Cause::Refused => (1, ICMP),
+        Cause::Filtered | Cause::Unreachable if call == ProbeCall::SoError => (1, ICMP),
         Cause::AddressNotLocal => (2, "getifaddrs(): whether an interface has the local address"),
         Cause::NoRoute | Cause::Unreachable => {
             (2, "connect a UDP socket with a port of its own: it sends nothing, and fails where the route does")
@@ -45,3 +41,5 @@ fn see(cause: Cause, call: ProbeCall) -> (u8, &'static str) {
         Cause::Filtered | Cause::NoAnswer => (3, "a second probe of another kind or TTL"),
     }
 }
+
+const ICMP: &str = "the ICMP message behind it: type, code and sender, from the error queue (IP_RECVERR) on Linux and from a raw socket elsewhere";

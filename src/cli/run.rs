@@ -166,23 +166,35 @@ fn require_namespaces(settings: &Settings) -> Result<(), Failure> {
     }
 }
 
-/// SIGINT and SIGTERM: the first ends the run in good order, the second ends everything.
+/// SIGINT and SIGTERM: the first ends the run in good order, another one ends everything.
 struct Signals {
     interrupted: Arc<AtomicBool>,
     signal: Arc<AtomicUsize>,
 }
 
+/// Signals that come together are one wish: timeout(1) sends its signal to the program and to the whole group.
+const TOGETHER: Duration = Duration::from_millis(500);
+
 impl Signals {
     fn watch() -> Result<Signals, Failure> {
         let signals = Signals { interrupted: Arc::default(), signal: Arc::default() };
-        for signal in [SIGINT, SIGTERM] {
-            let first = signals.interrupted.clone();
-            // Handlers run in this order: the first signal finds the flag not yet set.
-            signal_hook::flag::register_conditional_shutdown(signal, 128 + signal, first.clone())
-                .and_then(|_| signal_hook::flag::register_usize(signal, signals.signal.clone(), signal as usize))
-                .and_then(|_| signal_hook::flag::register(signal, first))
-                .map_err(|error| Failure::because("cannot watch for signals", error))?;
-        }
+        let mut received = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
+            .map_err(|error| Failure::because("cannot watch for signals", error))?;
+        let (interrupted, number) = (signals.interrupted.clone(), signals.signal.clone());
+        std::thread::spawn(move || {
+            let mut first: Option<Instant> = None;
+            for signal in received.forever() {
+                match first {
+                    None => {
+                        first = Some(Instant::now());
+                        number.store(signal as usize, Ordering::Relaxed);
+                        interrupted.store(true, Ordering::Relaxed);
+                    }
+                    Some(first) if first.elapsed() > TOGETHER => std::process::exit(128 + signal),
+                    Some(_) => {}
+                }
+            }
+        });
         Ok(signals)
     }
 

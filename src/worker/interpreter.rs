@@ -440,17 +440,20 @@ impl Case<'_> {
         }
         match op {
             Op::Connect { address, port, .. } => {
-                let on_its_way = match result {
-                    Ok(_) => true,
-                    Err(Fault::Errno(errno)) => errno.name() == "EINPROGRESS",
-                    // Its SYN is out, and nobody has answered.
-                    Err(fault) => matches!(fault, Fault::Blocked { .. }),
+                let target = Some(SocketAddr::new(*address, *port)).filter(|_| known.protocol == Protocol::Tcp);
+                known.remote = match (sys::peer_name(fd), result) {
+                    (Ok(Some(peer)), _) => Some(peer),
+                    (_, Ok(_)) => target,
+                    (_, Err(Fault::Errno(errno))) => match errno.name() {
+                        "EINPROGRESS" => target,
+                        // An earlier attempt is still under way, or has succeeded.
+                        "EALREADY" | "EISCONN" => known.remote,
+                        _ => None,
+                    },
+                    // A SYN is out that nobody has answered: this one's, or that of an earlier attempt.
+                    (_, Err(Fault::Blocked { .. })) => known.remote.or(target),
+                    (_, Err(Fault::Unsupported(_) | Fault::Failed(_))) => known.remote,
                 };
-                if let Ok(Some(peer)) = sys::peer_name(fd) {
-                    known.remote = Some(peer);
-                } else if on_its_way && known.protocol == Protocol::Tcp {
-                    known.remote = Some(SocketAddr::new(*address, *port));
-                }
             }
             Op::Disconnect { .. } if result.is_ok() => known.remote = None,
             _ => {}

@@ -19,16 +19,21 @@ pub struct Problem {
 impl Problem {
     /// 1-based line and column (in characters) of the place.
     pub fn line_and_column(&self) -> (usize, usize) {
-        let start = floor_boundary(self.text, self.span.start);
-        let before = &self.text[..start];
+        let before = &self.text[..self.start()];
         let line = before.matches('\n').count() + 1;
         let column = before[before.rfind('\n').map_or(0, |newline| newline + 1)..].chars().count() + 1;
         (line, column)
     }
 
+    /// Where it begins. The end of a file is the end of its last line, not a line of its own below it.
+    fn start(&self) -> usize {
+        let last = self.text.strip_suffix('\n').map_or(self.text.len(), str::len);
+        floor_boundary(self.text, self.span.start.min(last))
+    }
+
     /// The fault with its lines of source, as rustc shows one.
     pub fn render(&self, renderer: &Renderer) -> String {
-        let start = floor_boundary(self.text, self.span.start);
+        let start = self.start();
         let mut end = floor_boundary(self.text, self.span.end.max(start));
         // A table can span half the file: its first line says enough.
         if let Some(newline) = self.text[start..end].find('\n') {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::finding::{Evidence, Finding, Missing, SubjectRef, TrailEntry, Verdict};
 use crate::names::Os;
-use crate::plan::{Answer, Fate, Hello, Observations, Outcome, Performed, Plan, Role, StepResult, Unsupported};
+use crate::plan::{Answer, Fate, Hello, Observations, Op, Outcome, Performed, Plan, Role, StepResult};
 use crate::scenario::{Case, Compiled, Expectation, Expected, Scenario, SubjectCall};
 
 /// The findings of one case, one for each subject call that was to be made.
@@ -58,18 +58,7 @@ pub fn judge(
     findings
 }
 
-/// The findings of a case that this host cannot run.
-pub fn unsupported(
-    scenario: &Scenario,
-    case: &Case,
-    compiled: &Compiled,
-    hello: &Hello,
-    lacking: &Unsupported,
-) -> Vec<Finding> {
-    without_run(scenario, case, compiled, hello, &Missing::Unsupported(lacking.clone()))
-}
-
-/// The findings of a case whose worker never answered.
+/// The findings of a case that this host cannot run, or whose worker never answered.
 pub fn without_run(
     scenario: &Scenario,
     case: &Case,
@@ -174,13 +163,7 @@ fn goes_on(performed: &Performed) -> bool {
 fn ending(plan: &Plan, seen: &Observations) -> Option<Missing> {
     let at = |steps: &[StepResult]| {
         let next = steps.last().map_or(0, |last| last.step as usize + 1);
-        plan.steps.get(next).map_or_else(
-            || "after the last op".to_owned(),
-            |step| {
-                let (op, arguments) = step.op.describe();
-                format!("in `{op}` {} {arguments}", step.op.socket().unwrap_or_default())
-            },
-        )
+        plan.steps.get(next).map_or_else(|| "after the last op".to_owned(), |step| format!("in {}", in_words(&step.op)))
     };
     match &seen.fate {
         Fate::Killed { signal } => {
@@ -197,13 +180,17 @@ fn ending(plan: &Plan, seen: &Observations) -> Option<Missing> {
     if !matches!(step.role, Role::Setup { .. }) {
         return None;
     }
-    let (op, arguments) = step.op.describe();
-    let op = format!("setup `{op}` {} {arguments}", step.op.socket().unwrap_or_default());
+    let op = format!("setup {}", in_words(&step.op));
     Some(match &last.result {
         Performed::Unsupported(lacking) => Missing::Unsupported(lacking.clone()),
         Performed::Failed(why) => Missing::Broken(format!("{op}: {why}")),
         Performed::Outcome(outcome) => Missing::Broken(format!("{op}: {}", outcome.name())),
     })
+}
+
+fn in_words(op: &Op) -> String {
+    let (name, arguments) = op.describe();
+    format!("`{name}` {} {arguments}", op.socket().unwrap_or_default())
 }
 
 /// The preconditions of a subject call with the answers around it.

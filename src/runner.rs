@@ -192,7 +192,13 @@ impl Run<'_> {
             };
             match self.lacking(&compiled) {
                 Some(lacking) => {
-                    let findings = judge::unsupported(scenario, &item.case, &compiled, &self.hello, &lacking);
+                    let findings = judge::without_run(
+                        scenario,
+                        &item.case,
+                        &compiled,
+                        &self.hello,
+                        &Missing::Unsupported(lacking),
+                    );
                     if sender.send((index, findings)).is_err() {
                         return false;
                     }

@@ -22,4 +22,5 @@ pub mod problem;
 pub mod render;
 pub mod scenario;
 pub mod socket_table;
+pub mod tracer;
 pub mod witness;

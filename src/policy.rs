@@ -3,6 +3,7 @@
 //! A policy decides by signals alone; it never sees a cause. Which action would have been right is the business of
 //! `right`, and how often a policy was right that of `evaluate`.
 
+pub mod causes;
 pub mod derive;
 pub mod diff;
 pub mod evaluate;

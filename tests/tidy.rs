@@ -16,6 +16,7 @@ const PURE: &[&str] = &[
     "render",
     "scenario",
     "socket_table.rs",
+    "tracer",
     "witness.rs",
 ];
 

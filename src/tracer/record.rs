@@ -1,0 +1,333 @@
+//! What a trace leaves behind: every probe with what became of it, and why the trace ended.
+//!
+//! Hops are not kept: they are a view of the probes. How any of this looks is the business of `render`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::{IpAddr, SocketAddr};
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use super::{Meaning, PortModeName};
+use crate::cause::Cause;
+use crate::names::{Call, Os, Reuse, words};
+use crate::policy::{Action, Signal};
+
+/// The version of the format of a trace, its first field.
+pub const FORMAT: &str = "errnoscope-trace/1";
+
+/// One trace, finished or under way.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Trace {
+    pub settings: Choices,
+    /// Every probe that was issued, in order.
+    pub probes: Vec<Record>,
+    /// Rounds that have begun.
+    pub rounds: u32,
+    /// Absent while the trace goes on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ended: Option<Ended>,
+}
+
+/// The settings that a reader of the result needs.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Choices {
+    pub os: Os,
+    pub target: SocketAddr,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<IpAddr>,
+    pub first_ttl: u8,
+    pub max_ttl: u8,
+    pub queries: u8,
+    pub rounds: u32,
+    pub wait_ms: u64,
+    pub interval_ms: u64,
+    pub in_flight: u64,
+    pub port_mode: PortModeName,
+    /// In the mode `fixed`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub fixed_port: Option<u16>,
+    pub first_sequence: u16,
+    pub last_sequence: u16,
+    pub reuse: Reuse,
+    /// The name of the policy that decided.
+    pub policy: String,
+}
+
+words! {
+    /// What became of a probe.
+    Fate {
+        /// It has left, and its answer is waited for.
+        UnderWay = "under-way",
+        /// Its port was taken, as the policy sees it, and it was issued again with the next sequence number.
+        Skipped = "skipped",
+        /// It was never sent.
+        Failed = "failed",
+        /// Somebody answered.
+        Answered = "answered",
+        /// Nobody answered in time.
+        Silent = "silent",
+        /// Its answer was not waited for: the path was known to end before its TTL, or the trace ended.
+        Abandoned = "abandoned",
+    }
+}
+
+/// One probe.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Record {
+    /// From 1.
+    pub round: u32,
+    pub ttl: u8,
+    /// No two probes of a round have the same.
+    pub sequence: u16,
+    /// Where it was sent from, or should have been.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<SocketAddr>,
+    /// When it was issued, in milliseconds since the trace began.
+    pub at_ms: f64,
+    pub fate: Fate,
+    /// The call that failed, and what the policy made of it. EINPROGRESS is not told.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub failure: Option<Failure>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub answer: Option<Reply>,
+}
+
+impl Record {
+    /// Whether it left this host, as far as one can tell.
+    pub fn was_sent(&self) -> bool {
+        match self.fate {
+            Fate::UnderWay | Fate::Answered | Fate::Silent | Fate::Abandoned => true,
+            Fate::Skipped | Fate::Failed => false,
+        }
+    }
+}
+
+/// A call that failed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Failure {
+    pub call: Call,
+    pub operands: String,
+    pub errno: String,
+    pub raw: i32,
+    /// Absent where no policy has a say: of calls that it does not know.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub decision: Option<Decision>,
+}
+
+/// What the policy made of a failed call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Decision {
+    /// The rule that decided, from 1.
+    pub rule: u64,
+    pub action: Action,
+}
+
+/// What came back.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Reply {
+    pub meaning: Meaning,
+    /// Who answered, where the network shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub from: Option<IpAddr>,
+    /// The ICMP error, where the network shows it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<IcmpError>,
+    /// From the probe's departure to its answer.
+    pub rtt_ms: f64,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct IcmpError {
+    #[serde(rename = "type")]
+    pub kind: u8,
+    pub code: u8,
+}
+
+/// Why a trace is over.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(tag = "reason", rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Ended {
+    /// The target answered: its port is open, or closed.
+    Reached {
+        ttl: u8,
+        open: bool,
+    },
+    /// Somebody says that there is no way to the target.
+    Unreachable {
+        ttl: u8,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        from: Option<IpAddr>,
+    },
+    /// The target answered to no TTL.
+    NotReached,
+    /// No probe could be sent at all.
+    NothingSent {
+        tried: Vec<Tried>,
+    },
+    /// A real error, as the policy sees it.
+    Aborted(Abort),
+    /// Every sequence number of the round was tried.
+    SequencesSpent {
+        round: u32,
+        numbers: u64,
+        tried: Vec<Tried>,
+    },
+    Interrupted,
+}
+
+impl Ended {
+    pub fn is_reached(&self) -> bool {
+        matches!(self, Ended::Reached { .. })
+    }
+}
+
+/// The failure that ended a trace.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Abort {
+    pub failure: Failure,
+    /// Every cause that is known to give this errno to this call, the likeliest first; none where nobody knows.
+    pub causes: Vec<Cause>,
+}
+
+/// Failures that are alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tried {
+    pub call: Call,
+    pub errno: String,
+    pub count: u64,
+}
+
+/// How many probes became what. `issued` is the sum of `sent`, `skipped` and `failed`.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Totals {
+    pub issued: u64,
+    pub sent: u64,
+    pub skipped: u64,
+    pub failed: u64,
+    pub answered: u64,
+}
+
+/// All that is known of one TTL.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hop {
+    pub ttl: u8,
+    pub totals: Totals,
+    /// Who answered, in the order of their first answers. More than one where the path varies.
+    pub answers: Vec<Responder>,
+}
+
+/// One that answered at a hop.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Responder {
+    /// Absent where the network does not show it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub address: Option<IpAddr>,
+    /// What the system's resolver calls it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub name: Option<String>,
+    pub meaning: Meaning,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub icmp: Option<IcmpError>,
+    /// In milliseconds, in the order of the answers.
+    pub rtts_ms: Vec<f64>,
+}
+
+impl Trace {
+    pub fn totals(&self) -> Totals {
+        totals(self.probes.iter())
+    }
+
+    /// What is known of each TTL, from the first to the last that matters: the end of the path, or the last TTL that
+    /// was probed.
+    pub fn hops(&self) -> Vec<Hop> {
+        let mut by_ttl: BTreeMap<u8, Vec<&Record>> = BTreeMap::new();
+        let mut ends: BTreeMap<u32, u8> = BTreeMap::new();
+        for record in &self.probes {
+            by_ttl.entry(record.ttl).or_default().push(record);
+            if record.answer.as_ref().is_some_and(|answer| answer.meaning.ends_path()) {
+                let end = ends.entry(record.round).or_insert(record.ttl);
+                *end = record.ttl.min(*end);
+            }
+        }
+        // Where the path has changed between rounds, its longest form is shown.
+        let last = ends.values().max().copied().unwrap_or(u8::MAX);
+        let hops = by_ttl.into_iter().filter(|(ttl, _)| *ttl <= last);
+        hops.map(|(ttl, records)| Hop { ttl, totals: totals(records.iter().copied()), answers: responders(&records) })
+            .collect()
+    }
+
+    /// Failures of probes that were not sent, counted by call and errno.
+    pub fn tried<'t>(records: impl Iterator<Item = &'t Record>) -> Vec<Tried> {
+        let mut counts: BTreeMap<(Call, &str), u64> = BTreeMap::new();
+        for failure in records.filter(|record| !record.was_sent()).filter_map(|record| record.failure.as_ref()) {
+            *counts.entry((failure.call, &failure.errno)).or_default() += 1;
+        }
+        let tried = counts.into_iter();
+        tried.map(|((call, errno), count)| Tried { call, errno: errno.to_owned(), count }).collect()
+    }
+
+    /// Every address that answered.
+    pub fn addresses(&self) -> BTreeSet<IpAddr> {
+        self.probes.iter().filter_map(|record| record.answer.as_ref()?.from).collect()
+    }
+}
+
+fn totals<'r>(records: impl Iterator<Item = &'r Record>) -> Totals {
+    let mut totals = Totals::default();
+    for record in records {
+        totals.issued += 1;
+        match record.fate {
+            Fate::Skipped => totals.skipped += 1,
+            Fate::Failed => totals.failed += 1,
+            Fate::UnderWay | Fate::Silent | Fate::Abandoned => totals.sent += 1,
+            Fate::Answered => {
+                totals.sent += 1;
+                totals.answered += 1;
+            }
+        }
+    }
+    totals
+}
+
+fn responders(records: &[&Record]) -> Vec<Responder> {
+    let mut responders: Vec<Responder> = Vec::new();
+    for answer in records.iter().filter_map(|record| record.answer.as_ref()) {
+        let known = responders
+            .iter_mut()
+            .find(|known| (known.address, known.meaning, known.icmp) == (answer.from, answer.meaning, answer.icmp));
+        match known {
+            Some(known) => known.rtts_ms.push(answer.rtt_ms),
+            None => responders.push(Responder {
+                address: answer.from,
+                name: None,
+                meaning: answer.meaning,
+                icmp: answer.icmp,
+                rtts_ms: vec![answer.rtt_ms],
+            }),
+        }
+    }
+    responders
+}
+
+/// Milliseconds with microseconds.
+pub(super) fn milliseconds(time: Duration) -> f64 {
+    time.as_micros() as f64 / 1000.0
+}
+
+/// What `causes` are asked for: the failed call as the policy saw it.
+pub(super) fn abort(failure: Failure, signal: Option<&Signal>) -> Abort {
+    Abort { failure, causes: signal.map(crate::policy::causes::causes).unwrap_or_default() }
+}

@@ -1,0 +1,387 @@
+//! The tracer's state machine: told what happened, it says what to do next.
+//!
+//! It makes no call and knows the time only as it is told.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use super::answer::{Meaning, meaning};
+use super::horizon::Horizon;
+use super::record::{Choices, Decision, Ended, Failure, Fate, IcmpError, Record, Reply, Trace, abort, milliseconds};
+use super::round::Round;
+use super::{Answer, Dispatched, Failed, PortMode, Probe, ProbeId, Sequences, Settings};
+use crate::errno::{Errno, ErrnoName};
+use crate::names::{Call, Family, PortChoice, Protocol};
+use crate::policy::{Action, Policy, ProbeCall, Signal};
+
+/// A trace under way.
+#[derive(Debug)]
+pub struct State<'t> {
+    settings: &'t Settings,
+    policy: &'t Policy,
+    sequences: Sequences,
+    trace: Trace,
+    round: Round,
+    under_way: BTreeMap<ProbeId, Flight>,
+    /// Probes whose sockets are of no use any more.
+    forget: VecDeque<ProbeId>,
+    /// How far earlier rounds have shown the path to reach.
+    known: Option<u8>,
+    over: bool,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Flight {
+    sent: Duration,
+    deadline: Duration,
+}
+
+/// What the driver is to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Next {
+    Send(Probe),
+    /// The probe's socket is not needed any more.
+    Forget(ProbeId),
+    /// Nothing, until an answer comes or until this time.
+    Wait(Duration),
+    Done,
+}
+
+impl<'t> State<'t> {
+    pub fn new(settings: &'t Settings, policy: &'t Policy) -> State<'t> {
+        let (first, last) = (*settings.ttls.start(), *settings.ttls.end());
+        let round = Round::new(1, Duration::ZERO, &settings.ttls, settings.queries, Horizon::new(first, last));
+        let trace = Trace { settings: choices(settings, policy), probes: Vec::new(), rounds: 1, ended: None };
+        State {
+            settings,
+            policy,
+            sequences: settings.sequences,
+            trace,
+            round,
+            under_way: BTreeMap::new(),
+            forget: VecDeque::new(),
+            known: None,
+            over: false,
+        }
+    }
+
+    pub fn trace(&self) -> &Trace {
+        &self.trace
+    }
+
+    pub fn into_trace(self) -> Trace {
+        self.trace
+    }
+
+    /// What to do at `now`. Each call makes progress, or waits for a later time.
+    pub fn next(&mut self, now: Duration) -> Next {
+        self.expire(now);
+        loop {
+            if let Some(probe) = self.forget.pop_front() {
+                return Next::Forget(probe);
+            }
+            if self.over {
+                return Next::Done;
+            }
+            if self.under_way.len() < self.bound()
+                && let Some(ttl) = self.round.take()
+            {
+                match self.issue(ttl, now) {
+                    Some(probe) => return Next::Send(probe),
+                    None => {
+                        self.spent();
+                        continue;
+                    }
+                }
+            }
+            let deadline = self.under_way.values().map(|flight| flight.deadline).min();
+            match deadline {
+                None if self.round.is_sent() => {
+                    let start = self.round.started + self.settings.interval;
+                    if self.round.number == self.settings.rounds {
+                        self.finish();
+                    } else if now < start {
+                        return Next::Wait(start);
+                    } else {
+                        self.start_round(now);
+                    }
+                }
+                None => self.round.horizon.stalled(),
+                Some(deadline) if self.round.is_sent() || !self.round.horizon.is_open() => {
+                    return Next::Wait(deadline);
+                }
+                Some(deadline) => {
+                    let patience = Horizon::patience(self.settings.wait, self.round.slowest);
+                    let stall = self.round.stirred + patience;
+                    if now < stall {
+                        return Next::Wait(deadline.min(stall));
+                    }
+                    self.round.stirred = now;
+                    self.round.horizon.stalled();
+                }
+            }
+        }
+    }
+
+    /// How a probe's calls went.
+    pub fn dispatched(&mut self, probe: ProbeId, dispatched: Dispatched, now: Duration) {
+        self.record(probe).source = dispatched.source.or(self.record(probe).source);
+        let Err(failed) = dispatched.result else {
+            self.send(probe, now);
+            return self.answered(probe, Answer { at: now, error: Ok(()), icmp: None });
+        };
+        let (signal, decision) = self.decide(probe, failed.call, &failed.errno);
+        let took = failed.call == Call::Connect;
+        let in_progress = took && matches!(failed.errno.name(), "EINPROGRESS" | "EALREADY");
+        let errno = failed.errno.clone();
+        match decision.map_or(Action::Abort, |decision| decision.action) {
+            Action::Proceed if in_progress => return self.send(probe, now),
+            Action::Proceed if took => {
+                // The answer was there before connect() returned.
+                self.send(probe, now);
+                return self.answered(probe, Answer { at: now, error: Err(errno), icmp: None });
+            }
+            Action::Skip => {
+                self.fail(probe, Fate::Skipped, failure(failed, decision));
+                let ttl = self.record(probe).ttl;
+                match self.settings.ports {
+                    // The only port there is.
+                    PortMode::Fixed(_) => self.spent(),
+                    PortMode::Sequence | PortMode::Ephemeral => self.round.again(ttl),
+                }
+            }
+            // Without a socket that is bound there is nothing to proceed with.
+            Action::Proceed | Action::FailProbe => self.fail(probe, Fate::Failed, failure(failed, decision)),
+            Action::Abort => {
+                let failure = failure(failed, decision);
+                self.fail(probe, Fate::Failed, failure.clone());
+                self.end(Ended::Aborted(abort(failure, signal.as_ref())));
+            }
+        }
+        self.forget.push_back(probe);
+    }
+
+    /// What came back for a probe. Too late is as good as never.
+    pub fn answered(&mut self, probe: ProbeId, answer: Answer) {
+        let Some(flight) = self.under_way.remove(&probe) else { return };
+        self.forget.push_back(probe);
+        let meaning = meaning(self.settings.target, &answer);
+        let rtt = answer.at.saturating_sub(flight.sent);
+        let mut aborted = None;
+        if let Err(errno) = &answer.error {
+            let (signal, decision) = self.decide(probe, Call::SoError, errno);
+            let record = self.record(probe);
+            let operands = record.source.map(|source| source.to_string()).unwrap_or_default();
+            let failed = Failed { call: Call::SoError, operands, errno: errno.clone() };
+            let failure = failure(failed, decision);
+            record.failure = Some(failure.clone());
+            match decision.map_or(Action::Abort, |decision| decision.action) {
+                Action::Abort => aborted = Some(abort(failure, signal.as_ref())),
+                Action::Skip => {
+                    let ttl = record.ttl;
+                    self.round.again(ttl);
+                }
+                Action::FailProbe | Action::Proceed => {}
+            }
+        }
+        let target = self.settings.target.ip();
+        let record = self.record(probe);
+        let ttl = record.ttl;
+        if meaning == Meaning::Silence {
+            record.fate = Fate::Silent;
+        } else {
+            record.fate = Fate::Answered;
+            let from = answer.icmp.map(|icmp| icmp.from);
+            record.answer = Some(Reply {
+                meaning,
+                from: from.or(matches!(meaning, Meaning::Open | Meaning::Closed).then_some(target)),
+                icmp: answer.icmp.map(|icmp| IcmpError { kind: icmp.kind, code: icmp.code }),
+                rtt_ms: milliseconds(rtt),
+            });
+        }
+        self.round.stirred = answer.at;
+        self.round.slowest = self.round.slowest.max(rtt);
+        if meaning == Meaning::Router {
+            self.round.horizon.answered(ttl);
+        }
+        if meaning.ends_path() {
+            self.round.ended(ttl);
+            let end = self.round.end;
+            self.abandon(|ttl| end.is_some_and(|end| ttl > end));
+        }
+        if let Some(abort) = aborted {
+            self.end(Ended::Aborted(abort));
+        }
+    }
+
+    /// Somebody wants it to end now.
+    pub fn interrupt(&mut self) {
+        self.end(Ended::Interrupted);
+    }
+
+    fn bound(&self) -> usize {
+        match self.settings.ports {
+            // Two probes from one port to one target would be one 4-tuple.
+            PortMode::Fixed(_) => 1,
+            PortMode::Sequence | PortMode::Ephemeral => self.settings.in_flight,
+        }
+    }
+
+    fn issue(&mut self, ttl: u8, now: Duration) -> Option<Probe> {
+        let sequence = self.sequences.take()?;
+        let port = match self.settings.ports {
+            PortMode::Sequence => Some(sequence),
+            PortMode::Fixed(port) => Some(port),
+            PortMode::Ephemeral => None,
+        };
+        let id = ProbeId(self.trace.probes.len());
+        let source = self.settings.source.zip(port).map(|(address, port)| SocketAddr::new(address, port));
+        self.trace.probes.push(Record {
+            round: self.round.number,
+            ttl,
+            sequence,
+            source,
+            at_ms: milliseconds(now),
+            fate: Fate::UnderWay,
+            failure: None,
+            answer: None,
+        });
+        Some(Probe { id, ttl, port })
+    }
+
+    fn send(&mut self, probe: ProbeId, now: Duration) {
+        self.under_way.insert(probe, Flight { sent: now, deadline: now + self.settings.wait });
+        self.round.stirred = now;
+    }
+
+    fn fail(&mut self, probe: ProbeId, fate: Fate, failure: Failure) {
+        let record = self.record(probe);
+        record.fate = fate;
+        record.failure = Some(failure);
+    }
+
+    /// The one place where the policy is asked. It knows no call but a probe's, and no errno without a name.
+    fn decide(&self, probe: ProbeId, call: Call, errno: &Errno) -> (Option<Signal>, Option<Decision>) {
+        let record = &self.trace.probes[probe.0];
+        let signal = ProbeCall::new(call).zip(ErrnoName::new(errno.name())).map(|(call, errno)| Signal {
+            os: self.settings.os,
+            call,
+            port: match (call, self.settings.ports) {
+                (ProbeCall::Socket, _) => PortChoice::None,
+                (_, PortMode::Sequence | PortMode::Fixed(_)) => PortChoice::Explicit,
+                (_, PortMode::Ephemeral) => PortChoice::Ephemeral,
+            },
+            protocol: Protocol::Tcp,
+            family: if self.settings.target.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 },
+            reuse: self.settings.reuse,
+            errno,
+        });
+        debug_assert_eq!(record.fate, Fate::UnderWay);
+        let decision = signal.map(|signal| {
+            let (rule, action) = self.policy.decide(&signal);
+            Decision { rule: rule as u64 + 1, action }
+        });
+        (signal, decision)
+    }
+
+    fn record(&mut self, probe: ProbeId) -> &mut Record {
+        &mut self.trace.probes[probe.0]
+    }
+
+    fn expire(&mut self, now: Duration) {
+        let late: Vec<ProbeId> =
+            self.under_way.iter().filter(|(_, flight)| flight.deadline <= now).map(|(&probe, _)| probe).collect();
+        for probe in late {
+            self.under_way.remove(&probe);
+            self.record(probe).fate = Fate::Silent;
+            self.forget.push_back(probe);
+        }
+    }
+
+    fn abandon(&mut self, which: impl Fn(u8) -> bool) {
+        let probes: Vec<ProbeId> = self.under_way.keys().copied().collect();
+        for probe in probes {
+            if which(self.record(probe).ttl) {
+                self.under_way.remove(&probe);
+                self.record(probe).fate = Fate::Abandoned;
+                self.forget.push_back(probe);
+            }
+        }
+    }
+
+    fn start_round(&mut self, now: Duration) {
+        self.known = self.round.end.or(self.known);
+        let last = *self.settings.ttls.end();
+        // Without an end, everything was probed to no avail once, and there is no reason to wait for it again.
+        let horizon = Horizon::known(self.known.map_or(last, |end| end.min(last)));
+        let number = self.round.number + 1;
+        self.round = Round::new(number, now, &self.settings.ttls, self.settings.queries, horizon);
+        self.sequences.start_round();
+        self.trace.rounds = number;
+    }
+
+    fn spent(&mut self) {
+        let round = self.round.number;
+        let records = self.trace.probes.iter().filter(|record| record.round == round);
+        let numbers = match self.settings.ports {
+            PortMode::Fixed(_) => 1,
+            PortMode::Sequence | PortMode::Ephemeral => self.sequences.size().into(),
+        };
+        let tried = Trace::tried(records);
+        self.end(Ended::SequencesSpent { round, numbers, tried });
+    }
+
+    /// Every round is through: what they have shown.
+    fn finish(&mut self) {
+        let ending = |record: &&Record| record.answer.as_ref().is_some_and(|answer| answer.meaning.ends_path());
+        let last_round = self.trace.probes.iter().filter(ending).map(|record| record.round).max();
+        let nearest = self.trace.probes.iter().filter(ending);
+        let nearest = nearest.filter(|record| Some(record.round) == last_round).min_by_key(|record| record.ttl);
+        let ended = match nearest.and_then(|record| Some((record.ttl, record.answer.as_ref()?))) {
+            Some((ttl, answer)) if answer.meaning == Meaning::Unreachable => {
+                Ended::Unreachable { ttl, from: answer.from }
+            }
+            Some((ttl, answer)) => Ended::Reached { ttl, open: answer.meaning == Meaning::Open },
+            None if self.trace.probes.iter().any(Record::was_sent) => Ended::NotReached,
+            None => Ended::NothingSent { tried: Trace::tried(self.trace.probes.iter()) },
+        };
+        self.end(ended);
+    }
+
+    fn end(&mut self, ended: Ended) {
+        self.over = true;
+        self.trace.ended.get_or_insert(ended);
+        self.abandon(|_| true);
+    }
+}
+
+fn failure(failed: Failed, decision: Option<Decision>) -> Failure {
+    let Failed { call, operands, errno } = failed;
+    Failure { call, operands, errno: errno.name().to_owned(), raw: errno.raw(), decision }
+}
+
+fn choices(settings: &Settings, policy: &Policy) -> Choices {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+    Choices {
+        os: settings.os,
+        target: settings.target,
+        source: settings.source,
+        first_ttl: *settings.ttls.start(),
+        max_ttl: *settings.ttls.end(),
+        queries: settings.queries,
+        rounds: settings.rounds,
+        wait_ms: millis(settings.wait),
+        interval_ms: millis(settings.interval),
+        in_flight: settings.in_flight as u64,
+        port_mode: settings.ports.name(),
+        fixed_port: match settings.ports {
+            PortMode::Fixed(port) => Some(port),
+            PortMode::Sequence | PortMode::Ephemeral => None,
+        },
+        first_sequence: settings.sequences.low(),
+        last_sequence: settings.sequences.high(),
+        reuse: settings.reuse,
+        policy: policy.name.clone(),
+    }
+}

@@ -104,6 +104,6 @@ fn check_size(value: isize) -> Result<usize> {
 }
 
 /// The errno inside an error of the standard library, by number and never by kind.
-fn errno_of(error: &std::io::Error) -> Errno {
+pub fn errno_of(error: &std::io::Error) -> Errno {
     Errno::from_raw(OS, error.raw_os_error().unwrap_or(0))
 }

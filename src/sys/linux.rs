@@ -14,7 +14,8 @@ pub use diag::{SocketTable, UNCONNECTED, tcp_state};
 pub use error_queue::receive_error;
 pub use file::{name_file, nameless_file};
 pub use namespace::{Tables, die_with_parent, enter_case, isolate, kill_descendants, size_tables, wait_for};
-pub use options::{SO_LINGER_SECONDS, set_own_option};
+pub(super) use options::filter_icmp;
+pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
 pub use tun::Tun;
 
@@ -23,10 +24,16 @@ use crate::names::Os;
 
 pub const OS: Os = Os::Linux;
 
-pub(super) const SOCKET_FLAGS: i32 = libc::SOCK_CLOEXEC;
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 
-pub(super) fn after_open(_: &std::os::fd::OwnedFd) -> Result<()> {
+pub(super) fn socket_flags(mode: super::Mode) -> i32 {
+    match mode {
+        super::Mode::Blocking => libc::SOCK_CLOEXEC,
+        super::Mode::Nonblocking => libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+    }
+}
+
+pub(super) fn after_open(_: &std::os::fd::OwnedFd, _: super::Mode) -> Result<()> {
     Ok(())
 }
 

@@ -8,7 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::{Ended, Fault, Isolation, Result, check, errno_of, process, socket, unsupported};
+use super::{Ended, Fault, Isolation, Mode, Result, check, errno_of, process, socket, unsupported};
 use crate::errno::Errno;
 use crate::names::{Family, Need, Os, Protocol, SocketState};
 use crate::plan::{Detail, RouteKind, SocketOption};
@@ -16,15 +16,25 @@ use crate::socket_table::SocketRow;
 
 pub const OS: Os = Os::Macos;
 
-pub(super) const SOCKET_FLAGS: i32 = 0;
 /// There is no MSG_NOSIGNAL; the standard library has SIGPIPE ignored.
 pub(super) const SEND_FLAGS: i32 = 0;
 /// SO_LINGER counts in clock ticks; this one counts in seconds (`bsd/sys/socket.h`).
 pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER_SEC;
 
-pub(super) fn after_open(fd: &OwnedFd) -> Result<()> {
+/// What binds a socket to an interface.
+pub const BOUND_INTERFACE: &str = "IP_BOUND_IF";
+
+pub(super) fn socket_flags(_: Mode) -> i32 {
+    0
+}
+
+pub(super) fn after_open(fd: &OwnedFd, mode: Mode) -> Result<()> {
     // SAFETY: F_SETFD takes an int.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) })?;
+    match mode {
+        Mode::Blocking => Ok(()),
+        Mode::Nonblocking => socket::set_nonblocking(fd, mode),
+    }
 }
 
 pub(super) fn raw_accept(fd: i32) -> Result<i32> {
@@ -103,6 +113,20 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
 
 pub fn receive_error(_: &OwnedFd) -> Result<(Errno, Detail), Fault> {
     Err(unsupported(Need::Linux, "macOS has no error queue"))
+}
+
+/// RFC 3542 section 3.2, `bsd/netinet6/in6.h`. A bit that is set lets a type through.
+const ICMP6_FILTER: i32 = 18;
+
+/// Lets only errors through to a raw socket; for IPv4 there is no such filter.
+pub(super) fn filter_icmp(fd: &OwnedFd, family: Family) -> Result<()> {
+    match family {
+        Family::Ipv4 => Ok(()),
+        Family::Ipv6 => {
+            let errors = [1_u32 << 1 | 1 << 3 | 1 << 4, 0, 0, 0, 0, 0, 0, 0];
+            socket::set_bytes(fd, libc::IPPROTO_ICMPV6, ICMP6_FILTER, &errors)
+        }
+    }
 }
 
 pub fn read_sysctl(name: &str) -> Result<String> {

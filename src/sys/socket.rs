@@ -23,19 +23,42 @@ impl Address {
 }
 
 pub fn socket(family: Family, protocol: Protocol) -> Result<OwnedFd> {
+    open(family, kind(protocol), 0, Mode::Blocking)
+}
+
+/// A socket whose calls never wait, made in one call where the OS can.
+pub fn socket_nonblocking(family: Family, protocol: Protocol) -> Result<OwnedFd> {
+    open(family, kind(protocol), 0, Mode::Nonblocking)
+}
+
+/// A raw socket that never waits and gets every ICMP error sent to this host. It takes privileges.
+pub fn icmp_socket(family: Family) -> Result<OwnedFd> {
+    let protocol = match family {
+        Family::Ipv4 => libc::IPPROTO_ICMP,
+        Family::Ipv6 => libc::IPPROTO_ICMPV6,
+    };
+    let fd = open(family, libc::SOCK_RAW, protocol, Mode::Nonblocking)?;
+    os::filter_icmp(&fd, family)?;
+    Ok(fd)
+}
+
+fn kind(protocol: Protocol) -> i32 {
+    match protocol {
+        Protocol::Tcp => libc::SOCK_STREAM,
+        Protocol::Udp => libc::SOCK_DGRAM,
+    }
+}
+
+fn open(family: Family, kind: i32, protocol: i32, mode: Mode) -> Result<OwnedFd> {
     let domain = match family {
         Family::Ipv4 => libc::AF_INET,
         Family::Ipv6 => libc::AF_INET6,
     };
-    let kind = match protocol {
-        Protocol::Tcp => libc::SOCK_STREAM,
-        Protocol::Udp => libc::SOCK_DGRAM,
-    };
     // SAFETY: socket(2) takes no pointers.
-    let fd = check(unsafe { libc::socket(domain, kind | os::SOCKET_FLAGS, 0) })?;
+    let fd = check(unsafe { libc::socket(domain, kind | os::socket_flags(mode), protocol) })?;
     // SAFETY: the kernel has just handed out this descriptor, and nothing else owns it.
     let fd = unsafe { OwnedFd::from_raw_fd(fd) };
-    os::after_open(&fd)?;
+    os::after_open(&fd, mode)?;
     Ok(fd)
 }
 
@@ -86,6 +109,19 @@ pub fn send(fd: &OwnedFd, data: &[u8], to: Option<&Address>) -> Result<usize> {
 pub fn receive(fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
     // SAFETY: the buffer is valid for its length.
     check_size(unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) })
+}
+
+/// recvfrom(2): a datagram's size and who sent it. What does not fit the buffer is lost.
+pub fn receive_from(fd: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<SocketAddr>)> {
+    let mut storage = SockAddrStorage::zeroed();
+    let mut length = storage.size_of();
+    // SAFETY: buffer and storage are valid for the lengths that are passed with them.
+    let size = check_size(unsafe {
+        let address = (&raw mut storage).cast();
+        libc::recvfrom(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0, address, &mut length)
+    })?;
+    // SAFETY: the kernel has written an address of this length.
+    Ok((size, unsafe { SockAddr::new(storage, length) }.as_socket()))
 }
 
 pub fn shutdown(fd: &OwnedFd, how: How) -> Result<()> {

@@ -6,10 +6,13 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::names::Family;
 use crate::plan::SocketOption;
-use crate::sys::{Fault, check, socket};
+use crate::sys::{Fault, Result, check, socket};
 
 /// SO_LINGER counts in seconds.
 pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER;
+
+/// What binds a socket to an interface.
+pub const BOUND_INTERFACE: &str = "SO_BINDTODEVICE";
 
 /// ip(7), `include/uapi/linux/in.h`; since 6.3.
 const IP_LOCAL_PORT_RANGE: i32 = 51;
@@ -45,4 +48,23 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
         ref other => return Err(Fault::Failed(format!("{other:?} is not an option of Linux alone"))),
     };
     Ok(socket::set_bytes(fd, level, name, &value)?)
+}
+
+/// raw(7) and `include/uapi/linux/icmp.h`; `include/uapi/linux/icmpv6.h`. A bit that is set keeps a type out.
+const ICMP_FILTER: i32 = 1;
+const ICMPV6_FILTER: i32 = 1;
+
+/// Lets only errors through to a raw socket, so that other people's pings cannot fill its buffer.
+pub(in crate::sys) fn filter_icmp(fd: &OwnedFd, family: Family) -> Result<()> {
+    match family {
+        Family::Ipv4 => {
+            let errors = 1_u32 << 3 | 1 << 11 | 1 << 12;
+            socket::set_bytes(fd, libc::SOL_RAW, ICMP_FILTER, &!errors)
+        }
+        Family::Ipv6 => {
+            let errors = 1_u32 << 1 | 1 << 3 | 1 << 4;
+            let blocked = [!errors, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX, u32::MAX];
+            socket::set_bytes(fd, libc::SOL_ICMPV6, ICMPV6_FILTER, &blocked)
+        }
+    }
 }

@@ -4,6 +4,7 @@
 //! business of `render`; what it is, of the modules that the commands call.
 
 mod doctor;
+mod exec;
 mod lint;
 mod list;
 mod output;
@@ -55,6 +56,8 @@ enum Command {
     /// Render reports as Markdown
     Report(report::Arguments),
     #[command(hide = true)]
+    Exec(exec::Arguments),
+    #[command(hide = true)]
     Worker,
 }
 
@@ -67,6 +70,8 @@ enum Exit {
     Broken,
     /// By this signal, after everything was written.
     Interrupted(u8),
+    /// With the exit code of somebody else's command.
+    Command(u8),
 }
 
 impl From<Exit> for ExitCode {
@@ -77,6 +82,7 @@ impl From<Exit> for ExitCode {
             Exit::Problems => 2,
             Exit::Broken => 4,
             Exit::Interrupted(signal) => 128 + signal,
+            Exit::Command(code) => code,
         })
     }
 }
@@ -112,6 +118,11 @@ enum Failure {
     Policy(Problem),
     NothingSelected(String),
     CannotRun(String),
+    /// Somebody else's command has not run.
+    Command {
+        code: u8,
+        message: String,
+    },
     /// Standard output cannot be written to.
     Output(io::Error),
 }
@@ -176,6 +187,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Doctor(arguments) => doctor::doctor(&arguments, out),
         Command::Policy(arguments) => policy::policy(&arguments, out),
         Command::Report(arguments) => report::report(&arguments, out),
+        Command::Exec(arguments) => exec::exec(arguments),
         Command::Worker => unreachable!("handled before there is an output"),
     }
 }
@@ -194,7 +206,9 @@ fn usage(error: &clap::Error) -> ExitCode {
     let name = Arguments::command().get_name().to_owned();
     let text = if text.contains("error:") { text.replacen("error:", &format!("{name}: error:"), 1) } else { text };
     let _ = write!(anstream::stderr(), "{text}");
-    ExitCode::from(2)
+    // The codes of a command's own begin low, so that those of `exec` are high.
+    let exec = std::env::args_os().nth(1).is_some_and(|command| command == "exec");
+    ExitCode::from(if exec { exec::NO_WORLD } else { 2 })
 }
 
 /// The one place where a failure is printed, with all that led to it.
@@ -204,6 +218,7 @@ fn failed(failure: &Failure) -> ExitCode {
         Failure::Bad(_) | Failure::Problems(_) | Failure::Policy(_) | Failure::Output(_) => 2,
         Failure::NothingSelected(_) => 3,
         Failure::CannotRun(_) => 4,
+        Failure::Command { code, .. } => *code,
     };
     let message = match failure {
         Failure::Bad(error) => {
@@ -221,7 +236,9 @@ fn failed(failure: &Failure) -> ExitCode {
             let _ = writeln!(anstream::stderr(), "{}\n", output::problem(problem));
             "1 problem in a policy file".to_owned()
         }
-        Failure::NothingSelected(message) | Failure::CannotRun(message) => message.clone(),
+        Failure::NothingSelected(message) | Failure::CannotRun(message) | Failure::Command { message, .. } => {
+            message.clone()
+        }
         Failure::Output(error) => format!("cannot write to standard output: {error}"),
     };
     complain("error", &message);

@@ -5,6 +5,7 @@
 
 // Above the purity line: commands, processes, the kernel.
 pub mod cli;
+pub mod exec;
 pub mod network;
 pub mod runner;
 pub mod sys;

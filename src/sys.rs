@@ -67,6 +67,15 @@ pub struct Isolation {
     pub lacking: Option<String>,
 }
 
+/// Who stays outside of the private host, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// A worker dies with its parent: nobody else wants its answers.
+    Worker,
+    /// A command of the user's lives on, as any command would, and gets the signals that were meant for it.
+    Command,
+}
+
 impl Isolation {
     pub fn user_of(&self, uid: u32) -> Option<User> {
         match uid {

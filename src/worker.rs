@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use crate::names::Need;
 use crate::plan::{Fate, Op, Performed, Plan, StepResult, Unsupported};
-use crate::sys::{self, Ended, Fork, Isolation, Tables, Trail};
+use crate::sys::{self, Ended, Fork, Isolation, Outside, Tables, Trail};
 
 /// How much a case may report. Pages that no case touches are never allocated.
 const TRAIL_BYTES: usize = 64 << 20;
@@ -27,7 +27,7 @@ const GAVE_UP: i32 = 101;
 pub fn main() -> ExitCode {
     sys::close_from(3);
     sys::ignore_interrupts();
-    let isolation = sys::isolate();
+    let isolation = sys::isolate(Outside::Worker);
     match serve(&isolation) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

@@ -2,14 +2,21 @@
 //!
 //! The files below it are one idea each; this one holds what is too small for a file.
 
+mod chain;
+mod command;
+mod delay;
 mod diag;
 mod error_queue;
 mod file;
 mod namespace;
 mod options;
 mod route;
+mod serve;
 mod tun;
 
+pub use chain::{Chain, Line};
+pub use command::{Caller, become_command, shepherd};
+pub use delay::carry;
 pub use diag::{SocketTable, UNCONNECTED, tcp_state};
 pub use error_queue::receive_error;
 pub use file::{name_file, nameless_file};
@@ -17,6 +24,7 @@ pub use namespace::{Tables, die_with_parent, enter_case, isolate, kill_descendan
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
+pub use serve::{listen_on, serve};
 pub use tun::Tun;
 
 use super::{Fault, Result, check};

@@ -6,9 +6,11 @@
 use std::convert::Infallible;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Ended, Fault, Isolation, Mode, Result, check, errno_of, process, socket, unsupported};
+use super::{Ended, Fault, Isolation, Mode, Outside, Result, check, errno_of, process, socket, unsupported};
 use crate::errno::Errno;
 use crate::names::{Family, Need, Os, Protocol, SocketState};
 use crate::plan::{Detail, RouteKind, SocketOption};
@@ -58,7 +60,7 @@ pub fn close_from(first: u32) {
     }
 }
 
-pub fn isolate() -> Isolation {
+pub fn isolate(_: Outside) -> Isolation {
     Isolation { kind: "none", users: [60_001, 60_002], lacking: None }
 }
 
@@ -213,6 +215,78 @@ pub fn has_address(address: IpAddr) -> Result<bool, Fault> {
 
 pub fn route_kind(_: IpAddr) -> Result<&'static str, Fault> {
     Err(unsupported(Need::Linux, "the routes of macOS are not read yet"))
+}
+
+/// No value of this type exists here.
+pub struct Chain(Infallible);
+
+pub type Line = (Tun, Tun);
+
+impl Chain {
+    pub fn single() -> Result<Chain, Fault> {
+        no_private_host()
+    }
+
+    pub fn build(_: u8, _: bool) -> Result<(Chain, Option<Line>), Fault> {
+        no_private_host()
+    }
+
+    pub fn server(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub fn enter(&self, _: usize) -> Result<(), Fault> {
+        match self.0 {}
+    }
+
+    pub fn check(&self, _: Duration) -> Result<(), Fault> {
+        match self.0 {}
+    }
+
+    pub fn silence(&self, _: u8) -> Result<(), Fault> {
+        match self.0 {}
+    }
+
+    pub fn refuse(&self, _: u8, _: RouteKind) -> Result<(), Fault> {
+        match self.0 {}
+    }
+
+    pub fn filter(&self) -> Result<(), Fault> {
+        match self.0 {}
+    }
+}
+
+pub fn carry((near, _): Line, _: Duration) -> ! {
+    match near.0 {}
+}
+
+pub fn listen_on(_: u16) -> Result<Vec<OwnedFd>, Fault> {
+    no_private_host()
+}
+
+pub fn serve(_: Vec<OwnedFd>) -> ! {
+    process::pause_for_ever()
+}
+
+/// A command runs in a world of its own or not at all, so that there is nothing to restore.
+pub struct Caller;
+
+impl Caller {
+    pub fn current() -> Result<Caller> {
+        Ok(Caller)
+    }
+
+    pub fn restore(&self) -> Result<(), String> {
+        Ok(())
+    }
+}
+
+pub fn become_command(command: &mut Command) -> Errno {
+    errno_of(&command.exec())
+}
+
+pub fn shepherd(child: i32) -> Result<Ended> {
+    process::reap(child)
 }
 
 /// No value of this type exists here.

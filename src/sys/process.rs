@@ -37,6 +37,16 @@ pub enum Ended {
     Killed(i32),
 }
 
+impl Ended {
+    /// As a shell would say it.
+    pub fn code(self) -> i32 {
+        match self {
+            Ended::Exited(code) => code,
+            Ended::Killed(signal) => 128 + signal,
+        }
+    }
+}
+
 /// waitpid(2), without a deadline.
 pub fn reap(pid: i32) -> Result<Ended> {
     let mut status = 0;

@@ -2,15 +2,56 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+use std::net::IpAddr;
 use std::path::Path;
+use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 
 use errnoscope::catalogue::Catalogue;
 use errnoscope::finding::Finding;
+use errnoscope::names::Family;
 use errnoscope::runner::{self, Item, Ran, Settings};
 use errnoscope::scenario::cases;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
+
+/// Set for a test that runs in a world of its own already.
+const INSIDE: &str = "ERRNOSCOPE_TEST_INSIDE";
+
+/// Runs the body in the world that these options of `errnoscope exec` make, in another process: this test's program
+/// is started again in there, for this test alone. To be called once by a test, as all that it does.
+#[track_caller]
+pub fn inside(options: &[&str], body: impl FnOnce()) {
+    if std::env::var_os(INSIDE).is_some() {
+        return body();
+    }
+    let thread = std::thread::current();
+    let test = thread.name().expect("a test's thread has its name");
+    let output = Command::new(PROGRAM)
+        .arg("exec")
+        .args(options)
+        .arg("--")
+        .arg(std::env::current_exe().expect("this program is somewhere"))
+        .args([test, "--exact", "--nocapture", "--include-ignored"])
+        .env(INSIDE, "1")
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts");
+    let [said, complained] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success(), "{test} with {options:?}: {}\n{said}\n{complained}", output.status);
+    // A name that selects no test would succeed as well.
+    assert!(said.contains("test result: ok. 1 passed"), "{test} did not run:\n{said}");
+}
+
+/// Where router `number` of a path answers; with one more than there are routers, the server.
+pub fn hop(number: usize, family: Family) -> IpAddr {
+    let link = number - 1;
+    let text = match family {
+        Family::Ipv4 => format!("10.77.{link}.2"),
+        Family::Ipv6 => format!("fd77:0:0:{link}::2"),
+    };
+    text.parse().expect("an address")
+}
 
 /// Every case that is not slow, on two workers.
 pub fn run_all(catalogue: &Catalogue) -> Ran {

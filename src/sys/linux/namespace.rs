@@ -1,30 +1,38 @@
-//! Namespaces and the processes in them: a private host for the worker, and a fresh network for each case.
+//! Namespaces and the processes in them: a private host for a worker or a command, and a fresh network for each case.
 //!
-//! The worker becomes two processes. The first only waits; the second is pid 1 of a private PID namespace, so that its
-//! death takes everything below it along. It does not decide what a case does in there.
+//! The process becomes two. The first only waits; the second is pid 1 of a private PID namespace, so that its death
+//! takes everything below it along. It does not decide what a case or a command does in there.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::time::Duration;
 
-use crate::sys::{Ended, Fork, Isolation, Result, Until, check, effective_uid, exit_now, fork, pipe, poll, read, reap};
+use super::command::{block_signals, shepherd};
+use crate::sys::{
+    Ended, Fork, Isolation, Outside, Result, Until, check, effective_uid, exit_now, fork, pipe, poll, read, reap,
+};
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
 const PRIVILEGED_USERS: [u32; 2] = [60_001, 60_002];
 
 /// Enters a private network and PID namespace. Returns in the process that is pid 1 there, or, where that is not
 /// possible, in the caller with the reason.
-pub fn isolate() -> Isolation {
-    // SAFETY: getppid(2) takes no arguments.
-    let parent = unsafe { libc::getppid() };
-    die_with_parent();
-    // SAFETY: as above. A parent that died before is noticed by the end of standard input.
-    if unsafe { libc::getppid() } != parent {
-        exit_now(1);
+pub fn isolate(outside: Outside) -> Isolation {
+    match outside {
+        Outside::Worker => {
+            // SAFETY: getppid(2) takes no arguments.
+            let parent = unsafe { libc::getppid() };
+            die_with_parent();
+            // SAFETY: as above. A parent that died before is noticed by the end of standard input.
+            if unsafe { libc::getppid() } != parent {
+                exit_now(1);
+            }
+        }
+        Outside::Command => block_signals(),
     }
     let mut users = PRIVILEGED_USERS;
     if let Err(first) = private_host() {
-        let entered = user_namespace().and_then(|mapped| {
+        let entered = user_namespace(outside).and_then(|mapped| {
             users = mapped;
             private_host().map_err(|errno| format!("unshare(CLONE_NEWPID | CLONE_NEWNET) in it: {errno}"))
         });
@@ -33,7 +41,7 @@ pub fn isolate() -> Isolation {
             return Isolation { kind: "none", users, lacking };
         }
     }
-    match become_init() {
+    match become_init(outside) {
         Ok(()) => Isolation { kind: "netns", users, lacking: None },
         Err(errno) => {
             Isolation { kind: "none", users, lacking: Some(format!("pid 1 of a new PID namespace: {errno}")) }
@@ -45,24 +53,23 @@ fn private_host() -> Result<()> {
     unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNET)
 }
 
-fn unshare(flags: i32) -> Result<()> {
+pub(super) fn unshare(flags: i32) -> Result<()> {
     // SAFETY: unshare(2) takes no pointers; this process has one thread.
     check(unsafe { libc::unshare(flags) }).map(drop)
 }
 
 /// Forks; the parent mirrors how the child ends and never returns.
-fn become_init() -> Result<()> {
+fn become_init(outside: Outside) -> Result<()> {
     let (alive, held) = pipe()?;
     match fork()? {
         Fork::Parent(pid) => {
             drop(alive);
-            let ended = reap(pid);
+            let ended = match outside {
+                Outside::Worker => reap(pid),
+                Outside::Command => shepherd(pid),
+            };
             drop(held);
-            exit_now(match ended {
-                Ok(Ended::Exited(code)) => code,
-                Ok(Ended::Killed(signal)) => 128 + signal,
-                Err(_) => 1,
-            })
+            exit_now(ended.map_or(1, Ended::code))
         }
         Fork::Child => {
             drop(held);
@@ -71,7 +78,11 @@ fn become_init() -> Result<()> {
             if poll(alive.as_raw_fd(), Until::Readable, 0)? {
                 exit_now(1);
             }
-            writable_sysctls();
+            match outside {
+                Outside::Worker => writable_sysctls(),
+                // For ps(1) in there. Where a container hides parts of /proc, the kernel refuses: the old one has to do.
+                Outside::Command => drop(private_proc()),
+            }
             Ok(())
         }
     }
@@ -79,23 +90,27 @@ fn become_init() -> Result<()> {
 
 /// Container runtimes mount /proc/sys read-only. A procfs of our own, where we may mount one, is not.
 fn writable_sysctls() {
+    let probe = c"/proc/sys/net/ipv4/ip_local_port_range".as_ptr();
+    // SAFETY: the argument is a C string.
+    let writable = check(unsafe { libc::access(probe, libc::W_OK) });
+    if writable.is_err_and(|errno| errno.raw() == libc::EROFS) {
+        let _ = private_proc();
+    }
+}
+
+/// A procfs of this PID namespace, which nobody outside sees.
+fn private_proc() -> Result<()> {
+    unshare(libc::CLONE_NEWNS)?;
+    let (none, root, proc) = (std::ptr::null(), c"/".as_ptr(), c"proc".as_ptr());
     // SAFETY: all arguments are C strings, flags, or the null pointers that mount(2) allows here.
     unsafe {
-        let probe = c"/proc/sys/net/ipv4/ip_local_port_range".as_ptr();
-        if libc::access(probe, libc::W_OK) == 0
-            || *libc::__errno_location() != libc::EROFS
-            || unshare(libc::CLONE_NEWNS).is_err()
-        {
-            return;
-        }
-        let (none, root, proc) = (std::ptr::null(), c"/".as_ptr(), c"proc".as_ptr());
-        libc::mount(none, root, none, libc::MS_REC | libc::MS_PRIVATE, none.cast());
-        libc::mount(proc, c"/proc".as_ptr(), proc, 0, none.cast());
+        check(libc::mount(none, root, none, libc::MS_REC | libc::MS_PRIVATE, none.cast()))?;
+        check(libc::mount(proc, c"/proc".as_ptr(), proc, 0, none.cast())).map(drop)
     }
 }
 
 /// Becomes uid 0 of a new user namespace, with two more uids where subordinate ids are to be had.
-fn user_namespace() -> Result<[u32; 2], String> {
+fn user_namespace(outside: Outside) -> Result<[u32; 2], String> {
     // SAFETY: neither call takes arguments or can fail.
     let (uid, gid, pid) = unsafe { (libc::geteuid(), libc::getegid(), libc::getpid()) };
     let text = |errno: crate::errno::Errno| errno.to_string();
@@ -110,21 +125,35 @@ fn user_namespace() -> Result<[u32; 2], String> {
         Fork::Parent(helper) => helper,
     };
     let entered = unshare(libc::CLONE_NEWUSER);
-    die_with_parent();
+    if outside == Outside::Worker {
+        die_with_parent();
+    }
     drop(inside);
     let subordinate = reap(helper) == Ok(Ended::Exited(0));
     entered.map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice()))?;
     if !subordinate {
-        let write = |file: &str, text: String| {
-            std::fs::write(format!("/proc/self/{file}"), text)
-                .map_err(|error| format!("/proc/self/{file}: {}; {}", crate::sys::errno_of(&error), advice()))
-        };
-        write("setgroups", "deny".to_owned())?;
-        write("uid_map", format!("0 {uid} 1\n"))?;
-        write("gid_map", format!("0 {gid} 1\n"))?;
+        map_self([0, 0], [uid, gid])?;
     }
     debug_assert_eq!(effective_uid(), 0);
     Ok([1, 2])
+}
+
+/// In a fresh user namespace: names for the one user and the one group that it takes no privilege to map.
+fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2]) -> Result<(), String> {
+    let write = |file: &str, text: String| {
+        std::fs::write(format!("/proc/self/{file}"), text)
+            .map_err(|error| format!("/proc/self/{file}: {}; {}", crate::sys::errno_of(&error), advice()))
+    };
+    write("setgroups", "deny".to_owned())?;
+    write("uid_map", format!("{uid} {outer_uid} 1\n"))?;
+    write("gid_map", format!("{gid} {outer_gid} 1\n"))
+}
+
+/// Gives this process the ids that it had before [`isolate`] made it uid 0 of a user namespace, and nothing of that
+/// user's power over the network it is in.
+pub(super) fn leave_root_to(ids: [u32; 2]) -> Result<(), String> {
+    unshare(libc::CLONE_NEWUSER).map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice()))?;
+    map_self(ids, [0, 0])
 }
 
 /// Asks the set-uid helpers for a map of 0 to ourselves and of 1 and 2 to the first two subordinate ids.

@@ -1,9 +1,10 @@
-//! Interfaces, addresses and routes, through rtnetlink(7).
+//! Interfaces, addresses, neighbours, routes and rules, through rtnetlink(7).
 //!
 //! A refusal is the kernel's errno. It reads the FIB by the rule that the kernel uses (longest prefix, then lowest
 //! metric, `local` before `main`) because a lookup would answer a blackhole with an errno.
 
 use std::net::IpAddr;
+use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
 use netlink_packet_core::{
@@ -11,14 +12,17 @@ use netlink_packet_core::{
 };
 use netlink_packet_route::address::{AddressAttribute, AddressHeaderFlags, AddressMessage, AddressScope};
 use netlink_packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
+use netlink_packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage, NeighbourState};
 use netlink_packet_route::route::{
     RouteAddress, RouteAttribute, RouteHeader, RouteMessage, RouteProtocol, RouteScope, RouteType,
 };
-use netlink_packet_route::{AddressFamily, RouteNetlinkMessage};
+use netlink_packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+use netlink_packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::OS;
 use crate::errno::Errno;
+use crate::names::Family;
 use crate::plan::RouteKind;
 use crate::sys::{Fault, device_index, errno_of, pause_ms};
 
@@ -26,16 +30,26 @@ use crate::sys::{Fault, device_index, errno_of, pause_ms};
 const SETTLING: Duration = Duration::from_millis(500);
 
 pub fn set_up(device: &str) -> Result<(), Fault> {
+    raise_link(device)?;
+    settle()
+}
+
+/// Up, and usable at some later time.
+pub(super) fn raise_link(device: &str) -> Result<(), Fault> {
     let mut message = LinkMessage::default();
     message.header.index = device_index(device)?;
     message.header.flags = LinkFlags::Up;
     message.header.change_mask = LinkFlags::Up;
-    change(RouteNetlinkMessage::SetLink(message), 0)?;
-    settle()
+    change(RouteNetlinkMessage::SetLink(message), 0)
+}
+
+/// Configured, and local at some later time ([`settled`]).
+pub(super) fn assign(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
+    change(RouteNetlinkMessage::NewAddress(address_message(device, address, prefix)?), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
-    change(RouteNetlinkMessage::NewAddress(address_message(device, address, prefix)?), NLM_F_CREATE | NLM_F_EXCL)?;
+    assign(device, address, prefix)?;
     if address.is_ipv6() { settle() } else { Ok(()) }
 }
 
@@ -50,7 +64,7 @@ fn settle() -> Result<(), Fault> {
 }
 
 /// Whether every IPv6 address that we added to a device with a carrier is local by now.
-fn settled() -> Result<bool, Fault> {
+pub(super) fn settled() -> Result<bool, Fault> {
     let mut addresses = Vec::new();
     let mut question = AddressMessage::default();
     question.header.family = AddressFamily::Inet6;
@@ -122,17 +136,86 @@ pub fn add_route(destination: IpAddr, prefix: u8, kind: RouteKind, device: Optio
 }
 
 pub fn add_veth(device: &str, peer: &str) -> Result<(), Fault> {
+    let end = |device| End { device, hardware: None, namespace: None };
+    join(&end(device), &end(peer))
+}
+
+/// The end of a veth pair: its name, and, where the kernel is not to choose, hardware address and network namespace.
+pub(super) struct End<'a> {
+    pub device: &'a str,
+    pub hardware: Option<[u8; 6]>,
+    pub namespace: Option<BorrowedFd<'a>>,
+}
+
+impl End<'_> {
+    fn attributes(&self) -> Vec<LinkAttribute> {
+        let mut attributes = vec![LinkAttribute::IfName(self.device.to_owned())];
+        attributes.extend(self.hardware.map(|address| LinkAttribute::Address(address.to_vec())));
+        // Made there, and not moved there: a move waits for everybody who may still look at the device.
+        attributes.extend(self.namespace.map(|fd| LinkAttribute::NetNsFd(fd.as_raw_fd())));
+        attributes
+    }
+}
+
+/// A veth pair whose ends may be in other namespaces.
+pub(super) fn join(near: &End, far: &End) -> Result<(), Fault> {
     let mut other = LinkMessage::default();
-    other.attributes = vec![LinkAttribute::IfName(peer.to_owned())];
+    other.attributes = far.attributes();
     let mut message = LinkMessage::default();
-    message.attributes = vec![
-        LinkAttribute::IfName(device.to_owned()),
-        LinkAttribute::LinkInfo(vec![
-            LinkInfo::Kind(InfoKind::Veth),
-            LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
-        ]),
-    ];
+    message.attributes = near.attributes();
+    message.attributes.push(LinkAttribute::LinkInfo(vec![
+        LinkInfo::Kind(InfoKind::Veth),
+        LinkInfo::Data(InfoData::Veth(InfoVeth::Peer(other))),
+    ]));
     change(RouteNetlinkMessage::NewLink(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// Tells who has an address, for good: nobody ever asks, waits or forgets.
+pub(super) fn add_neighbour(device: &str, address: IpAddr, hardware: [u8; 6]) -> Result<(), Fault> {
+    let mut message = NeighbourMessage::default();
+    message.header.family = family(address);
+    message.header.ifindex = device_index(device)?;
+    message.header.state = NeighbourState::Permanent;
+    message.attributes = vec![
+        NeighbourAttribute::Destination(match address {
+            IpAddr::V4(address) => NeighbourAddress::Inet(address),
+            IpAddr::V6(address) => NeighbourAddress::Inet6(address),
+        }),
+        NeighbourAttribute::LinkLayerAddress(hardware.to_vec()),
+    ];
+    change(RouteNetlinkMessage::NewNeighbour(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// A route through a router; prefix 0 is the default route.
+pub(super) fn add_route_via(destination: IpAddr, prefix: u8, gateway: IpAddr) -> Result<(), Fault> {
+    let mut message = RouteMessage::default();
+    message.header.address_family = family(destination);
+    message.header.destination_prefix_length = prefix;
+    message.header.table = RouteHeader::RT_TABLE_MAIN;
+    message.header.protocol = RouteProtocol::Static;
+    message.header.kind = RouteType::Unicast;
+    if prefix > 0 {
+        message.attributes.push(RouteAttribute::Destination(RouteAddress::from(destination)));
+    }
+    message.attributes.push(RouteAttribute::Gateway(RouteAddress::from(gateway)));
+    change(RouteNetlinkMessage::NewRoute(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
+/// What this namespace sends by itself of a protocol finds no route; what it only forwards does (ip-rule(8)).
+pub(super) fn mute(version: Family, protocol: i32) -> Result<(), Fault> {
+    let mut message = RuleMessage::default();
+    message.header.family = match version {
+        Family::Ipv4 => AddressFamily::Inet,
+        Family::Ipv6 => AddressFamily::Inet6,
+    };
+    message.header.action = RuleAction::Blackhole;
+    message.attributes = vec![
+        RuleAttribute::Priority(1),
+        // Of all interfaces it is `lo` that means "from here".
+        RuleAttribute::Iifname("lo".to_owned()),
+        RuleAttribute::IpProtocol(IpProtocol::from(protocol)),
+    ];
+    change(RouteNetlinkMessage::NewRule(message), NLM_F_CREATE | NLM_F_EXCL)
 }
 
 /// Whether an address is configured, by itself or by a prefix on `lo` (`fib_add_ifaddr`: all of it is local).

@@ -1,11 +1,11 @@
-//! A TUN device, behind which this process is the only router.
+//! A TUN device: behind it this process is the only router, or `delay` has a line.
 //!
-//! It answers SYNs with the ICMP error that a plan asks for; it forwards nothing.
+//! As a router it answers SYNs with the ICMP error that a plan asks for; it forwards nothing.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
 
@@ -44,6 +44,10 @@ impl Tun {
         }
         super::set_up(device)?;
         Ok(Tun { file })
+    }
+
+    pub(super) fn into_fd(self) -> OwnedFd {
+        self.file.into()
     }
 
     /// Waits for a TCP SYN, answers it, and says whose it was.

@@ -1,0 +1,111 @@
+//! `errnoscope exec`: a command in a world of its own, and its exit code as if nobody stood in between.
+//!
+//! What the options mean together is checked here; what they do is the business of `exec`.
+
+use std::ffi::OsString;
+use std::process::Command;
+use std::time::Duration;
+
+use super::{Exit, Failure};
+use crate::exec::{self, Failed, MOST_ROUTERS, World};
+use crate::plan::RouteKind;
+
+/// The longest round trip that a line can be given.
+const LONGEST_RTT_MS: f64 = 10_000.0;
+
+/// Exit codes of our own, as env(1) and timeout(1) have them.
+pub const NO_WORLD: u8 = 125;
+const CANNOT_RUN: u8 = 126;
+const NOT_FOUND: u8 = 127;
+
+/// Run a command in private network namespaces
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Addresses: link 0 is between the client and router 1 (or the server, if there is no router), link N between router N and
+the server. Of link I, the end nearer to the client is 10.77.I.1 and fd77:0:0:I::1, the other end is 10.77.I.2 and
+fd77:0:0:I::2, with prefixes of 24 and 64 bits; I has the same digits in both, so that link 15 is fd77:0:0:15::. So the
+client is 10.77.0.1, router K answers as 10.77.(K-1).2, and the server of a path of N routers is 10.77.N.2. The devices
+are named towards-server and towards-client.
+
+Exit codes: the command's own, 128 + the number of the signal that killed it, 125 if there is no world for it to run in,
+126 if it cannot be run, 127 if it is not found.
+
+Examples:
+  errnoscope exec --path 5 --listen 443 -- traceroute -T -p 443 -n 10.77.5.2
+  errnoscope exec --path 15 --silent 3 --rtt 20 -- ping -c 3 fd77:0:0:15::2
+  errnoscope exec -- ip address")]
+pub struct Arguments {
+    /// Client, N routers and server, each with a network of its own; the command runs as the client. Without it: one
+    /// private network with nothing but lo
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..=i64::from(MOST_ROUTERS)))]
+    path: Option<u8>,
+    /// The server accepts TCP connections on this port, and closes them when the client does
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    listen: Vec<u16>,
+    /// Router N forwards, but sends no ICMP of its own
+    #[arg(long, value_name = "N", requires = "path")]
+    silent: Vec<u8>,
+    /// Router N has no way to the server, and says so. KIND: unreachable (the default), prohibit, or blackhole, which
+    /// says nothing
+    #[arg(long, value_name = "N[,KIND]", requires = "path", value_parser = unreachable)]
+    unreachable: Vec<(u8, RouteKind)>,
+    /// The server answers no TCP, as if it dropped what comes in
+    #[arg(long, requires = "path")]
+    filtered: bool,
+    /// The first link adds this to every round trip. Needs /dev/net/tun
+    #[arg(long, value_name = "MS", requires = "path", value_parser = rtt)]
+    rtt: Option<Duration>,
+    /// The server has no TCP timestamps (net.ipv4.tcp_timestamps=0)
+    #[arg(long)]
+    no_timestamps: bool,
+    /// What to run, with its arguments
+    #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
+    command: Vec<OsString>,
+}
+
+fn unreachable(text: &str) -> Result<(u8, RouteKind), String> {
+    let (router, kind) = text.split_once(',').unwrap_or((text, "unreachable"));
+    let kind = match kind {
+        "unreachable" => RouteKind::Unreachable,
+        "prohibit" => RouteKind::Prohibit,
+        "blackhole" => RouteKind::Blackhole,
+        other => return Err(format!("unknown kind `{other}`, expected one of unreachable, prohibit, blackhole")),
+    };
+    Ok((router.parse().map_err(|_| format!("`{router}` is not the number of a router"))?, kind))
+}
+
+fn rtt(text: &str) -> Result<Duration, String> {
+    let ms = text.parse().ok().filter(|ms| (0.0..=LONGEST_RTT_MS).contains(ms));
+    let ms = ms.ok_or_else(|| format!("expected milliseconds, from 0 to {LONGEST_RTT_MS}"))?;
+    Ok(Duration::from_secs_f64(ms / 1000.0))
+}
+
+pub fn exec(arguments: Arguments) -> Result<Exit, Failure> {
+    let failed = |code, message| Failure::Command { code, message };
+    let routers = arguments.path.unwrap_or(0);
+    let named = arguments.silent.iter().chain(arguments.unreachable.iter().map(|(router, _)| router));
+    if let Some(router) = named.clone().find(|router| !(1..=routers).contains(*router)) {
+        let message = format!("there is no router {router}: --path {routers} has the routers 1 to {routers}");
+        return Err(failed(NO_WORLD, message));
+    }
+    let [program, given @ ..] = &arguments.command[..] else {
+        return Err(failed(NO_WORLD, "there is no command to run".to_owned()));
+    };
+    let world = World {
+        path: arguments.path,
+        listen: arguments.listen,
+        silent: arguments.silent,
+        unreachable: arguments.unreachable,
+        filtered: arguments.filtered,
+        rtt: arguments.rtt,
+        timestamps: !arguments.no_timestamps,
+    };
+    match exec::run(&world, Command::new(program).args(given)) {
+        Ok(code) => Ok(Exit::Command(code as u8)),
+        Err(Failed::World(why)) => Err(failed(NO_WORLD, why)),
+        Err(Failed::Command(errno)) => {
+            let code = if errno.name() == "ENOENT" { NOT_FOUND } else { CANNOT_RUN };
+            Err(failed(code, format!("cannot run `{}`: {errno}", program.to_string_lossy())))
+        }
+    }
+}

@@ -13,7 +13,9 @@ mod report;
 mod run;
 mod select;
 mod show;
+mod signals;
 mod source;
+mod trace;
 
 use std::error::Error;
 use std::fmt;
@@ -53,6 +55,8 @@ enum Command {
     Doctor(doctor::Arguments),
     /// Hold what a tracer does with failed probes against findings
     Policy(policy::Arguments),
+    /// Trace the path to a host with TCP probes
+    Trace(trace::Arguments),
     /// Render reports as Markdown
     Report(report::Arguments),
     #[command(hide = true)]
@@ -186,6 +190,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Schema(arguments) => list::schema(&arguments, out),
         Command::Doctor(arguments) => doctor::doctor(&arguments, out),
         Command::Policy(arguments) => policy::policy(&arguments, out),
+        Command::Trace(arguments) => trace::trace(&arguments, out),
         Command::Report(arguments) => report::report(&arguments, out),
         Command::Exec(arguments) => exec::exec(arguments),
         Command::Worker => unreachable!("handled before there is an output"),

@@ -92,6 +92,12 @@ pub struct Tool {
     pub version: String,
 }
 
+impl Tool {
+    pub fn this() -> Tool {
+        Tool { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
@@ -323,7 +329,7 @@ impl Report {
     pub fn new(hello: &Hello, catalogue: Catalogue, complete: bool, repeat: u32, findings: Vec<Finding>) -> Report {
         Report {
             format: Format,
-            tool: Tool { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() },
+            tool: Tool::this(),
             host: Host::new(hello),
             catalogue,
             complete,

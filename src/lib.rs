@@ -5,6 +5,7 @@
 
 // Above the purity line: commands, processes, the kernel.
 pub mod cli;
+pub mod demo;
 pub mod exec;
 pub mod network;
 pub mod runner;
@@ -18,6 +19,7 @@ pub mod errno;
 pub mod finding;
 pub mod judge;
 pub mod names;
+pub mod packet;
 pub mod plan;
 pub mod policy;
 pub mod problem;

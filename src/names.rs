@@ -181,6 +181,12 @@ words! {
     }
 }
 
+impl Family {
+    pub fn of(address: std::net::IpAddr) -> Family {
+        if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+    }
+}
+
 impl Reuse {
     pub fn address(self) -> bool {
         matches!(self, Reuse::Addr | Reuse::Both)

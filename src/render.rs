@@ -10,3 +10,4 @@ pub mod policy;
 pub mod style;
 pub mod summary;
 pub mod text;
+pub mod trace;

@@ -6,6 +6,7 @@
 mod answer;
 mod horizon;
 pub mod record;
+pub mod report;
 mod round;
 mod sequence;
 mod state;
@@ -103,7 +104,7 @@ pub trait Network {
     /// as far as connect, the socket is kept until it is forgotten.
     fn dispatch(&mut self, probe: &Probe) -> Dispatched;
 
-    /// Waits until a probe has been answered, at most until `until`, and appends what came.
+    /// Waits until a probe has been answered, at most until `until`, which may be now, and appends what came.
     fn receive(&mut self, until: Duration, answers: &mut Vec<(ProbeId, Answer)>) -> Result<(), Interrupted>;
 
     /// Gives the probe's socket back, if there is one, with a reset where it is connected: no TIME_WAIT is left in the way of the next.
@@ -153,24 +154,31 @@ pub struct Interrupted;
 /// Traces to the end. `watch` sees the trace after everything that changed it.
 pub fn trace(settings: &Settings, policy: &Policy, network: &mut dyn Network, watch: &mut dyn FnMut(&Trace)) -> Trace {
     let mut state = State::new(settings, policy);
-    let mut answers = Vec::new();
     loop {
         match state.next(network.now()) {
             Next::Send(probe) => {
                 let dispatched = network.dispatch(&probe);
-                state.dispatched(probe.id, dispatched, network.now());
+                let now = network.now();
+                state.dispatched(probe.id, dispatched, now);
+                // What has come already is looked at now: it tells sooner how far to go, and its time is more exact.
+                receive(&mut state, network, now);
             }
             Next::Forget(probe) => network.forget(probe),
             Next::Wait(until) => {
                 watch(state.trace());
-                match network.receive(until, &mut answers) {
-                    Ok(()) => answers.drain(..).for_each(|(probe, answer)| state.answered(probe, answer)),
-                    Err(Interrupted) => state.interrupt(),
-                }
+                receive(&mut state, network, until);
             }
             Next::Done => break,
         }
     }
     watch(state.trace());
     state.into_trace()
+}
+
+fn receive(state: &mut State, network: &mut dyn Network, until: Duration) {
+    let mut answers = Vec::new();
+    match network.receive(until, &mut answers) {
+        Ok(()) => answers.into_iter().for_each(|(probe, answer)| state.answered(probe, answer)),
+        Err(Interrupted) => state.interrupt(),
+    }
 }

@@ -10,6 +10,7 @@ const PURE: &[&str] = &[
     "finding.rs",
     "judge.rs",
     "names.rs",
+    "packet.rs",
     "plan.rs",
     "policy",
     "problem.rs",

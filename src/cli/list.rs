@@ -171,6 +171,8 @@ enum Format {
     List,
     /// A policy file: TOML of the shape of this JSON
     Policy,
+    /// What `trace --json` writes
+    Trace,
 }
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -178,6 +180,7 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Report => crate::finding::schema(),
         Format::List => list_schema(),
         Format::Policy => crate::policy::schema(),
+        Format::Trace => crate::tracer::report::schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;
     writeln!(out, "{text}")?;

@@ -35,6 +35,14 @@ pub fn problem(problem: &Problem) -> String {
     problem.render(&Renderer::styled())
 }
 
+/// A reader that has seen enough costs nobody else their report.
+pub fn bearing_closed_pipe(written: Result<(), Failure>) -> Result<(), Failure> {
+    match written {
+        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
+        other => other,
+    }
+}
+
 /// A place that a file will be written to, known to be writable.
 #[derive(Debug)]
 pub enum Destination {

@@ -268,7 +268,7 @@ fn read(reports: &[PathBuf]) -> Result<Evidence, Failure> {
 }
 
 /// A policy of this binary, or that of a file.
-fn load(name: &str) -> Result<Policy, Failure> {
+pub fn load(name: &str) -> Result<Policy, Failure> {
     if let Some(policy) = policy::built_in(name) {
         return policy.map_err(Failure::Policy);
     }

@@ -3,15 +3,14 @@
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
-use signal_hook::consts::{SIGINT, SIGTERM};
 
 use super::output::{self, Destination};
 use super::select::Selection;
+use super::signals::Signals;
 use super::{Exit, Failure, complain};
 use crate::finding::{Finding, Report, Verdict};
 use crate::names::Need;
@@ -81,7 +80,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let settings = Settings { jobs, repeat: arguments.repeat, program };
     require_namespaces(&settings)?;
 
-    let signals = Signals::watch()?;
+    let signals = Signals::watch(|| ())?;
     let progress = Progress::start(&items, &settings, arguments.quiet);
     let ran = runner::run(&catalogue, &items, &settings, &signals.interrupted, |findings| progress.case(findings));
     let Ran { hello, findings, complete } = ran.map_err(|message| {
@@ -92,16 +91,16 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
 
     let report = Report::new(&hello, catalogue.facts(), complete, arguments.repeat, findings);
     if let Some(to) = &json_to {
-        bearing_closed_pipe(to.write(out, |out| json::write(&report, out)))?;
+        output::bearing_closed_pipe(to.write(out, |out| json::write(&report, out)))?;
     }
     if let Some(to) = &junit_to {
         let xml = junit::junit(&report).map_err(Failure::bad)?;
-        bearing_closed_pipe(to.write(out, |out| out.write_all(xml.as_bytes())))?;
+        output::bearing_closed_pipe(to.write(out, |out| out.write_all(xml.as_bytes())))?;
     }
     let to_stdout = [&json_to, &junit_to].iter().any(|to| to.as_ref().is_some_and(Destination::is_stdout));
-    bearing_closed_pipe(sum_up(&report, &arguments, to_stdout, out))?;
+    output::bearing_closed_pipe(sum_up(&report, &arguments, to_stdout, out))?;
     // Whoever closed the pipe may still ask for the exit code.
-    bearing_closed_pipe(out.flush().map_err(Failure::Output))?;
+    output::bearing_closed_pipe(out.flush().map_err(Failure::Output))?;
 
     let exit = Exit::of(&report.summary);
     if let Some(signal) = signals.received().filter(|_| !complete) {
@@ -127,14 +126,6 @@ fn sum_up(report: &Report, arguments: &Arguments, to_stderr: bool, out: &mut dyn
         write!(out, "{text}")?
     }
     Ok(())
-}
-
-/// A reader that has seen enough costs nobody else their report.
-fn bearing_closed_pipe(written: Result<(), Failure>) -> Result<(), Failure> {
-    match written {
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
 }
 
 fn fast_or_slow(items: Vec<Item>, slow: bool) -> Result<Vec<Item>, Failure> {
@@ -163,43 +154,6 @@ fn require_namespaces(settings: &Settings) -> Result<(), Failure> {
                 "{REQUIRE_NAMESPACES} is set, and there are no network namespaces: {reason}"
             )))
         }
-    }
-}
-
-/// SIGINT and SIGTERM: the first ends the run in good order, another one ends everything.
-struct Signals {
-    interrupted: Arc<AtomicBool>,
-    signal: Arc<AtomicUsize>,
-}
-
-/// Signals that come together are one wish: timeout(1) sends its signal to the program and to the whole group.
-const TOGETHER: Duration = Duration::from_millis(500);
-
-impl Signals {
-    fn watch() -> Result<Signals, Failure> {
-        let signals = Signals { interrupted: Arc::default(), signal: Arc::default() };
-        let mut received = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])
-            .map_err(|error| Failure::because("cannot watch for signals", error))?;
-        let (interrupted, number) = (signals.interrupted.clone(), signals.signal.clone());
-        std::thread::spawn(move || {
-            let mut first: Option<Instant> = None;
-            for signal in received.forever() {
-                match first {
-                    None => {
-                        first = Some(Instant::now());
-                        number.store(signal as usize, Ordering::Relaxed);
-                        interrupted.store(true, Ordering::Relaxed);
-                    }
-                    Some(first) if first.elapsed() > TOGETHER => std::process::exit(128 + signal),
-                    Some(_) => {}
-                }
-            }
-        });
-        Ok(signals)
-    }
-
-    fn received(&self) -> Option<u8> {
-        u8::try_from(self.signal.load(Ordering::Relaxed)).ok().filter(|&signal| signal != 0)
     }
 }
 

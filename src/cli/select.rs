@@ -22,11 +22,11 @@ pub struct Selection {
     patterns: Vec<String>,
 
     /// Only cases that put this call to the test; several mean any of them
-    #[arg(long, value_name = "CALL", value_parser = calls(), ignore_case = true, hide_possible_values = true)]
+    #[arg(long, value_name = "CALL", value_parser = one_of(Call::ALL, Call::as_str), ignore_case = true, hide_possible_values = true)]
     call: Vec<Call>,
 
     /// Only cases whose call runs into this
-    #[arg(long, value_name = "CAUSE", value_parser = causes(), ignore_case = true, hide_possible_values = true)]
+    #[arg(long, value_name = "CAUSE", value_parser = one_of(Cause::ALL, Cause::as_str), ignore_case = true, hide_possible_values = true)]
     cause: Vec<Cause>,
 
     /// Only cases with this value of an axis; values of one axis mean any of them, axes all of them
@@ -38,16 +38,15 @@ pub struct Selection {
     scenarios: Option<PathBuf>,
 }
 
-fn calls() -> impl TypedValueParser<Value = Call> {
-    let words: Vec<&'static str> = Call::ALL.iter().map(|call| call.as_str()).collect();
-    PossibleValuesParser::new(words).try_map(|word| {
-        Call::ALL.iter().copied().find(|call| call.as_str().eq_ignore_ascii_case(&word)).ok_or("unknown call")
+/// One of a closed set of words, in whatever case.
+pub fn one_of<T>(all: &'static [T], as_str: fn(T) -> &'static str) -> impl TypedValueParser<Value = T>
+where
+    T: Copy + Send + Sync + 'static,
+{
+    let words: Vec<&'static str> = all.iter().map(|&word| as_str(word)).collect();
+    PossibleValuesParser::new(words).try_map(move |typed| {
+        all.iter().copied().find(|&word| as_str(word).eq_ignore_ascii_case(&typed)).ok_or("unknown word")
     })
-}
-
-fn causes() -> impl TypedValueParser<Value = Cause> {
-    let words: Vec<&'static str> = Cause::ALL.iter().map(|cause| cause.as_str()).collect();
-    PossibleValuesParser::new(words).try_map(|word| word.to_ascii_lowercase().parse::<Cause>())
 }
 
 impl Selection {

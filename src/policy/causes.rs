@@ -13,8 +13,8 @@ use crate::scenario::{Case, cases, compile};
 
 /// The causes that are known to give this errno to this call, the one with the most cases first.
 ///
-/// Empty where no scenario expects it. Reads the whole catalogue: some milliseconds, for whoever has an error to
-/// explain.
+/// Empty where no scenario expects it. A probe's socket is new, so that its state is never the cause. Reads the whole
+/// catalogue: some milliseconds, for whoever has an error to explain.
 pub fn causes(signal: &Signal) -> Vec<Cause> {
     let Ok(catalogue) = Catalogue::embedded() else { return Vec::new() };
     let mut counts: BTreeMap<Cause, u64> = BTreeMap::new();
@@ -25,7 +25,7 @@ pub fn causes(signal: &Signal) -> Vec<Cause> {
                 let same_call = ProbeCall::new(subject.call) == Some(signal.call) && subject.port == signal.port;
                 let expected = scenario.expectations(&case, subject.subject, signal.os, CURRENT);
                 let same_errno = expected.iter().any(|expected| expected.outcome == signal.errno.as_str());
-                if same_call && same_errno {
+                if same_call && same_errno && subject.cause != Cause::SocketState {
                     *counts.entry(subject.cause).or_default() += 1;
                 }
             }

@@ -17,8 +17,8 @@ use crate::policy::{Action, Signal};
 pub const FORMAT: &str = "errnoscope-trace/1";
 
 /// One trace, finished or under way.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Trace {
     pub settings: Choices,
     /// Every probe that was issued, in order.
@@ -31,8 +31,8 @@ pub struct Trace {
 }
 
 /// The settings that a reader of the result needs.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Choices {
     pub os: Os,
     pub target: SocketAddr,
@@ -75,8 +75,8 @@ words! {
 }
 
 /// One probe.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Record {
     /// From 1.
     pub round: u32,
@@ -107,8 +107,8 @@ impl Record {
 }
 
 /// A call that failed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Failure {
     pub call: Call,
     pub operands: String,
@@ -120,8 +120,8 @@ pub struct Failure {
 }
 
 /// What the policy made of a failed call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Decision {
     /// The rule that decided, from 1.
     pub rule: u64,
@@ -129,8 +129,8 @@ pub struct Decision {
 }
 
 /// What came back.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Reply {
     pub meaning: Meaning,
     /// Who answered, where the network shows it.
@@ -143,8 +143,8 @@ pub struct Reply {
     pub rtt_ms: f64,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct IcmpError {
     #[serde(rename = "type")]
     pub kind: u8,
@@ -152,8 +152,8 @@ pub struct IcmpError {
 }
 
 /// Why a trace is over.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(tag = "reason", rename_all = "kebab-case", deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[serde(tag = "reason", rename_all = "kebab-case")]
 pub enum Ended {
     /// The target answered: its port is open, or closed.
     Reached {
@@ -190,8 +190,8 @@ impl Ended {
 }
 
 /// The failure that ended a trace.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Abort {
     pub failure: Failure,
     /// Every cause that is known to give this errno to this call, the likeliest first; none where nobody knows.
@@ -199,17 +199,23 @@ pub struct Abort {
 }
 
 /// Failures that are alike.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Tried {
     pub call: Call,
     pub errno: String,
     pub count: u64,
 }
 
+impl std::fmt::Display for Tried {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{} {} {}", self.count, self.call, self.errno)
+    }
+}
+
 /// How many probes became what. `issued` is the sum of `sent`, `skipped` and `failed`.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Totals {
     pub issued: u64,
     pub sent: u64,
@@ -219,8 +225,8 @@ pub struct Totals {
 }
 
 /// All that is known of one TTL.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Hop {
     pub ttl: u8,
     pub totals: Totals,
@@ -229,8 +235,8 @@ pub struct Hop {
 }
 
 /// One that answered at a hop.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
 pub struct Responder {
     /// Absent where the network does not show it.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -24,11 +24,14 @@ pub struct State<'t> {
     trace: Trace,
     round: Round,
     under_way: BTreeMap<ProbeId, Flight>,
+    /// When the last probe was issued.
+    issued: Duration,
     /// Probes whose sockets are of no use any more.
     forget: VecDeque<ProbeId>,
     /// How far earlier rounds have shown the path to reach.
     known: Option<u8>,
-    over: bool,
+    /// Nothing is sent any more.
+    stopped: bool,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -60,9 +63,10 @@ impl<'t> State<'t> {
             trace,
             round,
             under_way: BTreeMap::new(),
+            issued: Duration::ZERO,
             forget: VecDeque::new(),
             known: None,
-            over: false,
+            stopped: false,
         }
     }
 
@@ -81,8 +85,9 @@ impl<'t> State<'t> {
             if let Some(probe) = self.forget.pop_front() {
                 return Next::Forget(probe);
             }
-            if self.over {
-                return Next::Done;
+            let deadline = self.under_way.values().map(|flight| flight.deadline).min();
+            if self.stopped {
+                return deadline.map_or(Next::Done, Next::Wait);
             }
             if self.under_way.len() < self.bound()
                 && let Some(ttl) = self.round.take()
@@ -95,7 +100,6 @@ impl<'t> State<'t> {
                     }
                 }
             }
-            let deadline = self.under_way.values().map(|flight| flight.deadline).min();
             match deadline {
                 None if self.round.is_sent() => {
                     let start = self.round.started + self.settings.interval;
@@ -128,7 +132,7 @@ impl<'t> State<'t> {
     pub fn dispatched(&mut self, probe: ProbeId, dispatched: Dispatched, now: Duration) {
         self.record(probe).source = dispatched.source.or(self.record(probe).source);
         let Err(failed) = dispatched.result else {
-            self.send(probe, now);
+            self.send(probe);
             return self.answered(probe, Answer { at: now, error: Ok(()), icmp: None });
         };
         let (signal, decision) = self.decide(probe, failed.call, &failed.errno);
@@ -136,10 +140,10 @@ impl<'t> State<'t> {
         let in_progress = took && matches!(failed.errno.name(), "EINPROGRESS" | "EALREADY");
         let errno = failed.errno.clone();
         match decision.map_or(Action::Abort, |decision| decision.action) {
-            Action::Proceed if in_progress => return self.send(probe, now),
+            Action::Proceed if in_progress => return self.send(probe),
             Action::Proceed if took => {
                 // The answer was there before connect() returned.
-                self.send(probe, now);
+                self.send(probe);
                 return self.answered(probe, Answer { at: now, error: Err(errno), icmp: None });
             }
             Action::Skip => {
@@ -218,6 +222,7 @@ impl<'t> State<'t> {
     /// Somebody wants it to end now.
     pub fn interrupt(&mut self) {
         self.end(Ended::Interrupted);
+        self.abandon(|_| true);
     }
 
     fn bound(&self) -> usize {
@@ -236,6 +241,7 @@ impl<'t> State<'t> {
             PortMode::Ephemeral => None,
         };
         let id = ProbeId(self.trace.probes.len());
+        self.issued = now;
         let source = self.settings.source.zip(port).map(|(address, port)| SocketAddr::new(address, port));
         self.trace.probes.push(Record {
             round: self.round.number,
@@ -250,9 +256,11 @@ impl<'t> State<'t> {
         Some(Probe { id, ttl, port })
     }
 
-    fn send(&mut self, probe: ProbeId, now: Duration) {
-        self.under_way.insert(probe, Flight { sent: now, deadline: now + self.settings.wait });
-        self.round.stirred = now;
+    /// Its time runs from before its calls: the answer may be there before the last of them returns.
+    fn send(&mut self, probe: ProbeId) {
+        let sent = self.issued;
+        self.under_way.insert(probe, Flight { sent, deadline: sent + self.settings.wait });
+        self.round.stirred = sent;
     }
 
     fn fail(&mut self, probe: ProbeId, fate: Fate, failure: Failure) {
@@ -273,7 +281,7 @@ impl<'t> State<'t> {
                 (_, PortMode::Ephemeral) => PortChoice::Ephemeral,
             },
             protocol: Protocol::Tcp,
-            family: if self.settings.target.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 },
+            family: Family::of(self.settings.target.ip()),
             reuse: self.settings.reuse,
             errno,
         });
@@ -349,10 +357,10 @@ impl<'t> State<'t> {
         self.end(ended);
     }
 
+    /// The first reason counts. What is under way may still be answered: the hops found so far are worth the wait.
     fn end(&mut self, ended: Ended) {
-        self.over = true;
+        self.stopped = true;
         self.trace.ended.get_or_insert(ended);
-        self.abandon(|_| true);
     }
 }
 

@@ -111,7 +111,7 @@ fn listen_to(report: &OwnedFd) -> Result<u32, Fault> {
 
 /// Takes the ports of a share, in this process.
 fn hold(fill: &Fill, share: std::ops::Range<u64>, held: &mut Vec<OwnedFd>, ports: &mut u32) -> Result<(), Fault> {
-    let family = if fill.address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+    let family = Family::of(fill.address);
     let mut take = |target: Option<&Address>, port: u16| -> Result<(), sys::Fault> {
         let fd = open(family, fill)?;
         match target {
@@ -157,7 +157,7 @@ fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> 
     });
     let listener = listener.filter_map(|known| known.fd.as_ref()).next();
     let listener = listener.ok_or_else(|| Fault::Failed(format!("no socket of this case listens on {to}")))?;
-    let family = if fill.address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+    let family = Family::of(fill.address);
     let target = Address::new(to);
     for port in (0..count).map(|index| fill.low + index as u16) {
         let client = open(family, fill)?;

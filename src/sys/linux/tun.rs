@@ -7,9 +7,8 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use etherparse::{NetSlice, PacketBuilder, SlicedPacket, TransportSlice};
-
 use crate::names::Need;
+use crate::packet::{Syn, icmp_error};
 use crate::sys::{Fault, Until, check, errno_of, poll, unsupported, write_sysctl};
 
 pub struct Tun {
@@ -64,67 +63,22 @@ impl Tun {
             if left == 0 || !poll(self.file.as_raw_fd(), Until::Readable, left)? {
                 return Err(Fault::Blocked { ms: wait_ms });
             }
-            let size = self.file.read(&mut packet).map_err(|error| errno_of(&error))?;
-            let Some((source, destination)) = syn(&packet[..size]) else { continue };
+            let size = self.receive(&mut packet)?;
+            let Some(Syn { source, destination, .. }) = Syn::parse(&packet[..size]) else { continue };
             let answer = icmp_error(router, source.ip(), icmp, &packet[..size])
                 .ok_or_else(|| Fault::Failed(format!("{router} cannot answer {source}: another family")))?;
-            self.file.write_all(&answer).map_err(|error| errno_of(&error))?;
+            self.send(&answer)?;
             return Ok((source, destination));
         }
     }
-}
 
-/// The endpoints of a TCP SYN, if the packet is one.
-fn syn(packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
-    let sliced = SlicedPacket::from_ip(packet).ok()?;
-    let (source, destination) = match sliced.net? {
-        NetSlice::Ipv4(ip) => (IpAddr::V4(ip.header().source_addr()), IpAddr::V4(ip.header().destination_addr())),
-        NetSlice::Ipv6(ip) => (IpAddr::V6(ip.header().source_addr()), IpAddr::V6(ip.header().destination_addr())),
-        _ => return None,
-    };
-    match sliced.transport? {
-        TransportSlice::Tcp(tcp) if tcp.syn() && !tcp.ack() => {
-            Some((SocketAddr::new(source, tcp.source_port()), SocketAddr::new(destination, tcp.destination_port())))
-        }
-        _ => None,
+    /// Waits for the next packet that is sent into the device, and gives its size.
+    pub fn receive(&mut self, packet: &mut [u8]) -> Result<usize, Fault> {
+        Ok(self.file.read(packet).map_err(|error| errno_of(&error))?)
     }
-}
 
-/// The error message, quoting the packet whole (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4).
-fn icmp_error(router: IpAddr, to: IpAddr, (kind, code): (u8, u8), packet: &[u8]) -> Option<Vec<u8>> {
-    let mut answer = Vec::with_capacity(packet.len() + 64);
-    match (router, to) {
-        (IpAddr::V4(router), IpAddr::V4(to)) => PacketBuilder::ipv4(router.octets(), to.octets(), 64)
-            .icmpv4_raw(kind, code, [0; 4])
-            .write(&mut answer, &packet[..packet.len().min(548)]),
-        (IpAddr::V6(router), IpAddr::V6(to)) => PacketBuilder::ipv6(router.octets(), to.octets(), 64)
-            .icmpv6_raw(kind, code, [0; 4])
-            .write(&mut answer, &packet[..packet.len().min(1232)]),
-        _ => return None,
-    }
-    .ok()?;
-    Some(answer)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_syn_is_told_from_other_segments_and_quoted() {
-        let segment = |ack: bool| {
-            let builder = PacketBuilder::ipv4([192, 0, 2, 1], [198, 51, 100, 1], 3).tcp(40_000, 80, 1, 100).syn();
-            let mut packet = Vec::new();
-            if ack { builder.ack(1) } else { builder }.write(&mut packet, &[]).unwrap();
-            packet
-        };
-        assert_eq!(syn(&segment(true)), None);
-        let packet = segment(false);
-        let (source, _) = syn(&packet).unwrap();
-        assert_eq!(source, "192.0.2.1:40000".parse().unwrap());
-        let answer = icmp_error([192, 0, 2, 254].into(), source.ip(), (11, 0), &packet).unwrap();
-        assert_eq!(answer[20..22], [11, 0]);
-        assert_eq!(answer[28..], packet[..]);
-        assert_eq!(icmp_error("2001:db8::1".parse().unwrap(), source.ip(), (3, 0), &packet), None);
+    /// The packet comes out of the device.
+    pub fn send(&mut self, packet: &[u8]) -> Result<(), Fault> {
+        Ok(self.file.write_all(packet).map_err(|error| errno_of(&error))?)
     }
 }

@@ -1,0 +1,252 @@
+//! A trace as text: the hops as far as they are known, what was skipped, and how it ended.
+//!
+//! What anything means has been decided before; this says it in words.
+
+use std::fmt::Write;
+
+use comfy_table::{Attribute, Cell, Color};
+
+use super::style::{BAD, FAINT, HEADING, WARN, paint};
+use super::text::{count, field, heading, lines, numbers_from, table, unwrapped};
+use crate::cause::Cause;
+use crate::names::Family;
+use crate::tracer::record::{Abort, Choices, Ended, Fate, Hop, Record, Responder, Tried};
+use crate::tracer::{Meaning, PortModeName, mark};
+
+/// Where the trace goes, and how.
+pub fn header(host: &str, settings: &Choices, width: usize) -> String {
+    let target = settings.target;
+    let address = if host == target.ip().to_string() { String::new() } else { format!(" ({})", target.ip()) };
+    let source = settings.source.map(|source| format!(" from {source}")).unwrap_or_default();
+    let ports = match (settings.port_mode, settings.fixed_port) {
+        (PortModeName::Fixed, Some(port)) => format!("source port {port}"),
+        (PortModeName::Ephemeral, _) => "ephemeral source ports".to_owned(),
+        _ => format!("source ports {} to {}", settings.first_sequence, settings.last_sequence),
+    };
+    let hops = count(settings.max_ttl.into(), "hop");
+    let title = format!("{host}{address}, port {}{source}: TCP, at most {hops}, {ports}", target.port());
+    field("trace to ", &title, width)
+}
+
+/// A line for each hop; silent ones at the end share one.
+pub fn hops(hops: &[Hop], width: usize) -> String {
+    let several = hops.iter().any(|hop| hop.totals.issued - hop.totals.skipped > 1);
+    let answered = hops.iter().rposition(|hop| !hop.answers.is_empty()).map_or(0, |index| index + 1);
+    // Two silent hops fit in two lines.
+    let shown = if hops.len() - answered > 2 { answered } else { hops.len() };
+    let mut table = table(width);
+    let times: &[&str] = if several { &["answered", "best", "average", "worst"] } else { &["ms"] };
+    table.set_header(heading(["hop", "address", ""].into_iter().chain(times.iter().copied())));
+    for hop in &hops[..shown] {
+        let sent = hop.totals.issued - hop.totals.skipped;
+        let share = |answers: usize| Cell::new(format!("{answers}/{sent}"));
+        if hop.answers.is_empty() {
+            let word = if hop.totals.sent == 0 { "not sent" } else { "*" };
+            let mut row = vec![Cell::new(hop.ttl), Cell::new(word).add_attribute(Attribute::Dim), Cell::new("")];
+            if several {
+                row.push(share(0));
+            }
+            table.add_row(row);
+        }
+        for (index, responder) in hop.answers.iter().enumerate() {
+            let ttl = if index == 0 { hop.ttl.to_string() } else { String::new() };
+            let mut row = vec![Cell::new(ttl), Cell::new(address(responder)), said(responder)];
+            if several {
+                row.push(share(responder.rtts_ms.len()));
+            }
+            row.extend(milliseconds(&responder.rtts_ms, several).into_iter().map(Cell::new));
+            table.add_row(row);
+        }
+    }
+    numbers_from(&mut table, 3);
+    if let Some(column) = table.column_mut(0) {
+        column.set_cell_alignment(comfy_table::CellAlignment::Right);
+    }
+    unwrapped(&mut table, 1);
+    let mut text = lines(table, "");
+    let silent = &hops[shown..];
+    let unsent = silent.iter().position(|hop| hop.totals.sent == 0).unwrap_or(silent.len());
+    for (range, said) in [(&silent[..unsent], "no answer"), (&silent[unsent..], "not sent")] {
+        if let (Some(first), Some(last)) = (range.first(), range.last()) {
+            let ttls =
+                if first.ttl == last.ttl { first.ttl.to_string() } else { format!("{} to {}", first.ttl, last.ttl) };
+            let _ = writeln!(text, "{}", paint(FAINT, &format!("{ttls}: {said}")));
+        }
+    }
+    text
+}
+
+/// `router.example (192.0.2.1)`.
+fn address(responder: &Responder) -> String {
+    let address = responder.address.map_or_else(|| "a router that is not shown".to_owned(), |ip| ip.to_string());
+    match &responder.name {
+        Some(name) => format!("{name} ({address})"),
+        None => address,
+    }
+}
+
+/// What it answered, where that is not the usual.
+fn said(responder: &Responder) -> Cell {
+    match responder.meaning {
+        Meaning::Open => Cell::new("open").fg(Color::DarkGreen),
+        Meaning::Closed => Cell::new("closed").fg(Color::DarkYellow),
+        Meaning::Unreachable => {
+            let family = responder.address.map_or(Family::Ipv4, Family::of);
+            let mark = responder.icmp.and_then(|icmp| mark(family, icmp)).unwrap_or_else(|| "!".to_owned());
+            Cell::new(mark).fg(Color::DarkRed)
+        }
+        Meaning::Router | Meaning::Silence => Cell::new(""),
+    }
+}
+
+fn milliseconds(rtts: &[f64], several: bool) -> Vec<String> {
+    let show = |ms: f64| if ms < 10.0 { format!("{ms:.2}") } else { format!("{ms:.1}") };
+    let best = rtts.iter().copied().fold(f64::INFINITY, f64::min);
+    if !several {
+        return vec![show(best)];
+    }
+    let worst = rtts.iter().copied().fold(0.0, f64::max);
+    let average = rtts.iter().sum::<f64>() / rtts.len() as f64;
+    vec![show(best), show(average), show(worst)]
+}
+
+/// The ports that were skipped, by reason: a skip is never silent.
+pub fn skips(probes: &[Record], width: usize) -> String {
+    let skipped: Vec<&Record> = probes.iter().filter(|record| record.fate == Fate::Skipped).collect();
+    if skipped.is_empty() {
+        return String::new();
+    }
+    let mut kinds: Vec<(String, Vec<u16>)> = Vec::new();
+    for record in &skipped {
+        let Some(failure) = &record.failure else { continue };
+        let kind = format!("{} {}", failure.call, failure.errno);
+        let port = record.source.map_or(record.sequence, |source| source.port());
+        match kinds.iter_mut().find(|(known, _)| *known == kind) {
+            Some((_, ports)) => ports.push(port),
+            None => kinds.push((kind, vec![port])),
+        }
+    }
+    let kinds: Vec<String> =
+        kinds.iter().map(|(kind, ports)| format!("{} by {kind} ({})", ports.len(), ranges(ports))).collect();
+    let text = format!("{}: {}", count(skipped.len() as u64, "source port"), kinds.join(", "));
+    field("skipped ", &text, width)
+}
+
+/// `33434-33436, 40000`, the first few of them.
+fn ranges(ports: &[u16]) -> String {
+    const MOST: usize = 4;
+    let mut ports = ports.to_vec();
+    ports.sort_unstable();
+    ports.dedup();
+    let mut ranges: Vec<(u16, u16)> = Vec::new();
+    for port in ports {
+        match ranges.last_mut() {
+            Some((_, last)) if last.checked_add(1) == Some(port) => *last = port,
+            _ => ranges.push((port, port)),
+        }
+    }
+    let more = if ranges.len() > MOST { ", …" } else { "" };
+    let shown = ranges.iter().take(MOST);
+    let shown: Vec<String> =
+        shown.map(|&(first, last)| if first == last { first.to_string() } else { format!("{first}-{last}") }).collect();
+    shown.join(", ") + more
+}
+
+/// How the trace ended, where that is no error of this host.
+pub fn ended(ended: &Ended, settings: &Choices) -> Option<String> {
+    let (target, port) = (settings.target.ip(), settings.target.port());
+    Some(match ended {
+        Ended::Reached { ttl, open } => {
+            let port = format!("port {port} is {}", if *open { "open" } else { "closed" });
+            format!("{} {target} at hop {ttl}, {port}\n", paint(HEADING, "reached"))
+        }
+        Ended::Unreachable { ttl, from } => {
+            let from = from.map_or_else(|| "somebody".to_owned(), |from| from.to_string());
+            format!("{} {target}: {from} says so at hop {ttl}\n", paint(BAD, "unreachable"))
+        }
+        Ended::NotReached => format!("{} {target} within {} hops\n", paint(BAD, "not reached:"), settings.max_ttl),
+        Ended::Interrupted => format!("{}\n", paint(WARN, "interrupted")),
+        Ended::NothingSent { .. } | Ended::Aborted(_) | Ended::SequencesSpent { .. } => return None,
+    })
+}
+
+/// What went wrong on this host, and what to do about it.
+pub fn error(ended: &Ended, settings: &Choices) -> Option<String> {
+    match ended {
+        Ended::Aborted(abort) => Some(aborted(abort)),
+        Ended::SequencesSpent { round, numbers, tried } => {
+            let advice = match settings.fixed_port {
+                Some(_) => "choose another --source-port, or let the tracer choose",
+                None => "widen --source-port-range, or let the kernel choose with --source-port-mode ephemeral",
+            };
+            let tried = tried_ports(*numbers, tried);
+            Some(format!("no source port is left for round {round}: {tried}; {advice}"))
+        }
+        Ended::NothingSent { tried } => {
+            let failures: Vec<String> = tried.iter().map(Tried::to_string).collect();
+            Some(format!("no probe could be sent: {}; {}", failures.join(", "), advice_for(tried)))
+        }
+        Ended::Reached { .. } | Ended::Unreachable { .. } | Ended::NotReached | Ended::Interrupted => None,
+    }
+}
+
+fn tried_ports(numbers: u64, tried: &[Tried]) -> String {
+    let failures: Vec<String> = tried.iter().map(Tried::to_string).collect();
+    format!("{} tried, {}", count(numbers, "port"), failures.join(", "))
+}
+
+fn advice_for(tried: &[Tried]) -> &'static str {
+    match tried.iter().map(|tried| &*tried.errno).collect::<Vec<_>>()[..] {
+        ["ENETUNREACH" | "EHOSTUNREACH"] => "no route leads there: see the routing table, or try the other family",
+        ["EACCES" | "EPERM"] => "a route or a filter of this host prohibits it",
+        _ => "see the calls and errnos, and --json for each probe",
+    }
+}
+
+fn aborted(abort: &Abort) -> String {
+    let failure = &abort.failure;
+    let causes: Vec<&str> = abort.causes.iter().map(|cause| cause.as_str()).collect();
+    let cause = match causes[..] {
+        [] => "cause unknown to the scenarios".to_owned(),
+        [cause] => format!("cause {cause}"),
+        _ => format!("cause one of {}", causes.join(", ")),
+    };
+    let advice = abort.causes.first().and_then(|&cause| advice(cause));
+    let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+    format!("{}({}): {}: {cause}{advice}", failure.call, failure.operands, failure.errno)
+}
+
+/// What somebody can do about a cause that ends a trace.
+fn advice(cause: Cause) -> Option<&'static str> {
+    Some(match cause {
+        Cause::PortsExhausted => {
+            "every port of the ephemeral range is taken: wait for connections to end, widen net.ipv4.ip_local_port_range \
+             (net.inet.ip.portrange on macOS), or use --source-port-mode sequence"
+        }
+        Cause::AddressNotLocal => "no interface of this host has that address: choose another --source",
+        Cause::Permission => "the system does not let this user do it: use ports from 1024 on, or run with privileges",
+        Cause::DescriptorsExhausted => "no descriptor is left: raise the limit (ulimit -n), or lower --in-flight",
+        Cause::AddressInvalid => "the system does not take this address: a link-local one needs its interface (%eth0)",
+        Cause::PortInUse | Cause::TupleInUse => "the port is taken: choose others, or a policy that skips it",
+        Cause::NoRoute | Cause::Unreachable => "no route leads there: see the routing table",
+        Cause::SocketState
+        | Cause::Filtered
+        | Cause::NoAnswer
+        | Cause::TtlExceeded
+        | Cause::Refused
+        | Cause::InProgress
+        | Cause::None => return None,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_next_to_each_other_are_one_range() {
+        assert_eq!(ranges(&[5, 1, 2, 3]), "1-3, 5");
+        assert_eq!(ranges(&[1, 3, 5, 7, 9, 9]), "1, 3, 5, 7, …");
+        assert_eq!(ranges(&[65_534, 65_535]), "65534-65535");
+    }
+}

@@ -3,6 +3,7 @@
 //! pid 1 of the world builds it, starts what it needs, and then looks after the command; with it everything ends. The
 //! pieces are `sys`; this knows in which order they fit.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::os::fd::OwnedFd;
 use std::process::Command;
 use std::time::Duration;
@@ -20,11 +21,11 @@ pub struct World {
     /// The routers between client and server; without it there is one namespace, and no path.
     pub path: Option<u8>,
     /// Ports that the server listens on.
-    pub listen: Vec<u16>,
+    pub listen: BTreeSet<u16>,
     /// Routers that forward, but say nothing by themselves.
-    pub silent: Vec<u8>,
+    pub silent: BTreeSet<u8>,
     /// Routers with a route of that kind to the server.
-    pub unreachable: Vec<(u8, RouteKind)>,
+    pub unreachable: BTreeMap<u8, RouteKind>,
     /// The server answers no TCP.
     pub filtered: bool,
     /// What the first link adds to every round trip.
@@ -89,7 +90,7 @@ fn build(world: &World) -> Result<Chain, String> {
     for &router in &world.silent {
         chain.silence(router).map_err(|fault| format!("cannot silence router {router}: {fault}"))?;
     }
-    for &(router, kind) in &world.unreachable {
+    for (&router, &kind) in &world.unreachable {
         chain.refuse(router, kind).map_err(|fault| format!("router {router} takes no route to the server: {fault}"))?;
     }
     if world.filtered {

@@ -20,20 +20,23 @@ const NOT_FOUND: u8 = 127;
 
 /// Run a command in private network namespaces
 #[derive(clap::Args)]
-#[command(after_long_help = "\
-Addresses: link 0 is between the client and router 1 (or the server, if there is no router), link N between router N and
-the server. Of link I, the end nearer to the client is 10.77.I.1 and fd77:0:0:I::1, the other end is 10.77.I.2 and
-fd77:0:0:I::2, with prefixes of 24 and 64 bits; I has the same digits in both, so that link 15 is fd77:0:0:15::. So the
-client is 10.77.0.1, router K answers as 10.77.(K-1).2, and the server of a path of N routers is 10.77.N.2. The devices
-are named towards-server and towards-client.
+#[command(
+    override_usage = "errnoscope exec [OPTIONS] -- CMD [ARG]...",
+    after_long_help = "\
+Addresses: link 0 is between the client and router 1 (or the server, if there is no router), link N between router N \
+and the server. Of link I, the end nearer to the client is 10.77.I.1 and fd77:0:0:I::1, the other end is 10.77.I.2 \
+and fd77:0:0:I::2, with prefixes of 24 and 64 bits; I has the same digits in both, so that link 15 is fd77:0:0:15::. \
+So the client is 10.77.0.1, router K answers as 10.77.(K-1).2, and the server of a path of N routers is 10.77.N.2. \
+The devices are named towards-server and towards-client.
 
-Exit codes: the command's own, 128 + the number of the signal that killed it, 125 if there is no world for it to run in,
-126 if it cannot be run, 127 if it is not found.
+Exit codes: the command's own, 128 + the number of the signal that killed it, 125 if there is no world for it to run \
+in, 126 if it cannot be run, 127 if it is not found.
 
 Examples:
   errnoscope exec --path 5 --listen 443 -- traceroute -T -p 443 -n 10.77.5.2
   errnoscope exec --path 15 --silent 3 --rtt 20 -- ping -c 3 fd77:0:0:15::2
-  errnoscope exec -- ip address")]
+  errnoscope exec -- ip address"
+)]
 pub struct Arguments {
     /// Client, N routers and server, each with a network of its own; the command runs as the client. Without it: one
     /// private network with nothing but lo
@@ -93,9 +96,9 @@ pub fn exec(arguments: Arguments) -> Result<Exit, Failure> {
     };
     let world = World {
         path: arguments.path,
-        listen: arguments.listen,
-        silent: arguments.silent,
-        unreachable: arguments.unreachable,
+        listen: arguments.listen.into_iter().collect(),
+        silent: arguments.silent.into_iter().collect(),
+        unreachable: arguments.unreachable.into_iter().collect(),
         filtered: arguments.filtered,
         rtt: arguments.rtt,
         timestamps: !arguments.no_timestamps,
@@ -104,8 +107,12 @@ pub fn exec(arguments: Arguments) -> Result<Exit, Failure> {
         Ok(code) => Ok(Exit::Command(code as u8)),
         Err(Failed::World(why)) => Err(failed(NO_WORLD, why)),
         Err(Failed::Command(errno)) => {
-            let code = if errno.name() == "ENOENT" { NOT_FOUND } else { CANNOT_RUN };
-            Err(failed(code, format!("cannot run `{}`: {errno}", program.to_string_lossy())))
+            let (code, advice) = match errno.name() {
+                "ENOENT" => (NOT_FOUND, "give a path, or the name of a program in PATH"),
+                "EACCES" => (CANNOT_RUN, "it has to be a file that this user may execute"),
+                _ => (CANNOT_RUN, "it has to be a program of this machine, or begin with #! and one"),
+            };
+            Err(failed(code, format!("cannot run `{}`: {errno}; {advice}", program.to_string_lossy())))
         }
     }
 }

@@ -64,8 +64,8 @@ impl Chain {
         Ok(Chain { namespaces: vec![namespace] })
     }
 
-    /// Builds it, up to where [`Chain::check`] can find it in order. With `slow_start` the first link is a line.
-    pub fn build(routers: u8, slow_start: bool) -> Result<(Chain, Option<Line>), Fault> {
+    /// Builds it, up to where [`Chain::check`] can find it in order. `with_line`: the first link is one.
+    pub fn build(routers: u8, with_line: bool) -> Result<(Chain, Option<Line>), Fault> {
         let last = usize::from(routers) + 1;
         let mut namespaces = Vec::new();
         for place in 0..=last {
@@ -82,7 +82,7 @@ impl Chain {
         let chain = Chain { namespaces };
         let mut line = None;
         for link in 0..last {
-            if link == 0 && slow_start {
+            if link == 0 && with_line {
                 chain.enter(0)?;
                 let near = Tun::create(ONWARD)?;
                 chain.enter(1)?;
@@ -99,7 +99,7 @@ impl Chain {
         }
         for place in 0..=last {
             chain.enter(place)?;
-            chain.configure(place, slow_start).map_err(at(place, last))?;
+            chain.configure(place, with_line).map_err(at(place, last))?;
         }
         for place in 0..=last {
             chain.enter(place)?;
@@ -179,11 +179,11 @@ impl Chain {
     }
 
     /// Addresses, neighbours and routes of one namespace.
-    fn configure(&self, place: usize, slow_start: bool) -> Result<(), Fault> {
+    fn configure(&self, place: usize, with_line: bool) -> Result<(), Fault> {
         for family in [Family::Ipv4, Family::Ipv6] {
             let prefix = if family == Family::Ipv4 { 24 } else { 64 };
             // A TUN device has no hardware addresses.
-            let has_neighbours = |link: usize| link > 0 || !slow_start;
+            let has_neighbours = |link: usize| link > 0 || !with_line;
             if place > 0 {
                 let link = place - 1;
                 assign(BACK, far(link, family), prefix)?;
@@ -212,7 +212,10 @@ fn create(tables: Tables) -> Result<OwnedFd, Fault> {
     size_tables(tables);
     super::namespace::unshare(libc::CLONE_NEWNET)?;
     for (name, value) in SETTINGS {
-        write_sysctl(name, value).map_err(|fault| Fault::Failed(format!("{name}: {fault}")))?;
+        write_sysctl(name, value).map_err(|fault| {
+            let advice = "it takes IPv6 (ipv6.disable=0 on the kernel's command line) and a writable /proc/sys";
+            Fault::Failed(format!("{name} cannot be written: {fault}; {advice}"))
+        })?;
     }
     Ok(File::open("/proc/self/ns/net").map_err(|error| errno_of(&error))?.into())
 }

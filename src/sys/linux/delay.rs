@@ -18,6 +18,9 @@ use crate::sys::{Mode, exit_now, read, set_nonblocking, write};
 const MOST_PACKETS: usize = 16 * 1024;
 /// How many packets are read from one end before those that are due get their turn.
 const BATCH: usize = 64;
+/// A processor that has slept for long takes its time to wake up (0.2 ms where this was measured, 0.04 ms after a nap),
+/// so that a long sleep ends early and the rest is a nap.
+const NAP: Duration = Duration::from_millis(1);
 
 /// Carries packets for ever: a packet and its answer take `rtt` together.
 pub fn carry((near, far): Line, rtt: Duration) -> ! {
@@ -28,6 +31,9 @@ pub fn carry((near, far): Line, rtt: Duration) -> ! {
 fn carry_all(ends: [OwnedFd; 2], delay: Duration) -> nix::Result<()> {
     // Or the kernel may let us sleep 50 microseconds longer, to wake up less often.
     set_timerslack(1)?;
+    // A processor that is busy with others is the other way to be late. Not everybody may ask for this.
+    // SAFETY: setpriority(2) takes no pointers.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
     for end in &ends {
         set_nonblocking(end, Mode::Nonblocking).map_err(|errno| nix::Error::from_raw(errno.raw()))?;
     }
@@ -45,7 +51,10 @@ fn carry_all(ends: [OwnedFd; 2], delay: Duration) -> nix::Result<()> {
             if queue.len() < MOST_PACKETS { PollFlags::POLLIN } else { PollFlags::empty() }
         };
         let due = under_way.iter().filter_map(|queue| queue.front()).map(|(due, _)| *due).min();
-        let wait = due.map(|due| TimeSpec::from_duration(due.saturating_duration_since(Instant::now())));
+        let wait = due.map(|due| {
+            let left = due.saturating_duration_since(Instant::now());
+            TimeSpec::from_duration(if left > NAP { left - NAP / 2 } else { left })
+        });
         let mut polled = [0, 1].map(|end| PollFd::new(ends[end].as_fd(), wanted(&under_way[end])));
         match ppoll(&mut polled, wait, None) {
             // It was stopped and continued.
@@ -57,6 +66,34 @@ fn carry_all(ends: [OwnedFd; 2], delay: Duration) -> nix::Result<()> {
             for _ in 0..BATCH {
                 let Ok(size @ 1..) = read(&ends[end], &mut packet) else { break };
                 under_way[end].push_back((Instant::now() + delay, packet[..size].to_vec()));
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use nix::sys::socket::{AddressFamily, SockFlag, SockType, socketpair};
+
+    use super::*;
+
+    #[test]
+    fn packets_come_late_and_in_order() {
+        const DELAY: Duration = Duration::from_millis(5);
+        let pair = || socketpair(AddressFamily::Unix, SockType::SeqPacket, None, SockFlag::empty()).unwrap();
+        let ((near, line_near), (far, line_far)) = (pair(), pair());
+        std::thread::spawn(move || carry_all([line_near, line_far], DELAY));
+        for (from, to) in [(&near, &far), (&far, &near)] {
+            let mut sent = Vec::new();
+            for number in 0..100 {
+                sent.push(Instant::now());
+                write(from, &[number, 1, 2, 3]).unwrap();
+            }
+            for (number, sent) in (0..).zip(sent) {
+                let mut packet = [0; 8];
+                assert_eq!(read(to, &mut packet).unwrap(), 4);
+                assert!(sent.elapsed() >= DELAY);
+                assert_eq!(packet[..4], [number, 1, 2, 3]);
             }
         }
     }

@@ -232,6 +232,10 @@ fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failu
     {
         return Err(Failure::bad(format!("--source {source} and the target {} are of two families", target.ip())));
     }
+    if let Some(interface) = &arguments.interface {
+        sys::device_index(interface)
+            .map_err(|errno| Failure::bad(format!("no interface is called `{interface}`: {errno}")))?;
+    }
     let mode = match (arguments.source_port_mode, arguments.source_port) {
         (PortModeName::Fixed, None) => return Err(Failure::bad("--source-port-mode fixed needs a --source-port")),
         (PortModeName::Ephemeral, Some(_)) => {

@@ -1,7 +1,7 @@
 //! ICMP errors as a raw socket delivers them, and the TCP packet that each of them quotes.
 //!
-//! A message alone proves nothing, because anybody can send one. The kernel checks the quoted sequence number before it gives a socket
-//! an error; whether there is one is seen elsewhere.
+//! A message alone proves nothing, because anybody can send one. The kernel checks the quoted sequence number before it
+//! gives a socket an error; whether there is one is seen elsewhere.
 
 use std::net::{IpAddr, SocketAddr};
 
@@ -82,4 +82,159 @@ fn ipv6(quoted: &[u8]) -> Option<Segment<'_>> {
         destination: header.destination_addr().into(),
         tcp,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::PacketBuilder;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const ROUTER: [&str; 2] = ["203.0.113.254", "2001:db8:2::fe"];
+    const LOCAL: [&str; 2] = ["192.0.2.1:33434", "[2001:db8::1]:33434"];
+    const TARGET: [&str; 2] = ["198.51.100.7:80", "[2001:db8:1::7]:80"];
+
+    fn segment(local: &str, target: &str) -> Vec<u8> {
+        let mut packet = Vec::new();
+        let builder = match (local.parse().unwrap(), target.parse().unwrap()) {
+            (SocketAddr::V4(local), SocketAddr::V4(target)) => PacketBuilder::ipv4(
+                local.ip().octets(),
+                target.ip().octets(),
+                1,
+            )
+            .tcp(local.port(), target.port(), 1, 100),
+            (SocketAddr::V6(local), SocketAddr::V6(target)) => PacketBuilder::ipv6(
+                local.ip().octets(),
+                target.ip().octets(),
+                1,
+            )
+            .tcp(local.port(), target.port(), 1, 100),
+            _ => unreachable!("two families"),
+        };
+        builder.syn().write(&mut packet, &[]).unwrap();
+        packet
+    }
+
+    /// As a raw socket delivers it.
+    fn message(family: usize, kind: u8, quoted: &[u8]) -> Vec<u8> {
+        let mut packet = Vec::new();
+        match (ROUTER[family].parse().unwrap(), LOCAL[family].parse::<SocketAddr>().unwrap().ip()) {
+            (IpAddr::V4(router), IpAddr::V4(local)) => PacketBuilder::ipv4(router.octets(), local.octets(), 64)
+                .icmpv4_raw(kind, 0, [0; 4])
+                .write(&mut packet, quoted)
+                .unwrap(),
+            (IpAddr::V6(router), IpAddr::V6(local)) => {
+                PacketBuilder::ipv6(router.octets(), local.octets(), 64)
+                    .icmpv6_raw(kind, 0, [0; 4])
+                    .write(&mut packet, quoted)
+                    .unwrap();
+                packet.drain(..40);
+            }
+            _ => unreachable!("two families"),
+        }
+        packet
+    }
+
+    fn read_from(family: usize, packet: &[u8]) -> Option<Quote> {
+        read(ROUTER[family].parse().unwrap(), packet)
+    }
+
+    fn about(family: usize, kind: u8) -> Quote {
+        Quote {
+            icmp: Icmp { from: ROUTER[family].parse().unwrap(), kind, code: 0 },
+            source: LOCAL[family].parse().unwrap(),
+            destination: TARGET[family].parse().unwrap(),
+        }
+    }
+
+    #[test]
+    fn eight_bytes_of_the_segment_are_enough() {
+        for (family, kind, header) in [(0, 11, 20), (1, 3, 40)] {
+            let segment = segment(LOCAL[family], TARGET[family]);
+            for size in 0..=segment.len() {
+                let quote = read_from(family, &message(family, kind, &segment[..size]));
+                assert_eq!(quote, (size >= header + 8).then(|| about(family, kind)), "{size} bytes");
+            }
+        }
+    }
+
+    #[test]
+    fn only_errors_about_tcp_count() {
+        for (family, errors) in [(0, ERRORS_V4), (1, ERRORS_V6)] {
+            let mut segment = segment(LOCAL[family], TARGET[family]);
+            for kind in 0..=u8::MAX {
+                let quote = read_from(family, &message(family, kind, &segment));
+                assert_eq!(quote.is_some(), errors.contains(&kind), "type {kind}");
+            }
+            segment[[9, 6][family]] = IpNumber::UDP.0;
+            assert_eq!(read_from(family, &message(family, errors[0], &segment)), None);
+        }
+    }
+
+    #[test]
+    fn a_later_fragment_has_no_ports() {
+        let mut segment = segment(LOCAL[0], TARGET[0]);
+        segment[7] = 1;
+        assert_eq!(read_from(0, &message(0, 11, &segment)), None);
+    }
+
+    #[test]
+    fn extension_headers_are_passed_over() {
+        let mut segment = segment(LOCAL[1], TARGET[1]);
+        // Hop-by-hop options, with padding alone.
+        segment[6] = IpNumber::IPV6_HEADER_HOP_BY_HOP.0;
+        segment.splice(40..40, [IpNumber::TCP.0, 0, 1, 4, 0, 0, 0, 0]);
+        assert_eq!(read_from(1, &message(1, 3, &segment)), Some(about(1, 3)));
+        assert_eq!(read_from(1, &message(1, 3, &segment[..44])), None);
+    }
+
+    #[test]
+    fn the_order_of_bytes_in_lengths_plays_no_part() {
+        let mut packet = message(0, 11, &segment(LOCAL[0], TARGET[0]));
+        packet.swap(2, 3);
+        packet.swap(30, 31);
+        assert_eq!(read_from(0, &packet), Some(about(0, 11)));
+    }
+
+    #[test]
+    fn every_part_of_the_4_tuple_counts() {
+        let quote = about(0, 11);
+        let [local, target] = [LOCAL[0], TARGET[0]].map(|endpoint| endpoint.parse().unwrap());
+        assert!(quote.is_about(local, target));
+        for other in ["192.0.2.2:33434", "192.0.2.1:33435"] {
+            assert!(!quote.is_about(other.parse().unwrap(), target), "{other}");
+        }
+        for other in ["198.51.100.8:80", "198.51.100.7:81"] {
+            assert!(!quote.is_about(local, other.parse().unwrap()), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_scope_is_no_part_of_a_packet() {
+        let quote = Quote {
+            source: "[fe80::1]:1".parse().unwrap(),
+            destination: "[fe80::2]:2".parse().unwrap(),
+            ..about(1, 3)
+        };
+        assert!(quote.is_about("[fe80::1%7]:1".parse().unwrap(), "[fe80::2%7]:2".parse().unwrap()));
+    }
+
+    proptest! {
+        #[test]
+        fn nothing_that_arrives_makes_it_panic(
+            family in 0..2_usize,
+            bytes in prop::collection::vec(any::<u8>(), 0..200),
+            edits in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..8),
+        ) {
+            read_from(family, &bytes);
+            let mut packet = message(family, [11, 3][family], &segment(LOCAL[family], TARGET[family]));
+            for (place, byte) in edits {
+                let place = place.index(packet.len());
+                packet[place] = byte;
+            }
+            read_from(family, &packet);
+            read_from(1 - family, &packet);
+        }
+    }
 }

@@ -15,8 +15,8 @@ use crate::plan::{Detail, SocketOption};
 use crate::sys;
 use crate::tracer::{Answer, Icmp, ProbeId};
 
-/// How far apart a socket's error and the raw message about it may be read. Linux delivers the message first, macOS the error,
-/// both in one go.
+/// How far apart a socket's error and the raw message about it may be read. Linux delivers the message first, macOS the
+/// error, both in one go.
 const APART: Duration = Duration::from_millis(5);
 
 /// Raw messages read in one go, however many there are.
@@ -101,8 +101,8 @@ impl Flights {
     pub fn add(&mut self, id: ProbeId, flight: Flight, now: Duration) {
         let connecting = flight.stage == Stage::Connecting;
         self.flights.insert(id, flight);
-        // An answer that came within connect() leaves a mark that only SO_ERROR shows, and no event, unless the error queue
-        // gets an entry (tcp_v6_err(), net/ipv6/tcp_ipv6.c: sock_owned_by_user()).
+        // An answer that came within connect() leaves a mark that only SO_ERROR shows, and no event, unless the error
+        // queue gets an entry (tcp_v6_err(), net/ipv6/tcp_ipv6.c: sock_owned_by_user()).
         if connecting && !self.queue {
             self.read_error(id, now);
         }
@@ -162,7 +162,8 @@ impl Flights {
         true
     }
 
-    /// Answers for every probe whose error has been read, once it is known who sent it. Without patience nobody waits for that.
+    /// Answers for every probe whose error has been read, once it is known who sent it. Without patience nobody waits for
+    /// that.
     pub fn settle(&mut self, now: Duration, patient: bool, answers: &mut Vec<(ProbeId, Answer)>) {
         if self.raw_ready || !self.held.is_empty() {
             self.read_messages(now);

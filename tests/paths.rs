@@ -442,6 +442,26 @@ fn one_port_is_enough() {
     });
 }
 
+/// A connection from a port of this host to itself succeeds, whether anybody listens or not.
+#[test]
+fn a_closed_port_does_not_answer_itself() {
+    inside(&[], || {
+        let range = ["--source-port-range", "40001-40002", "--initial-sequence", "40001"];
+        let traced = trace(&[&["-p", "40001", "127.0.0.1"], &range[..]].concat());
+        assert_eq!((traced.reason(), traced.code), ("reached", Some(0)));
+        assert_eq!(traced.json["ended"]["open"], false);
+    });
+}
+
+/// Nobody but the program itself answers here.
+#[rstest]
+fn a_path_may_be_played(#[values(&[], &["-6"])] family: &[&str]) {
+    let traced = trace(&[&["--demo", "7"], family].concat());
+    assert_eq!(traced.hops().len(), 8, "{}", traced.errors);
+    assert!(traced.hops().iter().all(Option::is_some), "{:#}", traced.json);
+    assert_eq!((traced.reason(), traced.code), ("reached", Some(0)));
+}
+
 #[test]
 fn without_the_message_the_router_is_not_known() {
     inside(&["--path", "5", "--listen", "80"], || {

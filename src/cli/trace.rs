@@ -214,7 +214,12 @@ fn demo(routers: u8, arguments: &Arguments) -> Result<String, Failure> {
 /// The first address of the family that was asked for, as the system's resolver orders them.
 fn resolve(host: &str, arguments: &Arguments) -> Result<SocketAddr, Failure> {
     let found = (host, arguments.port).to_socket_addrs();
-    let mut found = found.map_err(|error| Failure::because(format!("cannot resolve {host}"), error))?;
+    let found = found.map_err(|error| Failure::because(format!("cannot resolve {host}"), error))?;
+    // ::ffff:192.0.2.1 is traced by IPv4, whose options it needs.
+    let mut found = found.map(|address| match address.ip().to_canonical() {
+        ip @ IpAddr::V4(_) => SocketAddr::new(ip, address.port()),
+        IpAddr::V6(_) => address,
+    });
     let wanted = |address: &SocketAddr| !(arguments.v4 && address.is_ipv6() || arguments.v6 && address.is_ipv4());
     found.find(wanted).ok_or_else(|| {
         let family = if arguments.v4 { "IPv4" } else { "IPv6" };

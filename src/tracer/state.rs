@@ -234,7 +234,11 @@ impl<'t> State<'t> {
     }
 
     fn issue(&mut self, ttl: u8, now: Duration) -> Option<Probe> {
-        let sequence = self.sequences.take()?;
+        let mut sequence = self.sequences.take()?;
+        // Where the target is this host, a connection from its port to itself would be taken for an open port.
+        if self.settings.ports == PortMode::Sequence && sequence == self.settings.target.port() {
+            sequence = self.sequences.take()?;
+        }
         let port = match self.settings.ports {
             PortMode::Sequence => Some(sequence),
             PortMode::Fixed(port) => Some(port),
@@ -334,7 +338,7 @@ impl<'t> State<'t> {
         let records = self.trace.probes.iter().filter(|record| record.round == round);
         let numbers = match self.settings.ports {
             PortMode::Fixed(_) => 1,
-            PortMode::Sequence | PortMode::Ephemeral => self.sequences.size().into(),
+            PortMode::Sequence | PortMode::Ephemeral => records.clone().count() as u64,
         };
         let tried = Trace::tried(records);
         self.end(Ended::SequencesSpent { round, numbers, tried });

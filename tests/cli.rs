@@ -493,6 +493,49 @@ fn policies_are_held_against_reports() {
 
 /// Standard output closes after the first line, or before it.
 #[test]
+fn a_trace_is_a_table_or_json() {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let open = run(&["trace", "-n", "-p", &port, "127.0.0.1"]);
+    assert_eq!(open.code, 0, "{}", open.stderr);
+    assert!(open.stdout.contains(&format!("reached 127.0.0.1 at hop 1, port {port} is open")), "{}", open.stdout);
+    let json = run(&["trace", "-n", "-p", &port, "--json", "-", "127.0.0.1"]);
+    assert!(json.stderr.contains("reached 127.0.0.1"), "the table makes way: {}", json.stderr);
+    let schema: Value = serde_json::from_str(&run(&["schema", "trace"]).stdout).unwrap();
+    let instance: Value = serde_json::from_str(&json.stdout).unwrap();
+    let validator = jsonschema::validator_for(&schema).unwrap();
+    assert_eq!(validator.iter_errors(&instance).map(|error| error.to_string()).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(instance["ended"]["reason"], "reached");
+}
+
+#[test]
+fn a_trace_that_cannot_be_is_a_usage_error() {
+    let table: &[(&[&str], &str)] = &[
+        (&[], "<HOST>"),
+        (&["-f", "5", "-m", "3", "127.0.0.1"], "--first-ttl 5 is above --max-ttl 3"),
+        (&["-4", "::1"], "::1 has no IPv4 address"),
+        (&["-6", "127.0.0.1"], "127.0.0.1 has no IPv6 address"),
+        (&["--source", "::1", "127.0.0.1"], "are of two families"),
+        (&["--source-port-mode", "fixed", "127.0.0.1"], "needs a --source-port"),
+        (&["--source-port-mode", "ephemeral", "--source-port", "9", "127.0.0.1"], "exclude each other"),
+        (&["--source-port-mode", "random", "127.0.0.1"], "sequence, fixed, ephemeral"),
+        (&["--source-port-range", "9-8", "127.0.0.1"], "is empty"),
+        (&["--source-port-range", "0-8", "127.0.0.1"], "two ports from 1 on"),
+        (&["--initial-sequence", "9", "127.0.0.1"], "is not within --source-port-range 33434-65535"),
+        (&["--interface", "no-such-device", "127.0.0.1"], "no interface is called `no-such-device`"),
+        (&["--wait", "0", "127.0.0.1"], "expected 0.001 to 60 seconds"),
+        (&["--policy", "evidense", "127.0.0.1"], "unknown policy `evidense`"),
+        (&["host.invalid"], "cannot resolve host.invalid"),
+        (&["--json", "no-such-directory/file", "127.0.0.1"], "cannot write no-such-directory/file"),
+    ];
+    for (arguments, message) in table {
+        let said = run(&[&["trace"], *arguments].concat());
+        assert_eq!((said.code, &*said.stdout), (2, ""), "{arguments:?}: {}", said.stderr);
+        assert!(said.stderr.contains(message), "{message} in {}", said.stderr);
+    }
+}
+
+#[test]
 fn closed_pipes_end_quietly() {
     let files = Files::good();
     let directory = files.0.path().to_str().unwrap();

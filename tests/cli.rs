@@ -496,16 +496,14 @@ fn policies_are_held_against_reports() {
 fn a_trace_is_a_table_or_json() {
     let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
     let port = listener.local_addr().unwrap().port().to_string();
-    let open = run(&["trace", "-n", "-p", &port, "127.0.0.1"]);
-    assert_eq!(open.code, 0, "{}", open.stderr);
-    assert!(open.stdout.contains(&format!("reached 127.0.0.1 at hop 1, port {port} is open")), "{}", open.stdout);
+    let reached = format!("reached 127.0.0.1 at hop 1, port {port} is open");
+    run(&["trace", "-n", "-p", &port, "127.0.0.1"]).check(0, &[&reached], &[]);
     let json = run(&["trace", "-n", "-p", &port, "--json", "-", "127.0.0.1"]);
-    assert!(json.stderr.contains("reached 127.0.0.1"), "the table makes way: {}", json.stderr);
-    let schema: Value = serde_json::from_str(&run(&["schema", "trace"]).stdout).unwrap();
-    let instance: Value = serde_json::from_str(&json.stdout).unwrap();
+    let trace: Value = serde_json::from_str(&json.check(0, &[], &[&reached]).out).unwrap();
+    let schema: Value = serde_json::from_str(&run(&["schema", "trace"]).out).unwrap();
     let validator = jsonschema::validator_for(&schema).unwrap();
-    assert_eq!(validator.iter_errors(&instance).map(|error| error.to_string()).collect::<Vec<_>>(), [""; 0]);
-    assert_eq!(instance["ended"]["reason"], "reached");
+    assert_eq!(validator.iter_errors(&trace).map(|error| error.to_string()).collect::<Vec<_>>(), [""; 0]);
+    assert_eq!(trace["ended"]["reason"], "reached");
 }
 
 #[test]
@@ -530,8 +528,7 @@ fn a_trace_that_cannot_be_is_a_usage_error() {
     ];
     for (arguments, message) in table {
         let said = run(&[&["trace"], *arguments].concat());
-        assert_eq!((said.code, &*said.stdout), (2, ""), "{arguments:?}: {}", said.stderr);
-        assert!(said.stderr.contains(message), "{message} in {}", said.stderr);
+        assert_eq!(said.check(2, &[], &[message]).out, "", "{arguments:?}");
     }
 }
 

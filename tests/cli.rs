@@ -396,6 +396,22 @@ fn files_that_are_no_reports_are_told_by_place() {
 }
 
 #[test]
+fn reports_may_be_compressed() {
+    let files = Files::good();
+    let [plain, gzip] = ["report.json", "report.json.gz"].map(|name| files.path(name).to_str().unwrap().to_owned());
+    for report in [&plain, &gzip] {
+        files.run(&["run", "--json", report]).check(0, &[], &[]);
+    }
+    assert!(fs::read(&gzip).unwrap().starts_with(&[0x1f, 0x8b]));
+    let [plain, gzip] =
+        [plain, gzip].map(|report| run(&["report", &report]).check(0, &["bind.free-port"], &[]).out.clone());
+    assert_eq!(plain, gzip);
+    let half = fs::read(files.path("report.json.gz")).unwrap();
+    fs::write(files.path("half.json.gz"), &half[..half.len() / 2]).unwrap();
+    run(&["report", files.path("half.json.gz").to_str().unwrap()]).check(2, &[], &["cannot read", "half.json.gz"]);
+}
+
+#[test]
 fn doctor_says_what_the_host_offers() {
     let said = run(&["doctor"]);
     assert!(matches!(said.code, 0 | 4));

@@ -8,6 +8,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use annotate_snippets::Renderer;
+use flate2::Compression;
+use flate2::write::GzEncoder;
 
 use super::Failure;
 use crate::scenario::Problem;
@@ -72,7 +74,7 @@ impl Destination {
         matches!(self, Destination::Stdout)
     }
 
-    /// Writes the whole file, or leaves what was there.
+    /// Writes the whole file, compressed if its name ends in `.gz`, or leaves what was there.
     pub fn write(
         &self,
         out: &mut dyn Write,
@@ -86,17 +88,23 @@ impl Destination {
         if !is_regular_or_absent(path) {
             // A pipe or a device cannot be replaced.
             let file = fs::OpenOptions::new().write(true).open(path).map_err(cannot)?;
-            return buffered(&file, content).map_err(cannot);
+            return buffered(&file, path, content).map_err(cannot);
         }
         let unfinished = Unfinished::beside(path).map_err(cannot)?;
-        buffered(unfinished.file(), content).map_err(cannot)?;
+        buffered(unfinished.file(), path, content).map_err(cannot)?;
         unfinished.finish(path).map_err(cannot)
     }
 }
 
-fn buffered(file: &fs::File, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
+fn buffered(file: &fs::File, path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
     let mut writer = BufWriter::new(file);
-    content(&mut writer)?;
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        let mut encoder = GzEncoder::new(&mut writer, Compression::best());
+        content(&mut encoder)?;
+        encoder.finish()?;
+    } else {
+        content(&mut writer)?;
+    }
     writer.flush()
 }
 

@@ -38,7 +38,8 @@ pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
 
-    /// Write the findings to this file; `-` is standard output, and moves the summary to standard error
+    /// Write the findings to this file, compressed if its name ends in .gz; `-` is standard output, and moves the summary
+    /// to standard error
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 

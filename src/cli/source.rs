@@ -3,12 +3,18 @@
 //! Reads them and has them checked; what they mean is the business of others.
 
 use std::fs;
+use std::io::Read;
 use std::path::Path;
+
+use flate2::read::GzDecoder;
 
 use super::Failure;
 use crate::catalogue::{self, Catalogue};
 use crate::finding::Report;
 use crate::render::json;
+
+/// What gzip files begin with (RFC 1952 section 2.3.1).
+const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// The catalogue of this binary, or, read and checked, that of a directory.
 pub fn load(scenarios: Option<&Path>) -> Result<Catalogue, Failure> {
@@ -54,10 +60,18 @@ fn walk(directory: &Path, files: &mut Vec<(String, &'static str)>) -> Result<(),
     Ok(())
 }
 
-/// A report, as `run --json` writes it.
+/// A report, as `run --json` writes it, compressed or not.
 pub fn report(path: &Path) -> Result<Report, Failure> {
     let name = path.display();
-    let text = fs::read_to_string(path).map_err(|error| Failure::because(format!("cannot read {name}"), error))?;
+    let cannot = |error| Failure::because(format!("cannot read {name}"), error);
+    let mut bytes = fs::read(path).map_err(cannot)?;
+    if bytes.starts_with(&GZIP) {
+        let mut text = Vec::new();
+        GzDecoder::new(&*bytes).read_to_end(&mut text).map_err(cannot)?;
+        bytes = text;
+    }
+    let text = String::from_utf8(bytes)
+        .map_err(|_| Failure::bad(format!("{name}: no errnoscope report: neither UTF-8 nor gzip")))?;
     json::read(&text).map_err(|(line, column, message)| {
         Failure::bad(format!("{name}:{line}:{column}: no errnoscope report: {message}"))
     })

@@ -38,9 +38,14 @@ impl Sequences {
         self.taken = 0;
     }
 
-    /// The next number; `None` once the round has had all of them.
+    /// Whether the round has had all of them.
+    pub fn are_spent(&self) -> bool {
+        self.taken == self.size()
+    }
+
+    /// The next number; `None` once they are spent.
     pub fn take(&mut self) -> Option<u16> {
-        if self.taken == self.size() {
+        if self.are_spent() {
             return None;
         }
         self.taken += 1;

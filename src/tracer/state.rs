@@ -85,15 +85,9 @@ impl<'t> State<'t> {
                 return Next::Done;
             }
             if self.under_way.len() < self.bound()
-                && let Some(ttl) = self.round.take()
+                && let Some((ttl, sequence)) = self.take()
             {
-                match self.issue(ttl, now) {
-                    Some(probe) => return Next::Send(probe),
-                    None => {
-                        self.spent();
-                        continue;
-                    }
-                }
+                return Next::Send(self.issue(ttl, sequence, now));
             }
             let deadline = self.under_way.values().map(|flight| flight.deadline).min();
             match deadline {
@@ -107,8 +101,12 @@ impl<'t> State<'t> {
                         self.start_round(now);
                     }
                 }
+                // Only now: what was under way might have shown that the path ends before the numbers do.
+                None if self.sequences.are_spent() => self.spent(self.sequences.size()),
                 None => self.round.horizon.stalled(),
-                Some(deadline) if self.round.is_sent() || !self.round.horizon.is_open() => {
+                Some(deadline)
+                    if self.round.is_sent() || self.sequences.are_spent() || !self.round.horizon.is_open() =>
+                {
                     return Next::Wait(deadline);
                 }
                 Some(deadline) => {
@@ -147,7 +145,7 @@ impl<'t> State<'t> {
                 let ttl = self.record(probe).ttl;
                 match self.settings.ports {
                     // The only port there is.
-                    PortMode::Fixed(_) => self.spent(),
+                    PortMode::Fixed(_) => self.spent(1),
                     PortMode::Sequence | PortMode::Ephemeral => self.round.again(ttl),
                 }
             }
@@ -164,15 +162,19 @@ impl<'t> State<'t> {
 
     /// What came back for a probe. Too late is as good as never.
     pub fn answered(&mut self, probe: ProbeId, answer: Answer) {
-        let Some(flight) = self.under_way.remove(&probe) else { return };
+        let Some(flight) = self.under_way.get(&probe).copied().filter(|flight| answer.at <= flight.deadline) else {
+            return;
+        };
+        self.under_way.remove(&probe);
         self.forget.push_back(probe);
         let meaning = meaning(self.settings.target, &answer);
         let rtt = answer.at.saturating_sub(flight.sent);
         let mut aborted = None;
         if let Err(errno) = &answer.error {
             let (signal, decision) = self.decide(probe, Call::SoError, errno);
+            let target = self.settings.target;
             let record = self.record(probe);
-            let operands = record.source.map(|source| source.to_string()).unwrap_or_default();
+            let operands = record.source.unwrap_or(target).to_string();
             let failed = Failed { call: Call::SoError, operands, errno: errno.clone() };
             let failure = failure(failed, decision);
             record.failure = Some(failure.clone());
@@ -201,7 +203,9 @@ impl<'t> State<'t> {
             });
         }
         self.round.stirred = answer.at;
-        self.round.slowest = self.round.slowest.max(rtt);
+        if meaning != Meaning::Silence {
+            self.round.slowest = self.round.slowest.max(rtt);
+        }
         if meaning == Meaning::Router {
             self.round.horizon.answered(ttl);
         }
@@ -228,8 +232,16 @@ impl<'t> State<'t> {
         }
     }
 
-    fn issue(&mut self, ttl: u8, now: Duration) -> Option<Probe> {
-        let sequence = self.sequences.take()?;
+    /// The TTL and the sequence number of the probe to send next, if one may be sent now. One that may not takes no number.
+    fn take(&mut self) -> Option<(u8, u16)> {
+        if self.sequences.are_spent() {
+            return None;
+        }
+        let ttl = self.round.take()?;
+        Some((ttl, self.sequences.take()?))
+    }
+
+    fn issue(&mut self, ttl: u8, sequence: u16, now: Duration) -> Probe {
         let port = match self.settings.ports {
             PortMode::Sequence => Some(sequence),
             PortMode::Fixed(port) => Some(port),
@@ -247,7 +259,7 @@ impl<'t> State<'t> {
             failure: None,
             answer: None,
         });
-        Some(Probe { id, ttl, port })
+        Probe { id, ttl, port }
     }
 
     fn send(&mut self, probe: ProbeId, now: Duration) {
@@ -314,22 +326,21 @@ impl<'t> State<'t> {
         self.known = self.round.end.or(self.known);
         let last = *self.settings.ttls.end();
         // Without an end, everything was probed to no avail once, and there is no reason to wait for it again.
-        let horizon = Horizon::known(self.known.map_or(last, |end| end.min(last)));
+        let horizon = Horizon::known(self.known.map_or(last, |end| end.min(last)), last);
         let number = self.round.number + 1;
+        // Answers take as long as they took before: without that, a slow one would look like silence again.
+        let slowest = self.round.slowest;
         self.round = Round::new(number, now, &self.settings.ttls, self.settings.queries, horizon);
+        self.round.slowest = slowest;
         self.sequences.start_round();
         self.trace.rounds = number;
     }
 
-    fn spent(&mut self) {
+    /// None of the `numbers` that the round could try is left.
+    fn spent(&mut self, numbers: u32) {
         let round = self.round.number;
-        let records = self.trace.probes.iter().filter(|record| record.round == round);
-        let numbers = match self.settings.ports {
-            PortMode::Fixed(_) => 1,
-            PortMode::Sequence | PortMode::Ephemeral => self.sequences.size().into(),
-        };
-        let tried = Trace::tried(records);
-        self.end(Ended::SequencesSpent { round, numbers, tried });
+        let tried = Trace::tried(self.trace.probes.iter().filter(|record| record.round == round));
+        self.end(Ended::SequencesSpent { round, numbers: numbers.into(), tried });
     }
 
     /// Every round is through: what they have shown.

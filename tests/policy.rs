@@ -196,7 +196,7 @@ fn the_evidence_decides_the_tracer_pattern() {
     let evidence = named("evidence");
     use Action::{Abort, FailProbe, Skip};
     use PortChoice::{Ephemeral, Explicit};
-    use ProbeCall::{Bind, Connect};
+    use ProbeCall::{Bind, Connect, SoError};
     for (os, call, port, errno, action) in [
         (Os::Linux, Bind, Explicit, "EADDRINUSE", Skip),
         (Os::Linux, Connect, Explicit, "EADDRNOTAVAIL", Skip),
@@ -204,11 +204,13 @@ fn the_evidence_decides_the_tracer_pattern() {
         (Os::Linux, Connect, Ephemeral, "EADDRNOTAVAIL", Abort),
         (Os::Linux, Bind, Explicit, "EADDRNOTAVAIL", Abort),
         (Os::Linux, Connect, Explicit, "ENETUNREACH", FailProbe),
+        (Os::Linux, SoError, Explicit, "ETIMEDOUT", FailProbe),
         (Os::Macos, Bind, Explicit, "EADDRINUSE", Skip),
         (Os::Macos, Connect, Explicit, "EADDRINUSE", Skip),
         (Os::Macos, Bind, Explicit, "EADDRNOTAVAIL", Abort),
         (Os::Macos, Connect, Ephemeral, "EADDRNOTAVAIL", Abort),
         (Os::Macos, Connect, Explicit, "EHOSTUNREACH", FailProbe),
+        (Os::Macos, SoError, Explicit, "ETIMEDOUT", FailProbe),
     ] {
         let signal = signal(os, call, port, errno);
         assert_eq!(evidence.decide(&signal).1, action, "{signal}");

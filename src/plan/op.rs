@@ -221,6 +221,8 @@ pub enum SocketOption {
     Broadcast(bool),
     /// TCP_LINGER2, in seconds.
     Linger2(i32),
+    /// TCP_USER_TIMEOUT, in milliseconds.
+    UserTimeout(i32),
     /// TCP_QUICKACK: an acknowledgement that is being delayed is sent now. Only ever a matter of time, so that an OS
     /// without it does nothing.
     QuickAck(bool),

@@ -16,17 +16,19 @@ pub struct Horizon {
     /// The last TTL that may be probed now.
     ttl: u8,
     last: u8,
+    /// Whether the path was seen to end there: silence is then no reason to look further.
+    known: bool,
 }
 
 impl Horizon {
     /// For TTLs from `first` to `last`.
     pub fn new(first: u8, last: u8) -> Horizon {
-        Horizon { ttl: first.saturating_add(START - 1).min(last), last }
+        Horizon { ttl: first.saturating_add(START - 1).min(last), last, known: false }
     }
 
-    /// Where earlier rounds have shown how far to look.
-    pub fn known(last: u8) -> Horizon {
-        Horizon { ttl: last, last }
+    /// Where the path was seen to end at `end`.
+    pub fn known(end: u8, last: u8) -> Horizon {
+        Horizon { ttl: end, last, known: true }
     }
 
     pub fn ttl(self) -> u8 {
@@ -34,11 +36,15 @@ impl Horizon {
     }
 
     pub fn is_open(self) -> bool {
-        self.ttl < self.last
+        self.ttl < self.last && !self.known
     }
 
     /// A router answered at `ttl`, so that the path has at least one hop more.
     pub fn answered(&mut self, ttl: u8) {
+        if self.known && ttl < self.ttl {
+            return;
+        }
+        self.known = false;
         let hops = u16::from(ttl) + 1;
         self.raise(hops + hops / 2);
     }

@@ -36,9 +36,9 @@ impl Round {
         if ttl > self.horizon.ttl() { None } else { self.queue.pop_front() }
     }
 
-    /// Whether there is anything left to send.
+    /// Whether nothing is left to send, unless an answer shows that the path is longer than it was.
     pub fn is_sent(&self) -> bool {
-        self.queue.is_empty()
+        self.queue.front().is_none_or(|ttl| *ttl > self.horizon.ttl() && !self.horizon.is_open())
     }
 
     /// The probe of this TTL is to be sent again, before all others.
@@ -54,6 +54,7 @@ impl Round {
         self.end = Some(end);
         self.queue.retain(|ttl| *ttl <= end);
         // Up to there everything is worth a probe.
-        self.horizon = Horizon::known(end.max(self.horizon.ttl()));
+        let last = end.max(self.horizon.ttl());
+        self.horizon = Horizon::known(last, last);
     }
 }

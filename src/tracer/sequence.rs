@@ -8,6 +8,8 @@ pub struct Sequences {
     low: u16,
     high: u16,
     next: u16,
+    /// One of them that is never taken.
+    except: Option<u16>,
     /// How many of them this round has taken.
     taken: u32,
 }
@@ -17,12 +19,17 @@ impl Sequences {
     pub fn new(low: u16, high: u16, offset: u64) -> Option<Sequences> {
         let size = u64::from(high.checked_sub(low)?) + 1;
         let next = u16::try_from(u64::from(low) + offset % size).ok()?;
-        Some(Sequences { low, high, next, taken: 0 })
+        Some(Sequences { low, high, next, except: None, taken: 0 })
+    }
+
+    /// The same without this one.
+    pub fn without(self, number: u16) -> Sequences {
+        Sequences { except: Some(number).filter(|number| (self.low..=self.high).contains(number)), ..self }
     }
 
     /// How many a round has.
     pub fn size(&self) -> u32 {
-        u32::from(self.high - self.low) + 1
+        u32::from(self.high - self.low) + 1 - u32::from(self.except.is_some())
     }
 
     pub fn low(&self) -> u16 {
@@ -38,15 +45,27 @@ impl Sequences {
         self.taken = 0;
     }
 
-    /// The next number; `None` once the round has had all of them.
+    /// Whether the round has had all of them.
+    pub fn are_spent(&self) -> bool {
+        self.taken == self.size()
+    }
+
+    /// The next number; `None` once they are spent.
     pub fn take(&mut self) -> Option<u16> {
-        if self.taken == self.size() {
+        if self.are_spent() {
             return None;
         }
         self.taken += 1;
+        if Some(self.next) == self.except {
+            self.advance();
+        }
         let taken = self.next;
-        self.next = if taken == self.high { self.low } else { taken + 1 };
+        self.advance();
         Some(taken)
+    }
+
+    fn advance(&mut self) {
+        self.next = if self.next == self.high { self.low } else { self.next + 1 };
     }
 }
 
@@ -62,5 +81,10 @@ mod tests {
         sequences.start_round();
         assert_eq!(sequences.take(), Some(65_534));
         assert_eq!(Sequences::new(2, 1, 0), None);
+        let mut sequences = Sequences::new(1, 3, 0).unwrap().without(2).without(9);
+        assert_eq!(std::iter::from_fn(|| sequences.take()).collect::<Vec<_>>(), [1, 2, 3]);
+        let mut sequences = Sequences::new(1, 3, 1).unwrap().without(2);
+        assert_eq!(std::iter::from_fn(|| sequences.take()).collect::<Vec<_>>(), [3, 1]);
+        assert_eq!(Sequences::new(2, 2, 0).unwrap().without(2).take(), None);
     }
 }

@@ -56,10 +56,15 @@ impl<'t> State<'t> {
         let (first, last) = (*settings.ttls.start(), *settings.ttls.end());
         let round = Round::new(1, Duration::ZERO, &settings.ttls, settings.queries, Horizon::new(first, last));
         let trace = Trace { settings: choices(settings, policy), probes: Vec::new(), rounds: 1, ended: None };
+        let sequences = match settings.ports {
+            // Where the target is this host, a connection from its port to itself would be taken for an open port.
+            PortMode::Sequence => settings.sequences.without(settings.target.port()),
+            PortMode::Fixed(_) | PortMode::Ephemeral => settings.sequences,
+        };
         State {
             settings,
             policy,
-            sequences: settings.sequences,
+            sequences,
             trace,
             round,
             under_way: BTreeMap::new(),
@@ -90,15 +95,9 @@ impl<'t> State<'t> {
                 return deadline.map_or(Next::Done, Next::Wait);
             }
             if self.under_way.len() < self.bound()
-                && let Some(ttl) = self.round.take()
+                && let Some((ttl, sequence)) = self.take()
             {
-                match self.issue(ttl, now) {
-                    Some(probe) => return Next::Send(probe),
-                    None => {
-                        self.spent();
-                        continue;
-                    }
-                }
+                return Next::Send(self.issue(ttl, sequence, now));
             }
             match deadline {
                 None if self.round.is_sent() => {
@@ -111,8 +110,12 @@ impl<'t> State<'t> {
                         self.start_round(now);
                     }
                 }
+                // Only now: what was under way might have shown that the path ends before the numbers do.
+                None if self.sequences.are_spent() => self.spent(self.sequences.size()),
                 None => self.round.horizon.stalled(),
-                Some(deadline) if self.round.is_sent() || !self.round.horizon.is_open() => {
+                Some(deadline)
+                    if self.round.is_sent() || self.sequences.are_spent() || !self.round.horizon.is_open() =>
+                {
                     return Next::Wait(deadline);
                 }
                 Some(deadline) => {
@@ -151,7 +154,7 @@ impl<'t> State<'t> {
                 let ttl = self.record(probe).ttl;
                 match self.settings.ports {
                     // The only port there is.
-                    PortMode::Fixed(_) => self.spent(),
+                    PortMode::Fixed(_) => self.spent(1),
                     PortMode::Sequence | PortMode::Ephemeral => self.round.again(ttl),
                 }
             }
@@ -168,15 +171,19 @@ impl<'t> State<'t> {
 
     /// What came back for a probe. Too late is as good as never.
     pub fn answered(&mut self, probe: ProbeId, answer: Answer) {
-        let Some(flight) = self.under_way.remove(&probe) else { return };
+        let Some(flight) = self.under_way.get(&probe).copied().filter(|flight| answer.at <= flight.deadline) else {
+            return;
+        };
+        self.under_way.remove(&probe);
         self.forget.push_back(probe);
         let meaning = meaning(self.settings.target, &answer);
         let rtt = answer.at.saturating_sub(flight.sent);
         let mut aborted = None;
         if let Err(errno) = &answer.error {
             let (signal, decision) = self.decide(probe, Call::SoError, errno);
+            let target = self.settings.target;
             let record = self.record(probe);
-            let operands = record.source.map(|source| source.to_string()).unwrap_or_default();
+            let operands = record.source.unwrap_or(target).to_string();
             let failed = Failed { call: Call::SoError, operands, errno: errno.clone() };
             let failure = failure(failed, decision);
             record.failure = Some(failure.clone());
@@ -205,7 +212,9 @@ impl<'t> State<'t> {
             });
         }
         self.round.stirred = answer.at;
-        self.round.slowest = self.round.slowest.max(rtt);
+        if meaning != Meaning::Silence {
+            self.round.slowest = self.round.slowest.max(rtt);
+        }
         if meaning == Meaning::Router {
             self.round.horizon.answered(ttl);
         }
@@ -233,12 +242,16 @@ impl<'t> State<'t> {
         }
     }
 
-    fn issue(&mut self, ttl: u8, now: Duration) -> Option<Probe> {
-        let mut sequence = self.sequences.take()?;
-        // Where the target is this host, a connection from its port to itself would be taken for an open port.
-        if self.settings.ports == PortMode::Sequence && sequence == self.settings.target.port() {
-            sequence = self.sequences.take()?;
+    /// The TTL and the sequence number of the probe to send next, if one may be sent now. One that may not takes no number.
+    fn take(&mut self) -> Option<(u8, u16)> {
+        if self.sequences.are_spent() {
+            return None;
         }
+        let ttl = self.round.take()?;
+        Some((ttl, self.sequences.take()?))
+    }
+
+    fn issue(&mut self, ttl: u8, sequence: u16, now: Duration) -> Probe {
         let port = match self.settings.ports {
             PortMode::Sequence => Some(sequence),
             PortMode::Fixed(port) => Some(port),
@@ -257,7 +270,7 @@ impl<'t> State<'t> {
             failure: None,
             answer: None,
         });
-        Some(Probe { id, ttl, port })
+        Probe { id, ttl, port }
     }
 
     /// Its time runs from before its calls: the answer may be there before the last of them returns.
@@ -326,22 +339,21 @@ impl<'t> State<'t> {
         self.known = self.round.end.or(self.known);
         let last = *self.settings.ttls.end();
         // Without an end, everything was probed to no avail once, and there is no reason to wait for it again.
-        let horizon = Horizon::known(self.known.map_or(last, |end| end.min(last)));
+        let horizon = Horizon::known(self.known.map_or(last, |end| end.min(last)), last);
         let number = self.round.number + 1;
+        // Answers take as long as they took before: without that, a slow one would look like silence again.
+        let slowest = self.round.slowest;
         self.round = Round::new(number, now, &self.settings.ttls, self.settings.queries, horizon);
+        self.round.slowest = slowest;
         self.sequences.start_round();
         self.trace.rounds = number;
     }
 
-    fn spent(&mut self) {
+    /// None of the `numbers` that the round could try is left.
+    fn spent(&mut self, numbers: u32) {
         let round = self.round.number;
-        let records = self.trace.probes.iter().filter(|record| record.round == round);
-        let numbers = match self.settings.ports {
-            PortMode::Fixed(_) => 1,
-            PortMode::Sequence | PortMode::Ephemeral => records.clone().count() as u64,
-        };
-        let tried = Trace::tried(records);
-        self.end(Ended::SequencesSpent { round, numbers, tried });
+        let tried = Trace::tried(self.trace.probes.iter().filter(|record| record.round == round));
+        self.end(Ended::SequencesSpent { round, numbers: numbers.into(), tried });
     }
 
     /// Every round is through: what they have shown.

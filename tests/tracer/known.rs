@@ -1,0 +1,60 @@
+//! The test of the laws: policies that are known to be wrong break them, and the smallest script that shows it is the
+//! situation that they are known for.
+
+use errnoscope::names::Os;
+use errnoscope::tracer::PortMode;
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestError, TestRng, TestRunner};
+
+use crate::laws::{hides_no_error, loses_nothing_to_a_busy_port, policy};
+use crate::scripts::scripts;
+use crate::simulated::{Lot, Run, Script, run};
+
+/// The smallest script for Linux with which a policy breaks a law.
+fn broken(policy: &str, law: impl Fn(&Script, &Run) -> TestCaseResult) -> (Script, String) {
+    let policy = self::policy(policy);
+    let config = Config { cases: 20_000, max_shrink_iters: 20_000, failure_persistence: None, ..Config::default() };
+    let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
+    let scripts = scripts(&[Os::Linux]);
+    match runner.run(&scripts, |script| law(&script, &run(&script, policy))) {
+        Err(TestError::Fail(why, script)) => {
+            println!("{}: {why}\n{script:?}", policy.name);
+            (script, why.message().to_owned())
+        }
+        other => panic!("{} keeps the law: {other:?}", policy.name),
+    }
+}
+
+/// Holds the one probe of the smallest script against the known situation.
+#[track_caller]
+fn check(policy: &str, law: impl Fn(&Script, &Run) -> TestCaseResult, expected: (bool, &str)) {
+    let (script, why) = broken(policy, law);
+    let run = run(&script, crate::laws::policy(policy));
+    let [met] = &run.met[..] else { panic!("{} probes in {script:?}", run.met.len()) };
+    let fault = met.fault.expect("something is wrong");
+    let picked = script.settings.ports == PortMode::Ephemeral;
+    assert_eq!((picked, format!("{fault:?}").as_str()), expected, "{why}: {script:?}");
+    assert_eq!(script.lots.len() + usize::from(script.rest != Lot::Path), 1, "{script:?}");
+}
+
+/// Up to 0.10, trippy took exhaustion and foreign addresses for busy ports.
+#[test]
+fn conflate_hides_errors() {
+    check("conflate", hides_no_error, (true, "bind: EADDRINUSE because ports-exhausted"));
+    let of_a_chosen_port = |script: &Script, run: &Run| match script.settings.ports {
+        PortMode::Ephemeral => Ok(()),
+        PortMode::Sequence | PortMode::Fixed(_) => hides_no_error(script, run),
+    };
+    check("conflate", of_a_chosen_port, (false, "bind: EADDRNOTAVAIL because address-not-local"));
+}
+
+/// What trippy's issue 1246 asks for gives up where Linux says that a 4-tuple is busy.
+#[test]
+fn addr_in_use_only_loses_traces() {
+    check("addr-in-use-only", loses_nothing_to_a_busy_port, (false, "connect: EADDRNOTAVAIL because tuple-in-use"));
+}
+
+/// And it goes on where Linux has no port left, because bind() says EADDRINUSE.
+#[test]
+fn addr_in_use_only_hides_errors() {
+    check("addr-in-use-only", hides_no_error, (true, "bind: EADDRINUSE because ports-exhausted"));
+}

@@ -7,11 +7,10 @@ use std::collections::BTreeMap;
 use errnoscope::catalogue::{Catalogue, check, check_place, embedded};
 use errnoscope::cause::Cause;
 use errnoscope::finding::{self, Report, Verdict};
-use errnoscope::policy::derive::derive;
 use errnoscope::policy::evaluate::evaluate;
 use errnoscope::policy::evidence::evidence;
 use errnoscope::policy::right::Kind;
-use errnoscope::policy::{self, Policy, ProbeCall};
+use errnoscope::policy::{self, ProbeCall};
 use errnoscope::scenario::cases;
 
 fn catalogue() -> Catalogue {
@@ -94,20 +93,6 @@ fn holds_the_committed_policy(report: &Report) {
     let built_in = |name: &str| policy::built_in(name).expect("built in").unwrap_or_else(|problem| panic!("{problem}"));
     let committed = built_in(policy::DEFAULT);
     assert!(evaluate(&committed, &evidence).is_right(), "{:#?}", evaluate(&committed, &evidence).wrong);
-    // What this host cannot run may be what forces a rule.
-    let lacking = report.findings.iter().filter(|finding| finding.verdict() == Verdict::Unsupported);
-    if lacking.clone().all(|finding| finding.reason.as_deref().is_some_and(|reason| reason.starts_with("xnu"))) {
-        let derived = derive(&evidence).policy;
-        let rules = |policy: &Policy| -> Vec<String> {
-            policy.rules.iter().map(|rule| format!("{}: {}", rule.when, rule.action)).collect()
-        };
-        assert_eq!(
-            rules(&derived),
-            rules(&committed),
-            "src/policy/builtin/evidence.toml is stale: errnoscope run --json report.json; \
-             errnoscope policy derive report.json -o src/policy/builtin/evidence.toml"
-        );
-    }
     let wrong = |name: &str, kind: Kind, call: ProbeCall, errno: &str, cause: Cause| {
         let wrong = evaluate(&built_in(name), &evidence).wrong;
         let alike = wrong.iter().any(|wrong| {

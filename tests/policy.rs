@@ -1,7 +1,10 @@
 //! Policies: their format, the laws of deriving one, and what is known of the built-in ones. No kernel, no privileges.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::Read;
+use std::path::Path;
 
+use errnoscope::catalogue::Catalogue;
 use errnoscope::cause::Cause;
 use errnoscope::errno::ErrnoName;
 use errnoscope::finding::{Missing, Report};
@@ -14,6 +17,7 @@ use errnoscope::policy::evidence::{Basis, Evidence, Item, evidence};
 use errnoscope::policy::right::{Kind, decision, right};
 use errnoscope::policy::{self, Action, BUILT_IN, Policy, ProbeCall, Rule, Signal, built_in};
 use errnoscope::problem::Problem;
+use errnoscope::render::json;
 use errnoscope::scenario::{cases, compile};
 use errnoscope::{catalogue, judge};
 use proptest::prelude::*;
@@ -54,6 +58,39 @@ fn the_built_in_policies_are_sound() {
             panic!("{name}: {error} at {}", error.instance_path());
         }
     }
+}
+
+/// The reports that are committed, of every stack that has been observed.
+fn baselines() -> Vec<Report> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines");
+    let files = std::fs::read_dir(&directory).expect("the baselines are there").map(|entry| entry.unwrap().path());
+    let reports: Vec<Report> = files
+        .map(|path| {
+            let mut text = String::new();
+            let file = std::fs::File::open(&path).expect("readable");
+            flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("a gzip file");
+            json::read(&text).unwrap_or_else(|fault| panic!("{}: {fault:?}", path.display()))
+        })
+        .collect();
+    assert!(!reports.is_empty(), "no baseline in {}", directory.display());
+    reports
+}
+
+#[test]
+fn the_default_policy_is_what_the_baselines_give() {
+    let baselines = baselines();
+    let catalogue = Catalogue::embedded().unwrap_or_else(|problems| panic!("{}", problems[0]));
+    for report in &baselines {
+        assert_eq!(
+            report.catalogue,
+            catalogue.facts(),
+            "{} is of other scenarios: ci/generated.sh --write",
+            report.host.stack
+        );
+        assert!(report.complete);
+    }
+    let derived = derive(&evidence(&baselines));
+    assert_eq!(derived.policy, named(policy::DEFAULT), "ci/generated.sh --write derives it again");
 }
 
 /// The place and the words of what is wrong with `text`.

@@ -13,7 +13,6 @@ mod report;
 mod run;
 mod select;
 mod show;
-mod signals;
 mod source;
 mod trace;
 

@@ -29,8 +29,8 @@ const ROUNDS: usize = 41;
 /// Rounds for a tracer that takes longer than [`LONG`].
 const FEW_ROUNDS: usize = 3;
 const LONG: Duration = Duration::from_millis(500);
-/// So that one tracer's resets and the work of routers are not in the time of the next.
-const PAUSE: Duration = Duration::from_millis(5);
+/// So that one tracer's resets, and answers that it has not waited for, do not meet the next: more than the longest round trip.
+const PAUSE: Duration = Duration::from_millis(40);
 
 /// The places of those that others are compared with.
 const OURS: usize = 0;
@@ -169,7 +169,11 @@ fn tracers(routers: u8) -> Vec<Tracer> {
         tracer("raw floor", Some(myself().into()), "raw TARGET HOPS"),
         tracer("tcptraceroute", find("TCPTRACEROUTE"), "-n TARGET 80"),
         // One round with the shortest waits that it takes. It prints nothing then: its reports wait for names.
-        tracer("trippy", find("TRIP"), "--tcp -P 80 -m silent -C 1 -i 10ms -T 10ms -g 10ms --read-timeout 10ms TARGET"),
+        tracer(
+            "trippy",
+            find("TRIP"),
+            "--tcp -P 80 -m silent -C 1 -i 10ms -T 100ms -g 10ms --read-timeout 10ms TARGET",
+        ),
         tracer("mtr", find("MTR"), "--tcp -P 80 -c 1 -n --report TARGET"),
     ]
 }
@@ -360,7 +364,7 @@ fn raw_floor(target: Ipv4Addr, hops: &str) {
                 let from = Ipv4HeaderSlice::from_slice(&packet[..size]).map(|header| header.source_addr());
                 if let Ok(from) = from {
                     println!("{from}");
-                    missing -= 1;
+                    missing = missing.saturating_sub(1);
                 }
             }
         }

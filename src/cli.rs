@@ -5,6 +5,7 @@
 
 mod doctor;
 mod exec;
+mod explain;
 mod lint;
 mod list;
 mod output;
@@ -59,6 +60,10 @@ enum Command {
     Trace(trace::Arguments),
     /// Render reports as Markdown
     Report(report::Arguments),
+    /// Explain an errno, or the message that has it: causes, evidence, what shows them, what to do
+    Explain(explain::Arguments),
+    #[command(hide = true)]
+    Condense(explain::CondenseArguments),
     #[command(hide = true)]
     Exec(exec::Arguments),
     #[command(hide = true)]
@@ -192,6 +197,8 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Policy(arguments) => policy::policy(&arguments, out),
         Command::Trace(arguments) => trace::trace(&arguments, out),
         Command::Report(arguments) => report::report(&arguments, out),
+        Command::Explain(arguments) => explain::explain(&arguments, out),
+        Command::Condense(arguments) => explain::condense(&arguments, out),
         Command::Exec(arguments) => exec::exec(arguments),
         Command::Worker => unreachable!("handled before there is an output"),
     }

@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
 //! business of `render`; what it is, of the modules that the commands call.
 
+mod completions;
 mod doctor;
 mod exec;
 mod explain;
@@ -62,6 +63,10 @@ enum Command {
     Report(report::Arguments),
     /// Explain an errno, or the message that has it: causes, evidence, what shows them, what to do
     Explain(explain::Arguments),
+    /// Print a script that completes commands and options in a shell
+    Completions(completions::CompletionsArguments),
+    /// Print the manual page, or write one for each command
+    Man(completions::ManArguments),
     #[command(hide = true)]
     Condense(explain::CondenseArguments),
     #[command(hide = true)]
@@ -198,6 +203,8 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Trace(arguments) => trace::trace(&arguments, out),
         Command::Report(arguments) => report::report(&arguments, out),
         Command::Explain(arguments) => explain::explain(&arguments, out),
+        Command::Completions(arguments) => completions::completions(&arguments, Arguments::command(), out),
+        Command::Man(arguments) => completions::man(&arguments, Arguments::command(), out),
         Command::Condense(arguments) => explain::condense(&arguments, out),
         Command::Exec(arguments) => exec::exec(arguments),
         Command::Worker => unreachable!("handled before there is an output"),

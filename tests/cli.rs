@@ -532,6 +532,32 @@ fn errors_are_explained_from_arguments_and_standard_input() {
     run(&["explain", "bind", "98", "--report", "no-such-file"]).check(2, &[], &["cannot read no-such-file"]);
 }
 
+#[test]
+fn every_command_has_examples_a_manual_page_and_completions() {
+    let directory = tempfile::tempdir().unwrap();
+    run(&["man", directory.path().to_str().unwrap()]).check(0, &[], &[]);
+    let pages = names(directory.path());
+    assert!(!pages.iter().any(|page| page.contains("worker") || page.contains("condense")), "{pages:?}");
+    for page in &pages {
+        let words: Vec<&str> = page.trim_end_matches(".1").split('-').skip(1).collect();
+        if !words.is_empty() {
+            run(&[&["help"], &words[..]].concat()).check(0, &["Examples:", "  errnoscope "], &[]);
+        }
+    }
+    let commands = ["", "-run", "-explain", "-policy", "-policy-derive", "-trace", "-man", "-completions"];
+    for command in commands {
+        assert!(pages.contains(&format!("errnoscope{command}.1")), "{command}: {pages:?}");
+    }
+    run(&["man"]).check(0, &[".TH errnoscope 1"], &[]);
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]);
+        script.check(0, &["errnoscope", "explain"], &[]);
+    }
+    run(&["completions", "csh"]).check(2, &[], &["bash"]);
+    let short = run(&["--help"]);
+    assert!(short.out.lines().count() < 40, "{}", short.out);
+}
+
 /// Standard output closes after the first line, or before it.
 #[test]
 fn a_trace_is_a_table_or_json() {
@@ -584,6 +610,8 @@ fn closed_pipes_end_quietly() {
         (vec!["lint"], 0),
         (vec!["schema"], 0),
         (vec!["explain", "EADDRINUSE"], 0),
+        (vec!["completions", "zsh"], 0),
+        (vec!["man"], 0),
         (vec!["run", "-q", "--json", "-", "--scenarios", directory], 0),
         (vec!["run", "-q", "--scenarios", directory, "--json", report.to_str().unwrap()], 0),
     ] {

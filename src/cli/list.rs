@@ -157,6 +157,10 @@ fn tree(catalogue: &Catalogue, items: &[Item], out: &mut dyn Write) -> Result<()
 }
 
 #[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope schema > report.schema.json
+  errnoscope schema explanation")]
 pub struct SchemaArguments {
     /// Which format
     #[arg(value_enum, default_value_t = Format::Report)]

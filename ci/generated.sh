@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Generated files are the ones that this tree generates: the schema; from the baselines, REPORT.md and the derived policy; and on the
+# Generated files are the ones that this tree generates: the schema; from the baselines, REPORT.md, the derived policy and what `explain` knows; and on the
 # stack that a baseline is about, what a run says today.
 # With --write: make them, the baseline of this stack from a run.
 set -euo pipefail
@@ -22,14 +22,16 @@ if [ "${1:-}" = --write ]; then
 fi
 "$program" report ci/baselines/*.json.gz -o "$place/REPORT.md"
 "$program" policy derive ci/baselines/*.json.gz -o "$place/evidence.toml" > /dev/null
+"$program" condense ci/baselines/*.json.gz -o "$place/knowledge.json"
 if [ "${1:-}" = --write ]; then
     cp "$place/report.schema.json" "$place/REPORT.md" .
-    cp "$place/evidence.toml" src/policy/builtin
+    cp "$place/evidence.toml" "$place/knowledge.json" src/policy/builtin
     exit
 fi
 diff -u report.schema.json "$place/report.schema.json"
 diff -u REPORT.md "$place/REPORT.md"
 diff -u src/policy/builtin/evidence.toml "$place/evidence.toml"
+diff -u src/policy/builtin/knowledge.json "$place/knowledge.json"
 # Another kernel is another report: that is what this program is for.
 if [ "$(stack REPORT.md)" != "$(stack "$place/today.md")" ]; then
     echo "REPORT.md is of $(stack REPORT.md) and this is $(stack "$place/today.md"): not compared with a run of today" >&2

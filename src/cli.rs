@@ -3,8 +3,10 @@
 //! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
 //! business of `render`; what it is, of the modules that the commands call.
 
+mod completions;
 mod doctor;
 mod exec;
+mod explain;
 mod lint;
 mod list;
 mod output;
@@ -58,6 +60,14 @@ enum Command {
     Trace(Deferred<trace::Arguments>),
     /// Render reports as Markdown
     Report(Deferred<report::Arguments>),
+    /// Explain an errno, or the message that has it: causes, evidence, what shows them, what to do
+    Explain(Deferred<explain::Arguments>),
+    /// Print a script that completes commands and options in a shell
+    Completions(Deferred<completions::CompletionsArguments>),
+    /// Print the manual page, or write one for each command
+    Man(Deferred<completions::ManArguments>),
+    #[command(hide = true)]
+    Condense(Deferred<explain::CondenseArguments>),
     #[command(hide = true)]
     Exec(Deferred<exec::Arguments>),
     #[command(hide = true)]
@@ -214,6 +224,10 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Policy(Deferred(arguments)) => policy::policy(&arguments, out),
         Command::Trace(Deferred(arguments)) => trace::trace(&arguments, out),
         Command::Report(Deferred(arguments)) => report::report(&arguments, out),
+        Command::Explain(Deferred(arguments)) => explain::explain(&arguments, out),
+        Command::Completions(Deferred(arguments)) => completions::completions(&arguments, Arguments::command(), out),
+        Command::Man(Deferred(arguments)) => completions::man(&arguments, Arguments::command(), out),
+        Command::Condense(Deferred(arguments)) => explain::condense(&arguments, out),
         Command::Exec(Deferred(arguments)) => exec::exec(arguments),
         Command::Worker => unreachable!("handled before there is an output"),
     }

@@ -65,6 +65,21 @@ impl ErrnoName {
     pub fn raw(self, os: Os) -> Option<i32> {
         TABLE.iter().find(|row| row.0 == self.0).map(|row| number(row, os)).filter(|&raw| raw != 0)
     }
+
+    /// The errno that `os` numbers `raw`.
+    pub fn numbered(os: Os, raw: i32) -> Option<ErrnoName> {
+        TABLE.iter().find(|row| raw != 0 && number(row, os) == raw).map(|row| ErrnoName(row.0))
+    }
+
+    /// What Windows calls it, `WSA` before it, where that is known.
+    pub fn windows(self) -> Option<i32> {
+        WINDOWS.iter().find(|row| row.0 == self.0).map(|row| row.1)
+    }
+
+    /// The errno that Windows Sockets number `raw`.
+    pub fn windows_numbered(raw: i32) -> Option<ErrnoName> {
+        WINDOWS.iter().find(|row| row.1 == raw).and_then(|row| ErrnoName::new(row.0))
+    }
 }
 
 impl<'de> Deserialize<'de> for ErrnoName {
@@ -268,6 +283,17 @@ const TABLE: &[Row] = &[
     ("EQFULL", 0, 106),
 ];
 
+/// Name and number of Windows Sockets (`winsock2.h`), for translation: no scenario knows what Windows does.
+const WINDOWS: &[(&str, i32)] = &[
+    ("EADDRINUSE", 10_048),
+    ("EADDRNOTAVAIL", 10_049),
+    ("EAGAIN", 10_035),
+    ("ENETUNREACH", 10_051),
+    ("EHOSTUNREACH", 10_065),
+    ("ECONNREFUSED", 10_061),
+    ("EINPROGRESS", 10_036),
+];
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -277,6 +303,8 @@ mod tests {
         assert_eq!(Errno::from_raw(Os::Linux, 98).name(), "EADDRINUSE");
         assert_eq!(Errno::from_raw(Os::Macos, 48).name(), "EADDRINUSE");
         assert_eq!(ErrnoName::new("EADDRNOTAVAIL").and_then(|name| name.raw(Os::Macos)), Some(49));
+        assert_eq!(ErrnoName::windows_numbered(10_048), ErrnoName::numbered(Os::Linux, 98));
+        assert_eq!(ErrnoName::windows_numbered(10_048), ErrnoName::numbered(Os::Macos, 48));
     }
 
     #[test]

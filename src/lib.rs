@@ -16,6 +16,7 @@ pub mod worker;
 pub mod catalogue;
 pub mod cause;
 pub mod errno;
+pub mod explain;
 pub mod finding;
 pub mod judge;
 pub mod names;

@@ -3,6 +3,7 @@
 //! A policy decides by signals alone; it never sees a cause. Which action would have been right is the business of
 //! `right`, and how often a policy was right that of `evaluate`.
 
+pub mod advice;
 pub mod causes;
 pub mod derive;
 pub mod diff;
@@ -11,7 +12,7 @@ pub mod evidence;
 mod read;
 pub mod right;
 mod search;
-mod separate;
+pub mod separate;
 pub mod signal;
 mod write;
 

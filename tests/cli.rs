@@ -507,6 +507,57 @@ fn policies_are_held_against_reports() {
     run(&["policy", "evaluate", toml]).check(2, &[], &["no errnoscope report"]);
 }
 
+#[test]
+fn errors_are_explained_from_arguments_and_standard_input() {
+    let line = "bind(3, {sa_family=AF_INET, sin_port=htons(0), sin_addr=inet_addr(\"127.0.0.1\")}, 16) = -1 EADDRINUSE (Address already in use)";
+    let words = ["understood  bind, EADDRINUSE, linux (the text says so), ephemeral port, ipv4", "1  ports-exhausted"];
+    run(&["explain", line]).check(0, &words, &[]);
+    for arguments in [&["explain"][..], &["explain", "-"]] {
+        let mut command = Tested::cargo_bin("errnoscope").unwrap();
+        let output = command.args(arguments).env("COLUMNS", "80").write_stdin(line).output().unwrap();
+        said(output).check(0, &words, &[]);
+    }
+    let narrowed = ["explain", "connect", "EADDRNOTAVAIL", "--os", "linux", "--port", "explicit", "--protocol", "tcp"];
+    let all = run(&narrowed).check(0, &["tuple-in-use", "observed", "next port"], &[]).out.clone();
+    assert!(!all.contains("ports-exhausted"), "{all}");
+    let macos = ["explain", "connect", "EADDRINUSE", "--os", "macos", "--json"];
+    let json = run(&macos).check(0, &[], &[]).json();
+    let schema = jsonschema::validator_for(&run(&["schema", "explanation"]).check(0, &[], &[]).json()).unwrap();
+    assert!(schema.is_valid(&json), "{json}");
+    assert_eq!(json["failures"][0]["causes"][0]["evidence"][0]["basis"], "expected");
+    run(&["explain", "hello"]).check(2, &[], &["no errno in this text", "connect EADDRNOTAVAIL"]);
+    run(&["explain"]).check(2, &[], &["no errno in this text"]);
+    run(&["explain", "connect", "EADDRINUSE", "--os", "linux"]).check(3, &[], &["connect EADDRINUSE on macos"]);
+    run(&["explain", "bind", "98", "--os", "macos", "--port", "none"]).check(2, &[], &["explicit, ephemeral"]);
+    run(&["explain", "bind", "98", "--report", "no-such-file"]).check(2, &[], &["cannot read no-such-file"]);
+}
+
+#[test]
+fn every_command_has_examples_a_manual_page_and_completions() {
+    let directory = tempfile::tempdir().unwrap();
+    run(&["man", directory.path().to_str().unwrap()]).check(0, &[], &[]);
+    let pages = names(directory.path());
+    assert!(!pages.iter().any(|page| page.contains("worker") || page.contains("condense")), "{pages:?}");
+    for page in &pages {
+        let words: Vec<&str> = page.trim_end_matches(".1").split('-').skip(1).collect();
+        if !words.is_empty() {
+            run(&[&["help"], &words[..]].concat()).check(0, &["Examples:", "  errnoscope "], &[]);
+        }
+    }
+    let commands = ["", "-run", "-explain", "-policy", "-policy-derive", "-trace", "-man", "-completions"];
+    for command in commands {
+        assert!(pages.contains(&format!("errnoscope{command}.1")), "{command}: {pages:?}");
+    }
+    run(&["man"]).check(0, &[".TH errnoscope 1"], &[]);
+    for shell in ["bash", "zsh", "fish"] {
+        let script = run(&["completions", shell]);
+        script.check(0, &["errnoscope", "explain"], &[]);
+    }
+    run(&["completions", "csh"]).check(2, &[], &["bash"]);
+    let short = run(&["--help"]);
+    assert!(short.out.lines().count() < 40, "{}", short.out);
+}
+
 /// Standard output closes after the first line, or before it.
 #[test]
 fn a_trace_is_a_table_or_json() {
@@ -558,6 +609,9 @@ fn closed_pipes_end_quietly() {
         (vec!["--help"], 0),
         (vec!["lint"], 0),
         (vec!["schema"], 0),
+        (vec!["explain", "EADDRINUSE"], 0),
+        (vec!["completions", "zsh"], 0),
+        (vec!["man"], 0),
         (vec!["run", "-q", "--json", "-", "--scenarios", directory], 0),
         (vec!["run", "-q", "--scenarios", directory, "--json", report.to_str().unwrap()], 0),
     ] {

@@ -7,6 +7,7 @@ const PURE: &[&str] = &[
     "catalogue.rs",
     "cause.rs",
     "errno.rs",
+    "explain",
     "finding.rs",
     "judge.rs",
     "names.rs",

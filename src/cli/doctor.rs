@@ -16,6 +16,10 @@ use crate::runner;
 use crate::scenario::{cases, compile};
 
 #[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope doctor
+  errnoscope doctor --json")]
 pub struct Arguments {
     /// As a JSON object
     #[arg(long)]

@@ -157,6 +157,10 @@ fn tree(catalogue: &Catalogue, items: &[Item], out: &mut dyn Write) -> Result<()
 }
 
 #[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope schema > report.schema.json
+  errnoscope schema explanation")]
 pub struct SchemaArguments {
     /// Which format
     #[arg(value_enum, default_value_t = Format::Report)]
@@ -173,6 +177,8 @@ enum Format {
     Policy,
     /// What `trace --json` writes
     Trace,
+    /// What `explain --json` prints
+    Explanation,
 }
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -181,6 +187,7 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::List => list_schema(),
         Format::Policy => crate::policy::schema(),
         Format::Trace => crate::tracer::report::schema(),
+        Format::Explanation => crate::explain::schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;
     writeln!(out, "{text}")?;

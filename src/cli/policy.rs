@@ -112,6 +112,10 @@ pub struct ShowArguments {
 }
 
 #[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope policy list
+  errnoscope policy list --json")]
 pub struct ListArguments {
     /// As JSON
     #[arg(long)]

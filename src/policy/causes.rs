@@ -1,56 +1,223 @@
-//! What may stand behind a failed call, as far as the scenarios know.
+//! What may stand behind a failed call, as far as findings know, with the evidence for it.
 //!
 //! It says nothing about what to do: that is the business of `right` and of the policies.
 
-use std::collections::BTreeMap;
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
+use serde::{Deserialize, Serialize};
+
+use super::evidence::{Basis, socket};
 use super::{ProbeCall, Signal};
-use crate::catalogue::Catalogue;
 use crate::cause::Cause;
 use crate::errno::ErrnoName;
-use crate::judge::CURRENT;
-use crate::names::{Family, Os, PortChoice, Protocol};
-use crate::scenario::{cases, compile};
+use crate::finding::{Finding, Report, Verdict};
+use crate::names::{Call, Family, Os, PortChoice, Protocol, Reuse};
+use crate::scenario::Expectation;
 
-/// In how many cases each cause is expected to give a call this errno, by the kind of socket, where the case names it.
-type Known = BTreeMap<(Os, ProbeCall, PortChoice, ErrnoName), BTreeMap<(Option<Protocol>, Option<Family>, Cause), u64>>;
+/// The version of the file that `condense` writes, its first field.
+pub const FORMAT: &str = "errnoscope-knowledge/1";
 
-/// The whole catalogue takes a while to go through, and whoever explains one error may have to explain another.
-static KNOWN: LazyLock<Known> = LazyLock::new(|| {
-    let mut known = Known::new();
-    let scenarios = Catalogue::embedded().map(|catalogue| catalogue.scenarios).unwrap_or_default();
-    for (scenario, case) in scenarios.iter().flat_map(|scenario| cases(scenario).map(move |case| (scenario, case))) {
-        let Ok(compiled) = compile(scenario, &case) else { continue };
-        let protocol = case.value("protocol").and_then(|value| value.parse().ok());
-        let family = case.value("family").and_then(|value| value.parse().ok());
-        for subject in compiled.subjects.iter().filter(|subject| subject.cause != Cause::SocketState) {
-            let Some(call) = ProbeCall::new(subject.call) else { continue };
-            for &os in Os::ALL {
-                let expected = scenario.expectations(&case, subject.subject, os, CURRENT);
-                for errno in expected.iter().filter_map(|expected| ErrnoName::new(&expected.outcome)) {
-                    let causes = known.entry((os, call, subject.port, errno)).or_default();
-                    *causes.entry((protocol, family, subject.cause)).or_default() += 1;
+/// What reports say about failed calls, without their trails and witnesses.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Knowledge {
+    pub format: String,
+    pub known: Vec<Known>,
+}
+
+/// The findings of one scenario in which one call of one kind of socket failed alike.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Known {
+    pub os: Os,
+    pub call: Call,
+    pub port: PortChoice,
+    pub errno: ErrnoName,
+    pub cause: Cause,
+    pub scenario: String,
+    pub basis: Basis,
+    /// The stack that was observed (`linux 6.18`), or the authority of what is only expected.
+    pub by: String,
+    /// Absent where the case leaves it open.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+    pub reuse: Reuse,
+    pub findings: u64,
+    pub example: String,
+}
+
+/// What is known of a call, before the evidence is weighed. An open field takes every value.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Query {
+    pub os: Option<Os>,
+    /// Empty: every call.
+    pub calls: Vec<Call>,
+    pub errno: Option<ErrnoName>,
+    pub port: Option<PortChoice>,
+    pub protocol: Option<Protocol>,
+    pub family: Option<Family>,
+    pub reuse: Option<Reuse>,
+}
+
+impl Query {
+    pub fn selects(&self, known: &Known) -> bool {
+        fn is<T: PartialEq>(asked: Option<T>, value: T) -> bool {
+            asked.is_none_or(|asked| asked == value)
+        }
+        // Neither side has to name its kind of socket.
+        fn may_be<T: PartialEq>(asked: Option<T>, value: Option<T>) -> bool {
+            value.is_none_or(|value| is(asked, value))
+        }
+        is(self.os, known.os)
+            && (self.calls.is_empty() || self.calls.contains(&known.call))
+            && is(self.errno, known.errno)
+            && (known.port == PortChoice::None || is(self.port, known.port))
+            && may_be(self.protocol, known.protocol)
+            && may_be(self.family, known.family)
+            && is(self.reuse, known.reuse)
+    }
+}
+
+/// One cause with all that speaks for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ranked<'k> {
+    pub cause: Cause,
+    pub scenarios: u64,
+    pub findings: u64,
+    pub observed: bool,
+    pub known: Vec<&'k Known>,
+}
+
+/// The causes in what is known: observed before only expected, then by scenarios, then by findings.
+///
+/// A scenario is a situation that somebody thought of, and has as many findings as its axes have values: that is why
+/// scenarios count before findings.
+pub fn rank<'k>(known: impl IntoIterator<Item = &'k Known>) -> Vec<Ranked<'k>> {
+    let mut causes: BTreeMap<Cause, Vec<&Known>> = BTreeMap::new();
+    for known in known {
+        causes.entry(known.cause).or_default().push(known);
+    }
+    let mut ranked: Vec<Ranked<'_>> = causes
+        .into_iter()
+        .map(|(cause, known)| Ranked {
+            cause,
+            scenarios: known.iter().map(|known| &known.scenario).collect::<BTreeSet<_>>().len() as u64,
+            findings: known.iter().map(|known| known.findings).sum(),
+            observed: known.iter().any(|known| known.basis == Basis::Observed),
+            known,
+        })
+        .collect();
+    ranked.sort_by_key(|ranked| (!ranked.observed, Reverse((ranked.scenarios, ranked.findings)), ranked.cause));
+    ranked
+}
+
+/// The causes that are known to give this errno to this call of a probe, the most likely first.
+///
+/// Empty where no finding has it. A probe's socket is new, so that its state is never the cause.
+pub fn causes(signal: &Signal) -> Vec<Cause> {
+    let Signal { os, call, port, protocol, family, errno, .. } = *signal;
+    let query = Query {
+        os: Some(os),
+        calls: vec![call.into()],
+        errno: Some(errno),
+        port: Some(port),
+        protocol: Some(protocol),
+        family: Some(family),
+        reuse: None,
+    };
+    let probes = |known: &&Known| known.cause != Cause::SocketState && ProbeCall::new(known.call).is_some();
+    let known = Knowledge::built_in().known.iter().filter(|known| query.selects(known)).filter(probes);
+    rank(known).into_iter().map(|ranked| ranked.cause).collect()
+}
+
+impl Knowledge {
+    /// What the committed baselines say. `ci/generated.sh` makes the file, and the tests hold it against them.
+    pub fn built_in() -> &'static Knowledge {
+        static BUILT_IN: LazyLock<Knowledge> = LazyLock::new(|| {
+            serde_json::from_str(include_str!("builtin/knowledge.json")).expect("the tests read the file")
+        });
+        &BUILT_IN
+    }
+
+    /// The failed calls in reports: those that were observed, and those that somebody only expects.
+    pub fn of<'r>(reports: impl IntoIterator<Item = &'r Report>) -> Knowledge {
+        let mut cases: BTreeMap<Known, BTreeSet<String>> = BTreeMap::new();
+        for report in reports {
+            for finding in &report.findings {
+                for known in of_finding(finding, &report.host.stack, report.host.os) {
+                    // Reports of one stack, and what several expect of another, say the same of the same case.
+                    cases.entry(known).or_default().insert(finding.case.clone());
                 }
             }
         }
+        let known = cases.into_iter().map(|(known, cases)| {
+            let example = cases.first().cloned().unwrap_or_default();
+            Known { findings: cases.len() as u64, example, ..known }
+        });
+        Knowledge { format: FORMAT.to_owned(), known: known.collect() }
     }
-    known
-});
 
-/// The causes that are known to give this errno to this call, the one with the most cases first.
-///
-/// Empty where no scenario expects it. A probe's socket is new, so that its state is never the cause. The first call
-/// reads the whole catalogue.
-pub fn causes(signal: &Signal) -> Vec<Cause> {
-    let Signal { os, call, port, protocol, family, errno, .. } = *signal;
-    let mut counts: BTreeMap<Cause, u64> = BTreeMap::new();
-    for (&(of_protocol, of_family, cause), count) in KNOWN.get(&(os, call, port, errno)).into_iter().flatten() {
-        if of_protocol.is_none_or(|of| of == protocol) && of_family.is_none_or(|of| of == family) {
-            *counts.entry(cause).or_default() += count;
-        }
+    /// This and `newer`, which is believed where both observed a scenario on the same stack.
+    pub fn and(&self, newer: Knowledge) -> Knowledge {
+        let alike = |one: &Known, other: &Known| {
+            let expected = one.basis == Basis::Expected;
+            (one.os, one.basis == Basis::Expected, &one.by, &one.scenario)
+                == (other.os, other.basis == Basis::Expected, &other.by, &other.scenario)
+                && (!expected || (one.call, one.port, one.errno) == (other.call, other.port, other.errno))
+        };
+        let kept = self.known.iter().filter(|old| !newer.known.iter().any(|new| alike(old, new))).cloned();
+        let mut known: Vec<Known> = kept.chain(newer.known.iter().cloned()).collect();
+        known.sort();
+        Knowledge { format: FORMAT.to_owned(), known }
     }
-    let mut causes: Vec<(Cause, u64)> = counts.into_iter().collect();
-    causes.sort_by_key(|&(cause, count)| (std::cmp::Reverse(count), cause));
-    causes.into_iter().map(|(cause, _)| cause).collect()
+
+    /// One entry a line, so that a difference is readable.
+    pub fn write(&self) -> String {
+        let lines: Vec<String> = self.known.iter().map(|known| serde_json::json!(known).to_string()).collect();
+        format!("{{\"format\":\"{}\",\"known\":[\n{}\n]}}\n", self.format, lines.join(",\n"))
+    }
+}
+
+/// Without counts and examples. Where a kernel may choose, what it chose is observed and the rest is as good.
+fn of_finding(finding: &Finding, stack: &str, os: Os) -> Vec<Known> {
+    let (protocol, family, reuse) = socket(finding);
+    let known = |os, basis, by: &str, errno| Known {
+        os,
+        call: finding.subject.call,
+        port: finding.subject.port,
+        errno,
+        cause: finding.cause,
+        scenario: finding.scenario.clone(),
+        basis,
+        by: by.to_owned(),
+        protocol,
+        family,
+        reuse,
+        findings: 0,
+        example: String::new(),
+    };
+    let expected = |os, expectations: &[Expectation]| {
+        let expectations = expectations.iter().filter_map(|expectation| {
+            let by = expectation.authority?.as_str();
+            Some(known(os, Basis::Expected, by, ErrnoName::new(&expectation.outcome)?))
+        });
+        expectations.collect::<Vec<_>>()
+    };
+    let mut all: Vec<Known> =
+        finding.elsewhere.iter().flat_map(|(&os, expectations)| expected(os, expectations)).collect();
+    match (finding.verdict(), &finding.outcome) {
+        (Verdict::Match | Verdict::Mismatch, Some(outcome)) => {
+            let observed = outcome.name();
+            all.extend(ErrnoName::new(observed).map(|errno| known(os, Basis::Observed, stack, errno)));
+            let others = finding.expected.iter().filter(|expectation| expectation.outcome != observed);
+            let others = others.filter_map(|expectation| ErrnoName::new(&expectation.outcome));
+            all.extend(others.map(|errno| known(os, Basis::Permitted, stack, errno)));
+        }
+        _ => all.extend(expected(os, &finding.expected)),
+    }
+    all
 }

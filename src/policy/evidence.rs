@@ -152,9 +152,17 @@ impl Evidence {
     }
 }
 
-/// The kind of socket that made the call, as its trail tells it. A case that did not run has no trail: its axes
-/// tell, and what they leave open, the scenario claims for every value.
+/// Every kind of socket that a finding speaks of: what it leaves open, the scenario claims for every value.
 fn sockets(finding: &Finding) -> Vec<(Protocol, Family, Reuse)> {
+    let (protocol, family, reuse) = socket(finding);
+    let protocols = protocol.map_or(Protocol::ALL.to_vec(), |protocol| vec![protocol]);
+    let families = family.map_or(Family::ALL.to_vec(), |family| vec![family]);
+    protocols.iter().flat_map(|&protocol| families.iter().map(move |&family| (protocol, family, reuse))).collect()
+}
+
+/// The kind of socket that made the call, as its trail tells it. A case that did not run has no trail: its axes
+/// tell, as far as they do.
+pub(super) fn socket(finding: &Finding) -> (Option<Protocol>, Option<Family>, Reuse) {
     let subject = finding.trail.last().and_then(|entry| entry.socket.as_deref());
     let own: Vec<&TrailEntry> =
         finding.trail.iter().map(|entry| &**entry).filter(|entry| entry.socket.as_deref() == subject).collect();
@@ -180,7 +188,5 @@ fn sockets(finding: &Finding) -> Vec<(Protocol, Family, Reuse)> {
         },
         None => axis(&["claimer_reuse", "reuse"]).and_then(|word| word.parse().ok()).unwrap_or(Reuse::None),
     };
-    let protocols = protocol.map_or(Protocol::ALL.to_vec(), |protocol| vec![protocol]);
-    let families = family.map_or(Family::ALL.to_vec(), |family| vec![family]);
-    protocols.iter().flat_map(|&protocol| families.iter().map(move |&family| (protocol, family, reuse))).collect()
+    (protocol, family, reuse)
 }

@@ -50,6 +50,47 @@ pub fn right(cause: Cause, errno: ErrnoName) -> Right {
     }
 }
 
+words! {
+    /// What a program that is no tracer does next.
+    Step {
+        NextPort = "next port",
+        BackOff = "back off",
+        GiveUp = "give up",
+        Fix = "fix the configuration",
+        Proceed = "proceed",
+    }
+}
+
+/// What a program should do that has no probes to lose, and why.
+pub fn step(cause: Cause, errno: ErrnoName) -> (Step, &'static str) {
+    let right = right(cause, errno);
+    if errno.as_str() == "EINPROGRESS" {
+        return (Step::Proceed, "the kernel took the call: wait until the socket is writable, then read SO_ERROR");
+    }
+    if !accounts_for(cause, errno) {
+        return (Step::GiveUp, right.why);
+    }
+    match cause {
+        Cause::PortInUse => {
+            (Step::NextPort, "where any port will do, the next may be free; who needs this one gives up and says so")
+        }
+        Cause::TupleInUse => (Step::NextPort, right.why),
+        Cause::PortsExhausted => (Step::BackOff, "no port is left until connections end: the next port is no better"),
+        Cause::DescriptorsExhausted => (Step::BackOff, "no descriptor is left until the program closes some"),
+        Cause::AddressNotLocal | Cause::Permission => (Step::Fix, right.why),
+        Cause::AddressInvalid => (Step::Fix, "the address will be as wrong the next time"),
+        Cause::SocketState => (Step::GiveUp, "the socket is in no state for this call: a mistake of the program's own"),
+        Cause::NoRoute => (Step::BackOff, "routes come and go; another address of the same host may have one"),
+        Cause::Unreachable => (Step::BackOff, "what is unreachable now may not be later, or by another address"),
+        Cause::Filtered => (Step::BackOff, "filters change rarely: a few more tries, further and further apart"),
+        Cause::NoAnswer => (Step::BackOff, "a few more tries, further and further apart"),
+        Cause::TtlExceeded => (Step::BackOff, "a loop in the path passes when routers agree again"),
+        Cause::Refused => (Step::BackOff, "a server that starts again listens in a moment: try again, but not at once"),
+        Cause::InProgress => (Step::Proceed, "wait until the socket is writable, then read SO_ERROR"),
+        Cause::None => (Step::Proceed, right.why),
+    }
+}
+
 /// Whether `errno` is what a call gives because of `cause`. The causes that let a call come as far as
 /// the network can be contradicted by one.
 pub fn accounts_for(cause: Cause, errno: ErrnoName) -> bool {

@@ -37,6 +37,17 @@ impl ProbeCall {
     }
 }
 
+impl From<ProbeCall> for Call {
+    fn from(call: ProbeCall) -> Call {
+        match call {
+            ProbeCall::Socket => Call::Socket,
+            ProbeCall::Bind => Call::Bind,
+            ProbeCall::Connect => Call::Connect,
+            ProbeCall::SoError => Call::SoError,
+        }
+    }
+}
+
 /// One failed call of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Signal {

@@ -10,6 +10,7 @@ use super::style::{BAD, FAINT, HEADING, WARN, paint};
 use super::text::{count, field, heading, lines, numbers_from, table, unwrapped};
 use crate::cause::Cause;
 use crate::names::Family;
+use crate::policy::advice::advice;
 use crate::tracer::record::{Abort, Choices, Ended, Fate, Hop, Record, Responder, Tried};
 use crate::tracer::{Meaning, PortModeName, mark};
 
@@ -211,25 +212,24 @@ fn aborted(abort: &Abort) -> String {
         [cause] => format!("cause {cause}"),
         _ => format!("cause one of {}", causes.join(", ")),
     };
-    let advice = abort.causes.first().and_then(|&cause| advice(cause));
-    let advice = advice.map(|advice| format!("; {advice}")).unwrap_or_default();
+    let first = abort.causes.first().copied();
+    let advice = [first.map(advice).filter(|advice| !advice.is_empty()), first.and_then(option)];
+    let advice: String = advice.iter().flatten().map(|advice| format!("; {advice}")).collect();
     format!("{}({}): {}: {cause}{advice}", failure.call, failure.operands, failure.errno)
 }
 
-/// What somebody can do about a cause that ends a trace.
-fn advice(cause: Cause) -> Option<&'static str> {
+/// Which of the tracer's options help against a cause that ends a trace.
+fn option(cause: Cause) -> Option<&'static str> {
     Some(match cause {
-        Cause::PortsExhausted => {
-            "every port of the ephemeral range is taken: wait for connections to end, widen net.ipv4.ip_local_port_range \
-             (net.inet.ip.portrange on macOS), or use --source-port-mode sequence"
-        }
-        Cause::AddressNotLocal => "no interface of this host has that address: choose another --source",
-        Cause::Permission => "the system does not let this user do it: use ports from 1024 on, or run with privileges",
-        Cause::DescriptorsExhausted => "no descriptor is left: raise the limit (ulimit -n), or lower --in-flight",
-        Cause::AddressInvalid => "the system does not take this address: a link-local one needs its interface (%eth0)",
-        Cause::PortInUse | Cause::TupleInUse => "the port is taken: choose others, or a policy that skips it",
-        Cause::NoRoute | Cause::Unreachable => "no route leads there: see the routing table",
-        Cause::SocketState
+        Cause::PortsExhausted => "use --source-port-mode sequence",
+        Cause::AddressNotLocal => "choose another --source",
+        Cause::DescriptorsExhausted => "lower --in-flight",
+        Cause::PortInUse | Cause::TupleInUse => "use a --policy that skips the port",
+        Cause::Permission
+        | Cause::AddressInvalid
+        | Cause::NoRoute
+        | Cause::Unreachable
+        | Cause::SocketState
         | Cause::Filtered
         | Cause::NoAnswer
         | Cause::TtlExceeded

@@ -1,0 +1,59 @@
+//! `errnoscope completions` and `errnoscope man`: the command line, told to shells and to man(1).
+//!
+//! What the commands and their options are is said where they are; nothing is written here by hand.
+
+use std::fs;
+use std::io::Write;
+use std::path::PathBuf;
+
+use clap::Command;
+use clap_complete::Shell;
+
+use super::{Exit, Failure};
+
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope completions bash > /usr/share/bash-completion/completions/errnoscope
+  errnoscope completions zsh > ~/.zfunc/_errnoscope
+  errnoscope completions fish > ~/.config/fish/completions/errnoscope.fish")]
+pub struct CompletionsArguments {
+    /// The shell that is to complete
+    #[arg(value_enum)]
+    shell: Shell,
+}
+
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope man | man -l -
+  errnoscope man /usr/local/share/man/man1")]
+pub struct ManArguments {
+    /// Write a page for each command into this directory, instead of the first to standard output
+    #[arg(value_name = "DIRECTORY")]
+    directory: Option<PathBuf>,
+}
+
+pub fn completions(
+    arguments: &CompletionsArguments,
+    mut command: Command,
+    out: &mut dyn Write,
+) -> Result<Exit, Failure> {
+    let name = command.get_name().to_owned();
+    // The generator panics where it cannot write.
+    let mut script = Vec::new();
+    clap_complete::generate(arguments.shell, &mut command, name, &mut script);
+    out.write_all(&script)?;
+    Ok(Exit::Success)
+}
+
+pub fn man(arguments: &ManArguments, command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let Some(directory) = &arguments.directory else {
+        clap_mangen::Man::new(command).render(out)?;
+        return Ok(Exit::Success);
+    };
+    let cannot = |error| Failure::because(format!("cannot write to {}", directory.display()), error);
+    fs::create_dir_all(directory).map_err(cannot)?;
+    clap_mangen::generate_to(command, directory).map_err(cannot)?;
+    Ok(Exit::Success)
+}

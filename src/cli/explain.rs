@@ -1,0 +1,130 @@
+//! `errnoscope explain`: what findings know about an error that somebody has in front of them.
+//!
+//! What a text says, and what is known of it, is decided by `explain`; this finds the text and prints.
+
+use std::io::{IsTerminal, Read, Write};
+use std::path::PathBuf;
+
+use super::output::{self, Destination};
+use super::select::one_of;
+use super::{Exit, Failure, source};
+use crate::explain::{self, Given, Understood, read};
+use crate::names::{Family, Os, PortChoice, Protocol, Reuse};
+use crate::policy::causes::Knowledge;
+use crate::render::explain as text;
+use crate::sys;
+
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope explain connect EADDRNOTAVAIL
+  errnoscope explain connect EADDRNOTAVAIL --port ephemeral --protocol tcp
+  errnoscope explain bind 48 --os macos
+  errnoscope explain EADDRINUSE
+  errnoscope explain 'dial tcp 127.0.0.1:80: connect: cannot assign requested address'
+  tail -n 1 error.log | errnoscope explain
+  errnoscope explain connect EADDRNOTAVAIL --report mine.json --json
+
+The text may be a line of strace or of a log, an exception of Rust, Go, Node, Python, Java or Ruby, a message of \
+perror(), an errno by name or number. What was understood is shown first. Causes are ranked: observed before only \
+expected, then by scenarios, then by findings.
+Exit codes: 0 explained, 2 no errno in the text, 3 no finding has that call with that errno.")]
+pub struct Arguments {
+    /// A call and an errno, or the message as it came; `-`, or nothing, for standard input
+    #[arg(value_name = "TEXT")]
+    text: Vec<String>,
+
+    /// The system that gave the errno; without it, the one that the text is about, or this host's
+    #[arg(long, value_name = "OS", value_parser = one_of(Os::ALL, Os::as_str), ignore_case = true)]
+    os: Option<Os>,
+
+    /// Where the source port comes from: bind() with a port, or the kernel
+    #[arg(long, value_name = "CHOICE", value_parser = one_of(&[PortChoice::Explicit, PortChoice::Ephemeral], PortChoice::as_str))]
+    port: Option<PortChoice>,
+
+    /// The socket's protocol
+    #[arg(long, value_name = "PROTOCOL", value_parser = one_of(Protocol::ALL, Protocol::as_str), ignore_case = true)]
+    protocol: Option<Protocol>,
+
+    /// The socket's address family
+    #[arg(long, value_name = "FAMILY", value_parser = one_of(Family::ALL, Family::as_str), ignore_case = true)]
+    family: Option<Family>,
+
+    /// Which of SO_REUSEADDR and SO_REUSEPORT the socket has
+    #[arg(long, value_name = "OPTIONS", value_parser = one_of(Reuse::ALL, Reuse::as_str))]
+    reuse: Option<Reuse>,
+
+    /// Count the findings of this report as well; may be given several times
+    #[arg(long, value_name = "FILE")]
+    report: Vec<PathBuf>,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+/// More than this is no message.
+const LONGEST: u64 = 64 * 1024;
+
+pub fn explain(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let Arguments { os, port, protocol, family, reuse, .. } = *arguments;
+    let reading = read::read(&words(&arguments.text)?).map_err(|unreadable| Failure::bad(unreadable.to_string()))?;
+    let mut knowledge = Knowledge::built_in().clone();
+    for file in &arguments.report {
+        knowledge = knowledge.and(Knowledge::of([&source::report(file)?]));
+    }
+    let given = Given { os, port, protocol, family, reuse };
+    let understood = explain::understand(reading, given, sys::OS, &knowledge).map_err(Failure::bad)?;
+    let Some(explanation) = explain::explain(understood.clone(), &knowledge) else {
+        return Err(unknown(&understood, &knowledge));
+    };
+    if arguments.json {
+        let json = serde_json::to_string_pretty(&explanation).map_err(std::io::Error::from)?;
+        writeln!(out, "{json}")?;
+    } else {
+        write!(out, "{}", text::explanation(&explanation, output::width()))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// The arguments as one text, or standard input.
+fn words(arguments: &[String]) -> Result<String, Failure> {
+    match arguments {
+        [] if std::io::stdin().is_terminal() => Err(Failure::bad(read::Unreadable::NoErrno.to_string())),
+        [only] if only != "-" => Ok(only.clone()),
+        [] | [_] => {
+            let mut bytes = Vec::new();
+            let read = std::io::stdin().take(LONGEST).read_to_end(&mut bytes);
+            read.map_err(|error| Failure::because("cannot read standard input", error))?;
+            Ok(String::from_utf8_lossy(&bytes).into_owned())
+        }
+        several => Ok(several.join(" ")),
+    }
+}
+
+fn unknown(understood: &Understood, knowledge: &Knowledge) -> Failure {
+    let asked = text::understood(understood, usize::MAX);
+    let asked = asked.lines().next().and_then(|line| line.strip_prefix("understood")).unwrap_or_default().trim();
+    let near = explain::near(understood, knowledge);
+    let near = if near.is_empty() { String::new() } else { format!("; findings know {}", near.join(", ")) };
+    Failure::NothingSelected(format!("no finding has {asked}{near}"))
+}
+
+#[derive(clap::Args)]
+pub struct CondenseArguments {
+    /// Reports, as `run --json` writes them
+    #[arg(value_name = "REPORT", required = true)]
+    reports: Vec<PathBuf>,
+
+    /// Write to this file
+    #[arg(short, long, value_name = "FILE", default_value = "-")]
+    output: PathBuf,
+}
+
+/// What the built-in knowledge is made with.
+pub fn condense(arguments: &CondenseArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let reports = arguments.reports.iter().map(|file| source::report(file)).collect::<Result<Vec<_>, Failure>>()?;
+    let knowledge = Knowledge::of(&reports).write();
+    Destination::new(&arguments.output)?.write(out, |out| out.write_all(knowledge.as_bytes()))?;
+    Ok(Exit::Success)
+}

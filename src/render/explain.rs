@@ -1,0 +1,109 @@
+//! An explanation as text: what was understood, then each cause with what shows it and what to do.
+//!
+//! Which causes there are, and in which order, has been decided before.
+
+use super::style::{FAINT, HEADING, WARN, paint};
+use super::text::{count, field};
+use crate::explain::{Candidate, Explanation, Failure, Told, Understood};
+use crate::names::PortChoice;
+use crate::policy::evidence::Basis;
+
+pub fn explanation(explanation: &Explanation, width: usize) -> String {
+    let mut text = understood(&explanation.understood, width);
+    for failure in &explanation.failures {
+        text.push('\n');
+        text.push_str(&self::failure(failure, &explanation.understood, width));
+    }
+    text
+}
+
+/// `connect, EADDRNOTAVAIL, linux (assumed: this host)`, and what the errno is called elsewhere.
+pub fn understood(understood: &Understood, width: usize) -> String {
+    let Understood { calls, errno, numbers, os, told, port, protocol, family, reuse, local, remote } = understood;
+    let calls: Vec<&str> = calls.iter().map(|call| call.as_str()).collect();
+    let calls = if calls.is_empty() { "every call".to_owned() } else { calls.join(" or ") };
+    let told = match told {
+        Told::Given => "",
+        Told::Read => " (the text says so)",
+        Told::Assumed => " (assumed: this host)",
+        Told::ByNumber => " (the number is no such error of this host)",
+    };
+    let port = port.filter(|port| *port != PortChoice::None).map(|port| format!("{port} port"));
+    let kind = [port, protocol.map(|protocol| protocol.to_string()), family.map(|family| family.to_string())];
+    let reuse = reuse.map(|reuse| format!("reuse {reuse}"));
+    let end = |name: &str, end: &crate::policy::separate::End| {
+        let address = end.address.map(|address| address.to_string());
+        let port = end.port.map(|port| format!("port {port}"));
+        let end: Vec<String> = [address, port].into_iter().flatten().collect();
+        (!end.is_empty()).then(|| format!("{name} {}", end.join(" ")))
+    };
+    let more = kind.into_iter().chain([reuse, end("local", local), end("remote", remote)]).flatten();
+    let more: String = more.map(|more| format!(", {more}")).collect();
+    let said = format!("{calls}, {}, {os}{told}{more}", errno.as_str());
+    let numbers: Vec<String> = numbers.iter().map(|(os, number)| format!("{number} on {os}")).collect();
+    let mut text = field("understood  ", &said, width);
+    text.push_str(&field("numbers     ", &numbers.join(", "), width));
+    text
+}
+
+fn failure(failure: &Failure, understood: &Understood, width: usize) -> String {
+    let port = match failure.port {
+        PortChoice::None => String::new(),
+        port => format!(" with an {port} port"),
+    };
+    let title = format!("{}{port} gives {}", failure.call, understood.errno.as_str());
+    let mut text = paint(HEADING, &title) + "\n";
+    for (index, cause) in failure.causes.iter().enumerate() {
+        text.push_str(&candidate(index + 1, cause, understood, width));
+    }
+    for apart in &failure.apart {
+        let causes: Vec<&str> = apart.causes.iter().map(|cause| cause.as_str()).collect();
+        let apart = format!("{}: {}", causes.join(" or "), apart.by);
+        text.push_str(&field("  tell apart  ", &apart, width));
+    }
+    text
+}
+
+fn candidate(rank: usize, candidate: &Candidate, understood: &Understood, width: usize) -> String {
+    let only = if candidate.evidence.iter().any(|evidence| evidence.basis == Basis::Observed) {
+        String::new()
+    } else {
+        format!(", {}", paint(WARN, "expected, not observed"))
+    };
+    let scenarios = count(candidate.scenarios, "scenario");
+    let mut text = format!("  {rank}  {}  in {scenarios}{only}\n", paint(HEADING, candidate.cause.as_str()));
+    for evidence in &candidate.evidence {
+        let findings = count(evidence.findings, "finding");
+        let said = match evidence.basis {
+            Basis::Observed => format!("{findings} on {}, such as", evidence.by),
+            Basis::Permitted => format!("{findings} on {}, which chose otherwise, such as", evidence.by),
+            Basis::Expected => format!("{} by {}, such as", count(evidence.findings, "case"), evidence.by),
+        };
+        text.push_str(&field(&format!("     {:<9}  ", evidence.basis), &said, width));
+        text.push_str(&format!("{INDENT}{}\n", paint(FAINT, &evidence.example)));
+    }
+    text.extend(kinds(candidate, understood).map(|kinds| field("     where      ", &kinds, width)));
+    for (index, command) in candidate.commands.iter().enumerate() {
+        // A command stays on one line, so that it can be copied.
+        text.push_str(&format!("     {:<9}  {command}\n", if index == 0 { "look" } else { "" }));
+    }
+    text.push_str(&field("     program    ", &format!("{}: {}", candidate.step, candidate.why), width));
+    if !candidate.advice.is_empty() {
+        text.push_str(&field("     you        ", candidate.advice, width));
+    }
+    text
+}
+
+const INDENT: &str = "                ";
+
+/// The kinds of socket, where findings have fewer than the question leaves open.
+fn kinds(candidate: &Candidate, understood: &Understood) -> Option<String> {
+    let mut kinds = Vec::new();
+    if let (None, Some(protocol), 1) = (understood.protocol, candidate.protocols.first(), candidate.protocols.len()) {
+        kinds.push(format!("{protocol} only"));
+    }
+    if let (None, Some(family), 1) = (understood.family, candidate.families.first(), candidate.families.len()) {
+        kinds.push(format!("{family} only"));
+    }
+    (!kinds.is_empty()).then(|| kinds.join(", "))
+}

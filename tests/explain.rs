@@ -1,0 +1,421 @@
+//! Explanations: what is read from what people have in front of them, and what findings then know. No kernel.
+
+use std::io::Read;
+use std::path::Path;
+
+use errnoscope::explain::read::{Reading, Unreadable, read};
+use errnoscope::explain::{self, Explanation, Given, Told, Understood, explain, near, schema, understand};
+use errnoscope::finding::{Report, Verdict};
+use errnoscope::names::{Os, PortChoice};
+use errnoscope::policy::causes::{self, Knowledge};
+use errnoscope::policy::evidence::Basis;
+use errnoscope::policy::separate::End;
+use errnoscope::render;
+use proptest::prelude::*;
+
+/// What is read, in a few words: calls, errno or number, then what else the text tells.
+fn words(reading: &Reading) -> String {
+    let Reading { calls, errno, number, os, port, protocol, family, local, remote } = reading;
+    let end = |name: &str, end: &End| match (end.address, end.port) {
+        (None, None) => None,
+        (address, port) => {
+            let address = address.map(|address| address.to_string()).unwrap_or_default();
+            let port = port.map(|port| port.to_string()).unwrap_or_default();
+            Some(format!("{name}={address}/{port}"))
+        }
+    };
+    let calls: Vec<&str> = calls.iter().map(|call| call.as_str()).collect();
+    let words = [
+        (!calls.is_empty()).then(|| calls.join("|")),
+        errno.map(|errno| errno.as_str().to_owned()),
+        number.map(|number| number.to_string()),
+        os.map(|os| os.to_string()),
+        port.map(|port| port.to_string()),
+        protocol.map(|protocol| protocol.to_string()),
+        family.map(|family| family.to_string()),
+        end("local", local),
+        end("remote", remote),
+    ];
+    words.into_iter().flatten().collect::<Vec<_>>().join(" ")
+}
+
+const READINGS: &[(&str, &str)] = &[
+    // As an argument.
+    ("connect EADDRNOTAVAIL", "connect EADDRNOTAVAIL"),
+    ("EADDRINUSE", "EADDRINUSE"),
+    ("eaddrinuse", "EADDRINUSE"),
+    ("bind 48", "bind 48"),
+    ("98", "98"),
+    ("accept EMFILE", "accept EMFILE"),
+    ("SO_ERROR ETIMEDOUT", "SO_ERROR ETIMEDOUT"),
+    ("send EWOULDBLOCK", "send EAGAIN"),
+    ("WSAEADDRINUSE", "EADDRINUSE"),
+    // strace.
+    (
+        "connect(3, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr(\"192.0.2.1\")}, 16) = -1 EADDRNOTAVAIL (Cannot assign requested address)",
+        "connect EADDRNOTAVAIL linux ipv4 remote=192.0.2.1/80",
+    ),
+    (
+        "bind(3, {sa_family=AF_INET6, sin6_port=htons(0), sin6_flowinfo=htonl(0), inet_pton(AF_INET6, \"::1\", &sin6_addr), sin6_scope_id=0}, 28) = -1 EADDRINUSE (Address already in use)",
+        "bind EADDRINUSE linux ephemeral ipv6 local=::1/0",
+    ),
+    (
+        "[pid  4711] 12:00:01.123456 bind(7, {sa_family=AF_INET, sin_port=htons(443), sin_addr=inet_addr(\"0.0.0.0\")}, 16) = -1 EACCES (Permission denied) <0.000012>",
+        "bind EACCES linux explicit ipv4 local=0.0.0.0/443",
+    ),
+    ("<... connect resumed>)             = -1 ECONNREFUSED (Connection refused)", "connect ECONNREFUSED linux"),
+    ("getsockopt(3, SOL_SOCKET, SO_ERROR, [ECONNREFUSED], [4]) = 0", "SO_ERROR ECONNREFUSED linux"),
+    (
+        "socket(AF_INET6, SOCK_STREAM|SOCK_CLOEXEC, IPPROTO_TCP) = -1 EMFILE (Too many open files)",
+        "socket EMFILE linux tcp ipv6",
+    ),
+    ("sendto(5, \"x\", 1, 0, NULL, 0)          = -1 EPIPE (Broken pipe)", "send EPIPE linux"),
+    (
+        "sendto(5, \"x\", 1, 0, {sa_family=AF_INET, sin_port=htons(53), sin_addr=inet_addr(\"127.0.0.1\")}, 16) = -1 EAGAIN (Resource temporarily unavailable)",
+        "sendto EAGAIN linux ipv4 remote=127.0.0.1/53",
+    ),
+    (
+        "recvmsg(3, {msg_namelen=0}, MSG_ERRQUEUE) = -1 EAGAIN (Resource temporarily unavailable)",
+        "MSG_ERRQUEUE EAGAIN linux",
+    ),
+    ("accept4(3, NULL, NULL, SOCK_CLOEXEC) = -1 EMFILE (Too many open files)", "accept EMFILE linux"),
+    (
+        "socket(AF_INET, SOCK_STREAM, IPPROTO_IP) = 3\nbind(3, {sa_family=AF_INET, sin_port=htons(80), sin_addr=inet_addr(\"0.0.0.0\")}, 16) = -1 EADDRINUSE (Address already in use)\nclose(3) = 0",
+        "bind EADDRINUSE linux explicit ipv4 local=0.0.0.0/80",
+    ),
+    // Rust.
+    ("Os { code: 99, kind: AddrNotAvailable, message: \"Cannot assign requested address\" }", "EADDRNOTAVAIL linux"),
+    ("Os { code: 49, kind: AddrNotAvailable, message: \"Can't assign requested address\" }", "EADDRNOTAVAIL macos"),
+    ("Error: Address already in use (os error 48)", "EADDRINUSE macos"),
+    ("(os error 99)", "99"),
+    (
+        "Only one usage of each socket address (protocol/network address/port) is normally permitted. (os error 10048)",
+        "EADDRINUSE",
+    ),
+    // Go.
+    (
+        "dial tcp 127.0.0.1:80: connect: cannot assign requested address",
+        "connect EADDRNOTAVAIL linux tcp ipv4 remote=127.0.0.1/80",
+    ),
+    (
+        "dial tcp 127.0.0.1:80: connect: can't assign requested address",
+        "connect EADDRNOTAVAIL macos tcp ipv4 remote=127.0.0.1/80",
+    ),
+    ("listen tcp :80: bind: address already in use", "bind EADDRINUSE explicit tcp local=/80"),
+    ("listen tcp4 0.0.0.0:80: bind: permission denied", "bind EACCES explicit tcp ipv4 local=0.0.0.0/80"),
+    (
+        "Get \"http://[::1]:8080/\": dial tcp [::1]:8080: connect: connection refused",
+        "connect ECONNREFUSED tcp ipv6 remote=::1/8080",
+    ),
+    (
+        "dial tcp 10.0.0.1:5000->10.0.0.2:80: bind: address already in use",
+        "bind EADDRINUSE explicit tcp ipv4 local=10.0.0.1/5000 remote=10.0.0.2/80",
+    ),
+    (
+        "read udp 127.0.0.1:40000->127.0.0.1:53: read: connection refused",
+        "recv ECONNREFUSED explicit udp ipv4 local=127.0.0.1/40000 remote=127.0.0.1/53",
+    ),
+    ("accept tcp [::]:80: accept4: too many open files", "accept EMFILE explicit tcp ipv6 local=::/80"),
+    // Node.
+    (
+        "Error: connect EADDRNOTAVAIL 127.0.0.1:80 - Local (0.0.0.0:0)",
+        "connect EADDRNOTAVAIL ephemeral tcp ipv4 local=0.0.0.0/0 remote=127.0.0.1/80",
+    ),
+    (
+        "Error: connect EADDRNOTAVAIL 127.0.0.1 - Local (127.0.0.1:4000)",
+        "connect EADDRNOTAVAIL explicit tcp ipv4 local=127.0.0.1/4000 remote=127.0.0.1/",
+    ),
+    (
+        "Error: listen EADDRINUSE: address already in use :::3000",
+        "bind|listen EADDRINUSE explicit tcp ipv6 local=::/3000",
+    ),
+    ("Error: listen EACCES: permission denied 0.0.0.0:80", "bind|listen EACCES explicit tcp ipv4 local=0.0.0.0/80"),
+    ("Error: bind EADDRINUSE 0.0.0.0:41234", "bind EADDRINUSE explicit udp ipv4 local=0.0.0.0/41234"),
+    ("{ errno: -99, code: 'EADDRNOTAVAIL', syscall: 'connect' }", "connect EADDRNOTAVAIL linux"),
+    // Python.
+    ("OSError: [Errno 99] Cannot assign requested address", "EADDRNOTAVAIL linux"),
+    ("OSError: [Errno 48] Address already in use", "EADDRINUSE macos"),
+    ("ConnectionRefusedError: [Errno 61] Connection refused", "ECONNREFUSED macos"),
+    (
+        "OSError: [Errno 98] error while attempting to bind on address ('0.0.0.0', 8080): address already in use",
+        "bind EADDRINUSE linux explicit ipv4 local=0.0.0.0/8080",
+    ),
+    ("  s.bind(('', 80))\nPermissionError: [Errno 13] Permission denied", "bind EACCES"),
+    // Java: a BindException is thrown by connect() as well.
+    ("java.net.BindException: Address already in use", "EADDRINUSE"),
+    ("java.net.BindException: Address already in use (Bind failed)", "bind EADDRINUSE"),
+    ("java.net.BindException: Cannot assign requested address (connect failed)", "connect EADDRNOTAVAIL linux"),
+    (
+        "java.net.BindException: Address already in use\n\tat java.base/sun.nio.ch.Net.bind0(Native Method)",
+        "bind EADDRINUSE",
+    ),
+    // Servers.
+    (
+        "nginx: [emerg] bind() to 0.0.0.0:80 failed (98: Address already in use)",
+        "bind EADDRINUSE linux explicit ipv4 local=0.0.0.0/80",
+    ),
+    (
+        "2026/01/02 03:04:05 [crit] 7#7: *1 connect() to 127.0.0.1:8080 failed (99: Cannot assign requested address) while connecting to upstream, client: 10.0.0.9",
+        "connect EADDRNOTAVAIL linux ipv4 remote=127.0.0.1/8080",
+    ),
+    (
+        "nginx: [emerg] bind() to [::]:80 failed (48: Address already in use)",
+        "bind EADDRINUSE macos explicit ipv6 local=::/80",
+    ),
+    (
+        "connect() failed (99: Cannot assign requested address) while connecting to upstream",
+        "connect EADDRNOTAVAIL linux",
+    ),
+    ("accept4() failed (24: Too many open files)", "accept EMFILE"),
+    ("send() failed (32: Broken pipe)", "send EPIPE"),
+    ("error: Bind to port 22 on 0.0.0.0 failed: Address already in use.", "bind EADDRINUSE"),
+    ("Could not create server TCP listening socket *:6379: bind: Address already in use", "bind EADDRINUSE"),
+    // perror, and others.
+    ("bind: Address already in use", "bind EADDRINUSE"),
+    ("prog: connect: Can\u{2019}t assign requested address", "connect EADDRNOTAVAIL macos"),
+    ("Resource temporarily unavailable", "EAGAIN"),
+    ("curl: (45) bind failed with errno 98: Address already in use", "bind EADDRINUSE linux"),
+    ("System.Net.Sockets.SocketException (99): Cannot assign requested address", "EADDRNOTAVAIL linux"),
+    (
+        "Address already in use - bind(2) for \"0.0.0.0\" port 3000 (Errno::EADDRINUSE)",
+        "bind EADDRINUSE explicit ipv4 local=0.0.0.0/3000",
+    ),
+    ("{error,eaddrinuse}", "EADDRINUSE"),
+];
+
+#[test]
+fn messages_are_read_as_they_come() {
+    let wrong = READINGS.iter().filter_map(|(text, expected)| {
+        let said = read(text).map_or_else(|unreadable| unreadable.to_string(), |reading| words(&reading));
+        (said != *expected).then(|| format!("{text}\n  read     {said}\n  expected {expected}"))
+    });
+    let wrong: Vec<String> = wrong.collect();
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+}
+
+#[test]
+fn what_has_no_errno_is_unreadable() {
+    for text in [
+        "",
+        "hello",
+        "connect",
+        "connection to 10.0.0.1 lost",
+        "dial tcp 10.0.0.1:80: i/o timeout",
+        "E",
+        "close(3) = 0",
+    ] {
+        assert_eq!(read(text), Err(Unreadable::NoErrno), "{text}");
+    }
+    for text in [
+        "connect(3, {sa_family=AF_UNIX, sun_path=\"/run/x\"}, 110) = -1 ENOENT (No such file or directory)",
+        "dial unix /var/run/docker.sock: connect: permission denied",
+        "connect() to unix:/run/php.sock failed (13: Permission denied)",
+    ] {
+        assert_eq!(read(text), Err(Unreadable::UnixSocket), "{text}");
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn reading_never_panics(text in any::<String>()) {
+        let _ = read(&text);
+    }
+
+    /// Pieces of real messages, in any order.
+    #[test]
+    fn reading_torn_messages_never_panics(
+        pieces in prop::collection::vec((0..READINGS.len(), any::<prop::sample::Index>(), any::<prop::sample::Index>()), 0..4)
+    ) {
+        let text: String = pieces.iter().map(|(reading, start, end)| {
+            let text: Vec<char> = READINGS[*reading].0.chars().collect();
+            let (start, end) = (start.index(text.len()), end.index(text.len()));
+            text[start.min(end)..start.max(end)].iter().collect::<String>()
+        }).collect();
+        if let Ok(reading) = read(&text) {
+            prop_assert!(reading.errno.is_some() || reading.number.is_some());
+        }
+    }
+}
+
+#[track_caller]
+fn understood(text: &str, given: Given, host: Os) -> Understood {
+    let reading = read(text).unwrap_or_else(|unreadable| panic!("{text}: {unreadable}"));
+    understand(reading, given, host, Knowledge::built_in()).unwrap_or_else(|why| panic!("{text}: {why}"))
+}
+
+#[track_caller]
+fn explained(text: &str, given: Given, host: Os) -> Explanation {
+    let understood = understood(text, given, host);
+    explain(understood, Knowledge::built_in()).unwrap_or_else(|| panic!("{text}: nothing is known"))
+}
+
+#[test]
+fn numbers_are_those_of_the_system_that_is_meant() {
+    let macos = Given { os: Some(Os::Macos), ..Given::default() };
+    let table = [
+        ("98", Given::default(), Os::Linux, ("EADDRINUSE", Os::Linux, Told::Assumed)),
+        ("os error 48", Given::default(), Os::Linux, ("EADDRINUSE", Os::Macos, Told::ByNumber)),
+        ("os error 48", Given::default(), Os::Macos, ("EADDRINUSE", Os::Macos, Told::Assumed)),
+        ("bind 49", macos, Os::Linux, ("EADDRNOTAVAIL", Os::Macos, Told::Given)),
+        ("os error 10048", Given::default(), Os::Linux, ("EADDRINUSE", Os::Linux, Told::Assumed)),
+        ("11", Given::default(), Os::Linux, ("EAGAIN", Os::Linux, Told::Assumed)),
+        ("11", Given::default(), Os::Macos, ("EAGAIN", Os::Linux, Told::ByNumber)),
+        ("Address already in use (os error 48)", Given::default(), Os::Linux, ("EADDRINUSE", Os::Macos, Told::Read)),
+    ];
+    for (text, given, host, (errno, os, told)) in table {
+        let understood = understood(text, given, host);
+        assert_eq!((understood.errno.as_str(), understood.os, understood.told), (errno, os, told), "{text} on {host}");
+    }
+    let numbers = understood("EADDRINUSE", Given::default(), Os::Linux).numbers;
+    assert_eq!(numbers.into_iter().collect::<Vec<_>>(), [("linux", 98), ("macos", 48), ("windows", 10_048)]);
+}
+
+/// The first cause of each call, of the kind `call port cause`.
+fn first(explanation: &Explanation) -> Vec<String> {
+    let failures = explanation.failures.iter();
+    failures.map(|failure| format!("{} {} {}", failure.call, failure.port, failure.causes[0].cause)).collect()
+}
+
+#[test]
+fn one_errno_has_other_causes_elsewhere() {
+    let linux = |text| first(&explained(text, Given::default(), Os::Linux));
+    assert_eq!(linux("connect EADDRNOTAVAIL"), ["connect explicit tuple-in-use", "connect ephemeral ports-exhausted"]);
+    let ephemeral = Given { port: Some(PortChoice::Ephemeral), ..Given::default() };
+    let bind = explained("bind EADDRINUSE", ephemeral, Os::Linux);
+    assert_eq!(first(&bind), ["bind ephemeral ports-exhausted"]);
+    assert_eq!(
+        linux("listen EADDRINUSE: address already in use :::3000"),
+        ["bind explicit port-in-use", "listen explicit port-in-use"]
+    );
+    let explicit = Given { os: Some(Os::Macos), port: Some(PortChoice::Explicit), ..Given::default() };
+    let macos = explained("connect EADDRINUSE", explicit, Os::Linux);
+    assert_eq!(first(&macos), ["connect explicit tuple-in-use"]);
+    let bases: Vec<Basis> = macos.failures[0].causes[0].evidence.iter().map(|evidence| evidence.basis).collect();
+    assert_eq!(bases, [Basis::Expected], "nobody has observed a Mac");
+    assert!(linux("EADDRINUSE").len() >= 4, "every call");
+}
+
+#[test]
+fn what_nothing_is_known_of_has_something_near() {
+    let near = |text| {
+        let understood = understood(text, Given::default(), Os::Linux);
+        assert_eq!(explain(understood.clone(), Knowledge::built_in()), None, "{text}");
+        near(&understood, Knowledge::built_in())
+    };
+    let elsewhere = near("connect EADDRINUSE");
+    assert!(elsewhere.iter().any(|near| near.starts_with("connect EADDRINUSE on macos")), "{elsewhere:?}");
+    assert!(elsewhere.iter().any(|near| near.starts_with("bind EADDRINUSE on linux")), "{elsewhere:?}");
+    assert!(near("accept EBADRQC").is_empty());
+}
+
+#[test]
+fn commands_name_what_the_text_names() {
+    let explanation = explained(
+        "dial tcp 10.0.0.1:5000->10.0.0.2:80: connect: cannot assign requested address",
+        Given::default(),
+        Os::Macos,
+    );
+    assert_eq!(explanation.understood.os, Os::Linux);
+    let commands = &explanation.failures[0].causes[0].commands;
+    assert_eq!(commands, &["ss -tanp 'sport = :5000 and dst 10.0.0.2:80'"]);
+}
+
+/// The reports that are committed.
+fn baselines() -> Vec<Report> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines");
+    let files = std::fs::read_dir(&directory).expect("the baselines are there").map(|entry| entry.unwrap().path());
+    files
+        .map(|path| {
+            let mut text = String::new();
+            let file = std::fs::File::open(&path).expect("readable");
+            flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("a gzip file");
+            render::json::read(&text).unwrap_or_else(|fault| panic!("{}: {fault:?}", path.display()))
+        })
+        .collect()
+}
+
+#[test]
+fn the_knowledge_is_what_the_baselines_give() {
+    let knowledge = Knowledge::built_in();
+    assert_eq!(knowledge.format, causes::FORMAT);
+    assert!(*knowledge == Knowledge::of(&baselines()), "ci/generated.sh --write makes it again");
+    let again: Knowledge = serde_json::from_str(&knowledge.write()).expect("what is written is read");
+    assert_eq!(again, *knowledge);
+}
+
+#[test]
+fn every_finding_with_an_errno_is_explained_by_its_cause() {
+    let mut explained = 0;
+    for report in baselines() {
+        for finding in report.findings.iter().filter(|finding| finding.verdict() == Verdict::Match) {
+            let outcome = finding.outcome.as_ref().expect("a match has one").name();
+            if matches!(outcome, "ok" | "blocked") {
+                continue;
+            }
+            let given = Given { os: Some(report.host.os), port: Some(finding.subject.port), ..Given::default() };
+            let understood = understood(&format!("{} {outcome}", finding.subject.call), given, Os::Macos);
+            assert_eq!(understood.calls, [finding.subject.call], "{}", finding.case);
+            let explanation = explain(understood, Knowledge::built_in()).unwrap_or_else(|| panic!("{}", finding.case));
+            let candidates = explanation.failures.iter().flat_map(|failure| &failure.causes);
+            let own = candidates.into_iter().find(|candidate| candidate.cause == finding.cause);
+            let own = own.unwrap_or_else(|| panic!("{}: {} is not there", finding.case, finding.cause));
+            assert!(
+                own.evidence
+                    .iter()
+                    .any(|evidence| evidence.basis == Basis::Observed && evidence.by == report.host.stack)
+            );
+            explained += 1;
+        }
+    }
+    assert!(explained > 2_000, "{explained}");
+}
+
+/// What is expected is never counted as observed, and every finding is counted once.
+#[test]
+fn counts_are_those_of_the_reports() {
+    for report in baselines() {
+        let count = report.findings.iter().filter(|finding| {
+            let outcome = finding.outcome.as_ref().map_or("", |outcome| outcome.name());
+            finding.verdict() == Verdict::Match && outcome.starts_with('E')
+        });
+        let observed = Knowledge::built_in().known.iter().filter(|known| known.basis == Basis::Observed);
+        let observed = observed.filter(|known| known.by == report.host.stack);
+        assert!(observed.clone().all(|known| known.os == report.host.os));
+        assert_eq!(observed.map(|known| known.findings).sum::<u64>(), count.count() as u64);
+    }
+}
+
+#[test]
+fn a_newer_report_takes_the_place_of_what_was_known() {
+    let knowledge = Knowledge::built_in();
+    assert_eq!(knowledge.and(Knowledge::default()).known, knowledge.known);
+    assert_eq!(knowledge.and(Knowledge::of(&baselines())).known, knowledge.known, "nothing is counted twice");
+    let mut other = baselines().remove(0);
+    other.host.stack = "linux 5.0".to_owned();
+    let both = knowledge.and(Knowledge::of([&other]));
+    let stacks = |by: &str| both.known.iter().filter(|known| known.by == by).count();
+    assert_eq!(stacks("linux 5.0"), stacks("linux 6.18"));
+}
+
+#[test]
+fn explanations_keep_to_their_schema_and_to_80_columns() {
+    let validator = jsonschema::validator_for(&schema()).expect("the schema is one");
+    for text in ["EADDRINUSE", "EADDRNOTAVAIL", "EINVAL", "SO_ERROR EHOSTUNREACH", "connect EAGAIN", READINGS[9].0] {
+        for os in Os::ALL {
+            let understood = understood(text, Given { os: Some(*os), ..Given::default() }, Os::Linux);
+            let Some(explanation) = explain(understood, Knowledge::built_in()) else { continue };
+            let json = serde_json::to_value(&explanation).expect("JSON");
+            assert_eq!(json["format"], explain::FORMAT);
+            let faults: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
+            assert_eq!(faults, [""; 0], "{text} on {os}");
+            let shown = anstream::adapter::strip_str(&render::explain::explanation(&explanation, 80)).to_string();
+            for line in shown.lines() {
+                // Ids and commands are for copying and stay whole.
+                let whole = line.contains('[') || line.contains("ss -");
+                assert!(line.chars().count() <= 80 || whole, "{line}");
+            }
+        }
+    }
+}

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 const PURE: &[&str] = &[
     "catalogue.rs",
     "cause.rs",
+    "claim",
     "errno.rs",
     "finding.rs",
     "judge.rs",
@@ -18,6 +19,7 @@ const PURE: &[&str] = &[
     "scenario",
     "socket_table.rs",
     "tracer",
+    "values.rs",
     "witness.rs",
 ];
 

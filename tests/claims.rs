@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use assert_cmd::Command;
 use errnoscope::catalogue::{self, Catalogue};
@@ -48,7 +49,14 @@ fn catalogue() -> Catalogue {
     Catalogue::embedded().unwrap_or_else(|problems| panic!("{}", problems[0]))
 }
 
-fn baseline() -> Report {
+/// Read once: it is large.
+static BASELINE_REPORT: LazyLock<[Report; 1]> = LazyLock::new(|| [read_baseline()]);
+
+fn baseline() -> &'static [Report; 1] {
+    &BASELINE_REPORT
+}
+
+fn read_baseline() -> Report {
     let file =
         std::fs::File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(BASELINE)).expect("the baseline is there");
     let mut text = String::new();
@@ -105,7 +113,7 @@ fn the_good_one_is_good() {
 #[case::bad_id("time-wait-fails", "TIME_WAIT", "5:6", "no claim's id")]
 #[case::empty_statement("A port in TIME_WAIT cannot be bound", " ", "6:13", "empty text")]
 #[case::no_source("[{ in = \"a test\", says = \"so\" }]", "[]", "7:10", "no source")]
-#[case::empty_source("\"so\"", "\"\"", "7:33", "empty text")]
+#[case::empty_source("\"so\"", "\"\"", "7:35", "empty text")]
 #[case::unknown_call("\"bind\"", "\"bnid\"", "8:18", "unknown variant `bnid`")]
 #[case::unknown_condition("call = ", "cell = ", "8:11", "unknown field `cell`")]
 #[case::no_value("\"bind\"", "[]", "8:18", "an empty array")]
@@ -165,7 +173,7 @@ fn the_built_in_claims_are_sound() {
 #[case("exhaustion-is-per-server", Verdict::Mixed, Verdict::Refuted)]
 fn the_ten_claims_are_what_they_are(#[case] id: &str, #[case] linux: Verdict, #[case] macos: Verdict) {
     let claims: Vec<Claim> = embedded().claims.into_iter().filter(|claim| claim.id.get_ref() == id).collect();
-    let judged = judge(&claims, &[baseline()]);
+    let judged = judge(&claims, baseline());
     let [claim] = &*judged else { panic!("one claim is called {id}") };
     assert_eq!(claim.systems[&Os::Linux].verdict, linux, "{claim:#?}");
     assert_eq!(claim.systems[&Os::Macos].verdict, Verdict::Unknown, "nobody has run it on a Mac");
@@ -182,7 +190,7 @@ fn what_is_only_expected_makes_no_verdict() {
         assert!(claim.systems.values().any(|on| on.expected.calls > 0), "{} is about nothing", claim.id);
     }
     // What is expected of Linux is what Linux does.
-    for (expected, observed) in judged.iter().zip(judge(&embedded().claims, &[baseline()])) {
+    for (expected, observed) in judged.iter().zip(judge(&embedded().claims, baseline())) {
         let linux = &observed.systems[&Os::Linux];
         if linux.verdict != Verdict::Unknown {
             assert_eq!(expected.systems[&Os::Linux].expected.verdict, linux.verdict, "{}", observed.id);
@@ -201,8 +209,8 @@ fn both(a: Verdict, b: Verdict) -> Verdict {
 
 #[test]
 fn reports_together_say_what_they_say_apart() {
-    let (claims, whole) = (embedded().claims, baseline());
-    let all = judge(&claims, &[whole.clone()]);
+    let (claims, [whole]) = (embedded().claims, baseline());
+    let all = judge(&claims, baseline());
     for parts in [2, 3, 7] {
         let part = |rest: usize| {
             let indexed = whole.findings.iter().enumerate().filter(|(index, _)| index % parts == rest);
@@ -234,8 +242,7 @@ fn a_claim_and_its_negation_are_never_both_confirmed() {
             claim
         })
         .collect();
-    let report = [baseline()];
-    for (claim, negation) in judge(&claims, &report).iter().zip(judge(&negations, &report)) {
+    for (claim, negation) in judge(&claims, baseline()).iter().zip(judge(&negations, baseline())) {
         for os in Os::ALL {
             let [on, not] = [claim, &negation].map(|judged| &judged.systems[os]);
             for (on, not) in [(&on.observed, &not.observed), (&on.expected, &not.expected)] {
@@ -253,7 +260,7 @@ fn a_claim_and_its_negation_are_never_both_confirmed() {
 
 #[test]
 fn groups_drop_no_call() {
-    for Judged { id, systems, .. } in judge(&embedded().claims, &[baseline()]) {
+    for Judged { id, systems, .. } in judge(&embedded().claims, baseline()) {
         for tally in systems.values().flat_map(|on| [&on.observed, &on.expected]) {
             assert_eq!(tally.groups.iter().map(|group| group.calls).sum::<u64>(), tally.calls, "{id}");
             assert_eq!(tally.answers.values().sum::<u64>(), tally.calls, "{id}");
@@ -273,7 +280,7 @@ fn where_a_kernel_may_choose_a_claim_is_neither_confirmed_nor_refuted() {
             .replace("{ not = { scenario = \"bind.port-held\" } },", "")
             .replace("EADDRINUSE", outcome);
         let claims = read(&text).unwrap_or_else(|problem| panic!("{problem}")).claims;
-        let judged = judge(&claims, &[baseline()]);
+        let judged = judge(&claims, baseline());
         let linux = &judged[0].systems[&Os::Linux];
         assert_eq!((linux.verdict, linux.observed.answers[&Answer::Either]), (Verdict::Mixed, linux.observed.calls));
     }

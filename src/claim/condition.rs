@@ -31,6 +31,7 @@ pub struct Clause {
     #[serde(default)]
     pub os: Values<Os>,
     /// Ids of scenarios; `*` and `?` are wildcards.
+    #[serde(default)]
     #[schemars(with = "Values<String>")]
     pub scenario: Option<Spanned<Values<String>>>,
     #[serde(default)]
@@ -104,7 +105,9 @@ impl Clause {
 
 /// Whether one of the patterns fits an id.
 pub fn matches(patterns: &[String], id: &str) -> bool {
-    patterns.iter().any(|pattern| pattern == id || WildMatch::new(pattern).matches(id))
+    patterns
+        .iter()
+        .any(|pattern| pattern == id || (pattern.contains(['*', '?']) && WildMatch::new(pattern).matches(id)))
 }
 
 impl<'de> Deserialize<'de> for OutcomeName {

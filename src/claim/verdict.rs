@@ -113,14 +113,16 @@ struct Key<'r> {
     port: PortChoice,
 }
 
-/// Holds every claim against all reports together.
-pub fn judge<'r>(claims: &[Claim], reports: impl IntoIterator<Item = &'r Report> + Clone) -> Vec<Judged> {
-    claims.iter().map(|claim| judge_one(claim, reports.clone())).collect()
+/// What the calls say of one claim.
+#[derive(Default)]
+struct Items<'r> {
+    observed: BTreeMap<Os, BTreeSet<Item<'r>>>,
+    expected: BTreeMap<Os, BTreeSet<Item<'r>>>,
 }
 
-fn judge_one<'r>(claim: &Claim, reports: impl IntoIterator<Item = &'r Report>) -> Judged {
-    let mut observed: BTreeMap<Os, BTreeSet<Item<'r>>> = BTreeMap::new();
-    let mut expected = observed.clone();
+/// Holds every claim against all reports together.
+pub fn judge<'r>(claims: &[Claim], reports: impl IntoIterator<Item = &'r Report>) -> Vec<Judged> {
+    let mut all: Vec<Items<'r>> = claims.iter().map(|_| Items::default()).collect();
     let mut seen: BTreeSet<(Os, Key<'r>)> = BTreeSet::new();
     for report in reports {
         let host = report.host.os;
@@ -128,31 +130,39 @@ fn judge_one<'r>(claim: &Claim, reports: impl IntoIterator<Item = &'r Report>) -
             let (call, port) = (finding.subject.call, finding.subject.port);
             let key = Key { scenario: &finding.scenario, case: &finding.case, call, port };
             let outcomes = outcomes(finding);
-            if outcomes.is_empty() {
-                let outcomes = named(finding.expected.iter().map(|expectation| &*expectation.outcome));
-                expected.entry(host).or_default().extend(answer(claim, finding, host, key, &outcomes, ""));
-            } else {
+            let own = outcomes.is_empty().then_some((&host, &finding.expected));
+            let expected: Vec<(Os, BTreeSet<&str>)> = (finding.elsewhere.iter().chain(own))
+                .map(|(&os, expected)| (os, named(expected.iter().map(|expectation| &*expectation.outcome))))
+                .collect();
+            if !outcomes.is_empty() {
                 seen.insert((host, key));
-                let item = answer(claim, finding, host, key, &outcomes, &report.host.stack);
-                observed.entry(host).or_default().extend(item);
             }
-            for (&os, expectations) in &finding.elsewhere {
-                let outcomes = named(expectations.iter().map(|expectation| &*expectation.outcome));
-                expected.entry(os).or_default().extend(answer(claim, finding, os, key, &outcomes, ""));
+            for (claim, items) in claims.iter().zip(&mut all) {
+                let observed = answer(claim, finding, host, key, &outcomes, &report.host.stack);
+                items.observed.entry(host).or_default().extend(observed);
+                for (os, outcomes) in &expected {
+                    let item = answer(claim, finding, *os, key, outcomes, "");
+                    items.expected.entry(*os).or_default().extend(item);
+                }
             }
         }
     }
-    let on = |os: Os| {
-        let mut expected = expected.remove(&os).unwrap_or_default();
+    claims.iter().zip(all).map(|(claim, items)| judged(claim, items, &seen)).collect()
+}
+
+/// What was observed takes the place of what is expected of the same call.
+fn judged(claim: &Claim, mut items: Items<'_>, seen: &BTreeSet<(Os, Key<'_>)>) -> Judged {
+    let on = |&os: &Os| {
+        let mut expected = items.expected.remove(&os).unwrap_or_default();
         expected.retain(|item| !seen.contains(&(os, item.key)));
-        let observed = tally(&observed.remove(&os).unwrap_or_default());
+        let observed = tally(&items.observed.remove(&os).unwrap_or_default());
         (os, OnOs { verdict: observed.verdict, observed, expected: tally(&expected) })
     };
     Judged {
         id: claim.id.get_ref().clone(),
         statement: claim.statement.clone(),
         source: claim.sources.clone(),
-        systems: Os::ALL.iter().copied().map(on).collect(),
+        systems: Os::ALL.iter().map(on).collect(),
     }
 }
 

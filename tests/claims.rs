@@ -1,4 +1,4 @@
-//! Claims: the faults of their file, the laws of judging them, and what is known of those that are built in. No kernel, no
+//! Claims: the faults of their file, the laws of judging them, and what is known of the built-in ones. No kernel, no
 //! privileges.
 
 use std::collections::BTreeMap;

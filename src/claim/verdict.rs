@@ -166,8 +166,8 @@ fn judged(claim: &Claim, mut items: Items<'_>, seen: &BTreeSet<(Os, Key<'_>)>) -
     }
 }
 
-/// What the kernel gave. Where it may choose, what it chose today must not make a difference, so that this is all it may
-/// give. Nothing where the call was not made, or its situation was not confirmed.
+/// What the kernel gave. Where it may choose, what it chose today must not make a difference, so that this is all it
+/// may give. Nothing where the call was not made, or its situation was not confirmed.
 fn outcomes(finding: &Finding) -> BTreeSet<&str> {
     let Some(outcome) = finding.outcome.as_ref().map(crate::plan::Outcome::name) else { return BTreeSet::new() };
     match finding.verdict() {

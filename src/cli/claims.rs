@@ -1,7 +1,7 @@
 //! `errnoscope claims`: what people say, held against reports.
 //!
-//! What a claim amounts to is decided by `claim`; this reads files and prints. A claim that is wrong is knowledge, not a
-//! failure.
+//! What a claim amounts to is decided by `claim`; this reads files and prints. A claim that is wrong is knowledge, not
+//! a failure.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -23,7 +23,7 @@ Examples:
   errnoscope claims report.json time-wait-makes-connect-fail
   errnoscope claims report.json --claims mine.toml --json
 
-An argument that is the id of a claim, or a pattern that fits one, means that claim; every other argument is a report. What no \
+An argument that is the id of a claim, or a pattern that fits one, means that claim; every other is a report. What no \
 report has observed is unknown, and what documents and sources expect there is marked with a star.
 Exit codes: 0 whatever the claims amount to, 2 a file that does not parse, 3 no such claim.")]
 pub struct Arguments {

@@ -8,6 +8,7 @@ use std::fmt::Write as _;
 use include_dir::{Dir, DirEntry, include_dir};
 use sha2::{Digest, Sha256};
 
+use crate::claim;
 use crate::finding;
 use crate::scenario::{self, Problem, Scenario};
 
@@ -29,7 +30,7 @@ pub fn embedded() -> Vec<(String, &'static str)> {
                 DirEntry::Dir(dir) => walk(dir, files),
                 DirEntry::File(file) if file.path().extension().is_some_and(|extension| extension == "toml") => {
                     let path = format!("scenarios/{}", file.path().display());
-                    files.extend(file.contents_utf8().map(|text| (path, text)));
+                    files.extend(file.contents_utf8().filter(|text| !claim::is_list(text)).map(|text| (path, text)));
                 }
                 DirEntry::File(_) => {}
             }
@@ -42,12 +43,12 @@ pub fn embedded() -> Vec<(String, &'static str)> {
 }
 
 impl Catalogue {
-    /// Reads files, without the checks that take every case apart ([`check`]).
+    /// Reads files, without the checks that take every case apart ([`check`]). Claims are no scenarios.
     pub fn read(files: &[(String, &'static str)]) -> Result<Catalogue, Vec<Problem>> {
         let mut scenarios = Vec::new();
         let mut problems = Vec::new();
         let mut hash = Sha256::new();
-        for (path, text) in files {
+        for (path, text) in files.iter().filter(|(_, text)| !claim::is_list(text)) {
             hash.update(path.rsplit("scenarios/").next().unwrap_or(path).as_bytes());
             hash.update([0]);
             hash.update(text.as_bytes());

@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
 //! business of `render`; what it is, of the modules that the commands call.
 
+mod claims;
 mod completions;
 mod doctor;
 mod exec;
@@ -56,6 +57,8 @@ enum Command {
     Doctor(Deferred<doctor::Arguments>),
     /// Hold what a tracer does with failed probes against findings
     Policy(Deferred<policy::Arguments>),
+    /// Hold what people say about sockets against findings
+    Claims(Deferred<claims::Arguments>),
     /// Trace the path to a host with TCP probes
     Trace(Deferred<trace::Arguments>),
     /// Render reports as Markdown
@@ -152,6 +155,8 @@ enum Failure {
     Problems(Vec<Problem>),
     /// A policy file with a fault.
     Policy(Problem),
+    /// A claims file with faults.
+    Claims(Vec<Problem>),
     NothingSelected(String),
     CannotRun(String),
     /// Somebody else's command has not run.
@@ -222,6 +227,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Schema(Deferred(arguments)) => list::schema(&arguments, out),
         Command::Doctor(Deferred(arguments)) => doctor::doctor(&arguments, out),
         Command::Policy(Deferred(arguments)) => policy::policy(&arguments, out),
+        Command::Claims(Deferred(arguments)) => claims::claims(&arguments, out),
         Command::Trace(Deferred(arguments)) => trace::trace(&arguments, out),
         Command::Report(Deferred(arguments)) => report::report(&arguments, out),
         Command::Explain(Deferred(arguments)) => explain::explain(&arguments, out),
@@ -256,7 +262,7 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn failed(failure: &Failure) -> ExitCode {
     let code = match failure {
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-        Failure::Bad(_) | Failure::Problems(_) | Failure::Policy(_) | Failure::Output(_) => 2,
+        Failure::Bad(_) | Failure::Problems(_) | Failure::Policy(_) | Failure::Claims(_) | Failure::Output(_) => 2,
         Failure::NothingSelected(_) => 3,
         Failure::CannotRun(_) => 4,
         Failure::Command { code, .. } => *code,
@@ -266,17 +272,9 @@ fn failed(failure: &Failure) -> ExitCode {
             let chain = std::iter::successors(Some(&**error), |&error| error.source());
             chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
         }
-        Failure::Problems(problems) => {
-            let mut err = anstream::stderr();
-            for problem in problems {
-                let _ = writeln!(err, "{}\n", output::problem(problem));
-            }
-            format!("{} in scenario files", crate::render::text::count(problems.len() as u64, "problem"))
-        }
-        Failure::Policy(problem) => {
-            let _ = writeln!(anstream::stderr(), "{}\n", output::problem(problem));
-            "1 problem in a policy file".to_owned()
-        }
+        Failure::Problems(problems) => shown(problems, "scenario files"),
+        Failure::Policy(problem) => shown(std::slice::from_ref(problem), "a policy file"),
+        Failure::Claims(problems) => shown(problems, "a claims file"),
         Failure::NothingSelected(message) | Failure::CannotRun(message) | Failure::Command { message, .. } => {
             message.clone()
         }
@@ -284,6 +282,15 @@ fn failed(failure: &Failure) -> ExitCode {
     };
     complain("error", &message);
     ExitCode::from(code)
+}
+
+/// Shows each fault, and says how many there are.
+fn shown(problems: &[Problem], of: &str) -> String {
+    let mut err = anstream::stderr();
+    for problem in problems {
+        let _ = writeln!(err, "{}\n", output::problem(problem));
+    }
+    format!("{} in {of}", crate::render::text::count(problems.len() as u64, "problem"))
 }
 
 /// A line on standard error that nothing depends on.

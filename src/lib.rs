@@ -15,6 +15,7 @@ pub mod worker;
 // Below the purity line: no I/O, no clock, no knowledge of the OS this was built for.
 pub mod catalogue;
 pub mod cause;
+pub mod claim;
 pub mod errno;
 pub mod explain;
 pub mod finding;
@@ -28,4 +29,5 @@ pub mod render;
 pub mod scenario;
 pub mod socket_table;
 pub mod tracer;
+pub mod values;
 pub mod witness;

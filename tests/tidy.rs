@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 const PURE: &[&str] = &[
     "catalogue.rs",
     "cause.rs",
+    "claim",
     "errno.rs",
     "explain",
     "finding.rs",
@@ -19,6 +20,7 @@ const PURE: &[&str] = &[
     "scenario",
     "socket_table.rs",
     "tracer",
+    "values.rs",
     "witness.rs",
 ];
 

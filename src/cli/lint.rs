@@ -1,4 +1,4 @@
-//! `errnoscope lint`: scenario files, checked without running them.
+//! `errnoscope lint`: scenario files, and claims about them, checked without running anything.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -7,6 +7,7 @@ use serde_json::json;
 
 use super::{Exit, Failure, output, source};
 use crate::catalogue::{self, Catalogue};
+use crate::claim;
 use crate::render::style::{BAD, GOOD, paint};
 use crate::render::text::count;
 use crate::scenario::{self, Problem, Scenario};
@@ -33,6 +34,7 @@ pub fn lint(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
     let mut files = Vec::new();
     if arguments.paths.is_empty() {
         files = catalogue::embedded();
+        files.push((claim::FILE.to_owned(), claim::TEXT));
     }
     for path in &arguments.paths {
         files.extend(source::files(path)?);
@@ -60,8 +62,12 @@ pub fn lint(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
 
 /// All problems by file and place, and how many scenarios and cases there are without those that cannot be read.
 fn check(files: &[(String, &'static str)]) -> (Vec<Problem>, u64, u64) {
-    let (mut problems, scenarios) = match Catalogue::read(files) {
-        Ok(catalogue) => (Vec::new(), catalogue.scenarios),
+    let (claims, files): (Vec<_>, Vec<_>) = files.iter().cloned().partition(|(_, text)| claim::is_list(text));
+    let (mut problems, scenarios) = match Catalogue::read(&files) {
+        Ok(catalogue) => {
+            let faults = claims.iter().flat_map(|(file, text)| about(file, text, &catalogue));
+            (faults.collect(), catalogue.scenarios)
+        }
         // What is wrong with the files that can be read is told as well.
         Err(problems) => (problems, files.iter().filter_map(|(file, text)| scenario::read(file, text).ok()).collect()),
     };
@@ -76,6 +82,17 @@ fn check(files: &[(String, &'static str)]) -> (Vec<Problem>, u64, u64) {
     }
     problems.sort_by(|a, b| (&a.file, a.span.start).cmp(&(&b.file, b.span.start)));
     (problems, scenarios.len() as u64, cases)
+}
+
+/// The faults of a claims file. By itself it is about the scenarios of this binary.
+fn about(file: &str, text: &'static str, catalogue: &Catalogue) -> Vec<Problem> {
+    match claim::read(file, text) {
+        Err(problem) => vec![problem],
+        Ok(claims) if catalogue.scenarios.is_empty() => {
+            Catalogue::embedded().map_or_else(|problems| problems, |embedded| claim::check(&claims, &embedded))
+        }
+        Ok(claims) => claim::check(&claims, catalogue),
+    }
 }
 
 fn misplaced(scenario: &Scenario) -> Option<Problem> {

@@ -175,6 +175,10 @@ enum Format {
     List,
     /// A policy file: TOML of the shape of this JSON
     Policy,
+    /// What `claims --json` prints
+    Claims,
+    /// A claims file: TOML of the shape of this JSON
+    ClaimList,
     /// What `trace --json` writes
     Trace,
     /// What `explain --json` prints
@@ -186,6 +190,8 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Report => crate::finding::schema(),
         Format::List => list_schema(),
         Format::Policy => crate::policy::schema(),
+        Format::Claims => crate::claim::result_schema(),
+        Format::ClaimList => crate::claim::schema(),
         Format::Trace => crate::tracer::report::schema(),
         Format::Explanation => crate::explain::schema(),
     };

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use super::output::Destination;
 use super::{Exit, Failure, source};
+use crate::claim;
 use crate::render::markdown;
 
 #[derive(clap::Args)]
@@ -23,10 +24,11 @@ pub struct Arguments {
 }
 
 pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let claims = claim::embedded().map_err(|problem| Failure::Claims(vec![problem]))?.claims;
     let mut reports = Vec::new();
     for file in &arguments.files {
         let report = source::report(file)?;
-        reports.push(markdown::markdown(&report));
+        reports.push(markdown::markdown(&report, &claim::judge(&claims, [&report])));
     }
     let destination = arguments.output.as_deref().map_or(Ok(Destination::Stdout), Destination::new)?;
     destination.write(out, |out| out.write_all(reports.join("\n").as_bytes()))?;

@@ -158,7 +158,7 @@ fn or_list<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> Stri
 }
 
 /// At most three words that somebody may have meant by `word`, the nearest first.
-fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Vec<&'k str> {
+pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Vec<&'k str> {
     let bare = word.trim_matches(['*', '?']);
     let near = |known: &str| {
         let distance = distance(bare, known);

@@ -3,12 +3,8 @@
 //! Reading is strict: the first thing that this version does not know is an error with its place.
 
 use std::collections::BTreeSet;
-use std::fmt;
-use std::marker::PhantomData;
 use std::ops::Range;
 
-use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeOwned, Deserializer, SeqAccess, Visitor};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -16,6 +12,7 @@ use super::{Action, Conditions, Forced, Policy, ProbeCall, Rule, Signal};
 use crate::errno::ErrnoName;
 use crate::names::{Family, Os, PortChoice, Protocol, Reuse};
 use crate::problem::Problem;
+use crate::values::Values;
 
 /// The version of the policy format, a file's first key.
 pub const FORMAT: &str = "errnoscope-policy/1";
@@ -163,66 +160,5 @@ impl From<WireRule> for Rule {
             errno: wire.errno.0,
         };
         Rule { when, action: wire.action, why: wire.why, forced }
-    }
-}
-
-/// A value or an array of values.
-struct Values<T>(Vec<T>);
-
-impl<T> Default for Values<T> {
-    fn default() -> Values<T> {
-        Values(Vec::new())
-    }
-}
-
-impl<'de, T: DeserializeOwned + PartialEq> Deserialize<'de> for Values<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Values<T>, D::Error> {
-        struct ValuesVisitor<T>(PhantomData<T>);
-
-        impl<'de, T: DeserializeOwned + PartialEq> Visitor<'de> for ValuesVisitor<T> {
-            type Value = Values<T>;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a value or an array of values")
-            }
-
-            fn visit_str<E: de::Error>(self, word: &str) -> Result<Values<T>, E> {
-                Ok(Values(vec![T::deserialize(StrDeserializer::new(word))?]))
-            }
-
-            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Values<T>, S::Error> {
-                let mut values = Vec::new();
-                while let Some(value) = seq.next_element::<T>()? {
-                    if values.contains(&value) {
-                        return Err(de::Error::custom("a value stands twice in this array"));
-                    }
-                    values.push(value);
-                }
-                if values.is_empty() {
-                    return Err(de::Error::custom("an empty array of values never applies; leave the key out"));
-                }
-                Ok(Values(values))
-            }
-        }
-
-        deserializer.deserialize_any(ValuesVisitor(PhantomData))
-    }
-}
-
-/// One value, or several that differ.
-impl<T: schemars::JsonSchema> schemars::JsonSchema for Values<T> {
-    fn inline_schema() -> bool {
-        true
-    }
-
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("Values_{}", T::schema_name()).into()
-    }
-
-    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        let value = generator.subschema_for::<T>();
-        schemars::json_schema!({
-            "anyOf": [value, { "type": "array", "items": value, "minItems": 1, "uniqueItems": true }]
-        })
     }
 }

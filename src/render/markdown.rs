@@ -7,30 +7,33 @@ use std::fmt::{self, Write as _};
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::details;
 use super::summary::{by_scenario, kinds, lacks};
 use super::text::{count, distribution};
+use super::{claims, details};
+use crate::claim::Judged;
 use crate::finding::{Finding, Report, Verdict};
 use crate::names::Os;
 
 /// As much of a digest as tells two catalogues apart.
 const DIGEST: usize = "sha256:".len() + 12;
 
-pub fn markdown(report: &Report) -> String {
+pub fn markdown(report: &Report, claims: &[Judged]) -> String {
     let mut text = String::new();
     // Writing to a string cannot fail.
-    let _ = Markdown { report, out: &mut text }.write();
+    let _ = Markdown { report, claims, out: &mut text }.write();
     text
 }
 
 struct Markdown<'r> {
     report: &'r Report,
+    claims: &'r [Judged],
     out: &'r mut String,
 }
 
 impl Markdown<'_> {
     fn write(&mut self) -> fmt::Result {
         self.header()?;
+        self.out.write_str(&claims::markdown(self.claims, self.report.host.os))?;
         self.verdicts()?;
         let mut rest = &*self.report.findings;
         while let Some(first) = rest.first() {
@@ -252,7 +255,7 @@ fn expected_on(os: Os, group: &[&Finding]) -> String {
 }
 
 /// Text that fits a table's cell.
-fn cell(text: &str) -> String {
+pub fn cell(text: &str) -> String {
     text.replace('|', "\\|").replace('\n', " ")
 }
 

@@ -1,0 +1,107 @@
+//! `errnoscope claims`: what people say, held against reports.
+//!
+//! What a claim amounts to is decided by `claim`; this reads files and prints. A claim that is wrong is knowledge, not
+//! a failure.
+
+use std::collections::BTreeSet;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+
+use wildmatch::WildMatch;
+
+use super::{Exit, Failure, output, select, source};
+use crate::claim::verdict::Judgement;
+use crate::claim::{self, Claim, Claims};
+use crate::finding::Report;
+use crate::render::claims as text;
+
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope run --json report.json; errnoscope claims report.json
+  errnoscope claims linux.json mac.json -v
+  errnoscope claims report.json time-wait-makes-connect-fail
+  errnoscope claims report.json --claims mine.toml --json
+
+An argument that is the id of a claim, or a pattern that fits one, means that claim; every other is a report. What no \
+report has observed is unknown, and what documents and sources expect there is marked with a star.
+Exit codes: 0 whatever the claims amount to, 2 a file that does not parse, 3 no such claim.")]
+pub struct Arguments {
+    /// Reports, as `run --json` writes them, and ids of claims; `*` and `?` are wildcards
+    #[arg(value_names = ["REPORT", "CLAIM"], required = true, num_args = 1..)]
+    arguments: Vec<String>,
+
+    /// Take the claims of this file instead of the built-in ones
+    #[arg(long, value_name = "FILE")]
+    claims: Option<PathBuf>,
+
+    /// Every claim with its sources, what decides it and what speaks against it
+    #[arg(short, long)]
+    verbose: bool,
+
+    /// As JSON
+    #[arg(long)]
+    json: bool,
+}
+
+pub fn claims(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let claims = load(arguments.claims.as_deref())?;
+    let (selected, files) = sort(&claims, &arguments.arguments)?;
+    let reports = files.iter().map(|file| source::report(file)).collect::<Result<Vec<Report>, Failure>>()?;
+    let named = selected.len() < claims.claims.len();
+    let judged = claim::judge(&selected, &reports);
+    let stacks: BTreeSet<String> = reports.iter().map(|report| report.host.stack.clone()).collect();
+    if arguments.json {
+        let judgement = Judgement { format: claim::FORMAT, stacks, claims: judged };
+        let text = serde_json::to_string_pretty(&judgement).map_err(std::io::Error::from)?;
+        writeln!(out, "{text}")?;
+        return Ok(Exit::Success);
+    }
+    let width = output::width();
+    if !arguments.verbose && !named {
+        write!(out, "{}", text::verdicts(&judged, stacks.iter().map(String::as_str), width))?;
+        return Ok(Exit::Success);
+    }
+    for (index, claim) in judged.iter().enumerate() {
+        let blank = if index > 0 { "\n" } else { "" };
+        write!(out, "{blank}{}", text::claim(claim, width))?;
+    }
+    Ok(Exit::Success)
+}
+
+/// The claims of this binary, or, read and checked, those of a file.
+fn load(path: Option<&Path>) -> Result<Claims, Failure> {
+    let broken = |problem| Failure::Claims(vec![problem]);
+    let Some(path) = path else {
+        return claim::embedded().map_err(broken);
+    };
+    let (file, text) = source::read(path)?;
+    let claims = claim::read(&file, text).map_err(broken)?;
+    let problems = claim::check(&claims, &source::load(None)?);
+    if problems.is_empty() { Ok(claims) } else { Err(Failure::Claims(problems)) }
+}
+
+/// The claims that are asked for, all of them where none is, and the reports.
+fn sort(claims: &Claims, arguments: &[String]) -> Result<(Vec<Claim>, Vec<PathBuf>), Failure> {
+    let mut asked: BTreeSet<&str> = BTreeSet::new();
+    let mut files = Vec::new();
+    for argument in arguments {
+        let pattern = WildMatch::new(argument);
+        let ids = claims.claims.iter().map(|claim| claim.id.get_ref().as_str());
+        let fitting: Vec<&str> = ids.clone().filter(|id| pattern.matches(id)).collect();
+        if fitting.is_empty() && !argument.contains(['/', '.']) && !Path::new(argument).exists() {
+            let near = select::nearest(argument, ids).join(" or ");
+            let near = if near.is_empty() { near } else { format!("; did you mean {near}?") };
+            return Err(Failure::NothingSelected(format!("`{argument}` is neither a claim nor a file{near}")));
+        }
+        if fitting.is_empty() {
+            files.push(PathBuf::from(argument));
+        }
+        asked.extend(fitting);
+    }
+    if files.is_empty() {
+        return Err(Failure::bad("no report among the arguments; `errnoscope run --json report.json` writes one"));
+    }
+    let wanted = |claim: &&Claim| asked.is_empty() || asked.contains(claim.id.get_ref().as_str());
+    Ok((claims.claims.iter().filter(wanted).cloned().collect(), files))
+}

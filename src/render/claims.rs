@@ -1,0 +1,167 @@
+//! What findings say of claims, as text for terminals and as a table of Markdown.
+//!
+//! Which verdict it is has been decided before; what was only expected is never shown as observed.
+
+use comfy_table::{Cell, Color, Row};
+
+use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
+use super::text::{count, field, heading, lines, table, unwrapped};
+use crate::claim::verdict::{Answer, Group};
+use crate::claim::{Judged, OnOs, Tally, Verdict};
+use crate::names::{Os, PortChoice};
+
+/// How many groups of calls show what decides a claim.
+const SHOWN: usize = 6;
+
+/// One line a claim, with its verdict on every OS.
+pub fn verdicts<'s>(judged: &[Judged], stacks: impl IntoIterator<Item = &'s str>, width: usize) -> String {
+    let stacks: Vec<&str> = stacks.into_iter().collect();
+    let mut text = field("observed  ", &stacks.join(", "), width);
+    text.push('\n');
+    let mut rows = table(width);
+    let systems = Os::ALL.iter().map(|os| os.as_str());
+    rows.set_header(heading(std::iter::once("claim").chain(systems)));
+    for claim in judged {
+        let cells = Os::ALL.iter().filter_map(|os| claim.systems.get(os)).map(|on| {
+            let cell = Cell::new(short(on));
+            match on.verdict {
+                Verdict::Confirmed => cell.fg(Color::Green),
+                Verdict::Refuted => cell.fg(Color::Red),
+                Verdict::Mixed => cell.fg(Color::Yellow),
+                Verdict::Unknown => cell.add_attribute(comfy_table::Attribute::Dim),
+            }
+        });
+        rows.add_row(Row::from(std::iter::once(Cell::new(&claim.id)).chain(cells).collect::<Vec<_>>()));
+    }
+    unwrapped(&mut rows, 1 + Os::ALL.len());
+    text.push_str(&lines(rows, ""));
+    text.push_str("\nA number is in how many of the calls that a claim is about it holds.\n");
+    if judged.iter().any(|claim| claim.systems.values().any(only_expected)) {
+        text.push_str("* expected, not observed: the verdict is unknown.\n");
+    }
+    text
+}
+
+/// `mixed 3/12`; where nothing was observed, what is expected, with a star.
+fn short(on: &OnOs) -> String {
+    match (on.verdict, on.expected.verdict) {
+        (Verdict::Unknown, Verdict::Unknown) => Verdict::Unknown.to_string(),
+        (Verdict::Unknown, _) => format!("{}*", counted(&on.expected)),
+        _ => counted(&on.observed),
+    }
+}
+
+fn only_expected(on: &OnOs) -> bool {
+    on.verdict == Verdict::Unknown && on.expected.verdict != Verdict::Unknown
+}
+
+fn counted(tally: &Tally) -> String {
+    format!("{} {}/{}", tally.verdict, of(tally, Answer::Holds), tally.calls)
+}
+
+fn of(tally: &Tally, answer: Answer) -> u64 {
+    tally.answers.get(&answer).copied().unwrap_or(0)
+}
+
+/// A claim with who makes it, what decides it and what speaks against it.
+pub fn claim(judged: &Judged, width: usize) -> String {
+    let mut text = format!("{}\n", paint(HEADING, &judged.id));
+    text.push_str(&field("  ", &judged.statement, width));
+    for source in &judged.source {
+        text.push_str(&field("  said in  ", &format!("{}: “{}”", source.place, source.says), width));
+    }
+    for (os, on) in &judged.systems {
+        let style = match on.verdict {
+            Verdict::Confirmed => GOOD,
+            Verdict::Refuted => BAD,
+            Verdict::Mixed => WARN,
+            Verdict::Unknown => FAINT,
+        };
+        text.push_str(&format!("\n  {os}  {}", paint(style, on.verdict.as_str())));
+        match (on.verdict, on.expected.verdict) {
+            (Verdict::Unknown, Verdict::Unknown) => text.push_str(": nothing there is what it is about\n"),
+            (Verdict::Unknown, expected) => {
+                text.push_str(&format!(": not observed; expected {expected}, {}\n", answers(&on.expected)));
+                text.push_str(&groups(&on.expected, width));
+            }
+            _ => {
+                text.push_str(&format!(": {}\n", answers(&on.observed)));
+                text.push_str(&groups(&on.observed, width));
+                if on.expected.calls > 0 {
+                    let calls = count(on.expected.calls, "call");
+                    text.push_str(&format!("    not observed: {calls}, expected {}\n", on.expected.verdict));
+                }
+            }
+        }
+    }
+    text
+}
+
+/// `holds in 3 of 12 calls`.
+fn answers(tally: &Tally) -> String {
+    let either = match of(tally, Answer::Either) {
+        0 => String::new(),
+        either => format!(", and may in {either}"),
+    };
+    format!("holds in {} of {}{either}", of(tally, Answer::Holds), count(tally.calls, "call"))
+}
+
+/// The largest groups of each answer, and a command that shows one of the calls against the claim.
+fn groups(tally: &Tally, width: usize) -> String {
+    let mut text = String::new();
+    for &answer in Answer::ALL {
+        let own: Vec<&Group> = tally.groups.iter().filter(|group| group.answer == answer).collect();
+        for group in own.iter().take(SHOWN) {
+            let what = format!("{} {}: {}, {}", group.calls, call(group), group.cause, group.outcome);
+            text.push_str(&field(&format!("    {:<6}  ", answer.as_str()), &what, width));
+            text.push_str(&field("            ", &group.example, width));
+        }
+        if let Some(more) = own.get(SHOWN..).filter(|more| !more.is_empty()) {
+            let calls = more.iter().map(|group| group.calls).sum();
+            text.push_str(&format!("            and {} more\n", count(calls, "call")));
+        }
+    }
+    if let Some(against) = tally.groups.iter().find(|group| group.answer != Answer::Holds) {
+        text.push_str(&format!("    see     {}\n", reproduce(against)));
+    }
+    text
+}
+
+fn call(group: &Group) -> String {
+    match group.port {
+        PortChoice::None => group.call.to_string(),
+        port => format!("{}, {port} port", group.call),
+    }
+}
+
+fn reproduce(group: &Group) -> String {
+    format!("errnoscope run -v '{}'", group.example)
+}
+
+/// A section of a Markdown report: one row a claim.
+pub fn markdown(judged: &[Judged], os: Os) -> String {
+    let mut text = format!("\n## Claims\n\n| what people say | {os} | holds | a counter-example |");
+    let elsewhere: Vec<Os> = Os::ALL.iter().copied().filter(|other| *other != os).collect();
+    for os in &elsewhere {
+        text.push_str(&format!(" {os}: expected, not observed |"));
+    }
+    text.push_str(&format!("\n|---|---|---:|---|{}\n", "---|".repeat(elsewhere.len())));
+    for claim in judged {
+        let Some(on) = claim.systems.get(&os) else { continue };
+        let Tally { calls, groups, .. } = &on.observed;
+        let holds = if *calls > 0 { format!("{} of {calls}", of(&on.observed, Answer::Holds)) } else { String::new() };
+        let against = groups.iter().find(|group| group.answer != Answer::Holds);
+        let against = against.map_or(String::new(), |group| format!("`{}`: {}", group.example, group.outcome));
+        text.push_str(&format!(
+            "| {} | {} | {holds} | {against} |",
+            super::markdown::cell(&claim.statement),
+            on.verdict
+        ));
+        for os in &elsewhere {
+            let expected = claim.systems.get(os).map(|on| &on.expected).filter(|expected| expected.calls > 0);
+            text.push_str(&expected.map_or(" |".to_owned(), |expected| format!(" {} |", counted(expected))));
+        }
+        text.push('\n');
+    }
+    text
+}

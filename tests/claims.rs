@@ -1,0 +1,378 @@
+//! Claims: the faults of their file, the laws of judging them, and what is known of the built-in ones. No kernel, no
+//! privileges.
+
+use std::collections::BTreeMap;
+use std::io::Read;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use assert_cmd::Command;
+use errnoscope::catalogue::{self, Catalogue};
+use errnoscope::claim::verdict::Answer;
+use errnoscope::claim::{self, Claim, Claims, Judged, Verdict, judge};
+use errnoscope::finding::{Missing, Report};
+use errnoscope::judge as judged;
+use errnoscope::names::{Need, Os};
+use errnoscope::plan::{Hello, PROTOCOL, Unsupported};
+use errnoscope::problem::Problem;
+use errnoscope::render::json;
+use errnoscope::scenario::{cases, compile};
+use rstest::rstest;
+use serde_json::Value;
+
+const BASELINE: &str = "ci/baselines/linux-6.18.json.gz";
+
+const GOOD: &str = r#"# A comment comes first.
+format = "errnoscope-claim-list/1"
+
+[[claim]]
+id = "time-wait-fails"
+statement = "A port in TIME_WAIT cannot be bound"
+source = [{ in = "a test", says = "so" }]
+where = { call = "bind", axes = { holder_state = "time-wait" } }
+holds = [
+    { outcome = "EADDRINUSE" },
+    { not = { scenario = "bind.port-held" } },
+]
+"#;
+
+fn read(text: &str) -> Result<Claims, Problem> {
+    claim::read("test.toml", String::leak(text.to_owned()))
+}
+
+#[track_caller]
+fn embedded() -> Claims {
+    claim::embedded().unwrap_or_else(|problem| panic!("{problem}"))
+}
+
+fn catalogue() -> Catalogue {
+    Catalogue::embedded().unwrap_or_else(|problems| panic!("{}", problems[0]))
+}
+
+/// Read once: it is large.
+static BASELINE_REPORT: LazyLock<[Report; 1]> = LazyLock::new(|| [read_baseline()]);
+
+fn baseline() -> &'static [Report; 1] {
+    &BASELINE_REPORT
+}
+
+fn read_baseline() -> Report {
+    let file =
+        std::fs::File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(BASELINE)).expect("the baseline is there");
+    let mut text = String::new();
+    flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("a gzip file");
+    json::read(&text).unwrap_or_else(|fault| panic!("{fault:?}"))
+}
+
+/// The report of a host that can run nothing: all that is in it is expected.
+fn nothing_observed() -> Report {
+    let hello = Hello {
+        protocol: PROTOCOL,
+        os: Os::Linux,
+        release: judged::CURRENT.to_owned(),
+        arch: "none".to_owned(),
+        isolation: "none".to_owned(),
+        capabilities: BTreeMap::new(),
+        sysctls: BTreeMap::new(),
+    };
+    let catalogue = catalogue();
+    let lacking = Unsupported { need: Need::NetworkNamespace, reason: "a test".to_owned() };
+    let mut findings = Vec::new();
+    for scenario in &catalogue.scenarios {
+        for case in cases(scenario) {
+            let compiled = compile(scenario, &case).unwrap_or_else(|problem| panic!("{problem}"));
+            let why = Missing::Unsupported(lacking.clone());
+            findings.extend(judged::without_run(scenario, &case, &compiled, &hello, &why));
+        }
+    }
+    Report::new(&hello, catalogue.facts(), true, 1, findings)
+}
+
+/// The first fault of a file, from reading it or from holding it against the catalogue.
+fn fault(text: &str) -> Option<Problem> {
+    match read(text) {
+        Ok(claims) => claim::check(&claims, &catalogue()).into_iter().next(),
+        Err(problem) => Some(problem),
+    }
+}
+
+#[test]
+fn the_good_one_is_good() {
+    assert_eq!(fault(GOOD), None);
+    assert!(claim::is_list(GOOD));
+    assert!(catalogue::embedded().iter().all(|(_, text)| !claim::is_list(text)));
+}
+
+/// One replacement, the place of the fault as `line:column`, and words of the message or of what would be right.
+#[rstest]
+#[case::syntax("[[claim]]", "[[claim]", "4:9", "]")]
+#[case::format("list/1", "list/2", "2:10", "errnoscope-claim-list/2")]
+#[case::unknown_key("statement", "sentence", "6:1", "unknown field `sentence`")]
+#[case::missing_key("statement = \"A port in TIME_WAIT cannot be bound\"\n", "", "4:1", "missing field `statement`")]
+#[case::no_claims("[[claim]]", "[[claims]]", "4:3", "unknown field `claims`")]
+#[case::bad_id("time-wait-fails", "TIME_WAIT", "5:6", "no claim's id")]
+#[case::empty_statement("A port in TIME_WAIT cannot be bound", " ", "6:13", "empty text")]
+#[case::no_source("[{ in = \"a test\", says = \"so\" }]", "[]", "7:10", "no source")]
+#[case::empty_source("\"so\"", "\"\"", "7:35", "empty text")]
+#[case::unknown_call("\"bind\"", "\"bnid\"", "8:18", "unknown variant `bnid`")]
+#[case::unknown_condition("call = ", "cell = ", "8:11", "unknown field `cell`")]
+#[case::no_value("\"bind\"", "[]", "8:18", "an empty array")]
+#[case::value_twice("\"bind\"", "[\"bind\", \"bind\"]", "8:18", "twice")]
+#[case::unknown_errno("\"EADDRINUSE\"", "\"EADRINUSE\"", "10:17", "unknown outcome `EADRINUSE`")]
+#[case::claimed_unknown("\"EADDRINUSE\"", "\"unknown\"", "10:17", "`unknown` is not an outcome")]
+#[case::never_holds(
+    "where = { call = \"bind\", axes = { holder_state = \"time-wait\" } }",
+    "where = []",
+    "8:9",
+    "never holds"
+)]
+#[case::unknown_axis("holder_state", "holder_sate", "8:35", "unknown axis `holder_sate`")]
+#[case::unknown_value("\"time-wait\"", "\"timewait\"", "8:50", "expected one of")]
+#[case::unknown_scenario("bind.port-held", "bind.port-hold*", "11:26", "no scenario matches `bind.port-hold*`")]
+#[case::selects_nothing("call = \"bind\"", "call = \"send\"", "8:9", "selects nothing")]
+fn a_fault_is_found_at_its_place(#[case] from: &str, #[case] to: &str, #[case] place: &str, #[case] words: &str) {
+    assert!(GOOD.contains(from), "the good file has `{from}`");
+    let problem = fault(&GOOD.replacen(from, to, 1)).expect("it is wrong");
+    let (line, column) = problem.line_and_column();
+    assert_eq!(format!("{line}:{column}"), place, "{problem}");
+    assert!(problem.to_string().contains(words), "no `{words}` in: {problem}");
+}
+
+#[test]
+fn an_id_is_given_once() {
+    let again = GOOD.split_once("\n\n").expect("a head and a claim").1;
+    let problem = read(&format!("{GOOD}\n{again}")).expect_err("both have the same id");
+    assert_eq!(problem.to_string(), "test.toml:15:6: the id `time-wait-fails` is taken; ids are unique");
+    assert_eq!(read("format = \"errnoscope-claim-list/1\"\n").expect_err("nothing").message, "no claims");
+}
+
+#[test]
+fn the_built_in_claims_are_sound() {
+    let claims = embedded();
+    let problems = claim::check(&claims, &catalogue());
+    assert!(problems.is_empty(), "{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
+    assert_eq!(claims.claims.len(), 30);
+    let schema = jsonschema::validator_for(&claim::schema()).expect("the schema is one");
+    let json: Value = toml::from_str(claim::TEXT).expect("it is TOML");
+    if let Some(error) = schema.iter_errors(&json).next() {
+        panic!("{error} at {}", error.instance_path());
+    }
+}
+
+/// What SEMANTICS says of them: of Linux 6.18 observed, of macOS expected only.
+#[rstest]
+#[case("eaddrinuse-means-port-in-use", Verdict::Mixed, Verdict::Mixed)]
+#[case("eaddrnotavail-means-address-not-local", Verdict::Mixed, Verdict::Mixed)]
+#[case("linux-eaddrnotavail-means-range-full", Verdict::Mixed, Verdict::Unknown)]
+#[case("macos-tracer-sees-only-eaddrinuse", Verdict::Unknown, Verdict::Mixed)]
+#[case("linux-reuseport-prevents-eaddrnotavail", Verdict::Refuted, Verdict::Unknown)]
+#[case("macos-reuseport-is-for-udp", Verdict::Unknown, Verdict::Refuted)]
+#[case("skip-on-eaddrinuse-alone", Verdict::Mixed, Verdict::Mixed)]
+#[case("reuseaddr-on-new-socket-is-enough", Verdict::Refuted, Verdict::Confirmed)]
+#[case("time-wait-makes-connect-fail", Verdict::Mixed, Verdict::Confirmed)]
+#[case("exhaustion-is-per-server", Verdict::Mixed, Verdict::Refuted)]
+fn the_ten_claims_are_what_they_are(#[case] id: &str, #[case] linux: Verdict, #[case] macos: Verdict) {
+    let claims: Vec<Claim> = embedded().claims.into_iter().filter(|claim| claim.id.get_ref() == id).collect();
+    let judged = judge(&claims, baseline());
+    let [claim] = &*judged else { panic!("one claim is called {id}") };
+    assert_eq!(claim.systems[&Os::Linux].verdict, linux, "{claim:#?}");
+    assert_eq!(claim.systems[&Os::Macos].verdict, Verdict::Unknown, "nobody has run it on a Mac");
+    assert_eq!(claim.systems[&Os::Macos].expected.verdict, macos, "{claim:#?}");
+}
+
+#[test]
+fn what_is_only_expected_makes_no_verdict() {
+    let judged = judge(&embedded().claims, &[nothing_observed()]);
+    for claim in &judged {
+        for on in claim.systems.values() {
+            assert_eq!((on.verdict, on.observed.calls), (Verdict::Unknown, 0), "{}", claim.id);
+        }
+        assert!(claim.systems.values().any(|on| on.expected.calls > 0), "{} is about nothing", claim.id);
+    }
+    // What is expected of Linux is what Linux does.
+    for (expected, observed) in judged.iter().zip(judge(&embedded().claims, baseline())) {
+        let linux = &observed.systems[&Os::Linux];
+        if linux.verdict != Verdict::Unknown {
+            assert_eq!(expected.systems[&Os::Linux].expected.verdict, linux.verdict, "{}", observed.id);
+        }
+    }
+}
+
+/// The verdict of two parts together.
+fn both(a: Verdict, b: Verdict) -> Verdict {
+    match (a, b) {
+        (Verdict::Unknown, other) | (other, Verdict::Unknown) => other,
+        (a, b) if a == b => a,
+        _ => Verdict::Mixed,
+    }
+}
+
+#[test]
+fn reports_together_say_what_they_say_apart() {
+    let (claims, [whole]) = (embedded().claims, baseline());
+    let all = judge(&claims, baseline());
+    for parts in [2, 3, 7] {
+        let part = |rest: usize| {
+            let indexed = whole.findings.iter().enumerate().filter(|(index, _)| index % parts == rest);
+            Report { findings: indexed.map(|(_, finding)| finding.clone()).collect(), ..whole.clone() }
+        };
+        let (first, second): (Report, Vec<Report>) = (part(0), (1..parts).map(part).collect());
+        let [a, b] = [judge(&claims, [&first]), judge(&claims, &second)];
+        let together = judge(&claims, second.iter().chain([&first, &first]));
+        assert_eq!(together, all, "neither order nor repetition makes a difference");
+        for ((a, b), all) in a.iter().zip(&b).zip(&all) {
+            for os in Os::ALL {
+                let [a, b, all] = [a, b, all].map(|judged| &judged.systems[os]);
+                assert_eq!(both(a.verdict, b.verdict), all.verdict);
+                assert_eq!(a.observed.calls + b.observed.calls, all.observed.calls);
+            }
+        }
+    }
+}
+
+#[test]
+fn a_claim_and_its_negation_are_never_both_confirmed() {
+    let claims = embedded().claims;
+    let negations: Vec<Claim> = claims
+        .iter()
+        .cloned()
+        .map(|mut claim| {
+            let span = claim.holds.span();
+            claim.holds = toml::Spanned::new(span, claim.holds.into_inner().negated());
+            claim
+        })
+        .collect();
+    for (claim, negation) in judge(&claims, baseline()).iter().zip(judge(&negations, baseline())) {
+        for os in Os::ALL {
+            let [on, not] = [claim, &negation].map(|judged| &judged.systems[os]);
+            for (on, not) in [(&on.observed, &not.observed), (&on.expected, &not.expected)] {
+                let opposite = match on.verdict {
+                    Verdict::Confirmed => Verdict::Refuted,
+                    Verdict::Refuted => Verdict::Confirmed,
+                    same => same,
+                };
+                assert_eq!(not.verdict, opposite, "{} on {os}", claim.id);
+                assert_eq!(on.answers[&Answer::Holds], not.answers[&Answer::Fails]);
+            }
+        }
+    }
+}
+
+#[test]
+fn groups_drop_no_call() {
+    for Judged { id, systems, .. } in judge(&embedded().claims, baseline()) {
+        for tally in systems.values().flat_map(|on| [&on.observed, &on.expected]) {
+            assert_eq!(tally.groups.iter().map(|group| group.calls).sum::<u64>(), tally.calls, "{id}");
+            assert_eq!(tally.answers.values().sum::<u64>(), tally.calls, "{id}");
+        }
+    }
+}
+
+/// What such a kernel chose on the day of the report must not decide.
+#[test]
+fn where_a_kernel_may_choose_a_claim_is_neither_confirmed_nor_refuted() {
+    for outcome in ["EADDRNOTAVAIL", "EINPROGRESS"] {
+        let text = GOOD
+            .replace(
+                "{ call = \"bind\", axes = { holder_state = \"time-wait\" } }",
+                "{ scenario = \"connect.odd-range\", cause = \"ports-exhausted\", os = \"linux\" }",
+            )
+            .replace("{ not = { scenario = \"bind.port-held\" } },", "")
+            .replace("EADDRINUSE", outcome);
+        let claims = read(&text).unwrap_or_else(|problem| panic!("{problem}")).claims;
+        let judged = judge(&claims, baseline());
+        let linux = &judged[0].systems[&Os::Linux];
+        assert_eq!((linux.verdict, linux.observed.answers[&Answer::Either]), (Verdict::Mixed, linux.observed.calls));
+    }
+}
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+#[track_caller]
+fn run(arguments: &[&str]) -> Said {
+    let mut command = Command::cargo_bin("errnoscope").expect("it is built");
+    let output = command.args(arguments).env("COLUMNS", "80").current_dir(env!("CARGO_MANIFEST_DIR")).output();
+    let output = output.expect("it runs");
+    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
+    Said { code: output.status.code().expect("it ends"), out: text(output.stdout), err: text(output.stderr) }
+}
+
+#[track_caller]
+fn says(arguments: &[&str], code: i32, out: &[&str], err: &[&str]) -> Said {
+    let said = run(arguments);
+    assert_eq!(said.code, code, "{}\n{}", said.out, said.err);
+    for words in out {
+        assert!(said.out.contains(words), "no `{words}` in:\n{}", said.out);
+    }
+    for words in err {
+        assert!(said.err.contains(words), "no `{words}` in:\n{}", said.err);
+    }
+    said
+}
+
+#[test]
+fn the_table_has_a_line_for_each_claim() {
+    let said = says(&["claims", BASELINE], 0, &["observed  linux 6.18", "* expected, not observed"], &[]);
+    for claim in embedded().claims {
+        let line = said.out.lines().find(|line| line.starts_with(claim.id.get_ref().as_str()));
+        assert!(line.is_some_and(|line| line.len() <= 80), "{}:\n{}", claim.id.get_ref(), said.out);
+    }
+}
+
+#[test]
+fn a_claim_that_is_named_is_told_in_full() {
+    let words = [
+        "said in  trippy issue 1246: “Testing on macOS",
+        "linux  unknown: nothing there is what it is about",
+        "macos  unknown: not observed; expected mixed",
+        "see     errnoscope run -v 'bind.address-not-local[",
+    ];
+    let said = says(&["claims", "macos-tracer-*", BASELINE], 0, &words, &[]);
+    assert!(!said.out.contains("eaddrinuse-means"));
+    let all = says(&["claims", BASELINE, "--verbose"], 0, &["exhaustion-is-per-server\n", "errnoscope run -v '"], &[]);
+    assert_eq!(all.out.matches("\n  linux  ").count(), 30);
+}
+
+#[test]
+fn json_is_what_its_schema_says() {
+    let said = says(&["claims", BASELINE, "--json"], 0, &["errnoscope-claims/1"], &[]);
+    let json: Value = serde_json::from_str(&said.out).expect("JSON");
+    let schema: Value = serde_json::from_str(&run(&["schema", "claims"]).out).expect("JSON");
+    jsonschema::validator_for(&schema).expect("a schema").validate(&json).expect("it fits");
+    assert_eq!(json["claims"].as_array().map(Vec::len), Some(30));
+    let list: Value = serde_json::from_str(&run(&["schema", "claim-list"]).out).expect("JSON");
+    assert_eq!(list, claim::schema());
+}
+
+#[test]
+fn what_is_wrong_is_said() {
+    says(&["claims"], 2, &[], &["Usage: errnoscope claims"]);
+    says(&["claims", "time-wait-*"], 2, &[], &["no report among the arguments"]);
+    says(&["claims", BASELINE, "time-wait-makes-conect-fail"], 3, &[], &["did you mean time-wait-makes-connect-fail"]);
+    says(&["claims", "/nonexistent/report.json"], 2, &[], &["cannot read /nonexistent/report.json"]);
+    says(&["claims", "scenarios/claims.toml"], 2, &[], &["no errnoscope report"]);
+    let place = tempfile::tempdir().expect("a directory");
+    let path = place.path().join("mine.toml");
+    let file = path.to_str().expect("UTF-8");
+    std::fs::write(&path, GOOD).expect("written");
+    says(&["claims", BASELINE, "--claims", file], 0, &["time-wait-fails", "mixed"], &[]);
+    says(&["lint", file], 0, &["1 file, 0 scenarios, 0 cases: no problems"], &[]);
+    std::fs::write(&path, GOOD.replace("call = \"bind\"", "call = \"send\"")).expect("written");
+    let words = ["mine.toml:8:9", "`time-wait-fails` selects nothing"];
+    says(&["claims", BASELINE, "--claims", file], 2, &[], &[&words[..], &["1 problem in a claims file"]].concat());
+    says(&["lint", file], 2, &words, &[]);
+}
+
+#[test]
+fn a_report_as_markdown_has_the_claims_after_its_head() {
+    let said = says(&["report", BASELINE], 0, &["| a counter-example |"], &[]);
+    let place = |heading: &str| said.out.find(heading).unwrap_or_else(|| panic!("no {heading}"));
+    assert!(place("# What linux 6.18 answers") < place("## Claims") && place("## Claims") < place("## Verdicts"));
+    for claim in embedded().claims {
+        assert!(said.out.contains(&format!("| {} |", claim.statement)), "{}", claim.statement);
+    }
+}

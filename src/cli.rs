@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
 //! business of `render`; what it is, of the modules that the commands call.
 
+mod compare;
 mod doctor;
 mod exec;
 mod lint;
@@ -32,8 +33,10 @@ use crate::render::style::{BAD, paint};
 /// namespaces, and reports which errno the kernel gives to which call.
 #[derive(Parser)]
 #[command(name = "errnoscope", version, max_term_width = 100)]
-#[command(after_help = "`errnoscope help COMMAND` shows examples. Exit codes: 0 all match, 1 some mismatch, \
-2 usage or a file that does not parse, 3 nothing was selected, 4 broken, timed-out or unwitnessed.")]
+#[command(
+    after_help = "`errnoscope help COMMAND` shows examples. Exit codes: 0 all match, 1 some mismatch or change, \
+2 usage or a file that does not parse, 3 nothing was selected, 4 broken, timed-out or unwitnessed."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -59,6 +62,8 @@ enum Command {
     Trace(trace::Arguments),
     /// Render reports as Markdown
     Report(report::Arguments),
+    /// Tell what changed from one report to another
+    Compare(compare::Arguments),
     #[command(hide = true)]
     Exec(exec::Arguments),
     #[command(hide = true)]
@@ -192,6 +197,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Policy(arguments) => policy::policy(&arguments, out),
         Command::Trace(arguments) => trace::trace(&arguments, out),
         Command::Report(arguments) => report::report(&arguments, out),
+        Command::Compare(arguments) => compare::compare(&arguments, out),
         Command::Exec(arguments) => exec::exec(arguments),
         Command::Worker => unreachable!("handled before there is an output"),
     }

@@ -15,6 +15,7 @@ pub mod worker;
 // Below the purity line: no I/O, no clock, no knowledge of the OS this was built for.
 pub mod catalogue;
 pub mod cause;
+pub mod compare;
 pub mod errno;
 pub mod finding;
 pub mod judge;

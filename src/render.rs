@@ -2,7 +2,9 @@
 //!
 //! Everything here reads a report and nothing else, so that it gives the same text on any machine, on any day.
 
+pub mod compare;
 pub mod details;
+pub mod github;
 pub mod json;
 pub mod junit;
 pub mod markdown;

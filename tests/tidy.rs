@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 const PURE: &[&str] = &[
     "catalogue.rs",
     "cause.rs",
+    "compare",
     "errno.rs",
     "finding.rs",
     "judge.rs",

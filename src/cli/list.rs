@@ -173,6 +173,8 @@ enum Format {
     Policy,
     /// What `trace --json` writes
     Trace,
+    /// What `compare --json` prints
+    Comparison,
 }
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -181,6 +183,7 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::List => list_schema(),
         Format::Policy => crate::policy::schema(),
         Format::Trace => crate::tracer::report::schema(),
+        Format::Comparison => crate::compare::schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;
     writeln!(out, "{text}")?;

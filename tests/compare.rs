@@ -597,7 +597,7 @@ fn files_that_are_no_reports_are_told_by_place() {
     let next = text.replace("errnoscope-report/1", "errnoscope-report/2");
     for (bytes, message) in [
         (next.as_bytes(), "bad.json:2:33: no errnoscope report: format `errnoscope-report/2`, this version reads"),
-        (text[..text.len() - 4].as_bytes(), &*format!("bad.json:{}:", lines - 1)),
+        (&text.as_bytes()[..text.len() - 4], &*format!("bad.json:{}:", lines - 1)),
         (b"[]", "bad.json:1:"),
         (b"", "bad.json:1:0: no errnoscope report: EOF"),
         (b"\xff\xfe\x00", "neither UTF-8 nor gzip"),

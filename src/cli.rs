@@ -14,7 +14,6 @@ mod report;
 mod run;
 mod select;
 mod show;
-mod signals;
 mod source;
 mod trace;
 
@@ -23,7 +22,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
-use clap::{CommandFactory, Parser, Subcommand};
+use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::finding::Verdict;
 use crate::problem::Problem;
@@ -45,29 +44,52 @@ struct Arguments {
 #[derive(Subcommand)]
 enum Command {
     /// Run cases on this kernel and judge what it answers
-    Run(run::Arguments),
+    Run(Deferred<run::Arguments>),
     /// List scenarios, or their cases
-    List(list::Arguments),
+    List(Deferred<list::Arguments>),
     /// Show one scenario or case: what it does, and what each OS is expected to answer
-    Show(show::Arguments),
+    Show(Deferred<show::Arguments>),
     /// Check scenario files without running them
-    Lint(lint::Arguments),
+    Lint(Deferred<lint::Arguments>),
     /// Print the JSON Schema of a format
-    Schema(list::SchemaArguments),
+    Schema(Deferred<list::SchemaArguments>),
     /// Tell what this host can run, and how to enable what it cannot
-    Doctor(doctor::Arguments),
+    Doctor(Deferred<doctor::Arguments>),
     /// Hold what a tracer does with failed probes against findings
-    Policy(policy::Arguments),
+    Policy(Deferred<policy::Arguments>),
     /// Trace the path to a host with TCP probes
-    Trace(trace::Arguments),
+    Trace(Deferred<trace::Arguments>),
     /// Render reports as Markdown
-    Report(report::Arguments),
+    Report(Deferred<report::Arguments>),
     /// Tell what changed from one report to another
-    Compare(compare::Arguments),
+    Compare(Deferred<compare::Arguments>),
     #[command(hide = true)]
-    Exec(exec::Arguments),
+    Exec(Deferred<exec::Arguments>),
     #[command(hide = true)]
     Worker,
+}
+
+/// The arguments of a command, described to clap only when it is this command that is called: most calls are of one.
+struct Deferred<T>(T);
+
+impl<T: Args> Args for Deferred<T> {
+    fn augment_args(command: clap::Command) -> clap::Command {
+        command.defer(T::augment_args)
+    }
+
+    fn augment_args_for_update(command: clap::Command) -> clap::Command {
+        command.defer(T::augment_args_for_update)
+    }
+}
+
+impl<T: FromArgMatches> FromArgMatches for Deferred<T> {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Deferred<T>, clap::Error> {
+        T::from_arg_matches(matches).map(Deferred)
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        self.0.update_from_arg_matches(matches)
+    }
 }
 
 /// How a command ended, where it did not fail.
@@ -188,17 +210,17 @@ pub fn main() -> ExitCode {
 
 fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
     match command {
-        Command::Run(arguments) => run::run(arguments, out),
-        Command::List(arguments) => list::list(&arguments, out),
-        Command::Show(arguments) => show::show(&arguments, out),
-        Command::Lint(arguments) => lint::lint(&arguments, out),
-        Command::Schema(arguments) => list::schema(&arguments, out),
-        Command::Doctor(arguments) => doctor::doctor(&arguments, out),
-        Command::Policy(arguments) => policy::policy(&arguments, out),
-        Command::Trace(arguments) => trace::trace(&arguments, out),
-        Command::Report(arguments) => report::report(&arguments, out),
-        Command::Compare(arguments) => compare::compare(&arguments, out),
-        Command::Exec(arguments) => exec::exec(arguments),
+        Command::Run(Deferred(arguments)) => run::run(arguments, out),
+        Command::List(Deferred(arguments)) => list::list(&arguments, out),
+        Command::Show(Deferred(arguments)) => show::show(&arguments, out),
+        Command::Lint(Deferred(arguments)) => lint::lint(&arguments, out),
+        Command::Schema(Deferred(arguments)) => list::schema(&arguments, out),
+        Command::Doctor(Deferred(arguments)) => doctor::doctor(&arguments, out),
+        Command::Policy(Deferred(arguments)) => policy::policy(&arguments, out),
+        Command::Trace(Deferred(arguments)) => trace::trace(&arguments, out),
+        Command::Report(Deferred(arguments)) => report::report(&arguments, out),
+        Command::Compare(Deferred(arguments)) => compare::compare(&arguments, out),
+        Command::Exec(Deferred(arguments)) => exec::exec(arguments),
         Command::Worker => unreachable!("handled before there is an output"),
     }
 }

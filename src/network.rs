@@ -112,7 +112,10 @@ impl Wire {
             (Replies::Auto, raw) => raw.ok(),
             (Replies::RawIcmp, Ok(raw)) => Some(raw),
             (Replies::RawIcmp, Err(errno)) => {
-                return Err(OpenError { what: "a raw ICMP socket cannot be opened", errno });
+                return Err(OpenError {
+                    what: "a raw ICMP socket, which takes privileges (CAP_NET_RAW), cannot be opened",
+                    errno,
+                });
             }
             (Replies::ErrorQueue | Replies::SoError, _) => None,
         };

@@ -8,6 +8,7 @@ mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
 mod process;
+mod signals;
 mod socket;
 mod trail;
 
@@ -18,6 +19,7 @@ use macos as os;
 
 pub use os::*;
 pub use process::*;
+pub use signals::{INTERRUPTS, Signals};
 pub use socket::*;
 pub use trail::Trail;
 

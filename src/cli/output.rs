@@ -8,6 +8,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use annotate_snippets::Renderer;
+use anstream::AutoStream;
 use flate2::Compression;
 use flate2::write::GzEncoder;
 
@@ -20,9 +21,12 @@ const WIDTH: usize = 80;
 /// Longer lines are hard to read.
 const WIDEST: usize = 120;
 
-/// Standard output, buffered, with colours where they are wanted.
+/// Standard output, with colours where they are wanted. Buffered behind what takes colours out, which writes each piece of
+/// text between two of them by itself.
 pub fn stdout() -> impl Write {
-    BufWriter::new(anstream::stdout().lock())
+    let choice = AutoStream::choice(&io::stdout());
+    let buffered: Box<dyn Write> = Box::new(BufWriter::new(io::stdout().lock()));
+    AutoStream::new(buffered, choice)
 }
 
 /// How many columns text may take: COLUMNS, or the terminal's, or 80.

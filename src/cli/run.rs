@@ -10,13 +10,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{self, Destination};
 use super::select::Selection;
-use super::signals::Signals;
 use super::{Exit, Failure, complain};
 use crate::finding::{Finding, Report, Verdict};
 use crate::names::Need;
 use crate::render::text::count;
 use crate::render::{json, junit, summary};
 use crate::runner::{self, Item, Ran, Settings};
+use crate::sys::Signals;
 
 /// Set where a host without namespaces is an error and not a limitation: in CI.
 const REQUIRE_NAMESPACES: &str = "ERRNOSCOPE_REQUIRE_NAMESPACES";
@@ -81,7 +81,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let settings = Settings { jobs, repeat: arguments.repeat, program };
     require_namespaces(&settings)?;
 
-    let signals = Signals::watch(|| ())?;
+    let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
     let progress = Progress::start(&items, &settings, arguments.quiet);
     let ran = runner::run(&catalogue, &items, &settings, &signals.interrupted, |findings| progress.case(findings));
     let Ran { hello, findings, complete } = ran.map_err(|message| {

@@ -14,14 +14,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use self::names::Names;
 use super::output::{self, Destination};
 use super::select::one_of;
-use super::signals::Signals;
 use super::{Exit, Failure, complain, policy};
 use crate::demo;
 use crate::names::{Family, Reuse};
 use crate::network::{Config, Interrupt, Replies, Wire};
 use crate::policy::DEFAULT;
 use crate::render::trace as text;
-use crate::sys;
+use crate::sys::{self, Signals};
 use crate::tracer::record::{Ended, Trace};
 use crate::tracer::report::{self, Report};
 use crate::tracer::{self, PortMode, PortModeName, Sequences, Settings};
@@ -145,10 +144,10 @@ pub fn trace(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     };
     let target = resolve(&host, arguments)?;
     let mut settings = settings(arguments, target)?;
-    let (interrupt, mut waker) =
-        Interrupt::pair().map_err(|error| Failure::because("cannot prepare for signals", error))?;
-    // The flag is not needed here: what was written stays readable.
-    let signals = Signals::watch(move || drop(waker.write(&[1])))?;
+    let cannot = |error| Failure::because("cannot watch for signals", error);
+    // In this order: who is woken up knows which signal it was.
+    let signals = Signals::watch().map_err(cannot)?;
+    let interrupt = Interrupt::on_signals(&sys::INTERRUPTS).map_err(cannot)?;
     let config = Config {
         target,
         source: arguments.source,

@@ -22,6 +22,21 @@ pub const FORMAT: &str = "errnoscope-policy/1";
 
 /// Reads a policy, and checks that it decides everything and that each of its rules can decide something.
 pub fn read(file: &str, text: &'static str) -> Result<Policy, Problem> {
+    let (policy, spans) = read_rules(file, text)?;
+    if let Some(index) = never_applies(&policy.rules) {
+        let why = match policy.rules[..index].iter().position(|rule| rule.when.is_empty()) {
+            Some(earlier) => format!("rule {} above it has no conditions", earlier + 1),
+            None => "no signal has these values together, or the rules above it decide all that do".to_owned(),
+        };
+        let (file, span) = (file.to_owned(), spans[index].clone());
+        let message = format!("rule {} can never apply", index + 1);
+        return Err(Problem { file, text, span, message, help: Some(why) });
+    }
+    Ok(policy)
+}
+
+/// All but the last check, which tries every signal there is; and where the rules are.
+pub(super) fn read_rules(file: &str, text: &'static str) -> Result<(Policy, Vec<Range<usize>>), Problem> {
     let problem = |span: Range<usize>, message: String, help: Option<&str>| Problem {
         file: file.to_owned(),
         text,
@@ -55,14 +70,7 @@ pub fn read(file: &str, text: &'static str) -> Result<Policy, Problem> {
             return Err(problem(0..0, "no rules".to_owned(), Some(help)));
         }
     }
-    if let Some(index) = never_applies(&rules) {
-        let why = match rules[..index].iter().position(|rule| rule.when.is_empty()) {
-            Some(earlier) => format!("rule {} above it has no conditions", earlier + 1),
-            None => "no signal has these values together, or the rules above it decide all that do".to_owned(),
-        };
-        return Err(problem(spans[index].clone(), format!("rule {} can never apply", index + 1), Some(&why)));
-    }
-    Ok(Policy { name: wire.name.into_inner(), why: wire.why.into_inner(), rules })
+    Ok((Policy { name: wire.name.into_inner(), why: wire.why.into_inner(), rules }, spans))
 }
 
 /// The first rule that decides none of the possible signals.

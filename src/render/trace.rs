@@ -63,7 +63,7 @@ pub fn hops(hops: &[Hop], width: usize) -> String {
         column.set_cell_alignment(comfy_table::CellAlignment::Right);
     }
     unwrapped(&mut table, 1);
-    let mut text = lines(table, "");
+    let mut text = if shown > 0 { lines(table, "") } else { String::new() };
     let silent = &hops[shown..];
     let unsent = silent.iter().position(|hop| hop.totals.sent == 0).unwrap_or(silent.len());
     for (range, said) in [(&silent[..unsent], "no answer"), (&silent[unsent..], "not sent")] {

@@ -1,0 +1,49 @@
+//! SIGINT and SIGTERM: the first is a wish to end in good order, a later one ends everything.
+//!
+//! What good order is, and who is woken up for it, the caller knows. There is no thread that waits for signals.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use signal_hook::low_level;
+
+/// The signals that ask for an end.
+pub const INTERRUPTS: [i32; 2] = [libc::SIGINT, libc::SIGTERM];
+
+/// Signals that come together are one wish: timeout(1) sends its signal to the program and to the whole group.
+const TOGETHER: Duration = Duration::from_millis(500);
+
+/// What has been wished for since the handlers are in place.
+pub struct Signals {
+    pub interrupted: Arc<AtomicBool>,
+    /// The first signal, and in the upper half when it came, in ms; 0 as long as there is none.
+    first: Arc<AtomicU64>,
+}
+
+impl Signals {
+    pub fn watch() -> std::io::Result<Signals> {
+        let signals = Signals { interrupted: Arc::default(), first: Arc::default() };
+        let start = Instant::now();
+        for signal in INTERRUPTS {
+            let (interrupted, first) = (signals.interrupted.clone(), signals.first.clone());
+            let handle = move || {
+                let now = start.elapsed();
+                let wish = ((now.as_millis() as u64) << 32) | signal as u64;
+                match first.compare_exchange(0, wish, Ordering::Relaxed, Ordering::Relaxed) {
+                    Ok(_) => interrupted.store(true, Ordering::Relaxed),
+                    Err(first) if now > Duration::from_millis(first >> 32) + TOGETHER => low_level::exit(128 + signal),
+                    Err(_) => {}
+                }
+            };
+            // SAFETY: the handler reads a clock, changes atomics and calls _exit(2): nothing that a signal could interrupt halfway.
+            unsafe { low_level::register(signal, handle) }?;
+        }
+        Ok(signals)
+    }
+
+    /// The first of them.
+    pub fn received(&self) -> Option<u8> {
+        Some(self.first.load(Ordering::Relaxed) as u8).filter(|&signal| signal != 0)
+    }
+}

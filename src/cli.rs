@@ -4,6 +4,7 @@
 //! business of `render`; what it is, of the modules that the commands call.
 
 mod claims;
+mod compare;
 mod completions;
 mod doctor;
 mod exec;
@@ -34,8 +35,10 @@ use crate::render::style::{BAD, paint};
 /// namespaces, and reports which errno the kernel gives to which call.
 #[derive(Parser)]
 #[command(name = "errnoscope", version, max_term_width = 100)]
-#[command(after_help = "`errnoscope help COMMAND` shows examples. Exit codes: 0 all match, 1 some mismatch, \
-2 usage or a file that does not parse, 3 nothing was selected, 4 broken, timed-out or unwitnessed.")]
+#[command(
+    after_help = "`errnoscope help COMMAND` shows examples. Exit codes: 0 all match, 1 some mismatch or change, \
+2 usage or a file that does not parse, 3 nothing was selected, 4 broken, timed-out or unwitnessed."
+)]
 struct Arguments {
     #[command(subcommand)]
     command: Command,
@@ -71,6 +74,8 @@ enum Command {
     Man(Deferred<completions::ManArguments>),
     #[command(hide = true)]
     Condense(Deferred<explain::CondenseArguments>),
+    /// Tell what changed from one report to another
+    Compare(Deferred<compare::Arguments>),
     #[command(hide = true)]
     Exec(Deferred<exec::Arguments>),
     #[command(hide = true)]
@@ -234,6 +239,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Completions(Deferred(arguments)) => completions::completions(&arguments, Arguments::command(), out),
         Command::Man(Deferred(arguments)) => completions::man(&arguments, Arguments::command(), out),
         Command::Condense(Deferred(arguments)) => explain::condense(&arguments, out),
+        Command::Compare(Deferred(arguments)) => compare::compare(&arguments, out),
         Command::Exec(Deferred(arguments)) => exec::exec(arguments),
         Command::Worker => unreachable!("handled before there is an output"),
     }

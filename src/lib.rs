@@ -16,6 +16,7 @@ pub mod worker;
 pub mod catalogue;
 pub mod cause;
 pub mod claim;
+pub mod compare;
 pub mod errno;
 pub mod explain;
 pub mod finding;

@@ -3,8 +3,10 @@
 //! Everything here reads a report and nothing else, so that it gives the same text on any machine, on any day.
 
 pub mod claims;
+pub mod compare;
 pub mod details;
 pub mod explain;
+pub mod github;
 pub mod json;
 pub mod junit;
 pub mod markdown;

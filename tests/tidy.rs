@@ -7,6 +7,7 @@ const PURE: &[&str] = &[
     "catalogue.rs",
     "cause.rs",
     "claim",
+    "compare",
     "errno.rs",
     "explain",
     "finding.rs",

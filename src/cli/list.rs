@@ -183,6 +183,8 @@ enum Format {
     Trace,
     /// What `explain --json` prints
     Explanation,
+    /// What `compare --json` prints
+    Comparison,
 }
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -194,6 +196,7 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::ClaimList => crate::claim::schema(),
         Format::Trace => crate::tracer::report::schema(),
         Format::Explanation => crate::explain::schema(),
+        Format::Comparison => crate::compare::schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;
     writeln!(out, "{text}")?;

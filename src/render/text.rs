@@ -11,6 +11,11 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
+/// Text from a file as something that a terminal or a log only shows: what controls one becomes a blank.
+pub fn shown(text: &str) -> String {
+    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+}
+
 /// At most `width` characters, the last of them `…` where something is left out.
 pub fn truncate(text: &str, width: usize) -> String {
     if text.chars().count() <= width {

@@ -1,0 +1,102 @@
+//! A comparison for people: the environment, then what changed by scenario, a line for what is alike.
+//!
+//! What belongs together, and what weighs more, has been decided before.
+
+use std::fmt::Write;
+
+use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
+use super::text::{count, field, shown};
+use crate::compare::{Change, Comparison, Difference, Group, Side, Weight};
+
+/// How much of each group is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cases {
+    Counted,
+    /// With their ids, a line each.
+    Named,
+}
+
+/// The whole comparison, with styles.
+pub fn comparison(comparison: &Comparison, cases: Cases, width: usize) -> String {
+    let mut text = side("baseline  ", &comparison.baseline, width) + &side("current   ", &comparison.current, width);
+    if !comparison.environment.is_empty() {
+        let _ = writeln!(text, "\n{}", paint(HEADING, "environment"));
+        for difference in &comparison.environment {
+            text.push_str(&field(&format!("  {}  ", shown(&difference.fact)), &values(difference), width));
+        }
+    }
+    let mut groups = comparison.groups();
+    // The scenario with the worst change comes first, and keeps its changes together.
+    let order: Vec<&str> = groups.iter().map(|group| group.scenario).collect();
+    groups.sort_by_key(|group| order.iter().position(|&scenario| scenario == group.scenario));
+    let mut scenario = "";
+    for group in &groups {
+        if group.scenario != scenario {
+            scenario = group.scenario;
+            let _ = writeln!(text, "\n{}", paint(HEADING, &shown(scenario)));
+        }
+        text.push_str(&self::group(group, cases, width));
+    }
+    let total = total(comparison);
+    let style = if comparison.is_changed() { HEADING } else { GOOD };
+    let (first, _) = total.split_once(':').unwrap_or((&total, ""));
+    text + "\n" + &field("", &total, width).replacen(first, &paint(style, first), 1)
+}
+
+fn side(label: &str, side: &Side, width: usize) -> String {
+    let interrupted = if side.complete { "" } else { ", interrupted" };
+    let findings = count(side.findings, "finding");
+    field(label, &shown(&format!("{} ({}), {findings}{interrupted}", side.stack, side.release)), width)
+}
+
+/// `6.18.44 → 6.19.1`.
+pub fn values(difference: &Difference) -> String {
+    // As much of a digest as tells two apart.
+    let value = |value: &Option<String>| match value.as_deref() {
+        None => "absent".to_owned(),
+        Some("") => "empty".to_owned(),
+        Some(digest) if digest.starts_with("sha256:") => shown(digest).chars().take("sha256:".len() + 12).collect(),
+        Some(value) => shown(value),
+    };
+    format!("{} → {}", value(&difference.baseline), value(&difference.current))
+}
+
+fn group(group: &Group<'_>, cases: Cases, width: usize) -> String {
+    let changes = count(group.changes.len() as u64, "case");
+    let label = format!("  {changes:>10}  {}  ", group.call());
+    let style = match group.weight {
+        Weight::Error => BAD,
+        Weight::Warning => WARN,
+        Weight::Notice => GOOD,
+    };
+    let text = field(&label, &shown(&group.words), width).replacen(&changes, &paint(style, &changes), 1);
+    match cases {
+        Cases::Counted => text,
+        Cases::Named => {
+            let named = group.changes.iter().map(|change| format!("    {}\n", paint(FAINT, &case(change))));
+            text + &named.collect::<String>()
+        }
+    }
+}
+
+/// The id of a change's case, with how often it gave what.
+pub fn case(change: &Change) -> String {
+    let distribution = change.current.as_ref().and_then(|seen| seen.distribution.as_ref());
+    let several = distribution.filter(|distribution| distribution.len() > 1);
+    let counts = several.into_iter().flatten().map(|(outcome, count)| format!("{outcome} ×{count}"));
+    let counts = counts.collect::<Vec<_>>().join(", ");
+    shown(&if counts.is_empty() { change.case.clone() } else { format!("{}: {counts}", change.case) })
+}
+
+/// `24 changes: 24 outcome-changed, 12 verdict-changed; 5832 findings unchanged`.
+pub fn total(comparison: &Comparison) -> String {
+    let summary = &comparison.summary;
+    let unchanged = format!("{} unchanged", count(summary.unchanged, "finding"));
+    if !comparison.is_changed() {
+        let environment = if comparison.environment.is_empty() { "" } else { " in another environment" };
+        return format!("no change: {unchanged}{environment}");
+    }
+    let kinds = summary.kinds.iter().filter(|(_, count)| **count > 0);
+    let kinds: Vec<String> = kinds.map(|(kind, count)| format!("{count} {kind}")).collect();
+    format!("{}: {}; {unchanged}", count(summary.changed, "change"), kinds.join(", "))
+}

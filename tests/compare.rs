@@ -1,0 +1,629 @@
+//! Comparisons: laws that hold for any two reports, what each format says, limits, and the command.
+//!
+//! Every report here is made from the committed baseline, so that it has what real ones have.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::io::Write;
+use std::path::Path;
+use std::sync::{Arc, LazyLock};
+
+use assert_cmd::Command as Tested;
+use errnoscope::compare::{self, Comparison, Kind, Weight, compare};
+use errnoscope::errno::Errno;
+use errnoscope::finding::{self, Evidence, Finding, Missing, Report, Verdict};
+use errnoscope::names::Os;
+use errnoscope::plan::{Outcome, Unsupported};
+use errnoscope::render::compare::{Cases, comparison as text};
+use errnoscope::render::{github, json};
+use proptest::prelude::*;
+use proptest::strategy::ValueTree;
+use serde_json::Value;
+
+/// All of the committed baseline.
+static BASELINE: LazyLock<Report> = LazyLock::new(|| {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines/linux-6.18.json.gz");
+    let reader = flate2::read::GzDecoder::new(fs::File::open(path).unwrap());
+    json::read(&std::io::read_to_string(reader).unwrap()).unwrap()
+});
+
+/// Some of it: every scenario, and the findings where the kernel may choose.
+static SOME: LazyLock<Report> = LazyLock::new(|| {
+    let keep = |(index, finding): &(usize, &Finding)| {
+        let first = *index == 0 || BASELINE.findings[index - 1].scenario != finding.scenario;
+        first || index % 60 == 0 || finding.expected.len() > 1
+    };
+    with(BASELINE.findings.iter().enumerate().filter(keep).map(|(_, finding)| finding.clone()).collect())
+});
+
+fn with(findings: Vec<Finding>) -> Report {
+    let Report { format, tool, host, catalogue, complete, repeat, .. } = &*BASELINE;
+    Report {
+        format: *format,
+        tool: tool.clone(),
+        host: host.clone(),
+        catalogue: catalogue.clone(),
+        complete: *complete,
+        repeat: *repeat,
+        summary: finding::summary(&findings),
+        findings,
+    }
+}
+
+fn evidence(finding: &Finding) -> Evidence {
+    let Finding { scenario, case, axes, cause, subject, outcome, expected, elsewhere, witness, trail, .. } =
+        finding.clone();
+    Evidence { scenario, case, axes, cause, subject, outcome, expected, elsewhere, witness, trail }
+}
+
+fn errno(raw: i32) -> Outcome {
+    Outcome::Errno(Errno::from_raw(Os::Linux, raw))
+}
+
+fn ran(outcomes: &[(&str, u32)]) -> Option<BTreeMap<String, u32>> {
+    Some(outcomes.iter().map(|&(outcome, count)| (outcome.to_owned(), count)).collect())
+}
+
+/// ELOOP: no scenario expects it.
+const NEVER: i32 = 40;
+
+/// One thing that can happen to a finding.
+#[derive(Clone, Copy, Debug)]
+enum Mutation {
+    Gone,
+    Added,
+    Mismatch,
+    OtherOutcome,
+    Broken,
+    Unsupported,
+    Unstable,
+    /// Nothing that counts: times, reasons, and that it ran more often with the same outcome.
+    Nothing,
+}
+
+const MUTATIONS: [Mutation; 8] = [
+    Mutation::Gone,
+    Mutation::Added,
+    Mutation::Mismatch,
+    Mutation::OtherOutcome,
+    Mutation::Broken,
+    Mutation::Unsupported,
+    Mutation::Unstable,
+    Mutation::Nothing,
+];
+
+/// What the finding becomes, and in what that differs.
+fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kind]) {
+    let mut new = finding.clone();
+    match mutation {
+        Mutation::Gone => return (vec![], &[Kind::Disappeared]),
+        Mutation::Added => {
+            new.case.push_str("[added]");
+            return (vec![finding.clone(), new], &[Kind::Appeared]);
+        }
+        Mutation::Mismatch => {
+            return (vec![Finding::observed(evidence(finding), errno(NEVER))], &[Kind::Outcome, Kind::Verdict]);
+        }
+        Mutation::OtherOutcome => {
+            new.outcome = Some(errno(NEVER));
+            return (vec![new], &[Kind::Outcome]);
+        }
+        Mutation::Broken => {
+            let why = Missing::Broken("killed by signal 9".to_owned());
+            return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
+        }
+        Mutation::Unsupported => {
+            let need = errnoscope::names::Need::Nft;
+            let why = Missing::Unsupported(Unsupported { need, reason: "not installed".to_owned() });
+            return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
+        }
+        Mutation::Unstable => {
+            new.distribution = ran(&[(finding.outcome_name(), 7), ("ELOOP", 3)]);
+            return (vec![new], &[Kind::Unstable]);
+        }
+        Mutation::Nothing => {}
+    }
+    new.distribution = ran(&[(finding.outcome_name(), 20)]);
+    new.trail.clear();
+    new.elsewhere.clear();
+    (vec![new], &[])
+}
+
+type Found = BTreeSet<(String, String, Vec<Kind>)>;
+
+fn found(comparison: &Comparison) -> Found {
+    let found = comparison
+        .changes
+        .iter()
+        .map(|change| (change.case.clone(), change.call.to_string(), change.kinds.iter().copied().collect::<Vec<_>>()));
+    found.collect()
+}
+
+/// A report with some of its findings mutated, its findings in any order, and what a comparison has to find.
+fn mutated() -> impl Strategy<Value = (Report, Found)> {
+    let matches = SOME.findings.iter().enumerate().filter(|(_, finding)| finding.verdict() == Verdict::Match);
+    let indices: Vec<usize> = matches.map(|(index, _)| index).collect();
+    let mutations = prop::collection::btree_map(prop::sample::select(indices), 0..MUTATIONS.len(), 0..60);
+    let made = mutations.prop_map(|mutations| {
+        let (mut findings, mut found) = (Vec::new(), Found::new());
+        for (index, finding) in SOME.findings.iter().enumerate() {
+            let Some(&mutation) = mutations.get(&index) else {
+                findings.push(finding.clone());
+                continue;
+            };
+            let (new, kinds) = mutate(finding, MUTATIONS[mutation]);
+            if !kinds.is_empty() {
+                let case = if kinds == [Kind::Appeared] { &new[1].case } else { &finding.case };
+                found.insert((case.clone(), finding.subject.call.to_string(), kinds.to_vec()));
+            }
+            findings.extend(new);
+        }
+        (findings, found)
+    });
+    made.prop_flat_map(|(findings, found)| {
+        (Just(findings).prop_shuffle(), Just(found)).prop_map(|(findings, found)| (with(findings), found))
+    })
+}
+
+/// How many changes each format tells of, by weight where it says so.
+fn counts(comparison: &Comparison) -> [u64; 5] {
+    let plain = |text: &str| anstream::adapter::strip_str(text).to_string();
+    let before = |line: &str, word: &str| -> u64 {
+        let line = line.split(word).next().unwrap();
+        line.rsplit(|letter: char| !letter.is_ascii_digit()).next().unwrap().parse().unwrap()
+    };
+    let terminal = plain(&text(comparison, Cases::Counted, 80));
+    let lines = terminal.lines().filter(|line| line.starts_with("  ") && line.contains(" case"));
+    let lines = lines.filter(|line| line.trim_start().starts_with(|letter: char| letter.is_ascii_digit()));
+    let terminal = lines.map(|line| before(line, " case")).sum();
+    let named = plain(&text(comparison, Cases::Named, 80));
+    let named = named.lines().filter(|line| line.starts_with("    ") && line.contains('[')).count() as u64;
+    let annotations = github::annotations(comparison);
+    let titles = annotations.lines().filter_map(|line| line.split("::").nth(1)).filter(|title| title.contains(" case"));
+    let annotations = titles.map(|title| before(title, " case")).sum();
+    let summary = github::summary(comparison, github::SUMMARY);
+    let cases = summary.split("### Each case").nth(1).unwrap_or_default();
+    let rows = cases.lines().filter(|line| line.starts_with("| `")).count() as u64;
+    let json = serde_json::to_value(comparison).unwrap();
+    [terminal, named, annotations, rows, json["changes"].as_array().unwrap().len() as u64]
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_mutation_is_found_and_nothing_else((current, expected) in mutated()) {
+        let comparison = compare(&SOME, &current);
+        prop_assert_eq!(found(&comparison), expected);
+        prop_assert_eq!(comparison.is_changed(), !comparison.changes.is_empty());
+        prop_assert_eq!(comparison.environment.len(), 0);
+    }
+
+    #[test]
+    fn a_report_is_like_itself_in_any_order((report, _) in mutated()) {
+        let mut sorted = with(report.findings.clone());
+        sorted.findings.sort_by(|a, b| b.case.cmp(&a.case));
+        let comparison = compare(&report, &sorted);
+        prop_assert!(!comparison.is_changed(), "{:?}", comparison.changes);
+        prop_assert_eq!(comparison.summary.unchanged, report.findings.len() as u64);
+        prop_assert_eq!(compare(&SOME, &report), compare(&SOME, &sorted));
+    }
+
+    #[test]
+    fn swapped_sides_swap_what_came_and_went((current, _) in mutated()) {
+        let (there, back) = (compare(&SOME, &current), compare(&current, &SOME));
+        let of = |comparison: &Comparison, kind| {
+            let changes = comparison.changes.iter().filter(|change| change.kinds.contains(&kind));
+            changes.map(|change| change.case.clone()).collect::<BTreeSet<String>>()
+        };
+        prop_assert_eq!(of(&there, Kind::Appeared), of(&back, Kind::Disappeared));
+        prop_assert_eq!(of(&there, Kind::Disappeared), of(&back, Kind::Appeared));
+        prop_assert_eq!(of(&there, Kind::Outcome), of(&back, Kind::Outcome));
+        prop_assert_eq!(of(&there, Kind::Verdict), of(&back, Kind::Verdict));
+    }
+
+    #[test]
+    fn every_format_counts_alike((current, expected) in mutated()) {
+        let comparison = compare(&SOME, &current);
+        prop_assert_eq!(counts(&comparison), [expected.len() as u64; 5]);
+        let summary = &comparison.summary;
+        prop_assert_eq!(summary.changed, summary.weights.values().sum::<u64>());
+        let both = summary.unchanged + summary.changed - summary.kinds[&Kind::Appeared];
+        prop_assert_eq!(both, SOME.findings.len() as u64);
+        prop_assert_eq!(comparison.groups().iter().map(|group| group.changes.len()).sum::<usize>(), comparison.changes.len());
+    }
+
+    #[test]
+    fn what_is_said_holds_to_the_limits((current, _) in mutated(), room in 0..4000_usize) {
+        let comparison = compare(&SOME, &current);
+        let annotations = github::annotations(&comparison);
+        for weight in Weight::ALL {
+            let prefix = format!("::{weight} ");
+            prop_assert!(annotations.lines().filter(|line| line.starts_with(&prefix)).count() <= 10);
+        }
+        prop_assert!(github::summary(&comparison, room).len() <= room);
+        let text = anstream::adapter::strip_str(&text(&comparison, Cases::Counted, 80)).to_string();
+        for line in text.lines() {
+            prop_assert!(line.chars().count() <= 80, "{}", line);
+        }
+    }
+}
+
+#[test]
+fn a_comparison_is_as_its_schema_says() {
+    let validator = jsonschema::validator_for(&compare::schema()).unwrap();
+    let mut runner = proptest::test_runner::TestRunner::deterministic();
+    for _ in 0..8 {
+        let (mut current, _) = mutated().new_tree(&mut runner).unwrap().current();
+        current.host.sysctls.insert("net.ipv4.new".to_owned(), "1".to_owned());
+        let json = serde_json::to_value(compare(&SOME, &current)).unwrap();
+        let faults: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
+        assert_eq!(faults, [""; 0]);
+    }
+}
+
+/// One finding before and after, and in what it differs.
+#[track_caller]
+fn check(old: Finding, new: Finding, kinds: &[Kind], weight: Option<Weight>) {
+    let comparison = compare(&with(vec![old]), &with(vec![new]));
+    let found: Vec<Kind> = comparison.changes.iter().flat_map(|change| &change.kinds).copied().collect();
+    assert_eq!((&*found, comparison.changes.first().map(|change| change.weight)), (kinds, weight));
+}
+
+fn matching() -> Finding {
+    BASELINE.findings.iter().find(|finding| finding.outcome_name() == "EADDRINUSE").unwrap().clone()
+}
+
+fn repeated(outcomes: &[(&str, u32)]) -> Finding {
+    counted(matching(), outcomes)
+}
+
+fn counted(mut finding: Finding, outcomes: &[(&str, u32)]) -> Finding {
+    finding.distribution = ran(outcomes);
+    finding
+}
+
+#[test]
+fn instability_is_a_change_and_which_outcome_it_shows_is_not() {
+    let both = [("EADDRINUSE", 7), ("ok", 3)];
+    let fewer = [("EADDRINUSE", 1), ("ok", 9)];
+    check(matching(), repeated(&both), &[Kind::Unstable], Some(Weight::Warning));
+    check(repeated(&both), repeated(&fewer), &[], None);
+    let mut ok = matching();
+    ok.outcome = Some(Outcome::Ok);
+    check(repeated(&both), ok, &[], None);
+    check(repeated(&both), repeated(&[("EADDRINUSE", 10)]), &[Kind::Stable], Some(Weight::Notice));
+    check(repeated(&both), matching(), &[], None);
+    check(repeated(&both), repeated(&[("ok", 5), ("ELOOP", 5)]), &[Kind::Outcome], Some(Weight::Error));
+    let elsewhere = [("ok", 5), ("ELOOP", 5)];
+    check(matching(), repeated(&elsewhere), &[Kind::Outcome, Kind::Unstable], Some(Weight::Error));
+    check(repeated(&[("EADDRINUSE", 9), ("broken", 1)]), matching(), &[], None);
+}
+
+#[test]
+fn what_the_kernel_may_choose_is_no_change() {
+    let free = BASELINE.findings.iter().find(|finding| finding.expected.len() > 1).unwrap();
+    let [one, other] = [0, 1].map(|index| free.expected[index].outcome.clone());
+    let raw = |name: &str| (1..200).find(|&raw| Errno::from_raw(Os::Linux, raw).name() == name).unwrap();
+    let first = Finding::observed(evidence(free), errno(raw(&one)));
+    let second = Finding::observed(evidence(free), errno(raw(&other)));
+    check(first.clone(), second.clone(), &[], None);
+    check(first.clone(), counted(second, &[(&one, 3), (&other, 4)]), &[], None);
+    check(
+        first.clone(),
+        Finding::observed(evidence(free), errno(NEVER)),
+        &[Kind::Outcome, Kind::Verdict],
+        Some(Weight::Error),
+    );
+    // Nobody knowing better is no such freedom: where nothing has been observed yet, this is how a change shows.
+    let unknown = |outcome| {
+        let mut evidence = evidence(free);
+        let mut expectation = evidence.expected[0].clone();
+        expectation.outcome = "unknown".to_owned();
+        evidence.expected = Arc::from([expectation]);
+        Finding::observed(evidence, outcome)
+    };
+    check(unknown(errno(raw(&one))), unknown(errno(raw(&other))), &[Kind::Outcome], Some(Weight::Error));
+}
+
+#[test]
+fn what_heals_weighs_less_than_what_breaks() {
+    let mismatch = Finding::observed(evidence(&matching()), errno(NEVER));
+    check(mismatch.clone(), matching(), &[Kind::Outcome, Kind::Verdict], Some(Weight::Notice));
+    let (broken, _) = mutate(&matching(), Mutation::Broken);
+    check(broken[0].clone(), matching(), &[Kind::Verdict], Some(Weight::Notice));
+    check(matching(), broken[0].clone(), &[Kind::Verdict], Some(Weight::Error));
+    let (unsupported, _) = mutate(&matching(), Mutation::Unsupported);
+    check(matching(), unsupported[0].clone(), &[Kind::Verdict], Some(Weight::Warning));
+}
+
+#[test]
+fn a_call_that_a_case_makes_twice_is_two_findings() {
+    let old = with(vec![matching(), matching()]);
+    let new = with(vec![matching(), Finding::observed(evidence(&matching()), errno(NEVER))]);
+    let comparison = compare(&old, &new);
+    assert_eq!((comparison.changes.len(), comparison.changes[0].ordinal), (1, 2));
+    assert!(text(&comparison, Cases::Counted, 80).contains("bind (2)"));
+    assert_eq!(compare(&old, &with(vec![matching()])).changes[0].ordinal, 2);
+}
+
+#[test]
+fn an_environment_that_differs_is_told_and_no_change() {
+    let mut other = with(SOME.findings.clone());
+    other.host.release = "6.19.1".to_owned();
+    other.host.sysctls.insert("net.ipv4.ip_local_port_range".to_owned(), "1024 65000".to_owned());
+    other.host.sysctls.remove("net.ipv6.bindv6only");
+    other.repeat = 20;
+    let comparison = compare(&SOME, &other);
+    assert!(!comparison.is_changed());
+    let text = anstream::adapter::strip_str(&text(&comparison, Cases::Counted, 80)).to_string();
+    for line in [
+        "  release  6.18.44-fc-v669 → 6.19.1\n",
+        "  repeat  1 → 20\n",
+        "  net.ipv4.ip_local_port_range  32768 60999 → 1024 65000\n",
+        "  net.ipv6.bindv6only  0 → absent\n",
+        "no change",
+        "in another environment",
+    ] {
+        assert!(text.contains(line), "no `{line}` in\n{text}");
+    }
+    // A tab is a blank.
+    other.host.sysctls.insert("net.ipv4.ip_local_port_range".to_owned(), "32768 60999".to_owned());
+    assert_eq!(compare(&SOME, &other).environment.len(), 3);
+    let annotations = github::annotations(&comparison);
+    assert_eq!(annotations.lines().count(), 1);
+    assert!(annotations.starts_with("::notice title=the environment differs%2C which"), "{annotations}");
+    assert!(annotations.contains("%0Arepeat: 1 → 20%0A"), "{annotations}");
+}
+
+/// What a file says can neither end a line nor begin a command.
+#[test]
+fn annotations_and_summaries_are_escaped() {
+    let mut new = Finding::observed(evidence(&matching()), errno(NEVER));
+    new.scenario = "a:b,c%d\n::error::injected".to_owned();
+    new.case = "x[a=1|2]\r\n::warning::`<b>`\u{1b}[35m".to_owned();
+    let comparison = compare(&with(vec![]), &with(vec![new]));
+    let annotations = github::annotations(&comparison);
+    let expected = "::error title=a%3Ab%2Cc%25d %3A%3Aerror%3A%3Ainjected%3A 1 case::bind: appeared: ELOOP, mismatch%0A\
+                    x[a=1|2]  ::warning::`<b>` [35m\n";
+    assert_eq!(annotations, expected);
+    let summary = github::summary(&comparison, github::SUMMARY);
+    assert!(summary.contains("| `x[a=1\\|2]  ::warning::'&lt;b&gt;' [35m` |"), "{summary}");
+    let text = text(&comparison, Cases::Named, 80);
+    assert!(!text.contains("\n::") && !text.contains("\u{1b}[35m"), "{text}");
+}
+
+#[test]
+fn the_eleventh_annotation_is_counted_in_the_tenth() {
+    for (scenarios, lines) in [(9, 9), (10, 10), (11, 10), (45, 10)] {
+        let first = |index: usize| {
+            let mut new = Finding::observed(evidence(&matching()), errno(NEVER));
+            new.scenario = format!("bind.{index:02}");
+            // The first is the largest.
+            let cases = if index == 0 { 7 } else { 1 };
+            (0..cases).map(move |case| {
+                let mut new = new.clone();
+                new.case = format!("{}[case={case}]", new.scenario);
+                new
+            })
+        };
+        let comparison = compare(&with(vec![]), &with((0..scenarios).flat_map(first).collect()));
+        let annotations = github::annotations(&comparison);
+        assert_eq!(annotations.lines().count(), lines);
+        assert!(annotations.starts_with("::error title=bind.00%3A 7 cases::"), "{annotations}");
+        assert!(annotations.contains("%0A… and 4 more\n"), "{annotations}");
+        let last = annotations.lines().last().unwrap();
+        let rest = format!("::error title={} more%3A {0} cases::", scenarios - 9);
+        assert_eq!(last.starts_with(&rest), scenarios > 10, "{last}");
+        assert_eq!(counts(&comparison), [comparison.changes.len() as u64; 5]);
+    }
+}
+
+#[test]
+fn a_summary_that_is_too_long_is_cut_at_a_row() {
+    let again = BASELINE.findings.iter().cloned().map(|mut finding| {
+        finding.case.push_str(" again");
+        finding
+    });
+    let all = with(BASELINE.findings.iter().cloned().chain(again).collect());
+    let comparison = compare(&with(vec![]), &all);
+    assert_eq!(comparison.changes.len(), 2 * BASELINE.findings.len());
+    for room in [github::SUMMARY, 100_000, 20_000, 2_000, 500, 10, 0] {
+        let summary = github::summary(&comparison, room);
+        assert!(summary.len() <= room);
+        let Some(cases) = summary.split("### Each case").nth(1) else { continue };
+        let rows = cases.lines().filter(|line| line.starts_with("| `")).count();
+        let rest = format!("\n… and {} more cases left out\n", comparison.changes.len() - rows);
+        assert!(summary.ends_with(&rest), "{room}: {}", &summary[summary.len() - 200..]);
+        assert!(room < 100_000 || summary.len() + 1_000 > room, "{} of {room}", summary.len());
+    }
+}
+
+struct Said {
+    code: i32,
+    out: String,
+    err: String,
+}
+
+/// In a directory of its own with `a.json.gz`, the baseline, and `b.json`.
+struct Place(tempfile::TempDir);
+
+impl Place {
+    fn new(current: &Report) -> Place {
+        let place = Place(tempfile::tempdir().unwrap());
+        let file = fs::File::create(place.0.path().join("a.json.gz")).unwrap();
+        let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+        json::write(&SOME, &mut encoder).unwrap();
+        encoder.finish().unwrap();
+        place.write("b.json", &text_of(current));
+        place
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) {
+        fs::write(self.0.path().join(name), bytes).unwrap();
+    }
+
+    fn read(&self, name: &str) -> Vec<u8> {
+        fs::read(self.0.path().join(name)).unwrap()
+    }
+
+    #[track_caller]
+    fn run(&self, arguments: &[&str]) -> Said {
+        let mut command = Tested::cargo_bin("errnoscope").unwrap();
+        command.arg("compare").args(arguments).current_dir(&self.0).env("COLUMNS", "80");
+        let output = command.env("GITHUB_STEP_SUMMARY", self.0.path().join("summary.md")).output().unwrap();
+        let text = |bytes| String::from_utf8(bytes).unwrap();
+        Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
+    }
+}
+
+fn text_of(report: &Report) -> Vec<u8> {
+    let mut text = Vec::new();
+    json::write(report, &mut text).unwrap();
+    text
+}
+
+impl Said {
+    #[track_caller]
+    fn check(&self, code: i32, out: &[&str], err: &[&str]) -> &Said {
+        assert_eq!(self.code, code, "\n--- out\n{}\n--- err\n{}", self.out, self.err);
+        for words in out {
+            assert!(self.out.contains(words), "no `{words}` on standard output:\n{}", self.out);
+        }
+        for words in err {
+            assert!(self.err.contains(words), "no `{words}` on standard error:\n{}", self.err);
+        }
+        self
+    }
+}
+
+/// The first findings with another outcome, the rest as it is.
+fn worse(cases: usize) -> Report {
+    let mut left = cases;
+    let findings = SOME.findings.iter().map(|finding| {
+        if left == 0 || finding.verdict() != Verdict::Match {
+            return finding.clone();
+        }
+        left -= 1;
+        Finding::observed(evidence(finding), errno(NEVER))
+    });
+    with(findings.collect())
+}
+
+#[test]
+fn the_command_tells_of_changes_by_its_exit_code() {
+    let place = Place::new(&SOME);
+    place.run(&["a.json.gz", "b.json"]).check(0, &["baseline  linux 6.18", "no change: "], &[]);
+    place.write("b.json", &text_of(&worse(3)));
+    let said = place.run(&["a.json.gz", "b.json"]);
+    said.check(1, &["EADDRNOTAVAIL → ELOOP, match → mismatch", "3 changes: 3 outcome-changed, 3 verdict-changed"], &[]);
+    assert!(!said.out.contains("protocol=tcp"), "{}", said.out);
+    place.run(&["a.json.gz", "b.json", "-v"]).check(1, &["    bind.address-not-local[protocol=tcp"], &[]);
+    let json: Value =
+        serde_json::from_str(&place.run(&["a.json.gz", "b.json", "--json"]).check(1, &[], &[]).out).unwrap();
+    assert_eq!((&json["format"], &json["summary"]["changed"]), (&"errnoscope-comparison/1".into(), &3.into()));
+    let schema = Tested::cargo_bin("errnoscope").unwrap().args(["schema", "comparison"]).output().unwrap().stdout;
+    let schema: Value = serde_json::from_slice(&schema).unwrap();
+    jsonschema::validator_for(&schema).unwrap().validate(&json).unwrap();
+    assert!(!place.0.path().join("summary.md").exists(), "a summary that nobody asked for");
+    place.run(&["a.json.gz"]).check(2, &[], &["<CURRENT>"]);
+    place.run(&["a.json.gz", "b.json", "--json", "--github"]).check(2, &[], &["cannot be used with"]);
+}
+
+#[test]
+fn github_gets_annotations_and_a_summary() {
+    let place = Place::new(&worse(3));
+    place.write("summary.md", b"# From an earlier command\n");
+    let said = place.run(&["a.json.gz", "b.json", "--github"]);
+    said.check(1, &["3 changes", "\n::error title=bind.address-not-local%3A "], &[]);
+    let summary = String::from_utf8(place.read("summary.md")).unwrap();
+    assert!(summary.starts_with("# From an earlier command\n## errnoscope: linux 6.18"), "{summary}");
+    assert_eq!(summary.matches("\n| `bind.").count(), 3);
+    // Together they keep to the limit.
+    place.write("summary.md", &vec![b'x'; github::SUMMARY - 1_500]);
+    place.run(&["a.json.gz", "b.json", "--github"]).check(1, &[], &[]);
+    let length = place.read("summary.md").len();
+    assert!(length > github::SUMMARY - 1_500 && length <= github::SUMMARY, "{length}");
+}
+
+#[test]
+fn accepting_replaces_the_baseline_whole() {
+    let place = Place::new(&worse(3));
+    place.run(&["a.json.gz", "b.json", "--accept"]).check(0, &["3 changes"], &["accepted as a.json.gz: "]);
+    assert!(place.read("a.json.gz").starts_with(&[0x1f, 0x8b]), "no longer compressed");
+    place.run(&["a.json.gz", "b.json"]).check(0, &["no change"], &[]);
+    place.run(&["new.json", "b.json", "--accept"]).check(0, &[], &["accepted as new.json"]);
+    assert_eq!(place.read("new.json"), place.read("b.json"));
+    place.run(&["absent.json", "b.json"]).check(2, &[], &["cannot read absent.json"]);
+    place.write("bad.json", b"{}");
+    place.run(&["bad.json", "b.json", "--accept"]).check(2, &[], &["bad.json:1:2: no errnoscope report"]);
+    assert_eq!(place.read("bad.json"), b"{}");
+}
+
+#[test]
+fn what_is_in_doubt_is_not_accepted() {
+    let mutated = |mutation| {
+        let mut findings = SOME.findings.clone();
+        findings.splice(..1, mutate(&SOME.findings[0], mutation).0);
+        with(findings)
+    };
+    let interrupted = Report { complete: false, ..with(SOME.findings.clone()) };
+    let fewer = with(SOME.findings[9..].to_vec());
+    for (report, doubt) in [
+        (interrupted, "the run was interrupted"),
+        (fewer, "not run, of the same catalogue: 9 cases, such as bind."),
+        (with(vec![]), "nothing ran"),
+        (mutated(Mutation::Broken), "broken: 1 finding, bind.address-not-local["),
+        (mutated(Mutation::Unstable), "not stable: 1 finding, bind.address-not-local["),
+    ] {
+        let place = Place::new(&report);
+        let before = place.read("a.json.gz");
+        place.run(&["a.json.gz", "b.json", "--accept"]).check(1, &[], &["not accepted:", doubt]);
+        assert_eq!(place.read("a.json.gz"), before);
+    }
+    // Nor what a kernel does by choice: that is no doubt.
+    let free = SOME.findings.iter().position(|finding| finding.expected.len() > 1).unwrap();
+    let mut report = with(SOME.findings.clone());
+    let [one, other] = [0, 1].map(|index| report.findings[free].expected[index].outcome.clone());
+    report.findings[free].distribution = ran(&[(&one, 3), (&other, 4)]);
+    Place::new(&report).run(&["a.json.gz", "b.json", "--accept"]).check(0, &[], &["accepted"]);
+}
+
+#[test]
+fn files_that_are_no_reports_are_told_by_place() {
+    let place = Place::new(&SOME);
+    let text = String::from_utf8(text_of(&SOME)).unwrap();
+    let lines = text.lines().count();
+    let next = text.replace("errnoscope-report/1", "errnoscope-report/2");
+    for (bytes, message) in [
+        (next.as_bytes(), "bad.json:2:33: no errnoscope report: format `errnoscope-report/2`, this version reads"),
+        (&text.as_bytes()[..text.len() - 4], &*format!("bad.json:{}:", lines - 1)),
+        (b"[]", "bad.json:1:"),
+        (b"", "bad.json:1:0: no errnoscope report: EOF"),
+        (b"\xff\xfe\x00", "neither UTF-8 nor gzip"),
+        (b"\x1f\x8b\x08\x00", "cannot read bad.json"),
+    ] {
+        place.write("bad.json", bytes);
+        for sides in [["bad.json", "b.json"], ["b.json", "bad.json"]] {
+            let said = place.run(&sides);
+            assert_eq!(said.check(2, &[], &[message]).out, "");
+        }
+    }
+}
+
+/// 500 MB that take no room on the disk, and a little gzip that is a lot of text.
+#[test]
+fn files_that_are_too_large_are_not_read_to_their_end() {
+    let place = Place::new(&SOME);
+    fs::File::create(place.0.path().join("large.json")).unwrap().set_len(500 << 20).unwrap();
+    let file = fs::File::create(place.0.path().join("bomb.json.gz")).unwrap();
+    let mut encoder = flate2::write::GzEncoder::new(file, flate2::Compression::fast());
+    let blanks = vec![b' '; 1 << 20];
+    for _ in 0..129 {
+        encoder.write_all(&blanks).unwrap();
+    }
+    encoder.finish().unwrap();
+    for name in ["large.json", "bomb.json.gz"] {
+        place.run(&[name, "b.json"]).check(2, &[], &[name, "no errnoscope report: larger than 128 MiB of text"]);
+    }
+}

@@ -3,8 +3,8 @@
 //!     cargo bench --bench tracers [-- 5|15|5-rtt-20]
 //!
 //! The paths are 5 routers, 15 routers, and 5 routers behind a line of 20 ms, built by `errnoscope exec`, in which this
-//! program runs itself. A tracer that is not in PATH is looked for where TRACEROUTE, TCPTRACEROUTE, MTR or TRIP say. The
-//! floors are processes of this program: a loop of connect() that knows how long the path is, and the same with raw
+//! program runs itself. A tracer that is not in PATH is looked for where TRACEROUTE, TCPTRACEROUTE, MTR or TRIP say, and
+//! ERRNOSCOPE may name another build of this one. The floors are processes of this program: a loop of connect() that knows how long the path is, and the same with raw
 //! sockets. The rounds alternate, each begins with another tracer, and the median of a round's ratios counts. SYNs are
 //! counted as they leave, whoever made them; the hops are those whose addresses were printed. Nothing fails because of a
 //! time: the goals are told, with what is measured. Needs root.
@@ -163,7 +163,11 @@ fn tracers(routers: u8) -> Vec<Tracer> {
         Tracer { name, program, arguments: words.map(word).collect(), is_slow: false, memory: 0 }
     };
     vec![
-        tracer("errnoscope trace", Some(PROGRAM.into()), "trace -n TARGET"),
+        tracer(
+            "errnoscope trace",
+            Some(std::env::var_os("ERRNOSCOPE").map_or(PROGRAM.into(), PathBuf::from)),
+            "trace -n TARGET",
+        ),
         tracer("traceroute", find("TRACEROUTE"), "-T -q 1 -n -N 32 -p 80 TARGET"),
         tracer("connect floor", Some(myself().into()), "connect TARGET HOPS"),
         tracer("raw floor", Some(myself().into()), "raw TARGET HOPS"),

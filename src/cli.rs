@@ -54,28 +54,28 @@ enum Command {
     Show(Deferred<show::Arguments>),
     /// Check scenario files without running them
     Lint(Deferred<lint::Arguments>),
-    /// Print the JSON Schema of a format
-    Schema(Deferred<list::SchemaArguments>),
     /// Tell what this host can run, and how to enable what it cannot
     Doctor(Deferred<doctor::Arguments>),
-    /// Hold what a tracer does with failed probes against findings
-    Policy(Deferred<policy::Arguments>),
-    /// Hold what people say about sockets against findings
-    Claims(Deferred<claims::Arguments>),
-    /// Trace the path to a host with TCP probes
-    Trace(Deferred<trace::Arguments>),
     /// Render reports as Markdown
     Report(Deferred<report::Arguments>),
+    /// Tell what changed from one report to another
+    Compare(Deferred<compare::Arguments>),
+    /// Hold what people say about sockets against findings
+    Claims(Deferred<claims::Arguments>),
     /// Explain an errno, or the message that has it: causes, evidence, what shows them, what to do
     Explain(Deferred<explain::Arguments>),
+    /// Hold what a tracer does with failed probes against findings
+    Policy(Deferred<policy::Arguments>),
+    /// Trace the path to a host with TCP probes
+    Trace(Deferred<trace::Arguments>),
+    /// Print the JSON Schema of a format
+    Schema(Deferred<list::SchemaArguments>),
     /// Print a script that completes commands and options in a shell
     Completions(Deferred<completions::CompletionsArguments>),
     /// Print the manual page, or write one for each command
     Man(Deferred<completions::ManArguments>),
     #[command(hide = true)]
     Condense(Deferred<explain::CondenseArguments>),
-    /// Tell what changed from one report to another
-    Compare(Deferred<compare::Arguments>),
     #[command(hide = true)]
     Exec(Deferred<exec::Arguments>),
     #[command(hide = true)]
@@ -229,17 +229,17 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::List(Deferred(arguments)) => list::list(&arguments, out),
         Command::Show(Deferred(arguments)) => show::show(&arguments, out),
         Command::Lint(Deferred(arguments)) => lint::lint(&arguments, out),
-        Command::Schema(Deferred(arguments)) => list::schema(&arguments, out),
         Command::Doctor(Deferred(arguments)) => doctor::doctor(&arguments, out),
-        Command::Policy(Deferred(arguments)) => policy::policy(&arguments, out),
-        Command::Claims(Deferred(arguments)) => claims::claims(&arguments, out),
-        Command::Trace(Deferred(arguments)) => trace::trace(&arguments, out),
         Command::Report(Deferred(arguments)) => report::report(&arguments, out),
+        Command::Compare(Deferred(arguments)) => compare::compare(&arguments, out),
+        Command::Claims(Deferred(arguments)) => claims::claims(&arguments, out),
         Command::Explain(Deferred(arguments)) => explain::explain(&arguments, out),
+        Command::Policy(Deferred(arguments)) => policy::policy(&arguments, out),
+        Command::Trace(Deferred(arguments)) => trace::trace(&arguments, out),
+        Command::Schema(Deferred(arguments)) => list::schema(&arguments, out),
         Command::Completions(Deferred(arguments)) => completions::completions(&arguments, Arguments::command(), out),
         Command::Man(Deferred(arguments)) => completions::man(&arguments, Arguments::command(), out),
         Command::Condense(Deferred(arguments)) => explain::condense(&arguments, out),
-        Command::Compare(Deferred(arguments)) => compare::compare(&arguments, out),
         Command::Exec(Deferred(arguments)) => exec::exec(arguments),
         Command::Worker => unreachable!("handled before there is an output"),
     }

@@ -9,7 +9,7 @@ mod group;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use serde::{Deserialize, Serialize, Serializer};
+use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
 use crate::finding::{Finding, Report, Verdict};
@@ -54,7 +54,8 @@ words! {
 #[schemars(deny_unknown_fields)]
 pub struct Comparison {
     /// `errnoscope-comparison/1`.
-    pub format: Format,
+    #[schemars(extend("const" = FORMAT))]
+    pub format: &'static str,
     pub baseline: Side,
     pub current: Side,
     /// What differs around the findings. It may explain a change, and is none itself.
@@ -62,26 +63,6 @@ pub struct Comparison {
     pub summary: Summary,
     /// A change for each finding that differs, in the order of their cases' names.
     pub changes: Vec<Change>,
-}
-
-/// The one format that this version writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Format;
-
-impl Serialize for Format {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(FORMAT)
-    }
-}
-
-impl schemars::JsonSchema for Format {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Format".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "const": FORMAT })
-    }
 }
 
 /// One of the two reports.
@@ -163,7 +144,7 @@ pub fn compare(baseline: &Report, current: &Report) -> Comparison {
     );
     changes.sort_by(|a, b| a.place().cmp(&b.place()));
     Comparison {
-        format: Format,
+        format: FORMAT,
         baseline: Side::of(baseline),
         current: Side::of(current),
         environment: environment::differences(baseline, current),
@@ -330,9 +311,5 @@ fn healed(kinds: &BTreeSet<Kind>) -> Weight {
 
 /// The JSON Schema of a comparison.
 pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(Comparison).to_value();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("title".to_owned(), FORMAT.into());
-    }
-    schema
+    crate::schema::schema::<Comparison>(FORMAT)
 }

@@ -310,9 +310,5 @@ fn failures(query: &Query, knowledge: &Knowledge) -> Vec<String> {
 
 /// The JSON Schema of an explanation.
 pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(Explanation).to_value();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("title".to_owned(), FORMAT.into());
-    }
-    schema
+    crate::schema::schema::<Explanation>(FORMAT)
 }

@@ -366,9 +366,5 @@ pub fn summary(findings: &[Finding]) -> BTreeMap<Verdict, u64> {
 
 /// The JSON Schema of a report.
 pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(Report).to_value();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("title".to_owned(), FORMAT.into());
-    }
-    schema
+    crate::schema::schema::<Report>(FORMAT)
 }

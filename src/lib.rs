@@ -28,6 +28,7 @@ pub mod policy;
 pub mod problem;
 pub mod render;
 pub mod scenario;
+pub mod schema;
 pub mod socket_table;
 pub mod tracer;
 pub mod values;

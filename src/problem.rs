@@ -4,6 +4,8 @@ use std::fmt;
 use std::ops::Range;
 
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
+use serde::de::DeserializeOwned;
+use toml::Spanned;
 
 /// One fault: a place in a file, what is there, what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -14,6 +16,38 @@ pub struct Problem {
     pub message: String,
     /// What would be right.
     pub help: Option<String>,
+}
+
+/// A text with the name of the file that it is from: what its faults are told with.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'s> {
+    pub file: &'s str,
+    pub text: &'static str,
+}
+
+impl Input<'_> {
+    pub fn problem(self, span: Range<usize>, message: String, help: Option<&str>) -> Problem {
+        Problem { file: self.file.to_owned(), text: self.text, span, message, help: help.map(str::to_owned) }
+    }
+
+    /// TOML of the shape of a `T`.
+    pub fn parse<T: DeserializeOwned>(self) -> Result<T, Problem> {
+        toml::from_str(self.text).map_err(|error| self.problem(error.span().unwrap_or(0..0), message(&error), None))
+    }
+
+    /// Refuses every format but the one that is read here.
+    pub fn expect_format(self, format: &Spanned<String>, known: &str) -> Result<(), Problem> {
+        if format.get_ref() == known {
+            return Ok(());
+        }
+        let message = format!("format `{}`, this version reads `{known}`", format.get_ref());
+        Err(self.problem(format.span(), message, None))
+    }
+}
+
+/// What a TOML error says, on one line.
+pub fn message(error: &toml::de::Error) -> String {
+    error.message().trim().replace('\n', ", ")
 }
 
 impl Problem {

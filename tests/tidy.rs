@@ -19,6 +19,7 @@ const PURE: &[&str] = &[
     "problem.rs",
     "render",
     "scenario",
+    "schema.rs",
     "socket_table.rs",
     "tracer",
     "values.rs",

@@ -4,13 +4,12 @@
 //! be answered is not known here.
 
 use std::collections::BTreeSet;
-use std::ops::Range;
 
 use serde::Deserialize;
 use toml::Spanned;
 
 use super::{Claim, Claims, Condition, Source};
-use crate::problem::Problem;
+use crate::problem::{Input, Problem};
 
 /// The version of the claims file, its first key.
 pub const LIST: &str = "errnoscope-claim-list/1";
@@ -23,42 +22,30 @@ pub fn is_list(text: &str) -> bool {
 
 /// Reads claims, each of which has an id of its own, words and sources.
 pub fn read(file: &str, text: &'static str) -> Result<Claims, Problem> {
-    let problem = |span: Range<usize>, message: String, help: Option<&str>| Problem {
-        file: file.to_owned(),
-        text,
-        span,
-        message,
-        help: help.map(str::to_owned),
-    };
-    let wire: WireClaims = toml::from_str(text).map_err(|error| {
-        let message = error.message().trim().replace('\n', ", ");
-        problem(error.span().unwrap_or(0..0), message, None)
-    })?;
-    if wire.format.get_ref() != LIST {
-        let message = format!("format `{}`, this version reads `{LIST}`", wire.format.get_ref());
-        return Err(problem(wire.format.span(), message, None));
-    }
+    let input = Input { file, text };
+    let wire: WireClaims = input.parse()?;
+    input.expect_format(&wire.format, LIST)?;
     if wire.claim.is_empty() {
-        return Err(problem(0..0, "no claims".to_owned(), Some("a claims file has at least one `[[claim]]`")));
+        return Err(input.problem(0..0, "no claims".to_owned(), Some("a claims file has at least one `[[claim]]`")));
     }
     let mut ids = BTreeSet::new();
     for claim in &wire.claim {
         let id = claim.id.get_ref();
         if id.is_empty() || crate::scenario::kebab(id) != *id {
             let help = "lower-case letters, digits and single hyphens";
-            return Err(problem(claim.id.span(), format!("`{id}` is no claim's id"), Some(help)));
+            return Err(input.problem(claim.id.span(), format!("`{id}` is no claim's id"), Some(help)));
         }
         if !ids.insert(id) {
-            return Err(problem(claim.id.span(), format!("the id `{id}` is taken"), Some("ids are unique")));
+            return Err(input.problem(claim.id.span(), format!("the id `{id}` is taken"), Some("ids are unique")));
         }
         if claim.source.get_ref().is_empty() {
             let help = "source = [{ in = \"bind(2), ERRORS\", says = \"…\" }]";
-            return Err(problem(claim.source.span(), "no source".to_owned(), Some(help)));
+            return Err(input.problem(claim.source.span(), "no source".to_owned(), Some(help)));
         }
         let said = claim.source.get_ref().iter().flat_map(|source| [&source.place, &source.says]);
         if let Some(text) = said.chain([&claim.statement]).find(|text| text.get_ref().trim().is_empty()) {
             let help = "a claim is a sentence, and a source a place and its words";
-            return Err(problem(text.span(), "empty text".to_owned(), Some(help)));
+            return Err(input.problem(text.span(), "empty text".to_owned(), Some(help)));
         }
     }
     let claims = wire.claim.into_iter().map(Claim::from).collect();
@@ -67,11 +54,7 @@ pub fn read(file: &str, text: &'static str) -> Result<Claims, Problem> {
 
 /// The JSON Schema of a claims file, whose TOML has the shape of this JSON.
 pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(WireClaims).to_value();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("title".to_owned(), LIST.into());
-    }
-    schema
+    crate::schema::schema::<WireClaims>(LIST)
 }
 
 #[derive(Deserialize, schemars::JsonSchema)]

@@ -267,9 +267,5 @@ pub struct Judgement {
 
 /// The JSON Schema of what `claims --json` prints.
 pub fn result_schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(Judgement).to_value();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("title".to_owned(), FORMAT.into());
-    }
-    schema
+    crate::schema::schema::<Judgement>(FORMAT)
 }

@@ -216,9 +216,5 @@ struct ListEntry {
 }
 
 fn list_schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(Vec<ListEntry>).to_value();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("title".to_owned(), "errnoscope list --cases --json".into());
-    }
-    schema
+    crate::schema::schema::<Vec<ListEntry>>("errnoscope list --cases --json")
 }

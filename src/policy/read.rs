@@ -11,7 +11,7 @@ use toml::Spanned;
 use super::{Action, Conditions, Forced, Policy, ProbeCall, Rule, Signal};
 use crate::errno::ErrnoName;
 use crate::names::{Family, Os, PortChoice, Protocol, Reuse};
-use crate::problem::Problem;
+use crate::problem::{Input, Problem};
 use crate::values::Values;
 
 /// The version of the policy format, a file's first key.
@@ -34,24 +34,12 @@ pub fn read(file: &str, text: &'static str) -> Result<Policy, Problem> {
 
 /// All but the last check, which tries every signal there is; and where the rules are.
 pub(super) fn read_rules(file: &str, text: &'static str) -> Result<(Policy, Vec<Range<usize>>), Problem> {
-    let problem = |span: Range<usize>, message: String, help: Option<&str>| Problem {
-        file: file.to_owned(),
-        text,
-        span,
-        message,
-        help: help.map(str::to_owned),
-    };
-    let wire: WirePolicy = toml::from_str(text).map_err(|error| {
-        let message = error.message().trim().replace('\n', ", ");
-        problem(error.span().unwrap_or(0..0), message, None)
-    })?;
-    if wire.format.get_ref() != FORMAT {
-        let message = format!("format `{}`, this version reads `{FORMAT}`", wire.format.get_ref());
-        return Err(problem(wire.format.span(), message, None));
-    }
+    let input = Input { file, text };
+    let wire: WirePolicy = input.parse()?;
+    input.expect_format(&wire.format, FORMAT)?;
     for text in [&wire.name, &wire.why] {
         if text.get_ref().trim().is_empty() {
-            return Err(problem(text.span(), "empty text".to_owned(), Some("a policy has a name and says why")));
+            return Err(input.problem(text.span(), "empty text".to_owned(), Some("a policy has a name and says why")));
         }
     }
     let spans: Vec<Range<usize>> = wire.rule.iter().map(Spanned::span).collect();
@@ -59,12 +47,12 @@ pub(super) fn read_rules(file: &str, text: &'static str) -> Result<(Policy, Vec<
     match (rules.last(), spans.last()) {
         (Some(last), Some(span)) if !last.when.is_empty() => {
             let help = "end with a rule that has an action and a why and no conditions";
-            return Err(problem(span.clone(), "the last rule has conditions".to_owned(), Some(help)));
+            return Err(input.problem(span.clone(), "the last rule has conditions".to_owned(), Some(help)));
         }
         (Some(_), _) => {}
         (None, _) => {
             let help = "a policy has at least one `[[rule]]`, the last without conditions";
-            return Err(problem(0..0, "no rules".to_owned(), Some(help)));
+            return Err(input.problem(0..0, "no rules".to_owned(), Some(help)));
         }
     }
     Ok((Policy { name: wire.name.into_inner(), why: wire.why.into_inner(), rules }, spans))
@@ -84,11 +72,7 @@ pub(super) fn never_applies(rules: &[Rule]) -> Option<usize> {
 
 /// The JSON Schema of a policy file, whose TOML has the shape of this JSON.
 pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(WirePolicy).to_value();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("title".to_owned(), FORMAT.into());
-    }
-    schema
+    crate::schema::schema::<WirePolicy>(FORMAT)
 }
 
 #[derive(Deserialize, schemars::JsonSchema)]

@@ -158,10 +158,8 @@ impl Compiler<'_> {
     fn parse<T: for<'de> Deserialize<'de>>(&self, value: &Value) -> Result<T, Problem> {
         let value = self.resolve(value, 0)?;
         let span = value.span();
-        T::deserialize(ValueDeserializer::from(value)).map_err(|error| {
-            let message = error.message().trim().replace('\n', ", ");
-            self.problem(error.span().unwrap_or(span), message)
-        })
+        T::deserialize(ValueDeserializer::from(value))
+            .map_err(|error| self.problem(error.span().unwrap_or(span), crate::problem::message(&error)))
     }
 
     /// Replaces each string `$name` by the value of that axis, or by the first row of that table that applies.

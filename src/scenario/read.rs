@@ -404,8 +404,7 @@ impl Reader {
     }
 
     fn toml_error(&mut self, error: &toml::de::Error, otherwise: Range<usize>) {
-        let message = error.message().trim().replace('\n', ", ");
-        self.problem(error.span().unwrap_or(otherwise), message, None);
+        self.problem(error.span().unwrap_or(otherwise), crate::problem::message(error), None);
     }
 
     fn unknown_keys(&mut self, table: &Table, known: &[&str]) {

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 
-use serde::{Serialize, Serializer};
+use serde::Serialize;
 
 use super::record::{Choices, Ended, FORMAT, Hop, Record, Totals, Trace};
 use crate::finding::Tool;
@@ -14,7 +14,8 @@ use crate::finding::Tool;
 #[schemars(deny_unknown_fields)]
 pub struct Report {
     /// `errnoscope-trace/1`.
-    pub format: Format,
+    #[schemars(extend("const" = FORMAT))]
+    pub format: &'static str,
     pub tool: Tool,
     /// What was asked for, as it was typed.
     pub host: String,
@@ -30,33 +31,13 @@ pub struct Report {
     pub probes: Vec<Record>,
 }
 
-/// The one format that this version writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Format;
-
-impl Serialize for Format {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(FORMAT)
-    }
-}
-
-impl schemars::JsonSchema for Format {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Format".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "const": FORMAT })
-    }
-}
-
 impl Report {
     /// A trace that is over. `names` are what the resolver calls the addresses.
     pub fn new(host: &str, trace: Trace, names: &BTreeMap<IpAddr, String>) -> Report {
         let mut hops = trace.hops();
         name(&mut hops, names);
         Report {
-            format: Format,
+            format: FORMAT,
             tool: Tool::this(),
             host: host.to_owned(),
             rounds: trace.rounds,
@@ -78,9 +59,5 @@ pub fn name(hops: &mut [Hop], names: &BTreeMap<IpAddr, String>) {
 
 /// The JSON Schema of the format.
 pub fn schema() -> serde_json::Value {
-    let mut schema = schemars::schema_for!(Report).to_value();
-    if let Some(schema) = schema.as_object_mut() {
-        schema.insert("title".to_owned(), FORMAT.into());
-    }
-    schema
+    crate::schema::schema::<Report>(FORMAT)
 }

@@ -5,7 +5,7 @@
 use std::net::IpAddr;
 
 use crate::names::Family;
-use crate::packet::{Syn, icmp_error};
+use crate::packet::{Syn, icmp_error, time_exceeded};
 use crate::plan::RouteKind;
 use crate::sys::{self, Fault, Isolation, Tun};
 
@@ -18,9 +18,6 @@ pub struct Path {
 }
 
 const DEVICE: &str = "demo";
-
-/// The ICMP type and code of time exceeded in transit (RFC 792; RFC 4443 section 3.3).
-const TIME_EXCEEDED: [(u8, u8); 2] = [(11, 0), (3, 0)];
 
 impl Path {
     /// Of the address blocks for documentation (RFC 5737, RFC 3849).
@@ -56,9 +53,8 @@ impl Path {
             return None;
         }
         let client = syn.source.ip();
-        let [v4, v6] = TIME_EXCEEDED;
-        let exceeded = if client.is_ipv4() { v4 } else { v6 };
-        icmp_error(Path::router(Family::of(client), syn.ttl), client, exceeded, packet)
+        let family = Family::of(client);
+        icmp_error(Path::router(family, syn.ttl), client, time_exceeded(family), packet)
     }
 
     /// Enters a network of its own, in which this path leads to its target. The process that returns from this may be

@@ -98,7 +98,7 @@ impl Wire {
         poll.registry()
             .register(&mut SourceFd(&interrupt.as_raw_fd()), INTERRUPT, readable)
             .map_err(fault("signals cannot be waited for"))?;
-        let family = if config.target.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
+        let family = Family::of(config.target.ip());
         let scout = Scout::new(config, family);
         let queue = match config.replies {
             Replies::Auto => scout.refusal().is_none(),
@@ -108,16 +108,13 @@ impl Wire {
             },
             Replies::RawIcmp | Replies::SoError => false,
         };
-        let raw = match (config.replies, Raw::open(family)) {
-            (Replies::Auto, raw) => raw.ok(),
-            (Replies::RawIcmp, Ok(raw)) => Some(raw),
-            (Replies::RawIcmp, Err(errno)) => {
-                return Err(OpenError {
-                    what: "a raw ICMP socket, which takes privileges (CAP_NET_RAW), cannot be opened",
-                    errno,
-                });
+        let raw = match config.replies {
+            Replies::Auto => Raw::open(family).ok(),
+            Replies::RawIcmp => {
+                let what = "a raw ICMP socket, which takes privileges (CAP_NET_RAW), cannot be opened";
+                Some(Raw::open(family).map_err(|errno| OpenError { what, errno })?)
             }
-            (Replies::ErrorQueue | Replies::SoError, _) => None,
+            Replies::ErrorQueue | Replies::SoError => None,
         };
         if let Some(raw) = &raw {
             poll.registry()
@@ -144,7 +141,7 @@ impl Wire {
     }
 
     fn family(&self) -> Family {
-        if self.target.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
+        Family::of(self.target.ip())
     }
 
     /// A probe's calls before connect, and what it was bound to.

@@ -6,6 +6,8 @@ use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, TransportSlice, ip_number::TCP};
 
+use crate::names::Family;
+
 /// A request for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Syn {
@@ -60,6 +62,22 @@ const WINDOW: u16 = 65_535;
 
 /// What packets set out with.
 const TTL: u8 = 64;
+
+/// The ICMP type and code of time exceeded in transit (RFC 792; RFC 4443 section 3.3).
+pub fn time_exceeded(family: Family) -> (u8, u8) {
+    match family {
+        Family::Ipv4 => (11, 0),
+        Family::Ipv6 => (3, 0),
+    }
+}
+
+/// Port unreachable, as a host without that port may answer (RFC 792; RFC 4443 section 3.1).
+pub fn port_unreachable(family: Family) -> (u8, u8) {
+    match family {
+        Family::Ipv4 => (3, 3),
+        Family::Ipv6 => (1, 4),
+    }
+}
 
 /// An ICMP error about a packet, which it quotes as far as one may (RFC 1812 section 4.3.2.3, RFC 4443 section 2.4).
 /// `None` where the two addresses are of different families.

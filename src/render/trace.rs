@@ -180,20 +180,19 @@ pub fn error(ended: &Ended, settings: &Choices) -> Option<String> {
                 Some(_) => "choose another --source-port, or let the tracer choose",
                 None => "widen --source-port-range, or let the kernel choose with --source-port-mode ephemeral",
             };
-            let tried = tried_ports(*numbers, tried);
-            Some(format!("no source port is left for round {round}: {tried}; {advice}"))
+            let ports = count(*numbers, "port");
+            Some(format!("no source port is left for round {round}: {ports} tried, {}; {advice}", failures(tried)))
         }
         Ended::NothingSent { tried } => {
-            let failures: Vec<String> = tried.iter().map(Tried::to_string).collect();
-            Some(format!("no probe could be sent: {}; {}", failures.join(", "), advice_for(tried)))
+            Some(format!("no probe could be sent: {}; {}", failures(tried), advice_for(tried)))
         }
         Ended::Reached { .. } | Ended::Unreachable { .. } | Ended::NotReached | Ended::Interrupted => None,
     }
 }
 
-fn tried_ports(numbers: u64, tried: &[Tried]) -> String {
-    let failures: Vec<String> = tried.iter().map(Tried::to_string).collect();
-    format!("{} tried, {}", count(numbers, "port"), failures.join(", "))
+/// `3 bind EADDRINUSE, 1 connect EADDRNOTAVAIL`.
+fn failures(tried: &[Tried]) -> String {
+    tried.iter().map(Tried::to_string).collect::<Vec<_>>().join(", ")
 }
 
 fn advice_for(tried: &[Tried]) -> &'static str {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use super::record::IcmpError;
 use super::{Answer, Icmp};
 use crate::names::{Family, words};
+use crate::packet::{port_unreachable, time_exceeded};
 
 words! {
     /// What answered a probe.
@@ -36,21 +37,14 @@ impl Meaning {
     }
 }
 
-/// RFC 792 and RFC 4443 section 3.3: time exceeded in transit.
-const TIME_EXCEEDED_V4: (u8, u8) = (11, 0);
-const TIME_EXCEEDED_V6: (u8, u8) = (3, 0);
-/// RFC 792 and RFC 4443 section 3.1: port unreachable, as a host without that port may answer.
-const PORT_UNREACHABLE_V4: (u8, u8) = (3, 3);
-const PORT_UNREACHABLE_V6: (u8, u8) = (1, 4);
-
 pub fn meaning(target: SocketAddr, answer: &Answer) -> Meaning {
     let Err(errno) = &answer.error else { return Meaning::Open };
     match answer.icmp {
         Some(Icmp { from, kind, code }) => {
-            let of = |v4, v6| (kind, code) == if from.is_ipv4() { v4 } else { v6 };
-            if of(TIME_EXCEEDED_V4, TIME_EXCEEDED_V6) {
+            let family = Family::of(from);
+            if (kind, code) == time_exceeded(family) {
                 Meaning::Router
-            } else if of(PORT_UNREACHABLE_V4, PORT_UNREACHABLE_V6) && from == target.ip() {
+            } else if (kind, code) == port_unreachable(family) && from == target.ip() {
                 Meaning::Closed
             } else {
                 Meaning::Unreachable
@@ -68,8 +62,10 @@ pub fn meaning(target: SocketAddr, answer: &Answer) -> Meaning {
 
 /// What traceroute(1) writes behind a hop: `!N`, `!H`, `!P`, `!X` and others, or the code.
 pub fn mark(family: Family, icmp: IcmpError) -> Option<String> {
+    if (icmp.kind, icmp.code) == time_exceeded(family) {
+        return None;
+    }
     let known = match (family, icmp.kind, icmp.code) {
-        (Family::Ipv4, 11, 0) | (Family::Ipv6, 3, 0) => return None,
         (Family::Ipv4, 3, 0) | (Family::Ipv6, 1, 0) => "!N",
         (Family::Ipv4, 3, 1) | (Family::Ipv6, 1, 3) => "!H",
         (Family::Ipv4, 3, 2) => "!P",

@@ -138,7 +138,7 @@ impl<'t> State<'t> {
             self.send(probe);
             return self.answered(probe, Answer { at: now, error: Ok(()), icmp: None });
         };
-        let (signal, decision) = self.decide(probe, failed.call, &failed.errno);
+        let (signal, decision) = self.decide(failed.call, &failed.errno);
         let took = failed.call == Call::Connect;
         let in_progress = took && matches!(failed.errno.name(), "EINPROGRESS" | "EALREADY");
         let errno = failed.errno.clone();
@@ -180,7 +180,7 @@ impl<'t> State<'t> {
         let rtt = answer.at.saturating_sub(flight.sent);
         let mut aborted = None;
         if let Err(errno) = &answer.error {
-            let (signal, decision) = self.decide(probe, Call::SoError, errno);
+            let (signal, decision) = self.decide(Call::SoError, errno);
             let target = self.settings.target;
             let record = self.record(probe);
             let operands = record.source.unwrap_or(target).to_string();
@@ -287,8 +287,7 @@ impl<'t> State<'t> {
     }
 
     /// The one place where the policy is asked. It knows no call but a probe's, and no errno without a name.
-    fn decide(&self, probe: ProbeId, call: Call, errno: &Errno) -> (Option<Signal>, Option<Decision>) {
-        let record = &self.trace.probes[probe.0];
+    fn decide(&self, call: Call, errno: &Errno) -> (Option<Signal>, Option<Decision>) {
         let signal = ProbeCall::new(call).zip(ErrnoName::new(errno.name())).map(|(call, errno)| Signal {
             os: self.settings.os,
             call,
@@ -302,7 +301,6 @@ impl<'t> State<'t> {
             reuse: self.settings.reuse,
             errno,
         });
-        debug_assert_eq!(record.fate, Fate::UnderWay);
         let decision = signal.map(|signal| {
             let (rule, action) = self.policy.decide(&signal);
             Decision { rule: rule as u64 + 1, action }

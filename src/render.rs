@@ -5,6 +5,7 @@
 pub mod claims;
 pub mod compare;
 pub mod details;
+pub mod document;
 pub mod explain;
 pub mod github;
 pub mod json;

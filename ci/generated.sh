@@ -37,4 +37,4 @@ if [ "$(stack REPORT.md)" != "$(stack "$place/today.md")" ]; then
     echo "REPORT.md is of $(stack REPORT.md) and this is $(stack "$place/today.md"): not compared with a run of today" >&2
     exit
 fi
-diff -u <(grep -v '^| release |' REPORT.md) <(grep -v '^| release |' "$place/today.md")
+diff -u <(grep -vE '^\| (release|started) \|' REPORT.md) <(grep -vE '^\| (release|started) \|' "$place/today.md")

@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
 use crate::finding::{Finding, Report, Verdict};
+use crate::moment::Moment;
 use crate::names::{Call, words};
 
 pub use environment::Difference;
 pub use group::Group;
 
 /// The version of the comparison format, its first field.
-pub const FORMAT: &str = "errnoscope-comparison/1";
+pub const FORMAT: &str = "errnoscope-comparison/2";
 
 words! {
     /// In what a finding differs; several may hold at once.
@@ -53,7 +54,7 @@ words! {
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Comparison {
-    /// `errnoscope-comparison/1`.
+    /// `errnoscope-comparison/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     pub baseline: Side,
@@ -71,6 +72,8 @@ pub struct Comparison {
 pub struct Side {
     pub stack: String,
     pub release: String,
+    /// When the run began.
+    pub started: Moment,
     pub complete: bool,
     pub findings: u64,
 }
@@ -166,6 +169,7 @@ impl Side {
         Side {
             stack: report.host.stack.clone(),
             release: report.host.release.clone(),
+            started: report.started,
             complete: report.complete,
             findings: report.findings.len() as u64,
         }

@@ -21,6 +21,7 @@ pub mod errno;
 pub mod explain;
 pub mod finding;
 pub mod judge;
+pub mod moment;
 pub mod names;
 pub mod packet;
 pub mod plan;

@@ -12,6 +12,7 @@ const PURE: &[&str] = &[
     "explain",
     "finding.rs",
     "judge.rs",
+    "moment.rs",
     "names.rs",
     "packet.rs",
     "plan.rs",

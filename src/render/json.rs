@@ -7,12 +7,13 @@ use std::io::{self, Write};
 use crate::finding::Report;
 
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let Report { format, tool, host, catalogue, complete, repeat, summary, findings } = report;
+    let Report { format, tool, host, catalogue, started, complete, repeat, summary, findings } = report;
     let header = Report {
         format: *format,
         tool: tool.clone(),
         host: host.clone(),
         catalogue: catalogue.clone(),
+        started: *started,
         complete: *complete,
         repeat: *repeat,
         summary: summary.clone(),

@@ -46,7 +46,7 @@ impl Markdown<'_> {
     }
 
     fn header(&mut self) -> fmt::Result {
-        let Report { tool, host, catalogue, complete, repeat, findings, .. } = self.report;
+        let Report { tool, host, catalogue, started, complete, repeat, findings, .. } = self.report;
         let cases: BTreeSet<&str> = findings.iter().map(|finding| &*finding.case).collect();
         writeln!(self.out, "# What {} answers\n", host.stack)?;
         writeln!(self.out, "| | |\n|---|---|")?;
@@ -60,6 +60,7 @@ impl Markdown<'_> {
             ("architecture", host.arch.clone()),
             ("isolation", host.isolation.clone()),
             ("catalogue", known),
+            ("started", started.to_string()),
             ("ran", ran),
             ("by", format!("{} {}", tool.name, tool.version)),
         ] {

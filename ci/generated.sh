@@ -4,8 +4,7 @@
 # With --write: make them, the baseline of this stack from a run.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --release --quiet
-program="${CARGO_TARGET_DIR:-target}/release/errnoscope"
+program=$(ci/static.sh)
 baseline=ci/baselines/linux-6.18.json.gz
 place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT

@@ -362,12 +362,23 @@ impl Host {
             os: hello.os,
             release: hello.release.clone(),
             arch: hello.arch.clone(),
-            stack: format!("{} {}.{}", hello.os, version.major, version.minor),
+            stack: own_stack(hello.os, &version),
             isolation: hello.isolation.clone(),
             capabilities: hello.capabilities.clone(),
             sysctls: hello.sysctls.clone(),
         }
     }
+
+    /// The kernel's version, where it is the OS's own stack that answered.
+    pub fn kernel(&self) -> Option<semver::Version> {
+        let version = crate::scenario::rule::version(&self.release);
+        (self.stack == own_stack(self.os, &version)).then_some(version)
+    }
+}
+
+/// What an OS's own stack is called.
+fn own_stack(os: Os, version: &semver::Version) -> String {
+    format!("{os} {}.{}", version.major, version.minor)
 }
 
 /// How many findings have each verdict.

@@ -17,6 +17,8 @@ pub mod catalogue;
 pub mod cause;
 pub mod claim;
 pub mod compare;
+pub mod compat;
+pub mod digest;
 pub mod errno;
 pub mod explain;
 pub mod finding;

@@ -8,6 +8,8 @@ const PURE: &[&str] = &[
     "cause.rs",
     "claim",
     "compare",
+    "compat",
+    "digest.rs",
     "errno.rs",
     "explain",
     "finding.rs",

@@ -5,6 +5,7 @@
 
 mod claims;
 mod compare;
+mod compat;
 mod completions;
 mod doctor;
 mod exec;
@@ -60,6 +61,10 @@ enum Command {
     Report(Deferred<report::Arguments>),
     /// Tell what changed from one report to another
     Compare(Deferred<compare::Arguments>),
+    /// Tell between which versions of a kernel calls began to give something else
+    Boundaries(Deferred<compat::BoundariesArguments>),
+    /// Put the reports of all stacks into one document of compatibility data
+    Compat(Deferred<compat::Arguments>),
     /// Hold what people say about sockets against findings
     Claims(Deferred<claims::Arguments>),
     /// Explain an errno, or the message that has it: causes, evidence, what shows them, what to do
@@ -232,6 +237,8 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Doctor(Deferred(arguments)) => doctor::doctor(&arguments, out),
         Command::Report(Deferred(arguments)) => report::report(&arguments, out),
         Command::Compare(Deferred(arguments)) => compare::compare(&arguments, out),
+        Command::Boundaries(Deferred(arguments)) => compat::print_boundaries(&arguments, out),
+        Command::Compat(Deferred(arguments)) => compat::compat(&arguments, out),
         Command::Claims(Deferred(arguments)) => claims::claims(&arguments, out),
         Command::Explain(Deferred(arguments)) => explain::explain(&arguments, out),
         Command::Policy(Deferred(arguments)) => policy::policy(&arguments, out),

@@ -4,7 +4,7 @@ use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -12,6 +12,7 @@ use super::output::{self, Destination};
 use super::select::Selection;
 use super::{Exit, Failure, complain};
 use crate::finding::{Finding, Report, Verdict};
+use crate::moment::Moment;
 use crate::names::Need;
 use crate::render::text::count;
 use crate::render::{json, junit, summary};
@@ -82,6 +83,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     require_namespaces(&settings)?;
 
     let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
+    let started = Moment::of(SystemTime::now().into());
     let progress = Progress::start(&items, &settings, arguments.quiet);
     let ran = runner::run(&catalogue, &items, &settings, &signals.interrupted, |findings| progress.case(findings));
     let Ran { hello, findings, complete } = ran.map_err(|message| {
@@ -90,7 +92,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     })?;
     let cases_ran = progress.stop();
 
-    let report = Report::new(&hello, catalogue.facts(), complete, arguments.repeat, findings);
+    let report = Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings);
     if let Some(to) = &json_to {
         output::bearing_closed_pipe(to.write(out, |out| json::write(&report, out)))?;
     }

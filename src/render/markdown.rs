@@ -1,7 +1,6 @@
 //! Reports as one Markdown document: the words and the layout are `templates/report.md`'s.
 //!
-//! What it says is the business of `document`; here it becomes text that means nothing to Markdown. Neither times nor
-//! the order of workers show, so that a difference between two documents is one of the kernels, or of the day.
+//! What it says is the business of `document`; here it becomes text that means nothing to Markdown.
 
 use std::fmt;
 

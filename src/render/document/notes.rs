@@ -21,6 +21,7 @@ pub struct Stack {
     pub release: String,
     pub arch: String,
     pub isolation: String,
+    pub started: String,
     /// Cases and findings: `3701 cases 2 times each, 5856 findings`.
     pub ran: String,
     pub verdicts: Vec<(Verdict, u64)>,
@@ -41,6 +42,7 @@ pub fn stacks(document: &Document<'_>) -> Vec<Stack> {
             release: report.host.release.clone(),
             arch: report.host.arch.clone(),
             isolation: report.host.isolation.clone(),
+            started: report.started.to_string(),
             ran: format!("{}{times}, {findings}", count(cases.len() as u64, "case")),
             verdicts: Verdict::ALL
                 .iter()

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# What the tests need beyond the Rust toolchain: nft for the packet filter scenarios, setpriv for the ordinary user, time for the tracer's memory.
+# What the tests need beyond the Rust toolchain: nft for the packet filter scenarios, setpriv for the ordinary user, time for the tracer's memory,
+# chromium for the page that `report` makes.
 set -euo pipefail
 need() {
     PATH="$PATH:/usr/sbin:/sbin" type -P "$1" >/dev/null || missing+=("$2")
@@ -8,6 +9,7 @@ missing=()
 need nft nftables
 need setpriv util-linux
 need cc gcc
+need chromium chromium
 need time time
 if [ "${#missing[@]}" -gt 0 ]; then
     sudo=()

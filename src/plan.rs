@@ -309,7 +309,7 @@ pub enum Detail {
 pub struct Cost {
     /// Ports of the range that were held after the last of them.
     pub ports: u32,
-    /// Mean wall-clock duration of one bind() or connect(), in nanoseconds.
+    /// Median wall-clock duration of one bind() or connect(), in nanoseconds: other work of the host shows in few calls.
     pub nanos: u32,
 }
 

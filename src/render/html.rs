@@ -18,7 +18,7 @@ use super::document::{Document, costs, notes};
 use super::text::count;
 use crate::claim::Judged;
 use crate::finding::{Report, Verdict};
-use crate::names::{Call, PortChoice};
+use crate::names::PortChoice;
 
 pub use data::tone;
 
@@ -111,15 +111,15 @@ impl Page<'_> {
 
     /// Where the cases of a cell are shown: what the page's script reads behind `#`.
     fn cell(&self, scenario: &str, subject: &Subject, cases: &[(String, Vec<String>)]) -> String {
-        let with: Vec<String> = cases.iter().map(|(axis, values)| format!("{axis}={}", values.join(","))).collect();
+        let values = |values: &[String]| values.iter().map(|value| word(value)).collect::<Vec<_>>().join(",");
+        let with: Vec<String> = cases.iter().map(|(axis, own)| format!("{}={}", word(axis), values(own))).collect();
         let call = (subject.call, subject.port);
         link(&[("scenario", scenario), ("call", call.0.as_str()), ("port", call.1.as_str()), ("with", &with.join(" "))])
     }
 
     fn row(&self, row: &answers::AnswerRow, outcome: &str) -> String {
-        let call: (Call, PortChoice) = row.calls[0];
-        let port = if row.calls.len() == 1 { call.1.as_str() } else { "" };
-        link(&[("call", call.0.as_str()), ("port", port), ("cause", row.cause.as_str()), ("errno", outcome)])
+        let port = row.port.map_or("", PortChoice::as_str);
+        link(&[("call", row.subject.as_str()), ("port", port), ("cause", row.cause.as_str()), ("errno", outcome)])
     }
 
     fn case(&self, id: &str) -> String {
@@ -132,6 +132,16 @@ fn link(parts: &[(&str, &str)]) -> String {
     let parts = parts.iter().filter(|(_, value)| !value.is_empty());
     let parts: Vec<String> = parts.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
     format!("#{}", parts.join("&"))
+}
+
+/// An axis or a value among others: without what stands between them.
+fn word(text: &str) -> String {
+    let encoded = |letter: char| match letter {
+        '%' | ',' | '=' => format!("%{:02X}", u32::from(letter)),
+        letter if letter.is_whitespace() => encoded(letter.encode_utf8(&mut [0; 4])),
+        letter => letter.to_string(),
+    };
+    text.chars().map(encoded).collect()
 }
 
 /// Percent-encoded, except for what stands for itself in a fragment (RFC 3986 section 3.5).

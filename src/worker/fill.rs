@@ -121,22 +121,27 @@ struct Taken<'d> {
     costs: &'d mut Vec<Cost>,
     /// Ports that share one cost; none is recorded where it is 0.
     step: u32,
-    spent: Duration,
+    /// What the last of them took.
+    spent: Vec<Duration>,
 }
 
 impl<'d> Taken<'d> {
     fn new(count: u64, ports: &'d mut u32, costs: &'d mut Vec<Cost>) -> Taken<'d> {
         let step = if count >= WORTH_TIMING { count.div_ceil(COSTS) as u32 } else { 0 };
-        Taken { ports, costs, step, spent: Duration::ZERO }
+        Taken { ports, costs, step, spent: Vec::with_capacity(step as usize) }
     }
 
     fn one_more(&mut self, spent: Duration) {
         *self.ports += 1;
-        self.spent += spent;
-        if self.step > 0 && self.ports.is_multiple_of(self.step) {
-            let nanos = (self.spent / self.step).as_nanos().try_into().unwrap_or(u32::MAX);
+        if self.step == 0 {
+            return;
+        }
+        self.spent.push(spent);
+        if self.spent.len() == self.step as usize {
+            self.spent.sort_unstable();
+            let nanos = self.spent[self.spent.len() / 2].as_nanos().try_into().unwrap_or(u32::MAX);
             self.costs.push(Cost { ports: *self.ports, nanos });
-            self.spent = Duration::ZERO;
+            self.spent.clear();
         }
     }
 }

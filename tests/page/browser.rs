@@ -107,7 +107,7 @@ impl Browser {
         let url = format!("file://{}{fragment}", file.display());
         let opened = self.call("Page.navigate", json!({ "url": url }));
         assert!(opened["errorText"].is_null(), "{opened}");
-        self.wait("document.documentElement.dataset.ready === 'yes'");
+        self.wait("document.documentElement?.dataset.ready === 'yes'");
     }
 
     /// The value of an expression, after its promise.

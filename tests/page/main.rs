@@ -166,8 +166,9 @@ fn a_cell_opens_its_trail_and_witness_and_so_does_a_link() {
         "#scenario=bind.port-held&with={}",
         CASE.split_once('[').expect("axes").1.trim_end_matches(']').replace(',', "%20")
     ));
-    assert_eq!(page.browser.value("document.querySelectorAll('#found tbody tr').length"), json!(1));
-    page.browser.value("document.querySelector('#found button').click()");
+    assert_eq!(page.browser.value("document.querySelectorAll('#found tr.call').length"), json!(1));
+    page.browser.value("document.querySelector('#found button').focus()");
+    page.browser.key("Enter");
     shows(&mut page);
     page.browser.picture("case-1280-light");
     let address = page.browser.text("location.hash");
@@ -204,7 +205,7 @@ fn the_keyboard_is_enough() {
     };
     reach(browser, "[name=with]", 400);
     browser.write(&CASE["bind.port-held[".len()..CASE.len() - 1].replace(',', " "));
-    assert_eq!(browser.value("document.querySelectorAll('#found tbody tr').length"), json!(1));
+    assert_eq!(browser.value("document.querySelectorAll('#found tr.call').length"), json!(1));
     reach(browser, "#found button", 10);
     browser.key("Enter");
     browser.wait("document.getElementById('case').open && document.activeElement.id === 'case-id'");
@@ -305,15 +306,19 @@ fn what_a_report_says_stays_text() {
     let browser = page.open("");
     assert_eq!(browser.value("document.scripts.length"), json!(3));
     assert_eq!(browser.value("document.images.length"), json!(0));
-    browser.value("document.querySelector('#found button').click()");
+    browser.value("document.querySelector('#found button').focus()");
+    browser.key("Enter");
     browser.wait("document.getElementById('case').open");
     assert!(browser.text("document.getElementById('case').innerText").contains(EVIL));
     assert_eq!(browser.text("document.querySelector('#found .id b').textContent"), EVIL);
     assert_eq!(browser.value("document.images.length + document.scripts.length"), json!(3));
     // And its own answers are found through its links.
     browser.key("Escape");
-    browser.value("document.querySelector('.grid a').click()");
-    browser.wait("document.getElementById('status').dataset.findings > 0");
+    browser.wait("!document.getElementById('case').open");
+    browser.value("(document.querySelector('.scenario').open = true, document.querySelector('.grid a').focus())");
+    browser.key("Enter");
+    browser.wait("location.hash.startsWith('#scenario=') && document.activeElement.id === 'status'");
+    assert_ne!(browser.value("document.getElementById('status').dataset.findings"), json!("0"));
     page.was_quiet();
 }
 

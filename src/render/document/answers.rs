@@ -24,12 +24,13 @@ pub struct Head {
 
 pub struct AnswerRow {
     pub cause: Cause,
+    pub subject: Call,
+    /// Where all of its calls have the same choice.
+    pub port: Option<PortChoice>,
     pub call: String,
     /// Whether two stacks answered the same case differently.
     pub differs: bool,
     pub cells: Vec<AnswerCell>,
-    /// For links: the calls of this row.
-    pub calls: Vec<(Call, PortChoice)>,
 }
 
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -44,12 +45,14 @@ pub struct AnswerCell {
 type Tally = BTreeMap<String, u64>;
 
 pub fn answers(document: &Document<'_>) -> Answers {
-    let mut rows: IndexMap<(Cause, Call, PortChoice), (Vec<Tally>, bool)> = IndexMap::new();
+    let mut rows: IndexMap<(Cause, Call), (Vec<Tally>, bool, BTreeSet<PortChoice>)> = IndexMap::new();
     for item in document.items() {
         let subject = &item.finding.subject;
-        let key = (item.finding.cause, subject.call, subject.port);
-        let (tallies, differs) = rows.entry(key).or_insert_with(|| (vec![Tally::new(); document.columns.len()], false));
+        let row = rows.entry((item.finding.cause, subject.call));
+        let (tallies, differs, ports) =
+            row.or_insert_with(|| (vec![Tally::new(); document.columns.len()], false, BTreeSet::new()));
         *differs |= item.differs();
+        ports.insert(subject.port);
         for (tally, given) in tallies.iter_mut().zip(&item.given) {
             for outcome in given.iter().flat_map(outcomes) {
                 *tally.entry(outcome).or_default() += 1;
@@ -57,10 +60,9 @@ pub fn answers(document: &Document<'_>) -> Answers {
         }
     }
     // In the order of the causes, and what ran into nothing last.
-    rows.sort_by(|a, _, b, _| order(a.0).cmp(&order(b.0)).then((a.1, a.2).cmp(&(b.1, b.2))));
-    let mut merged: Vec<AnswerRow> = Vec::new();
-    let groups = alike(document, rows.values().map(|(tallies, _)| tallies));
-    for ((cause, subject, port), (tallies, differs)) in &rows {
+    rows.sort_by(|a, _, b, _| order(a.0).cmp(&order(b.0)).then(a.1.cmp(&b.1)));
+    let groups = alike(document, rows.values().map(|(tallies, ..)| tallies));
+    let row = |(&(cause, subject), (tallies, differs, ports)): (&(Cause, Call), &(Vec<Tally>, bool, BTreeSet<_>))| {
         let mut cells: Vec<AnswerCell> = groups
             .iter()
             .map(|group| AnswerCell {
@@ -74,22 +76,17 @@ pub fn answers(document: &Document<'_>) -> Answers {
             let differs = |first: &AnswerCell| set(&cell.outcomes) != set(&first.outcomes);
             cell.other = !cell.expected && !cell.outcomes.is_empty() && first.as_ref().is_some_and(differs);
         }
-        // Where the choice of the port makes no difference, it makes no row.
-        match merged.last_mut() {
-            Some(last) if last.cause == *cause && last.calls[0].0 == *subject && same(&last.cells, &cells) => {
-                last.calls.push((*subject, *port));
-                last.call = subject.to_string();
-                last.differs |= differs;
-            }
-            _ => merged.push(AnswerRow {
-                cause: *cause,
-                call: call(*subject, *port),
-                differs: *differs,
-                cells,
-                calls: vec![(*subject, *port)],
-            }),
+        let port = ports.first().copied().filter(|_| ports.len() == 1);
+        AnswerRow {
+            cause,
+            subject,
+            port,
+            call: call(subject, port.unwrap_or(PortChoice::None)),
+            differs: *differs,
+            cells,
         }
-    }
+    };
+    let merged = rows.iter().map(row).collect();
     let heads = groups.iter().map(|group| Head {
         label: joined(group.iter().map(|&place| &document.columns[place])),
         expected: !document.columns[group[0]].observed,
@@ -139,8 +136,4 @@ fn most_frequent(tally: &Tally) -> Vec<String> {
 
 fn set(outcomes: &[String]) -> BTreeSet<&String> {
     outcomes.iter().collect()
-}
-
-fn same(a: &[AnswerCell], b: &[AnswerCell]) -> bool {
-    a.iter().zip(b).all(|(a, b)| set(&a.outcomes) == set(&b.outcomes))
 }

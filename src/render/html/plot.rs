@@ -7,6 +7,7 @@ use super::super::document::{Curve, Plot};
 const WIDTH: f64 = 320.0;
 const HEIGHT: f64 = 170.0;
 const LEFT: f64 = 40.0;
+const RIGHT: f64 = 16.0;
 const TOP: f64 = 10.0;
 
 pub struct Drawn {
@@ -46,7 +47,7 @@ pub fn plots(plots: &[Plot]) -> Option<Drawn> {
     let ports = points().map(|cost| cost.ports).max().filter(|_| most > 0.0)?;
     let step = step(most);
     let top = (most / step).ceil() * step;
-    let x = |ports_held: f64| LEFT + (WIDTH - LEFT - 10.0) * ports_held / f64::from(ports);
+    let x = |ports_held: f64| LEFT + (WIDTH - LEFT - RIGHT) * ports_held / f64::from(ports);
     let y = |micros: f64| TOP + (HEIGHT - TOP - 24.0) * (1.0 - micros / top);
     let mut legend: Vec<(usize, String)> = curves().map(|curve| (curve.series, curve.name.clone())).collect();
     legend.sort();
@@ -78,7 +79,7 @@ pub fn plots(plots: &[Plot]) -> Option<Drawn> {
         width: WIDTH,
         height: HEIGHT,
         left: LEFT,
-        right: WIDTH - 10.0,
+        right: WIDTH - RIGHT,
     })
 }
 

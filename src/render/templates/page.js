@@ -51,13 +51,14 @@
   const pairs = new Set(cases.flatMap((one) => Object.entries(one.axes).map(([axis, value]) => `${axis}=${value}`)));
   $("options").append(...[...pairs].map((value) => make("option", { value })));
 
-  // `axis=value,value` must name the values; any other word is part of the case's name.
+  // `axis=value,value` must name the values, blanks and commas in them as %20 and %2C; any other word is part of the case's name.
+  const decoded = (text) => { try { return decodeURIComponent(text); } catch { return text; } };
   const wanted = (text) => text.split(/\s+/).filter(Boolean).map((word) => {
     const [axis, values] = word.split(/=(.*)/s);
-    if (values === undefined) return (one) => one.id.includes(word);
-    const whole = values.split(",");
-    const known = whole.some((value) => pairs.has(`${axis}=${value}`));
-    return (one) => axis in one.axes && (known ? whole.includes(one.axes[axis]) : one.axes[axis].startsWith(values));
+    if (values === undefined) return (one) => one.id.includes(decoded(word));
+    const name = decoded(axis), whole = values.split(",").map(decoded);
+    const known = whole.some((value) => pairs.has(`${name}=${value}`));
+    return (one) => name in one.axes && (known ? whole.includes(one.axes[name]) : one.axes[name].startsWith(decoded(values)));
   });
 
   let shown = [], showing = PAGE, columns = [];
@@ -102,21 +103,27 @@
   };
   const draw = () => {
     found.hidden = shown.length === 0;
-    const head = make("tr", {}, make("th", { scope: "col" }, "call"), make("th", { scope: "col" }, "cause"),
-      ...columns.map((place) => make("th", { scope: "col" }, stacks[place].label)), make("th", { scope: "col" }, "case"));
-    const rows = shown.slice(0, showing).map((number) => {
+    const head = make("tr", {}, ...["call", "cause", ...columns.map((place) => stacks[place].label)].map((name) => make("th", { scope: "col" }, name)));
+    // The calls of a case stand below its name.
+    const bodies = [];
+    let last = -1;
+    for (const number of shown.slice(0, showing)) {
       const [one, call, port, cause] = calls[number];
-      const { id, scenario } = cases[one];
-      return make("tr", {},
+      if (one !== last) {
+        const { id, scenario } = cases[one];
+        const name = id.startsWith(scenario) ? id.slice(scenario.length) : ` ${id}`;
+        bodies.push(make("tbody", {}, make("tr", {}, make("th", { class: "id", scope: "rowgroup", colspan: columns.length + 2 }, make("b", {}, scenario), ...name.split(/(?<=,)/).flatMap((part) => [part, make("wbr")])))));
+        last = one;
+      }
+      bodies.at(-1).append(make("tr", { class: "call" },
         make("th", { scope: "row" }, `${differs[number] ? "≠ " : ""}${call}${port === "none" ? "" : `, ${port} port`}`),
         make("td", {}, cause),
         ...columns.map((place) => {
           const answer = given[place][number];
           return make("td", { "data-of": stacks[place].label }, answer < 0 ? "–" : chip(answer, place, number));
-        }),
-        make("td", { class: "id" }, make("b", {}, scenario), id.startsWith(scenario) ? id.slice(scenario.length) : ` ${id}`));
-    });
-    found.replaceChildren(make("thead", {}, head), make("tbody", {}, ...rows));
+        })));
+    }
+    found.replaceChildren(make("thead", {}, head), ...bodies);
     more.hidden = shown.length <= showing;
     more.textContent = `Show more (${(shown.length - showing).toLocaleString("en")} left)`;
   };
@@ -164,9 +171,10 @@
       const own = elsewhere.filter(([name]) => name.startsWith(`${stacks[place].os},`));
       return [title, list([["expected", mark, " not observed"], ["cause", cause], ...own.map(([, said]) => ["because", said])])];
     }
+    const outcome = details.texts[told.outcome];
     const text_of = (numbers) => numbers.length ? lines(numbers) : [];
     const parts = [title, list([
-      ["observed", mark, ` ${details.texts[told.outcome]}`], ["verdict", verdict], ["reason", ...(told.reason === undefined ? [] : [details.texts[told.reason]])],
+      ["observed", mark, outcome.startsWith(text) ? outcome.slice(text.length) : ` ${outcome}`], ["verdict", verdict], ["reason", ...(told.reason === undefined ? [] : [details.texts[told.reason]])],
       ["repeated", ...(told.repeated === undefined ? [] : [details.texts[told.repeated]])], ["cause", cause],
       ["expected", ...text_of(told.expected)], ...elsewhere,
       ...told.witness.map((witness) => ["witness", ...lines(witness)]),
@@ -185,7 +193,7 @@
   // The part behind # is what is shown: a case, or filters. Any other is a place in the page.
   const follow = async () => {
     const text = location.hash.slice(1);
-    const plain = (() => { try { return decodeURIComponent(text); } catch { return text; } })();
+    const plain = decoded(text);
     const parts = new URLSearchParams(text);
     const id = numbers.has(plain) ? plain : parts.get("case");
     if (id !== null) {
@@ -202,23 +210,20 @@
       if (field.type === "checkbox") field.checked = value === field.value; else field.value = value;
     }
     filter();
-    if (!typed) { $("explore").scrollIntoView(); form.elements.scenario.focus({ preventScroll: true }); }
-    typed = false;
+    $("explore").scrollIntoView();
+    status.focus({ preventScroll: true });
   };
-  let typed = false, timer, before = "";
+  let before = "";
 
   form.addEventListener("submit", (event) => event.preventDefault());
-  form.addEventListener("input", () => {
-    filter();
-    clearTimeout(timer);
-    timer = setTimeout(() => history.replaceState(null, "", `#${fragment(values()) || "explore"}`), 200);
-  });
+  form.addEventListener("input", filter);
+  form.addEventListener("change", () => history.replaceState(null, "", `#${fragment(values()) || "explore"}`));
   form.addEventListener("reset", () => setTimeout(() => { filter(); history.replaceState(null, "", "#explore"); }));
   more.addEventListener("click", () => {
     const first = showing;
     showing += PAGE;
     draw();
-    found.tBodies[0].rows[first]?.querySelector("button")?.focus();
+    found.querySelectorAll("tr.call")[first]?.querySelector("button")?.focus();
   });
   found.addEventListener("click", (event) => {
     const button = event.target.closest("button[data-call]");
@@ -239,7 +244,7 @@
   // Closing goes back to what was shown before, so that the address never names a case that is not open.
   dialog.addEventListener("close", () => {
     const parts = new URLSearchParams(location.hash.slice(1));
-    if (parts.get("case") !== null || numbers.has(decodeURIComponent(location.hash.slice(1)))) {
+    if (parts.get("case") !== null || numbers.has(decoded(location.hash.slice(1)))) {
       history.replaceState(null, "", before.includes("case=") || !before ? "#explore" : before);
     }
   });

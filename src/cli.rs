@@ -80,6 +80,8 @@ enum Command {
     Exec(Deferred<exec::Arguments>),
     #[command(hide = true)]
     Worker,
+    #[command(hide = true)]
+    Init,
 }
 
 /// The arguments of a command, described to clap only when it is this command that is called: most calls are of one.
@@ -212,6 +214,7 @@ impl Error for Because {
 pub fn main() -> ExitCode {
     let command = match Arguments::try_parse() {
         Ok(Arguments { command: Command::Worker }) => return crate::worker::main(),
+        Ok(Arguments { command: Command::Init }) => return crate::sys::boot(crate::worker::main),
         Ok(arguments) => arguments.command,
         Err(error) => return usage(&error),
     };
@@ -241,7 +244,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Man(Deferred(arguments)) => completions::man(&arguments, Arguments::command(), out),
         Command::Condense(Deferred(arguments)) => explain::condense(&arguments, out),
         Command::Exec(Deferred(arguments)) => exec::exec(arguments),
-        Command::Worker => unreachable!("handled before there is an output"),
+        Command::Worker | Command::Init => unreachable!("handled before there is an output"),
     }
 }
 

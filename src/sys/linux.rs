@@ -2,6 +2,7 @@
 //!
 //! The files below it are one idea each; this one holds what is too small for a file.
 
+mod boot;
 mod chain;
 mod command;
 mod delay;
@@ -14,6 +15,7 @@ mod route;
 mod serve;
 mod tun;
 
+pub use boot::boot;
 pub use chain::{Chain, Line};
 pub use command::{Caller, become_command, shepherd};
 pub use delay::carry;

@@ -39,6 +39,7 @@ pub struct Case<'a> {
     pub filled: Vec<OwnedFd>,
     has_filled: bool,
     isolation: &'a Isolation,
+    patience: u32,
     table: Option<SocketTable>,
     tuns: BTreeMap<String, Tun>,
     exhausted_at: Option<u64>,
@@ -53,6 +54,7 @@ pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
         filled: Vec::new(),
         has_filled: false,
         isolation,
+        patience: plan.patience,
         table: None,
         tuns: BTreeMap::new(),
         exhausted_at: None,
@@ -242,6 +244,11 @@ impl Case<'_> {
         answers
     }
 
+    /// How long a wait of so many milliseconds takes on this machine.
+    fn patient(&self, ms: u32) -> u32 {
+        ms.saturating_mul(self.patience)
+    }
+
     pub fn note_time(&mut self, took: Duration) {
         self.took = took;
     }
@@ -260,7 +267,7 @@ impl Case<'_> {
                 return fill::fill(self, fill);
             }
             Op::ErrorQueue { socket, wait_ms } => {
-                let (errno, detail) = self.error_queue(socket, *wait_ms)?;
+                let (errno, detail) = self.error_queue(socket, self.patient(*wait_ms))?;
                 return Err(DetailedFault(Fault::Errno(errno), Some(detail)));
             }
             Op::Bind { socket, .. }
@@ -311,13 +318,15 @@ impl Case<'_> {
                     self.on(socket, |fd| sys::connect(fd, &address))?;
                 } else {
                     self.set_mode(socket, Mode::Blocking)?;
-                    self.on(socket, |fd| sys::bounded(*wait_ms, || sys::connect(fd, &address)))?;
+                    let wait_ms = self.patient(*wait_ms);
+                    self.on(socket, |fd| sys::bounded(wait_ms, || sys::connect(fd, &address)))?;
                 }
             }
             Op::Disconnect { socket } => self.on(socket, sys::disconnect)?,
             Op::Accept { socket, new, wait_ms } => {
                 self.set_mode(socket, Mode::Blocking)?;
-                let fd = self.on(socket, |fd| sys::bounded(*wait_ms, || sys::accept(fd)))?;
+                let wait_ms = self.patient(*wait_ms);
+                let fd = self.on(socket, |fd| sys::bounded(wait_ms, || sys::accept(fd)))?;
                 let Known { family, protocol, .. } = *known_as(&self.sockets, socket)?;
                 let (local, remote) = (sys::local_name(&fd)?, sys::peer_name(&fd).unwrap_or(None));
                 self.sockets
@@ -340,7 +349,8 @@ impl Case<'_> {
             Op::Receive { socket, wait_ms } => {
                 self.set_mode(socket, Mode::Blocking)?;
                 let mut buffer = vec![0; PIECE];
-                let count = self.on(socket, |fd| sys::bounded(*wait_ms, || sys::receive(fd, &mut buffer)))? as u64;
+                let wait_ms = self.patient(*wait_ms);
+                let count = self.on(socket, |fd| sys::bounded(wait_ms, || sys::receive(fd, &mut buffer)))? as u64;
                 return Ok(Some(Detail::Bytes { count }));
             }
             Op::Shutdown { socket, how } => self.on(socket, |fd| sys::shutdown(fd, *how))?,
@@ -350,9 +360,10 @@ impl Case<'_> {
                 self.timed(|| sys::close(fd))?;
             }
             Op::SoError { socket, wait_ms } => {
-                self.on(socket, |fd| match sys::poll(fd.as_raw_fd(), Until::Writable, *wait_ms)? {
+                let wait_ms = self.patient(*wait_ms);
+                self.on(socket, |fd| match sys::poll(fd.as_raw_fd(), Until::Writable, wait_ms)? {
                     true => Ok(sys::socket_error(fd)?),
-                    false => Err(Fault::Blocked { ms: *wait_ms }),
+                    false => Err(Fault::Blocked { ms: wait_ms }),
                 })?;
             }
             Op::GetName { socket } => {
@@ -363,7 +374,8 @@ impl Case<'_> {
             }
             Op::Wait { socket, state, deadline_ms } => {
                 let start = Instant::now();
-                let result = self.wait(socket, *state, Duration::from_millis((*deadline_ms).into()));
+                let limit = Duration::from_millis(self.patient(*deadline_ms).into());
+                let result = self.wait(socket, *state, limit);
                 self.took = start.elapsed();
                 result?;
             }
@@ -388,12 +400,13 @@ impl Case<'_> {
                 self.tuns.insert(device.clone(), tun);
             }
             Op::AnswerSyn { device, router, icmp_type, icmp_code } => {
+                let wait_ms = self.patient(SYN_WAIT_MS);
                 let tun = self
                     .tuns
                     .get_mut(device)
                     .ok_or_else(|| Fault::Failed(format!("no TUN device is called `{device}`")))?;
                 let start = Instant::now();
-                let answered = tun.answer_syn(*router, (*icmp_type, *icmp_code), SYN_WAIT_MS);
+                let answered = tun.answer_syn(*router, (*icmp_type, *icmp_code), wait_ms);
                 self.took = start.elapsed();
                 let (source, destination) = answered?;
                 return Ok(Some(Detail::Syn { source, destination }));

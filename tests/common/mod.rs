@@ -10,7 +10,7 @@ use std::sync::atomic::AtomicBool;
 use errnoscope::catalogue::Catalogue;
 use errnoscope::finding::Finding;
 use errnoscope::names::Family;
-use errnoscope::runner::{self, Item, Ran, Settings};
+use errnoscope::runner::{self, Item, Place, Ran, Settings};
 use errnoscope::scenario::cases;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
@@ -62,7 +62,7 @@ pub fn run_all(catalogue: &Catalogue) -> Ran {
         }
     }
     let settings =
-        Settings { jobs: 2.try_into().expect("two is not zero"), repeat: 1, program: Path::new(PROGRAM).to_owned() };
+        Settings::new(Place::Here(Path::new(PROGRAM).to_owned()), 2.try_into().expect("two is not zero"));
     let ran = runner::run(catalogue, &items, &settings, &AtomicBool::new(false), |_| {}).expect("workers start");
     assert!(
         ran.hello.capabilities.values().any(|capability| capability.available) && ran.hello.isolation == "netns",

@@ -166,7 +166,7 @@ accelerator() {
     if [ -w /dev/kvm ]; then
         machine kvm > "$KERNELS/$version/boot-kvm"
         chmod +x "$KERNELS/$version/boot-kvm"
-        if timeout -k 5 60 "$program" run --on "$KERNELS/$version/boot-kvm" --start-within 20 --quiet bind.broadcast > /dev/null 2>&1; then
+        if timeout -k 5 60 "$program" run --on "$KERNELS/$version/boot-kvm" --wait 20 --quiet bind.broadcast > /dev/null 2>&1; then
             echo kvm
             return
         fi

@@ -38,15 +38,16 @@ pub struct Settings {
     pub repeat: u32,
     /// By how much every wait and deadline is longer than it says.
     pub patience: u32,
-    /// How long a worker may take to say hello.
-    pub start_within: Duration,
+    /// How long a worker may take to say hello, and its answers longer than their cases.
+    pub wait: Duration,
 }
 
 impl Settings {
-    pub const START_WITHIN: Duration = Duration::from_secs(10);
+    /// For a worker on this host.
+    const WAIT: Duration = Duration::from_secs(10);
 
     pub fn new(place: Place, jobs: NonZeroUsize) -> Settings {
-        Settings { place, jobs, repeat: 1, patience: 1, start_within: Settings::START_WITHIN }
+        Settings { place, jobs, repeat: 1, patience: 1, wait: Settings::WAIT }
     }
 }
 
@@ -78,7 +79,7 @@ pub fn run(
     interrupted: &AtomicBool,
     mut progress: impl FnMut(&[Finding]),
 ) -> Result<Ran, String> {
-    let first = Link::open(&settings.place, settings.start_within, interrupted).map_err(|lost| lost.to_string())?;
+    let first = Link::open(&settings.place, settings.wait, interrupted).map_err(|lost| lost.to_string())?;
     let run = Run {
         catalogue,
         items,
@@ -169,7 +170,7 @@ impl Run<'_> {
                 return;
             }
             if link.is_none() && self.given_up.get().is_none() {
-                match Link::open(&self.settings.place, self.settings.start_within, self.interrupted) {
+                match Link::open(&self.settings.place, self.settings.wait, self.interrupted) {
                     Ok(opened) if !self.is_same_stack(&opened.hello) => {
                         let (now, before) = (&opened.hello, &self.hello);
                         let _ = self.given_up.set(format!(
@@ -288,6 +289,6 @@ impl Run<'_> {
 
 /// What the workers of a place say of it, without running anything.
 pub fn hello(place: &Place) -> Result<Hello, String> {
-    let link = Link::open(place, Settings::START_WITHIN, &AtomicBool::new(false));
+    let link = Link::open(place, Settings::WAIT, &AtomicBool::new(false));
     link.map(|link| link.hello.clone()).map_err(|lost| lost.to_string())
 }

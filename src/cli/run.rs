@@ -60,9 +60,9 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH", default_value = "errnoscope", requires = "on")]
     remote_binary: String,
 
-    /// How many seconds COMMAND may take to bring a worker up
+    /// How long COMMAND may take to bring a worker up, and an answer longer than its case
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "on", value_parser = clap::value_parser!(u64).range(1..=3600))]
-    start_within: u64,
+    wait: u64,
 
     /// Multiply all waits and deadlines of cases by N, for an emulator or another slow machine
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -181,7 +181,7 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
         return Ok(vec![with(Place::Here(program), std::thread::available_parallelism().ok())]);
     }
     let behind = |command: &String| Settings {
-        start_within: Duration::from_secs(arguments.start_within),
+        wait: Duration::from_secs(arguments.wait),
         ..with(Place::Behind { command: command.clone(), program: arguments.remote_binary.clone() }, None)
     };
     Ok(arguments.on.iter().map(behind).collect())

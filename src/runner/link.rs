@@ -20,9 +20,6 @@ use nix::unistd::Pid;
 
 use crate::plan::{Hello, MARK, Observations, PROTOCOL, Plan, message};
 
-/// How long an answer may take longer than the case's own deadline: the way there and back.
-const GRACE: Duration = Duration::from_secs(30);
-
 /// How often a wait looks whether the run was interrupted.
 const SLICE_MS: u16 = 100;
 
@@ -71,6 +68,7 @@ impl Place {
 
 pub struct Link {
     process: Process,
+    wait: Duration,
     pub hello: Hello,
 }
 
@@ -114,12 +112,12 @@ impl fmt::Display for Lost {
 }
 
 impl Link {
-    /// Starts a worker and waits for its hello. Its process group is its own, so that a terminal's Ctrl-C reaches the
+    /// Starts a worker and waits for its hello, as later for its answers, for so long beyond what they take. Its process group is its own, so that a terminal's Ctrl-C reaches the
     /// coordinator alone.
-    pub fn open(place: &Place, within: Duration, interrupted: &AtomicBool) -> Result<Link, Lost> {
+    pub fn open(place: &Place, wait: Duration, interrupted: &AtomicBool) -> Result<Link, Lost> {
         let mut process = Process::start(place).map_err(|error| Lost { why: Why::Spawn(error), said: String::new() })?;
-        match handshake(&mut process, within, interrupted) {
-            Ok(hello) => Ok(Link { process, hello }),
+        match handshake(&mut process, wait, interrupted) {
+            Ok(hello) => Ok(Link { process, wait, hello }),
             Err(Why::Gone(status)) => Err(process.lost(Why::NeverSpoke(status))),
             Err(why) => Err(process.lost(why)),
         }
@@ -136,7 +134,7 @@ impl Link {
 
     /// Waits for the answer to `plan`.
     pub fn receive(&mut self, plan: &Plan, interrupted: &AtomicBool) -> Result<Observations, Lost> {
-        let patience = Duration::from_millis(plan.deadline_ms.into()) * plan.patience + GRACE;
+        let patience = Duration::from_millis(plan.deadline_ms.into()) * plan.patience + self.wait;
         let seen = self.process.line(patience, interrupted).and_then(|line| {
             let seen: Observations = serde_json::from_slice(&line).map_err(|error| Why::Babble(error.to_string()))?;
             if seen.case == plan.case { Ok(seen) } else { Err(Why::Babble(format!("an answer about `{}`", seen.case))) }
@@ -146,8 +144,8 @@ impl Link {
 }
 
 /// The version comes first: what else a hello has differs between versions.
-fn handshake(process: &mut Process, within: Duration, interrupted: &AtomicBool) -> Result<Hello, Why> {
-    let line = process.line(within, interrupted)?;
+fn handshake(process: &mut Process, wait: Duration, interrupted: &AtomicBool) -> Result<Hello, Why> {
+    let line = process.line(wait, interrupted)?;
     let babble = |error: serde_json::Error| Why::Babble(error.to_string());
     let value: serde_json::Value = serde_json::from_slice(&line).map_err(babble)?;
     match value["protocol"].as_u64() {

@@ -204,17 +204,24 @@ impl Process {
         let deadline = Instant::now() + patience;
         let (mut searched, mut ended) = (0, false);
         loop {
-            while let Some(newline) = self.unread[searched..].iter().position(|&byte| byte == b'\n') {
-                let rest = self.unread.split_off(searched + newline + 1);
-                let line = std::mem::replace(&mut self.unread, rest);
-                searched = 0;
-                match message(&line) {
-                    Some(message) => {
-                        self.noise = 0;
-                        return Ok(message.to_vec());
-                    }
-                    None => self.hear(&line),
+            let unread = std::mem::take(&mut self.unread);
+            let (mut start, mut found) = (0, None);
+            while let Some(length) = unread[searched..].iter().position(|&byte| byte == b'\n') {
+                let line = &unread[start..searched + length];
+                searched += length + 1;
+                start = searched;
+                found = message(line);
+                match found {
+                    Some(_) => break,
+                    None => self.hear(line),
                 }
+            }
+            let found = found.map(<[u8]>::to_vec);
+            self.unread = unread;
+            self.unread.drain(..start);
+            if let Some(message) = found {
+                self.noise = 0;
+                return Ok(message);
             }
             searched = self.unread.len();
             if searched > LONGEST_LINE || self.noise > MOST_NOISE {
@@ -273,8 +280,11 @@ impl Process {
     fn hear(&mut self, words: &[u8]) {
         self.noise += words.len();
         self.last_words.extend_from_slice(&words[words.len().saturating_sub(LAST_WORDS)..]);
-        let surplus = self.last_words.len().saturating_sub(LAST_WORDS);
-        self.last_words.drain(..surplus);
+        self.last_words.push(b'\n');
+        // Not each time: somebody may have a lot of short things to say.
+        if self.last_words.len() > 8 * LAST_WORDS {
+            self.last_words.drain(..self.last_words.len() - LAST_WORDS);
+        }
     }
 
     fn ended(&mut self) -> Why {
@@ -298,7 +308,9 @@ impl Process {
             if Instant::now() > deadline {
                 break None;
             }
-            self.unread.clear();
+            if self.unread.len() > LAST_WORDS {
+                self.unread.clear();
+            }
             match ended {
                 true => std::thread::sleep(ENDED_POLL),
                 false => ended = self.exchange().unwrap_or(true),
@@ -318,8 +330,8 @@ impl Process {
             self.wait();
         }
         let mut words = std::mem::take(&mut self.last_words);
-        words.extend(self.unread.iter().copied().take(LAST_WORDS));
-        Lost { why, said: readable(&words) }
+        words.extend_from_slice(&self.unread[self.unread.len().saturating_sub(LAST_WORDS)..]);
+        Lost { why, said: readable(&words[words.len().saturating_sub(LAST_WORDS)..]) }
     }
 }
 

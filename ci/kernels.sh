@@ -14,7 +14,7 @@ cd "$(dirname "$0")/.."
 ALL=(5.10 6.1 6.12 6.16 6.17 6.18 6.19 7.0 7.1 7.2 7.3)
 SUITES=(bullseye bookworm trixie trixie-backports)
 # What the catalogue needs of what Debian builds as modules; names that a kernel has built in or has not got are passed over.
-MODULES=(virtio_pci virtio_console ipv6 inet_diag tcp_diag udp_diag tun veth nf_tables nft_counter nft_ct nft_meta nft_reject_inet nft_reject_ipv4 nft_reject_ipv6)
+MODULES=(virtio_pci virtio_console ipv6 inet_diag tcp_diag udp_diag tun veth nf_tables nft_counter nft_ct nft_objref nft_reject_inet nft_reject_ipv4 nft_reject_ipv6)
 target=${CARGO_TARGET_DIR:-target}
 KERNELS=${KERNELS:-$target/kernels}
 mkdir -p "$KERNELS/reports"

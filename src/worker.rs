@@ -49,6 +49,7 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
     let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
     leave_panics_in(trail.alias());
 
+    let lists_bound = sys::lists_bound();
     let mut line = Vec::with_capacity(64 * 1024);
     line.push(MARK);
     hello::write(isolation, &mut trail, &mut line)?;
@@ -65,7 +66,7 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
         let Some(message) = message(&received) else { continue };
         line.clear();
         line.push(MARK);
-        answer(message, isolation, &mut tables, &mut trail, &mut line)?;
+        answer(message, isolation, lists_bound, &mut tables, &mut trail, &mut line)?;
         output.write_all(&line)?;
     }
 }
@@ -74,6 +75,7 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
 fn answer(
     text: &[u8],
     isolation: &Isolation,
+    lists_bound: bool,
     tables: &mut Tables,
     trail: &mut Trail,
     line: &mut Vec<u8>,
@@ -100,7 +102,7 @@ fn answer(
         *tables = wanted;
     }
     let deadline = Duration::from_millis(plan.deadline_ms.into()) * plan.patience;
-    let fate = in_child(trail, deadline, |trail| interpreter::run(&plan, isolation, trail))?;
+    let fate = in_child(trail, deadline, |trail| interpreter::run(&plan, isolation, lists_bound, trail))?;
     compose(line, &plan.case, &fate, trail.records())
 }
 

@@ -153,7 +153,11 @@ fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
     let names: Vec<(String, &str)> =
         findings.iter().map(|finding| (finding.case.clone(), finding.outcome_name())).collect();
     let here = Said::of(
-        Command::new(PROGRAM).args(["run", "--json", "here.json", "--scenarios", "scenarios"]).current_dir(&stage.0).output().unwrap(),
+        Command::new(PROGRAM)
+            .args(["run", "--json", "here.json", "--scenarios", "scenarios"])
+            .current_dir(&stage.0)
+            .output()
+            .unwrap(),
     );
     assert_eq!(here.code, 0, "{here:?}");
     let here = stage.report("here.json");
@@ -166,7 +170,10 @@ fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
 /// These never give a worker: there is no report, and the message has what they said.
 #[rstest]
 #[case::silent_and_content("exit 0", "the worker ended before it said hello: exit code 0")]
-#[case::fails("echo 'ssh: Could not resolve hostname mac' >&2\nexit 255", "exit code 255; it said: ssh: Could not resolve hostname mac")]
+#[case::fails(
+    "echo 'ssh: Could not resolve hostname mac' >&2\nexit 255",
+    "exit code 255; it said: ssh: Could not resolve hostname mac"
+)]
 #[case::says_something_else("echo 'Segmentation fault'\nexit 0", "exit code 0; it said: Segmentation fault")]
 #[case::is_killed("kill -KILL $$", "the worker ended before it said hello")]
 #[case::hangs("echo 'Booting the kernel.'\nsleep 1000", "said nothing for 1 s; it said: Booting the kernel.")]
@@ -228,7 +235,10 @@ fn a_host_that_does_not_come_back_leaves_what_it_gave() {
 #[case::falls_silent(r#""$@" | { sed -u 1q; sleep 1000; }"#, "said nothing for 2 s")]
 #[case::answers_in_another_tongue(r#""$@" | sed -u '1!s/.*/\x1eyes/'"#, "not of the protocol")]
 #[case::cuts_answers_short(r#""$@" | sed -u '1!s/.\{20\}$//'"#, "not of the protocol")]
-#[case::answers_about_something_else(r#""$@" | sed -u '1!s/connect.nobody/connect.somebody/'"#, "an answer about `connect.somebody")]
+#[case::answers_about_something_else(
+    r#""$@" | sed -u '1!s/connect.nobody/connect.somebody/'"#,
+    "an answer about `connect.somebody"
+)]
 fn an_answer_that_is_none_is_broken(#[case] script: &str, #[case] reason: &str) {
     let stage = Stage::new(BLOCKED);
     let findings = stage.findings(&stage.host("host", script), &["--wait", "1"], 4);

@@ -103,7 +103,10 @@ impl fmt::Display for Lost {
             Why::Silent(after) => write!(f, "the worker said nothing for {} s", after.as_secs())?,
             Why::Babble(what) => write!(f, "the worker sent what is not of the protocol: {what}")?,
             Why::Protocol(version) => {
-                write!(f, "the worker speaks protocol {version}, this program {PROTOCOL}: another version of errnoscope")?;
+                write!(
+                    f,
+                    "the worker speaks protocol {version}, this program {PROTOCOL}: another version of errnoscope"
+                )?;
             }
             Why::Interrupted => write!(f, "interrupted")?,
         }
@@ -115,7 +118,8 @@ impl Link {
     /// Starts a worker and waits for its hello, as later for its answers, for so long beyond what they take. Its process group is its own, so that a terminal's Ctrl-C reaches the
     /// coordinator alone.
     pub fn open(place: &Place, wait: Duration, interrupted: &AtomicBool) -> Result<Link, Lost> {
-        let mut process = Process::start(place).map_err(|error| Lost { why: Why::Spawn(error), said: String::new() })?;
+        let mut process =
+            Process::start(place).map_err(|error| Lost { why: Why::Spawn(error), said: String::new() })?;
         match handshake(&mut process, wait, interrupted) {
             Ok(hello) => Ok(Link { process, wait, hello }),
             Err(Why::Gone(status)) => Err(process.lost(Why::NeverSpoke(status))),

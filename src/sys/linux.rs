@@ -19,7 +19,7 @@ pub use boot::boot;
 pub use chain::{Chain, Line};
 pub use command::{Caller, become_command, shepherd};
 pub use delay::carry;
-pub use diag::{SocketTable, UNCONNECTED, tcp_state};
+pub use diag::{SocketTable, UNCONNECTED, bound_row, lists_bound, tcp_state};
 pub use error_queue::receive_error;
 pub use file::{name_file, nameless_file};
 pub use namespace::{Tables, die_with_parent, enter_case, isolate, kill_descendants, size_tables, wait_for};

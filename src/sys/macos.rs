@@ -166,6 +166,14 @@ pub fn tcp_state(_: &OwnedFd) -> Result<Option<SocketState>> {
     Ok(None)
 }
 
+pub fn bound_row(_: &OwnedFd) -> Result<Option<SocketRow>> {
+    Ok(None)
+}
+
+pub fn lists_bound() -> bool {
+    true
+}
+
 /// `net.inet.tcp.pcblist_n` would have it; nothing reads that yet.
 pub struct SocketTable;
 

@@ -47,7 +47,8 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
         FillHow::Bind | FillHow::BindZero | FillHow::Connect => {}
     }
     let room = sys::descriptor_limit().0.saturating_sub(sys::lowest_free_descriptor()? + SPARE).max(1);
-    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING;
+    // Of other processes' sockets only the socket table tells.
+    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING && case.lists_bound;
     let processes = count.div_ceil(room).max(if side_by_side { 2 } else { 1 });
     if processes <= 1 {
         case.filled.reserve(count as usize);

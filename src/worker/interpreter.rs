@@ -40,6 +40,8 @@ pub struct Case<'a> {
     has_filled: bool,
     isolation: &'a Isolation,
     patience: u32,
+    /// Whether the socket table has TCP sockets that are merely bound; where not, those of this process are asked.
+    pub lists_bound: bool,
     table: Option<SocketTable>,
     tuns: BTreeMap<String, Tun>,
     exhausted_at: Option<u64>,
@@ -48,13 +50,14 @@ pub struct Case<'a> {
 }
 
 /// Performs the plan; the trail has every step as soon as it is done.
-pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
+pub fn run(plan: &Plan, isolation: &Isolation, lists_bound: bool, trail: &mut Trail) {
     let mut case = Case {
         sockets: BTreeMap::new(),
         filled: Vec::new(),
         has_filled: false,
         isolation,
         patience: plan.patience,
+        lists_bound,
         table: None,
         tuns: BTreeMap::new(),
         exhausted_at: None,
@@ -186,8 +189,36 @@ impl Case<'_> {
             named.extend(sys::tcp_state(fd)?);
         }
         let mut rows = self.table()?.rows(protocol, port, &named)?;
+        rows.extend(self.unlisted(protocol)?.into_iter().filter(|row| row.local.port() == port));
         for row in rows.iter_mut().filter(|row| row.inode != 0) {
             row.user = self.isolation.user_of(row.uid);
+        }
+        Ok(rows)
+    }
+
+    /// The ports of either family that any socket holds, as a bitmap.
+    pub fn ports(&mut self, protocol: Protocol) -> Result<Vec<u64>, Fault> {
+        let mut held = self.table()?.ports(protocol)?;
+        for row in self.unlisted(protocol)? {
+            let port = usize::from(row.local.port());
+            held[port / 64] |= 1 << (port % 64);
+        }
+        Ok(held)
+    }
+
+    /// The sockets of this process that the socket table should have and has not.
+    fn unlisted(&self, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
+        let mut rows = Vec::new();
+        if self.lists_bound || protocol != Protocol::Tcp {
+            return Ok(rows);
+        }
+        let named = self.sockets.values().filter(|known| known.protocol == Protocol::Tcp);
+        for fd in named.filter_map(|known| known.fd.as_ref()) {
+            rows.extend(sys::bound_row(fd)?);
+        }
+        for fd in &self.filled {
+            // Not all of them need be TCP sockets.
+            rows.extend(sys::bound_row(fd).unwrap_or(None));
         }
         Ok(rows)
     }

@@ -61,8 +61,7 @@ pub fn run_all(catalogue: &Catalogue) -> Ran {
             items.push(Item { scenario: index, case, slow: false });
         }
     }
-    let settings =
-        Settings::new(Place::Here(Path::new(PROGRAM).to_owned()), 2.try_into().expect("two is not zero"));
+    let settings = Settings::new(Place::Here(Path::new(PROGRAM).to_owned()), 2.try_into().expect("two is not zero"));
     let ran = runner::run(catalogue, &items, &settings, &AtomicBool::new(false), |_| {}).expect("workers start");
     assert!(
         ran.hello.capabilities.values().any(|capability| capability.available) && ran.hello.isolation == "netns",

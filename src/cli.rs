@@ -5,6 +5,7 @@
 
 mod claims;
 mod compare;
+mod compat;
 mod completions;
 mod doctor;
 mod exec;
@@ -60,6 +61,10 @@ enum Command {
     Report(Deferred<report::Arguments>),
     /// Tell what changed from one report to another
     Compare(Deferred<compare::Arguments>),
+    /// Tell between which versions of a kernel calls began to give something else
+    Boundaries(Deferred<compat::BoundariesArguments>),
+    /// Put the reports of all stacks into one document of compatibility data
+    Compat(Deferred<compat::Arguments>),
     /// Hold what people say about sockets against findings
     Claims(Deferred<claims::Arguments>),
     /// Explain an errno, or the message that has it: causes, evidence, what shows them, what to do
@@ -68,6 +73,8 @@ enum Command {
     Policy(Deferred<policy::Arguments>),
     /// Trace the path to a host with TCP probes
     Trace(Deferred<trace::Arguments>),
+    /// Run a command in a private network, under real conditions such as port exhaustion
+    Exec(Deferred<exec::Arguments>),
     /// Print the JSON Schema of a format
     Schema(Deferred<list::SchemaArguments>),
     /// Print a script that completes commands and options in a shell
@@ -76,8 +83,6 @@ enum Command {
     Man(Deferred<completions::ManArguments>),
     #[command(hide = true)]
     Condense(Deferred<explain::CondenseArguments>),
-    #[command(hide = true)]
-    Exec(Deferred<exec::Arguments>),
     #[command(hide = true)]
     Worker,
     #[command(hide = true)]
@@ -235,6 +240,8 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Doctor(Deferred(arguments)) => doctor::doctor(&arguments, out),
         Command::Report(Deferred(arguments)) => report::report(&arguments, out),
         Command::Compare(Deferred(arguments)) => compare::compare(&arguments, out),
+        Command::Boundaries(Deferred(arguments)) => compat::print_boundaries(&arguments, out),
+        Command::Compat(Deferred(arguments)) => compat::compat(&arguments, out),
         Command::Claims(Deferred(arguments)) => claims::claims(&arguments, out),
         Command::Explain(Deferred(arguments)) => explain::explain(&arguments, out),
         Command::Policy(Deferred(arguments)) => policy::policy(&arguments, out),
@@ -243,7 +250,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Completions(Deferred(arguments)) => completions::completions(&arguments, Arguments::command(), out),
         Command::Man(Deferred(arguments)) => completions::man(&arguments, Arguments::command(), out),
         Command::Condense(Deferred(arguments)) => explain::condense(&arguments, out),
-        Command::Exec(Deferred(arguments)) => exec::exec(arguments),
+        Command::Exec(Deferred(arguments)) => exec::exec(&arguments),
         Command::Worker | Command::Init => unreachable!("handled before there is an output"),
     }
 }

@@ -1,6 +1,8 @@
 //! Claims: the faults of their file, the laws of judging them, and what is known of the built-in ones. No kernel, no
 //! privileges.
 
+mod common;
+
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::Path;
@@ -85,7 +87,7 @@ fn nothing_observed() -> Report {
             findings.extend(judged::without_run(scenario, &case, &compiled, &hello, &why));
         }
     }
-    Report::new(&hello, catalogue.facts(), true, 1, findings)
+    Report::new(&hello, catalogue.facts(), common::started(), true, 1, findings)
 }
 
 /// The first fault of a file, from reading it or from holding it against the catalogue.

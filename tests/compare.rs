@@ -2,6 +2,8 @@
 //!
 //! Every report here is made from the committed baseline, so that it has what real ones have.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
@@ -37,12 +39,13 @@ static SOME: LazyLock<Report> = LazyLock::new(|| {
 });
 
 fn with(findings: Vec<Finding>) -> Report {
-    let Report { format, tool, host, catalogue, complete, repeat, .. } = &*BASELINE;
+    let Report { format, tool, host, catalogue, started, complete, repeat, .. } = &*BASELINE;
     Report {
         format: *format,
         tool: tool.clone(),
         host: host.clone(),
         catalogue: catalogue.clone(),
+        started: *started,
         complete: *complete,
         repeat: *repeat,
         summary: finding::summary(&findings),
@@ -513,7 +516,10 @@ fn worse(cases: usize) -> Report {
 #[test]
 fn the_command_tells_of_changes_by_its_exit_code() {
     let place = Place::new(&SOME);
-    place.run(&["a.json.gz", "b.json"]).check(0, &["baseline  linux 6.18", "no change: "], &[]);
+    let later = Report { started: common::started(), ..with(SOME.findings.clone()) };
+    place.write("b.json", &text_of(&later));
+    let [then, now] = [BASELINE.started, later.started].map(|started| format!("{started})"));
+    place.run(&["a.json.gz", "b.json"]).check(0, &["baseline  linux 6.18", &then, &now, "no change: "], &[]);
     place.write("b.json", &text_of(&worse(3)));
     let said = place.run(&["a.json.gz", "b.json"]);
     said.check(1, &["EADDRNOTAVAIL → ELOOP, match → mismatch", "3 changes: 3 outcome-changed, 3 verdict-changed"], &[]);
@@ -521,7 +527,7 @@ fn the_command_tells_of_changes_by_its_exit_code() {
     place.run(&["a.json.gz", "b.json", "-v"]).check(1, &["    bind.address-not-local[protocol=tcp"], &[]);
     let json: Value =
         serde_json::from_str(&place.run(&["a.json.gz", "b.json", "--json"]).check(1, &[], &[]).out).unwrap();
-    assert_eq!((&json["format"], &json["summary"]["changed"]), (&"errnoscope-comparison/1".into(), &3.into()));
+    assert_eq!((&json["format"], &json["summary"]["changed"]), (&"errnoscope-comparison/2".into(), &3.into()));
     let schema = Tested::cargo_bin("errnoscope").unwrap().args(["schema", "comparison"]).output().unwrap().stdout;
     let schema: Value = serde_json::from_slice(&schema).unwrap();
     jsonschema::validator_for(&schema).unwrap().validate(&json).unwrap();
@@ -594,9 +600,9 @@ fn files_that_are_no_reports_are_told_by_place() {
     let place = Place::new(&SOME);
     let text = String::from_utf8(text_of(&SOME)).unwrap();
     let lines = text.lines().count();
-    let next = text.replace("errnoscope-report/1", "errnoscope-report/2");
+    let next = text.replace("errnoscope-report/2", "errnoscope-report/3");
     for (bytes, message) in [
-        (next.as_bytes(), "bad.json:2:33: no errnoscope report: format `errnoscope-report/2`, this version reads"),
+        (next.as_bytes(), "bad.json:2:33: no errnoscope report: format `errnoscope-report/3`, this version reads"),
         (&text.as_bytes()[..text.len() - 4], &*format!("bad.json:{}:", lines - 1)),
         (b"[]", "bad.json:1:"),
         (b"", "bad.json:1:0: no errnoscope report: EOF"),

@@ -1,5 +1,7 @@
 //! Policies: their format, the laws of deriving one, and what is known of the built-in ones. No kernel, no privileges.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 use std::path::Path;
@@ -186,7 +188,7 @@ fn expected(os: Os) -> Evidence {
             findings.extend(judge::without_run(scenario, &case, &compiled, &hello, &why));
         }
     }
-    evidence(&[Report::new(&hello, catalogue.facts(), true, 1, findings)])
+    evidence(&[Report::new(&hello, catalogue.facts(), common::started(), true, 1, findings)])
 }
 
 #[test]

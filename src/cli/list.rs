@@ -185,6 +185,10 @@ enum Format {
     Explanation,
     /// What `compare --json` prints
     Comparison,
+    /// What `compat` writes
+    Compat,
+    /// What `boundaries --json` prints
+    Boundaries,
 }
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -197,6 +201,8 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Trace => crate::tracer::report::schema(),
         Format::Explanation => crate::explain::schema(),
         Format::Comparison => crate::compare::schema(),
+        Format::Compat => crate::compat::schema(),
+        Format::Boundaries => crate::compat::boundaries::schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;
     writeln!(out, "{text}")?;

@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
@@ -15,6 +15,7 @@ use super::select::Selection;
 use super::{Exit, Failure, complain};
 use crate::catalogue::Catalogue;
 use crate::finding::{self, Finding, Report, Verdict};
+use crate::moment::Moment;
 use crate::names::Need;
 use crate::plan::Hello;
 use crate::render::style::{HEADING, paint};
@@ -110,6 +111,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     require_namespaces(&settings[0])?;
 
     let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
+    let started = Moment::of(SystemTime::now().into());
     let progress = Progress::start(&items, &settings, arguments.quiet);
     let run = |settings: &Settings| {
         runner::run(&catalogue, &items, settings, &signals.interrupted, |findings| progress.case(findings))
@@ -132,7 +134,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let (mut findings, mut complete, mut failed) = (Vec::new(), true, false);
     let mut names = Names::default();
     for (ran, settings) in ran.into_iter().zip(&settings) {
-        let report = match ran.and_then(|ran| report(ran, &catalogue, &arguments)) {
+        let report = match ran.and_then(|ran| report(ran, started, &catalogue, &arguments)) {
             Ok(report) => report,
             Err(message) => {
                 complain("error", &format!("{}{message}", behind(&settings.place)));
@@ -187,12 +189,12 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
     Ok(arguments.on.iter().map(behind).collect())
 }
 
-fn report(ran: Ran, catalogue: &Catalogue, arguments: &Arguments) -> Result<Report, String> {
+fn report(ran: Ran, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Result<Report, String> {
     let Ran { hello, findings, complete } = ran;
     if required() {
         has_namespaces(&hello)?;
     }
-    Ok(Report::new(&hello, catalogue.facts(), complete, arguments.repeat, findings))
+    Ok(Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings))
 }
 
 /// Which command a message is about.

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use errnoscope::catalogue::Catalogue;
 use errnoscope::finding::Finding;
+use errnoscope::moment::Moment;
 use errnoscope::names::Family;
 use errnoscope::runner::{self, Item, Place, Ran, Settings};
 use errnoscope::scenario::cases;
@@ -51,6 +52,11 @@ pub fn hop(number: usize, family: Family) -> IpAddr {
         Family::Ipv6 => format!("fd77:0:0:{link}::2"),
     };
     text.parse().expect("an address")
+}
+
+/// When every run of a test began.
+pub fn started() -> Moment {
+    "2026-11-22T17:16:08Z".parse().expect("a time")
 }
 
 /// Every case that is not slow, on two workers.

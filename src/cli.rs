@@ -57,7 +57,7 @@ enum Command {
     Lint(Deferred<lint::Arguments>),
     /// Tell what this host can run, and how to enable what it cannot
     Doctor(Deferred<doctor::Arguments>),
-    /// Render reports as Markdown
+    /// Render reports as one document: Markdown, or a page for browsers
     Report(Deferred<report::Arguments>),
     /// Tell what changed from one report to another
     Compare(Deferred<compare::Arguments>),

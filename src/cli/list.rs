@@ -185,6 +185,8 @@ enum Format {
     Explanation,
     /// What `compare --json` prints
     Comparison,
+    /// What `exec --json` writes
+    Calls,
 }
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -197,6 +199,7 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Trace => crate::tracer::report::schema(),
         Format::Explanation => crate::explain::schema(),
         Format::Comparison => crate::compare::schema(),
+        Format::Calls => crate::calls::schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;
     writeln!(out, "{text}")?;

@@ -13,6 +13,7 @@ mod options;
 mod route;
 mod serve;
 mod tun;
+mod watch;
 
 pub use chain::{Chain, Line, ONWARD};
 pub use command::{Caller, become_command, descriptor_limit_of, shepherd};
@@ -26,6 +27,7 @@ pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
 pub use serve::{listen_on, serve};
 pub use tun::Tun;
+pub use watch::{Watch, be_watched};
 
 use super::{Fault, Result, check};
 use crate::names::Os;
@@ -33,6 +35,9 @@ use crate::names::Os;
 pub const OS: Os = Os::Linux;
 
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+
+/// Threads that are traced can be waited for like children.
+pub(super) const WAIT_FLAGS: i32 = libc::__WALL;
 
 pub(super) fn socket_flags(mode: super::Mode) -> i32 {
     match mode {

@@ -73,6 +73,8 @@ enum Command {
     Policy(Deferred<policy::Arguments>),
     /// Trace the path to a host with TCP probes
     Trace(Deferred<trace::Arguments>),
+    /// Run a command in a private network, under real conditions such as port exhaustion
+    Exec(Deferred<exec::Arguments>),
     /// Print the JSON Schema of a format
     Schema(Deferred<list::SchemaArguments>),
     /// Print a script that completes commands and options in a shell
@@ -81,8 +83,6 @@ enum Command {
     Man(Deferred<completions::ManArguments>),
     #[command(hide = true)]
     Condense(Deferred<explain::CondenseArguments>),
-    #[command(hide = true)]
-    Exec(Deferred<exec::Arguments>),
     #[command(hide = true)]
     Worker,
 }
@@ -247,7 +247,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Completions(Deferred(arguments)) => completions::completions(&arguments, Arguments::command(), out),
         Command::Man(Deferred(arguments)) => completions::man(&arguments, Arguments::command(), out),
         Command::Condense(Deferred(arguments)) => explain::condense(&arguments, out),
-        Command::Exec(Deferred(arguments)) => exec::exec(arguments),
+        Command::Exec(Deferred(arguments)) => exec::exec(&arguments),
         Command::Worker => unreachable!("handled before there is an output"),
     }
 }

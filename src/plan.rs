@@ -17,7 +17,7 @@ use crate::socket_table::SocketRow;
 pub use op::{Fill, FillHow, How, Op, RouteKind, SocketOption, WaitFor};
 
 /// The version of the lines that coordinator and worker exchange.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 2;
 
 /// One case, flattened into steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -290,14 +290,27 @@ pub enum Detail {
         source: SocketAddr,
         destination: SocketAddr,
     },
-    /// Ports taken, by how many processes.
+    /// Ports taken, by how many processes, and what they cost.
     Fill {
         ports: u32,
         processes: u32,
+        /// In the order of the ports taken; only of a range that is large enough to tell.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        costs: Vec<Cost>,
     },
     Bytes {
         count: u64,
     },
+}
+
+/// What some calls in a row cost, of those that take a range of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Ports of the range that were held after the last of them.
+    pub ports: u32,
+    /// Mean wall-clock duration of one bind() or connect(), in nanoseconds.
+    pub nanos: u32,
 }
 
 /// How a case ended.

@@ -6,6 +6,7 @@ pub mod boundaries;
 pub mod claims;
 pub mod compare;
 pub mod details;
+pub mod document;
 pub mod explain;
 pub mod github;
 pub mod json;

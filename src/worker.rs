@@ -8,6 +8,8 @@ mod hello;
 mod interpreter;
 mod queries;
 
+pub use interpreter::Case;
+
 use std::io::{BufRead, BufReader, Write};
 use std::process::ExitCode;
 use std::time::Duration;

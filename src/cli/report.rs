@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use super::output::Destination;
 use super::{Exit, Failure, source};
 use crate::claim;
+use crate::finding::Report;
 use crate::render::markdown;
 
 #[derive(clap::Args)]
@@ -25,12 +26,9 @@ pub struct Arguments {
 
 pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let claims = claim::embedded().map_err(|problem| Failure::Claims(vec![problem]))?.claims;
-    let mut reports = Vec::new();
-    for file in &arguments.files {
-        let report = source::report(file)?;
-        reports.push(markdown::markdown(&report, &claim::judge(&claims, [&report])));
-    }
+    let reports = arguments.files.iter().map(|file| source::report(file)).collect::<Result<Vec<Report>, Failure>>()?;
+    let judged = claim::judge(&claims, &reports);
     let destination = arguments.output.as_deref().map_or(Ok(Destination::Stdout), Destination::new)?;
-    destination.write(out, |out| out.write_all(reports.join("\n").as_bytes()))?;
+    destination.write(out, |out| out.write_all(markdown::markdown(&reports, &judged).as_bytes()))?;
     Ok(Exit::Success)
 }

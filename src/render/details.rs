@@ -7,7 +7,7 @@ use super::style::{FAINT, HEADING, paint, verdict as style};
 use super::text::{distribution, field};
 use crate::finding::{Finding, TrailEntry};
 use crate::names::PortChoice;
-use crate::plan::{Answer, Detail, Outcome};
+use crate::plan::{Answer, Cost, Detail, Outcome};
 use crate::scenario::Expectation;
 use crate::witness::Witness;
 
@@ -109,7 +109,14 @@ fn describe(detail: &Detail) -> String {
             format!("origin {origin}, ICMP type {icmp_type} code {icmp_code}{from}")
         }
         Detail::Syn { source, destination } => format!("SYN {source} to {destination}"),
-        Detail::Fill { ports, processes } => format!("{ports} ports, {processes} processes"),
+        Detail::Fill { ports, processes, costs } => {
+            let micros = |cost: &Cost| format!("{:.1} µs", f64::from(cost.nanos) / 1000.0);
+            let costs = match &**costs {
+                [first, .., last] => format!("; a call took {} at first and {} at last", micros(first), micros(last)),
+                _ => String::new(),
+            };
+            format!("{ports} ports, {processes} processes{costs}")
+        }
         Detail::Bytes { count } => format!("{count} bytes"),
     }
 }

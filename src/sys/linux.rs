@@ -14,8 +14,8 @@ mod route;
 mod serve;
 mod tun;
 
-pub use chain::{Chain, Line};
-pub use command::{Caller, become_command, shepherd};
+pub use chain::{Chain, Line, ONWARD};
+pub use command::{Caller, become_command, descriptor_limit_of, shepherd};
 pub use delay::carry;
 pub use diag::{SocketTable, UNCONNECTED, tcp_state};
 pub use error_queue::receive_error;

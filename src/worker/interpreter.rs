@@ -11,7 +11,7 @@ use super::{fill, give_up, queries};
 use crate::errno::Errno;
 use crate::names::{Family, Need, Protocol, SocketState, User};
 use crate::plan::{
-    Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, SocketOption, StepResult, Unsupported, WaitFor,
+    Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, SocketOption, Step, StepResult, Unsupported, WaitFor,
 };
 use crate::socket_table::{self, SocketRow};
 use crate::sys::{self, Address, Fault, Isolation, Mode, SocketTable, Trail, Tun, Until};
@@ -48,16 +48,7 @@ pub struct Case<'a> {
 
 /// Performs the plan; the trail has every step as soon as it is done.
 pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
-    let mut case = Case {
-        sockets: BTreeMap::new(),
-        filled: Vec::new(),
-        has_filled: false,
-        isolation,
-        table: None,
-        tuns: BTreeMap::new(),
-        exhausted_at: None,
-        took: Duration::ZERO,
-    };
+    let mut case = Case::new(isolation);
     // Whether each step went well enough for those that require it.
     let mut went_well = vec![false; plan.steps.len()];
     // What was asked after the latest step, which is as good right before the next.
@@ -166,7 +157,33 @@ type Tried = Result<Option<Detail>, DetailedFault>;
 
 pub struct DetailedFault(pub Fault, pub Option<Detail>);
 
-impl Case<'_> {
+impl<'a> Case<'a> {
+    /// A case of the network namespace that this process is in.
+    pub fn new(isolation: &'a Isolation) -> Case<'a> {
+        Case {
+            sockets: BTreeMap::new(),
+            filled: Vec::new(),
+            has_filled: false,
+            isolation,
+            table: None,
+            tuns: BTreeMap::new(),
+            exhausted_at: None,
+            took: Duration::ZERO,
+        }
+    }
+
+    /// Performs a setup step by itself; an error is what keeps the next from being performed.
+    pub fn set_up(&mut self, step: &Step) -> Result<(), Performed> {
+        let tried = self.as_user(step.user, |case| case.perform(&step.op));
+        let (result, _) = by_role(&step.op, &step.role, tried);
+        if goes_on(&step.op, &step.role, &result) { Ok(()) } else { Err(result) }
+    }
+
+    /// Asks the kernel about what has been set up.
+    pub fn answers(&mut self, questions: &[Query]) -> Vec<Answer> {
+        self.ask(questions, None, &Asked::default())
+    }
+
     /// The socket table of this case's namespace, opened when it is first needed.
     pub fn table(&mut self) -> Result<&mut SocketTable, Fault> {
         if self.table.is_none() {

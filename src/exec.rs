@@ -1,37 +1,46 @@
-//! A world for one command: which namespaces, which processes besides the command, and how the command's end gets out.
+//! A world for one command: which processes there are besides the command, and how the command's end gets out.
 //!
-//! pid 1 of the world builds it, starts what it needs, and then looks after the command; with it everything ends. The
-//! pieces are `sys`; this knows in which order they fit.
+//! pid 1 of the world builds it, has the conditions made, and then looks after the command; with it everything ends. What
+//! the options of a command line mean is decided there.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::os::fd::OwnedFd;
+mod condition;
+mod held;
+mod world;
+
 use std::process::Command;
 use std::time::Duration;
 
+use crate::calls::{Record, Seen};
 use crate::errno::Errno;
-use crate::plan::RouteKind;
-use crate::sys::{self, Caller, Chain, Fork, Outside};
+use crate::sys::{self, Caller, Ended, Flock, Fork, Outside, Watch};
 
-/// The most routers that a path may have. Its addresses have room for four times as many.
-pub const MOST_ROUTERS: u8 = 64;
+pub use condition::{Condition, DEFAULT_RANGE, Named, Prefix, VERDICTS};
+pub use world::{MOST_ROUTERS, World};
 
-/// What a command finds around it.
+use condition::Situation;
+use held::Held;
+
+/// How a command ended.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    pub ended: Ended,
+    /// It was told to end, because its time was up.
+    pub timed_out: bool,
+    /// Conditions that did not hold until then, a sentence each.
+    pub lost: Vec<String>,
+    /// Its socket calls, where somebody wanted to see them.
+    pub watched: Option<(Seen, Vec<Record>)>,
+}
+
+/// What there is to a run beside the command.
 #[derive(Clone, Debug, Default)]
-pub struct World {
-    /// The routers between client and server; without it there is one namespace, and no path.
-    pub path: Option<u8>,
-    /// Ports that the server listens on.
-    pub listen: BTreeSet<u16>,
-    /// Routers that forward, but say nothing by themselves.
-    pub silent: BTreeSet<u8>,
-    /// Routers with a route of that kind to the server.
-    pub unreachable: BTreeMap<u8, RouteKind>,
-    /// The server answers no TCP.
-    pub filtered: bool,
-    /// What the first link adds to every round trip.
-    pub rtt: Option<Duration>,
-    /// The server has TCP timestamps.
-    pub timestamps: bool,
+pub struct Request {
+    pub world: World,
+    pub conditions: Vec<Named>,
+    /// How long the command may run.
+    pub limit: Option<Duration>,
+    /// Whether its socket calls are to be seen.
+    pub watch: bool,
 }
 
 /// Why a command has not run.
@@ -43,69 +52,58 @@ pub enum Failed {
     Command(Errno),
 }
 
-/// Runs the command in its world, and gives back the exit code that says how it ended. The process that returns from
-/// this may be another than the one that called it: see [`sys::isolate`].
-pub fn run(world: &World, command: &mut Command) -> Result<i32, Failed> {
+/// Runs the command in its world. The process that returns from this may be another than the one that called it: see
+/// [`sys::isolate`].
+pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
+    let Request { world, conditions, limit, watch } = request;
     let what = |what: &'static str| move |errno: Errno| Failed::World(format!("{what}: {errno}"));
     let caller = Caller::current().map_err(what("cannot tell who the caller is"))?;
-    if let Some(lacking) = sys::isolate(Outside::Command).lacking {
+    let isolation = sys::isolate(Outside::Command);
+    if let Some(lacking) = &isolation.lacking {
         return Err(Failed::World(format!("no private world to be had: {lacking}")));
     }
-    let chain = build(world).map_err(Failed::World)?;
+    let chain = world.build(&caller).map_err(Failed::World)?;
+    let around = world::surroundings(&chain)
+        .map_err(|fault| Failed::World(format!("cannot read the client's socket table: {fault}")))?;
+    let wanted: Vec<Condition> = conditions.iter().map(|named| named.condition.clone()).collect();
+    let situation = Situation::of(&wanted, &around).map_err(|(index, why)| {
+        Failed::World(format!("condition `{}` cannot be made: {why}", conditions[index].text))
+    })?;
+    let descriptors = situation.descriptors.map(|(index, free)| (index, sys::lowest_inheritable_gap() + free));
+    let mut held = Held::make(conditions, situation, &isolation).map_err(Failed::World)?;
+    // Until then the command waits: it is looked at from its first call on.
+    let (go, ready) = sys::pipe().map_err(what("pipe"))?;
     match sys::fork().map_err(what("fork"))? {
         Fork::Child => {
-            chain.enter(0).map_err(|fault| Failed::World(format!("the client's namespace: {fault}")))?;
+            drop(ready);
+            let _ = sys::read(&go, &mut [0]);
+            drop(go);
             caller.restore().map_err(|why| Failed::World(format!("the caller's ids: {why}")))?;
+            if let Some((_, most)) = descriptors {
+                sys::limit_descriptors(most).map_err(what("the limit of descriptors"))?;
+            }
+            if *watch {
+                sys::be_watched().map_err(what("the filter that shows the command's calls"))?;
+            }
             Err(Failed::Command(sys::become_command(command)))
         }
-        Fork::Parent(pid) => sys::shepherd(pid).map(sys::Ended::code).map_err(what("the command cannot be waited for")),
-    }
-}
-
-/// Everything but the command, in working order. Only then does anything go wrong on purpose.
-fn build(world: &World) -> Result<Chain, String> {
-    let (chain, line) = match world.path {
-        Some(routers) => Chain::build(routers, world.rtt.is_some()),
-        None => Chain::single().map(|chain| (chain, None)),
-    }
-    .map_err(|fault| format!("cannot build the path: {fault}"))?;
-    let rtt = world.rtt.unwrap_or_default();
-    if let Some(line) = line {
-        start(|| sys::carry(line, rtt))?;
-    }
-    chain.check(rtt).map_err(|fault| format!("the path does not work: {fault}"))?;
-
-    chain.enter(chain.server()).map_err(|fault| format!("the server's namespace: {fault}"))?;
-    if !world.timestamps {
-        let name = "net.ipv4.tcp_timestamps";
-        sys::write_sysctl(name, "0").map_err(|fault| format!("{name} cannot be written: {fault}"))?;
-    }
-    let mut listeners: Vec<OwnedFd> = Vec::new();
-    for &port in &world.listen {
-        listeners.extend(sys::listen_on(port).map_err(|fault| format!("cannot listen on port {port}: {fault}"))?);
-    }
-    if !listeners.is_empty() {
-        start(|| sys::serve(listeners))?;
-    }
-    for &router in &world.silent {
-        chain.silence(router).map_err(|fault| format!("cannot silence router {router}: {fault}"))?;
-    }
-    for (&router, &kind) in &world.unreachable {
-        chain.refuse(router, kind).map_err(|fault| format!("router {router} takes no route to the server: {fault}"))?;
-    }
-    if world.filtered {
-        chain.filter().map_err(|fault| format!("cannot filter the server: {fault}"))?;
-    }
-    Ok(chain)
-}
-
-/// A process that goes on until the world ends.
-fn start(work: impl FnOnce()) -> Result<(), String> {
-    match sys::fork().map_err(|errno| format!("fork: {errno}"))? {
-        Fork::Child => {
-            work();
-            sys::exit_now(1)
+        Fork::Parent(pid) => {
+            let mut watch = match watch {
+                true => Some(Watch::begin(pid).map_err(what("the command cannot be traced"))?),
+                false => None,
+            };
+            drop((go, ready));
+            let mut allowed = None;
+            let mut at_end = |pid| allowed = sys::descriptor_limit_of(pid).ok();
+            let flock = Flock { limit: *limit, at_end: &mut at_end, watch: watch.as_mut() };
+            let (ended, timed_out) = sys::shepherd(pid, flock).map_err(what("the command cannot be waited for"))?;
+            let mut lost = held.lost();
+            if let Some((index, most)) = descriptors.filter(|(_, most)| allowed.is_none_or(|now| now > *most)) {
+                let now = allowed.map_or("unknown".to_owned(), |now| now.to_string());
+                lost.push(format!("`{}`: RLIMIT_NOFILE was {most}, and is {now}", conditions[index].text));
+            }
+            let watched = watch.map(|watch| (watch.seen, watch.calls));
+            Ok(Ran { ended, timed_out, lost, watched })
         }
-        Fork::Parent(_) => Ok(()),
     }
 }

@@ -3,6 +3,7 @@
 //! Everything here reads a report and nothing else, so that it gives the same text on any machine, on any day.
 
 pub mod boundaries;
+pub mod calls;
 pub mod claims;
 pub mod compare;
 pub mod details;

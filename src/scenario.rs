@@ -24,6 +24,7 @@ pub use case::{Case, cases};
 pub use check::check;
 pub use compile::{Compiled, SubjectCall, compile};
 pub use condition::Condition;
+pub use hold::{Compound, Hold};
 pub use read::read;
 pub use rule::{Expectation, Expected, Rule};
 

@@ -78,6 +78,16 @@ pub enum Outside {
     Command,
 }
 
+/// Who looks after a command, and what for.
+pub struct Flock<'f> {
+    /// How long it may run: then it is asked to end (SIGTERM), and a while later made to (SIGKILL).
+    pub limit: Option<std::time::Duration>,
+    /// Called when it has ended, before it is gone.
+    pub at_end: &'f mut dyn FnMut(i32),
+    /// Who wants to see what it does.
+    pub watch: Option<&'f mut Watch>,
+}
+
 impl Isolation {
     pub fn user_of(&self, uid: u32) -> Option<User> {
         match uid {

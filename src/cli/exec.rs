@@ -2,42 +2,37 @@
 //!
 //! What the options mean together is checked here; what they do is the business of `exec`.
 
+pub mod condition;
+
 use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::output::{self, Destination};
 use super::{Exit, Failure};
-use crate::exec::{self, Failed, MOST_ROUTERS, World};
+use crate::calls::{self, Calls};
+use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, World};
 use crate::plan::RouteKind;
+use crate::sys::{Ended, OS};
 
 /// The longest round trip that a line can be given.
 const LONGEST_RTT_MS: f64 = 10_000.0;
 
 /// Exit codes of our own, as env(1) and timeout(1) have them.
 pub const NO_WORLD: u8 = 125;
+const TIMED_OUT: u8 = 124;
 const CANNOT_RUN: u8 = 126;
 const NOT_FOUND: u8 = 127;
 
 /// Run a command in private network namespaces
+/// What a command finds around it, and runs into.
 #[derive(clap::Args)]
-#[command(
-    override_usage = "errnoscope exec [OPTIONS] -- CMD [ARG]...",
-    after_long_help = "\
-Addresses: link 0 is between the client and router 1 (or the server, if there is no router), link N between router N \
-and the server. Of link I, the end nearer to the client is 10.77.I.1 and fd77:0:0:I::1, the other end is 10.77.I.2 \
-and fd77:0:0:I::2, with prefixes of 24 and 64 bits; I has the same digits in both, so that link 15 is fd77:0:0:15::. \
-So the client is 10.77.0.1, router K answers as 10.77.(K-1).2, and the server of a path of N routers is 10.77.N.2. \
-The devices are named towards-server and towards-client.
-
-Exit codes: the command's own, 128 + the number of the signal that killed it, 125 if there is no world for it to run \
-in, 126 if it cannot be run, 127 if it is not found.
-
-Examples:
-  errnoscope exec --path 5 --listen 443 -- traceroute -T -p 443 -n 10.77.5.2
-  errnoscope exec --path 15 --silent 3 --rtt 20 -- ping -c 3 fd77:0:0:15::2
-  errnoscope exec -- ip address"
-)]
-pub struct Arguments {
+pub struct Surroundings {
+    /// What the command runs into: see below. May be repeated
+    #[arg(short, long = "condition", value_name = "CONDITION", value_parser = condition::named)]
+    pub conditions: Vec<Named>,
     /// Client, N routers and server, each with a network of its own; the command runs as the client. Without it: one
     /// private network with nothing but lo
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..=i64::from(MOST_ROUTERS)))]
@@ -45,6 +40,12 @@ pub struct Arguments {
     /// The server accepts TCP connections on this port, and closes them when the client does
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     listen: Vec<u16>,
+    /// A program to start first, where the server is, by `sh -c`. It is ready when it listens on a TCP port
+    #[arg(long, value_name = "CMD")]
+    with: Option<OsString>,
+    /// It is ready when it has this port, TCP or UDP
+    #[arg(long, value_name = "PORT", requires = "with", value_parser = clap::value_parser!(u16).range(1..))]
+    ready: Option<u16>,
     /// Router N forwards, but sends no ICMP of its own
     #[arg(long, value_name = "N", requires = "path")]
     silent: Vec<u8>,
@@ -61,10 +62,53 @@ pub struct Arguments {
     /// The server has no TCP timestamps (net.ipv4.tcp_timestamps=0)
     #[arg(long)]
     no_timestamps: bool,
+}
+
+/// Run a command in a private network, under real conditions such as port exhaustion
+#[derive(clap::Args)]
+#[command(override_usage = "errnoscope exec [OPTIONS] -- CMD [ARG]...", after_long_help = after_help())]
+pub struct Arguments {
+    #[command(flatten)]
+    surroundings: Surroundings,
+    /// End the command after this time (SIGTERM, 2 s later SIGKILL): seconds, or with m, h or d
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    timeout: Option<Duration>,
+    /// Show the socket calls of the command and of all that it starts, with the causes of those that failed, on standard
+    /// error when it has ended
+    #[arg(long)]
+    trace: bool,
+    /// Write those calls to FILE as JSON (errnoscope-calls/1); - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// What to run, with its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
 }
+
+fn after_help() -> String {
+    format!(
+        "{}\n\n{ADDRESSES}\n\n\
+The command has the caller's user, files, environment and terminal. When it ends, everything that it has left in \
+the background is ended too.\n\n\
+Exit codes: the command's own, 128 + the number of the signal that killed it, 124 if its time was up, 125 if there is \
+no world for it to run in or a condition did not hold until the end, 126 if it cannot be run, 127 if it is not found.
+
+Examples:
+  errnoscope exec -c ports-exhausted -- curl http://127.0.0.1/
+  errnoscope exec -c port-held=8080,state=time-wait,reuse=addr -- python3 -m http.server 8080
+  errnoscope exec --with 'python3 -m http.server 80' -c ports-exhausted,to=127.0.0.1:80,free=2 -- sh
+  errnoscope exec --path 5 --listen 443 -- traceroute -T -p 443 -n 10.77.5.2
+  errnoscope exec --path 15 --silent 3 --rtt 20 -- ping -c 3 fd77:0:0:15::2",
+        condition::HELP
+    )
+}
+
+const ADDRESSES: &str = "\
+Addresses of a path: link 0 is between the client and router 1 (or the server, if there is no router), link N between \
+router N and the server. Of link I, the end nearer to the client is 10.77.I.1 and fd77:0:0:I::1, the other end is \
+10.77.I.2 and fd77:0:0:I::2, with prefixes of 24 and 64 bits; I has the same digits in both, so that link 15 is \
+fd77:0:0:15::. So the client is 10.77.0.1, router K answers as 10.77.(K-1).2, and the server of a path of N routers is \
+10.77.N.2. The devices are named towards-server and towards-client.";
 
 fn unreachable(text: &str) -> Result<(u8, RouteKind), String> {
     let (router, kind) = text.split_once(',').unwrap_or((text, "unreachable"));
@@ -83,36 +127,133 @@ fn rtt(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(ms / 1000.0))
 }
 
-pub fn exec(arguments: Arguments) -> Result<Exit, Failure> {
-    let failed = |code, message| Failure::Command { code, message };
-    let routers = arguments.path.unwrap_or(0);
-    let named = arguments.silent.iter().chain(arguments.unreachable.iter().map(|(router, _)| router));
-    if let Some(router) = named.clone().find(|router| !(1..=routers).contains(*router)) {
-        let message = format!("there is no router {router}: --path {routers} has the routers 1 to {routers}");
-        return Err(failed(NO_WORLD, message));
-    }
-    let [program, given @ ..] = &arguments.command[..] else {
-        return Err(failed(NO_WORLD, "there is no command to run".to_owned()));
+/// As timeout(1) takes it.
+fn duration(text: &str) -> Result<Duration, String> {
+    let (number, unit) = match text.char_indices().next_back() {
+        Some((at, 's')) => (&text[..at], 1.0),
+        Some((at, 'm')) => (&text[..at], 60.0),
+        Some((at, 'h')) => (&text[..at], 3_600.0),
+        Some((at, 'd')) => (&text[..at], 86_400.0),
+        _ => (text, 1.0),
     };
-    let world = World {
-        path: arguments.path,
-        listen: arguments.listen.into_iter().collect(),
-        silent: arguments.silent.into_iter().collect(),
-        unreachable: arguments.unreachable.into_iter().collect(),
-        filtered: arguments.filtered,
-        rtt: arguments.rtt,
-        timestamps: !arguments.no_timestamps,
-    };
-    match exec::run(&world, Command::new(program).args(given)) {
-        Ok(code) => Ok(Exit::Command(code as u8)),
-        Err(Failed::World(why)) => Err(failed(NO_WORLD, why)),
-        Err(Failed::Command(errno)) => {
-            let (code, advice) = match errno.name() {
-                "ENOENT" => (NOT_FOUND, "give a path, or the name of a program in PATH"),
-                "EACCES" => (CANNOT_RUN, "it has to be a file that this user may execute"),
-                _ => (CANNOT_RUN, "it has to be a program of this machine, or begin with #! and one"),
-            };
-            Err(failed(code, format!("cannot run `{}`: {errno}; {advice}", program.to_string_lossy())))
+    let seconds = number.parse::<f64>().ok().map(|number| number * unit).filter(|seconds| *seconds > 0.0);
+    let duration = seconds.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok());
+    duration.ok_or_else(|| "expected a time above 0, such as 10, 0.5, 10s, 5m or 1h".to_owned())
+}
+
+pub fn no_world(message: impl Into<String>) -> Failure {
+    Failure::Command { code: NO_WORLD, message: message.into() }
+}
+
+impl Surroundings {
+    fn world(&self) -> Result<World, Failure> {
+        let routers = self.path.unwrap_or(0);
+        let named = self.silent.iter().chain(self.unreachable.iter().map(|(router, _)| router));
+        if let Some(router) = named.clone().find(|router| !(1..=routers).contains(*router)) {
+            let message = format!("there is no router {router}: --path {routers} has the routers 1 to {routers}");
+            return Err(no_world(message));
         }
+        Ok(World {
+            path: self.path,
+            listen: self.listen.iter().copied().collect(),
+            silent: self.silent.iter().copied().collect(),
+            unreachable: self.unreachable.iter().copied().collect(),
+            filtered: self.filtered,
+            rtt: self.rtt,
+            timestamps: !self.no_timestamps,
+            with: self.with.clone(),
+            ready: self.ready,
+        })
     }
+
+    /// Runs the command, and says on standard error what the exit code alone would not.
+    pub fn run(&self, rest: Rest, program: &OsString, given: &[OsString]) -> Result<Exit, Failure> {
+        let failed = |code, message| Failure::Command { code, message };
+        let Rest { limit, trace, json, out, environment } = rest;
+        let json = json.map(Destination::new).transpose().map_err(own_code)?;
+        let conditions = self.conditions.clone();
+        let request = Request { world: self.world()?, conditions, limit, watch: trace || json.is_some() };
+        let ran = match exec::run(
+            &request,
+            Command::new(program).args(given).envs(environment.iter().map(|(name, value)| (name, value))),
+        ) {
+            Ok(ran) => ran,
+            Err(Failed::World(why)) => return Err(failed(NO_WORLD, why)),
+            Err(Failed::Command(errno)) => {
+                let (code, advice) = match errno.name() {
+                    "ENOENT" => (NOT_FOUND, "give a path, or the name of a program in PATH"),
+                    "EACCES" => (CANNOT_RUN, "it has to be a file that this user may execute"),
+                    _ => (CANNOT_RUN, "it has to be a program of this machine, or begin with #! and one"),
+                };
+                return Err(failed(code, format!("cannot run `{}`: {errno}; {advice}", program.to_string_lossy())));
+            }
+        };
+        let Ran { ended, timed_out, lost, watched } = ran;
+        if let Some((seen, mut calls)) = watched {
+            calls::explain(&mut calls, OS);
+            let command = std::iter::once(program).chain(given).map(|word| word.to_string_lossy().into_owned());
+            let calls = Calls {
+                format: calls::FORMAT.to_owned(),
+                os: OS,
+                command: command.collect(),
+                conditions: self.conditions.iter().map(|named| named.text.clone()).collect(),
+                lost: lost.clone(),
+                exit_code: ended.code(),
+                seen,
+                calls,
+            };
+            if trace {
+                // Whoever closes standard error does not want it.
+                let _ = write!(anstream::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));
+            }
+            if let Some(json) = json {
+                json.write(out, |out| {
+                    serde_json::to_writer_pretty(&mut *out, &calls)?;
+                    writeln!(out)
+                })
+                .map_err(own_code)?;
+            }
+        }
+        if !lost.is_empty() {
+            let (how, code) = match ended {
+                Ended::Exited(code) => ("exit code", code),
+                Ended::Killed(signal) => ("signal", signal),
+            };
+            let lost = lost.join("\n  ");
+            let message = format!("a condition did not hold until the command ended ({how} {code}):\n  {lost}");
+            return Err(failed(NO_WORLD, message));
+        }
+        Ok(Exit::Command(if timed_out { TIMED_OUT } else { ended.code() as u8 }))
+    }
+}
+
+/// What only `exec` has.
+pub struct Rest<'a> {
+    pub limit: Option<Duration>,
+    pub trace: bool,
+    pub json: Option<&'a Path>,
+    pub out: &'a mut dyn Write,
+    /// Variables beside the caller's.
+    pub environment: &'a [(&'static str, String)],
+}
+
+/// The codes of a command's own begin low.
+fn own_code(failure: Failure) -> Failure {
+    match failure {
+        Failure::Bad(error) => {
+            let chain = std::iter::successors(Some(&*error), |error| error.source());
+            no_world(chain.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+        }
+        Failure::Output(error) => no_world(format!("cannot write to standard output: {error}")),
+        other => other,
+    }
+}
+
+pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let [program, given @ ..] = &arguments.command[..] else {
+        return Err(no_world("there is no command to run"));
+    };
+    let Arguments { timeout, trace, json, .. } = arguments;
+    let rest = Rest { limit: *timeout, trace: *trace, json: json.as_deref(), out, environment: &[] };
+    arguments.surroundings.run(rest, program, given)
 }

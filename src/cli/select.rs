@@ -150,7 +150,7 @@ fn or_hint<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> String {
 }
 
 /// The words that are near, or else all there are.
-fn or_list<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
+pub fn or_list<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
     match &*nearest(word, known.clone()) {
         [] => format!("; expected one of {}", known.collect::<Vec<_>>().join(", ")),
         near => format!("; did you mean {}?", near.join(" or ")),

@@ -116,6 +116,28 @@ impl Hold {
         }
     }
 
+    /// As [`Compound::expand`], with a peer that is somebody else's: a server that accepts, or never answers, and closes
+    /// when its client does.
+    pub fn towards_server(&self) -> Result<Vec<Op>, String> {
+        let peer = self.peer()?;
+        let mut ops = self.bound();
+        match (self.protocol, self.state) {
+            (Protocol::Tcp, HolderState::Established) | (Protocol::Udp, HolderState::Connected) => {
+                ops.push(self.connect(peer));
+            }
+            (Protocol::Tcp, HolderState::SynSent) => ops.push(self.begin(peer)),
+            (Protocol::Tcp, HolderState::TimeWait) => {
+                ops.extend([self.connect(peer), close(&self.socket), self.wait()]);
+            }
+            (protocol, state) => {
+                return Err(format!(
+                    "{protocol} in state {state} takes a peer that does as it is told, {peer} does not"
+                ));
+            }
+        }
+        Ok(ops)
+    }
+
     fn bound(&self) -> Vec<Op> {
         let mut ops = open(&self.socket, self.protocol, family(self.address), self.reuse, self.v6only);
         ops.push(bind(&self.socket, self.address, self.port));
@@ -161,14 +183,19 @@ impl Hold {
             ops.push(connect(&filler, peer, self.peer_port));
         }
         ops.extend(self.bound());
-        ops.push(Op::Connect {
+        ops.push(self.begin(peer));
+        Ok(ops)
+    }
+
+    /// A connect that nobody waits for.
+    fn begin(&self, peer: IpAddr) -> Op {
+        Op::Connect {
             socket: self.socket.clone(),
             address: peer,
             port: self.peer_port,
             nonblocking: true,
             wait_ms: WAIT_MS,
-        });
-        Ok(ops)
+        }
     }
 
     fn peer(&self) -> Result<IpAddr, String> {

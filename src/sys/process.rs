@@ -51,7 +51,7 @@ impl Ended {
 pub fn reap(pid: i32) -> Result<Ended> {
     let mut status = 0;
     // SAFETY: the pointer is to an int.
-    check(unsafe { libc::waitpid(pid, &mut status, 0) })?;
+    check(unsafe { libc::waitpid(pid, &mut status, super::os::WAIT_FLAGS) })?;
     Ok(ended(status))
 }
 
@@ -187,6 +187,29 @@ pub fn set_descriptor_limit(soft: u64) -> Result<()> {
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
 }
 
+/// Soft and hard RLIMIT_NOFILE, for good.
+pub fn limit_descriptors(most: u64) -> Result<()> {
+    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    // SAFETY: the pointer is to a whole rlimit.
+    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
+}
+
+/// The lowest descriptor that is free in a program that this process becomes.
+pub fn lowest_inheritable_gap() -> u64 {
+    let is_inherited = |fd: &u64| {
+        // SAFETY: F_GETFD takes no pointers.
+        let flags = unsafe { libc::fcntl(*fd as i32, libc::F_GETFD) };
+        flags != -1 && flags & libc::FD_CLOEXEC == 0
+    };
+    (0..descriptor_limit().0).find(|fd| !is_inherited(fd)).unwrap_or(0)
+}
+
+/// From now on signals of the terminal's keys are for others.
+pub fn lead_group() {
+    // SAFETY: setpgid(2) takes no pointers.
+    unsafe { libc::setpgid(0, 0) };
+}
+
 /// A case that crashes on purpose leaves no core file.
 pub fn no_core_files() {
     let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
@@ -217,6 +240,18 @@ pub fn take_standard_streams() -> std::io::Result<(std::fs::File, std::fs::File)
         }
     };
     Ok((take(0)?, take(1)?))
+}
+
+/// Where `file` is a terminal, bytes pass it as they are from now on.
+pub fn raw_terminal(file: &std::fs::File) {
+    // SAFETY: zeroed is a valid termios, which tcgetattr(3) fills in; where it cannot, nothing else is called.
+    unsafe {
+        let mut terminal: libc::termios = std::mem::zeroed();
+        if libc::tcgetattr(file.as_raw_fd(), &mut terminal) == 0 {
+            libc::cfmakeraw(&mut terminal);
+            libc::tcsetattr(file.as_raw_fd(), libc::TCSANOW, &terminal);
+        }
+    }
 }
 
 /// pipe(2): the end to read from, the end to write to.

@@ -52,10 +52,13 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
         FillHow::Connect if fill.to.is_none() => return Err(Fault::Failed("`connect` needs `to`".to_owned())),
         FillHow::Bind | FillHow::BindZero | FillHow::Connect => {}
     }
-    let room = sys::descriptor_limit().0.saturating_sub(sys::lowest_free_descriptor()? + SPARE).max(1);
-    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING;
-    let processes = count.div_ceil(room).max(if side_by_side { 2 } else { 1 });
-    if processes <= 1 {
+    let limit = sys::descriptor_limit().0;
+    let room = limit.saturating_sub(sys::lowest_free_descriptor()? + SPARE);
+    // Of other processes' sockets only the socket table tells.
+    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING && case.lists_bound;
+    // The others begin without a descriptor.
+    let processes = count.div_ceil(limit.saturating_sub(SPARE).max(1)).max(if side_by_side { 2 } else { 1 });
+    if count <= room && !side_by_side {
         case.filled.reserve(count as usize);
         return hold(fill, 0..count, &mut case.filled, &mut Taken::new(count, &mut done.ports, &mut done.costs));
     }

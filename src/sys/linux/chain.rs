@@ -18,7 +18,7 @@ use crate::plan::{RouteKind, SocketOption};
 use crate::sys::{Address, Fault, Until, errno_of, pause_ms, poll, send, set_option, socket, socket_error};
 
 /// The devices of a link, by where they lead.
-const ONWARD: &str = "towards-server";
+pub const ONWARD: &str = "towards-server";
 const BACK: &str = "towards-client";
 
 /// How long the kernel may take until everything is usable.
@@ -116,6 +116,15 @@ impl Chain {
     pub fn enter(&self, place: usize) -> Result<(), Fault> {
         setns(&self.namespaces[place], CloneFlags::CLONE_NEWNET)
             .map_err(|errno| Fault::Errno(Errno::from_raw(OS, errno as i32)))
+    }
+
+    /// The client's end of the first link, and how long its prefixes are.
+    pub fn client_addresses(&self) -> Vec<(IpAddr, u8)> {
+        vec![(near(0, Family::Ipv4), 24), (near(0, Family::Ipv6), 64)]
+    }
+
+    pub fn server_addresses(&self) -> Vec<IpAddr> {
+        [Family::Ipv4, Family::Ipv6].map(|family| far(self.server() - 1, family)).to_vec()
     }
 
     /// Whether packets of both families reach the server and come back; if not, where they stop.

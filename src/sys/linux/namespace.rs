@@ -7,9 +7,9 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
 use std::time::Duration;
 
-use super::command::{block_signals, shepherd};
+use super::command::{block_signals, shepherd, take_terminal};
 use crate::sys::{
-    Ended, Fork, Isolation, Outside, Result, Until, check, effective_uid, exit_now, fork, pipe, poll, read, reap,
+    Ended, Flock, Fork, Isolation, Outside, Result, Until, check, effective_uid, exit_now, fork, pipe, poll, read, reap,
 };
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
@@ -66,7 +66,12 @@ fn become_init(outside: Outside) -> Result<()> {
             drop(alive);
             let ended = match outside {
                 Outside::Worker => reap(pid),
-                Outside::Command => shepherd(pid),
+                Outside::Command => {
+                    let ended =
+                        shepherd(pid, Flock { limit: None, at_end: &mut |_| (), watch: None }).map(|(ended, _)| ended);
+                    take_terminal();
+                    ended
+                }
             };
             drop(held);
             exit_now(ended.map_or(1, Ended::code))

@@ -1,0 +1,467 @@
+//! Conditions that a command can be put under: which setup ops make each, and which kernel state shows that it holds.
+//!
+//! They are situations of the catalogue's scenarios, made of the same ops. How one writes them is the command line's
+//! business; performing and asking is the interpreter's.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::time::Duration;
+
+use crate::names::{Family, HolderState, Protocol, Reuse};
+use crate::plan::{Fill, FillHow, Op, Role, RouteKind, Step, WaitFor};
+use crate::scenario::{Compound, Hold};
+use crate::witness::{Moment, Precondition};
+
+/// The range of a fresh network namespace (`inet_init_net`, net/ipv4/af_inet.c).
+pub const DEFAULT_RANGE: (u16, u16) = (32768, 60999);
+const PORT_RANGE: &str = "net.ipv4.ip_local_port_range";
+/// How many ports are filled by connect() at a time: it looks at half of them to find a free one.
+const PIECE: u16 = 512;
+
+/// TCP_TIMEWAIT_LEN: nothing else ends TIME_WAIT but a packet, or an administrator.
+pub const TIME_WAIT: Duration = Duration::from_secs(60);
+
+/// Where the other ends of holders listen, from this port on.
+const FIRST_PEER_PORT: u16 = 20_100;
+/// From which ports autobind takes while holders are made, so that none of the range to be exhausted is lost to a helper.
+const APART: [(u16, u16); 2] = [(20_600, 20_699), (10_600, 10_699)];
+
+/// What [`Condition::OutputDropped`] does with a packet, in nft's words.
+pub const VERDICTS: &[(&str, &str)] = &[
+    ("drop", "drop"),
+    ("net-unreachable", "reject with icmpx type no-route"),
+    ("host-unreachable", "reject with icmpx type host-unreachable"),
+    ("port-unreachable", "reject with icmpx type port-unreachable"),
+    ("admin-prohibited", "reject with icmpx type admin-prohibited"),
+    ("reset", "reject with tcp reset"),
+];
+
+/// A condition, and how somebody wrote it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Named {
+    pub text: String,
+    pub condition: Condition,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Prefix {
+    pub address: IpAddr,
+    pub length: u8,
+}
+
+/// A situation that a command runs in.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Condition {
+    /// All but `free` ports of the ephemeral range are bound, or, with `to`, connected to one destination.
+    PortsExhausted {
+        protocol: Protocol,
+        address: IpAddr,
+        range: (u16, u16),
+        reuse: Reuse,
+        to: Option<SocketAddr>,
+        free: u16,
+    },
+    /// Sockets are bound to all ports from `low` to `high`.
+    PortsHeld { protocol: Protocol, address: IpAddr, low: u16, high: u16, reuse: Reuse },
+    /// A socket has a local address and port, in a state; with `peer`, a 4-tuple.
+    Held { protocol: Protocol, state: HolderState, local: SocketAddr, reuse: Reuse, peer: Option<SocketAddr> },
+    /// No interface has the address.
+    SourceNotLocal { address: IpAddr },
+    /// No route leads to the prefix; without one, to the server or, in a network without a path, to anything.
+    NoRoute { prefix: Option<Prefix> },
+    /// A route that forbids the prefix.
+    Route { kind: RouteKind, prefix: Prefix },
+    /// A packet filter keeps what is sent from leaving. `verdict` is an index into [`VERDICTS`].
+    OutputDropped { prefix: Option<Prefix>, port: Option<u16>, protocol: Option<Protocol>, verdict: usize },
+    /// The command can open `free` more descriptors than it is given.
+    DescriptorsExhausted { free: u64 },
+    /// A router answers each TCP SYN to the prefix with an ICMP error.
+    Icmp { kind: u8, code: u8, prefix: Prefix, router: Option<IpAddr> },
+    /// A sysctl of the network namespace has a value.
+    Sysctl { name: &'static str, value: String },
+}
+
+/// What there is in the command's network namespace before any condition.
+#[derive(Clone, Debug, Default)]
+pub struct Surroundings {
+    /// Addresses of the client's end of a path, and how long their prefixes are.
+    pub client: Vec<(IpAddr, u8)>,
+    /// Addresses of the server of a path.
+    pub server: Vec<IpAddr>,
+    /// The device of a path.
+    pub device: &'static str,
+    /// Local ports that sockets have.
+    pub taken: BTreeSet<(Protocol, u16)>,
+}
+
+/// What makes some conditions, in the order in which it has to be performed, and what shows them. The numbers say which condition
+/// each is for.
+#[derive(Clone, Debug, Default)]
+pub struct Situation {
+    pub steps: Vec<(usize, Step)>,
+    /// Ops to be performed over and over as long as the command runs.
+    pub repeated: Vec<(usize, Op)>,
+    pub checks: Vec<Check>,
+    /// How many descriptors the command can open beyond those that it is given.
+    pub descriptors: Option<(usize, u64)>,
+}
+
+/// Kernel state that must be there while the command runs.
+#[derive(Clone, Debug)]
+pub struct Check {
+    pub condition: usize,
+    pub precondition: Precondition,
+    /// [`Moment::Before`] for what the command may use up.
+    pub at: Moment,
+    /// How long it lasts by itself.
+    pub lasts: Option<Duration>,
+}
+
+impl Surroundings {
+    fn is_local(&self, address: IpAddr) -> bool {
+        address.is_loopback() || address.is_unspecified() || self.client.iter().any(|(own, _)| *own == address)
+    }
+
+    fn has_path(&self) -> bool {
+        !self.server.is_empty()
+    }
+}
+
+/// In this order: what helps to make others comes first, and what would hinder them last.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Phase {
+    Sysctls,
+    Holders,
+    Ranges,
+    Exhaustion,
+    Routes,
+    Filters,
+}
+
+impl Situation {
+    /// `Err` has the number of a condition that cannot be, and why.
+    pub fn of(conditions: &[Condition], around: &Surroundings) -> Result<Situation, (usize, String)> {
+        let mut making =
+            Making { around, taken: around.taken.clone(), parts: Vec::new(), situation: Situation::default() };
+        making.note_ports(conditions)?;
+        for (index, condition) in conditions.iter().enumerate() {
+            making.add(index, condition).map_err(|why| (index, why))?;
+        }
+        making.keep_range_free(conditions);
+        making.parts.sort_by_key(|(phase, _, _)| *phase);
+        let steps = making.parts.into_iter().map(|(_, index, step)| (index, step)).collect();
+        Ok(Situation { steps, ..making.situation })
+    }
+}
+
+struct Making<'a> {
+    around: &'a Surroundings,
+    /// Ports that sockets have, or will have.
+    taken: BTreeSet<(Protocol, u16)>,
+    parts: Vec<(Phase, usize, Step)>,
+    situation: Situation,
+}
+
+impl Making<'_> {
+    /// Ports that conditions name belong to them alone.
+    fn note_ports(&mut self, conditions: &[Condition]) -> Result<(), (usize, String)> {
+        for (index, condition) in conditions.iter().enumerate() {
+            let (protocol, ports, shared) = match *condition {
+                Condition::Held { protocol, local, reuse, .. } => {
+                    (protocol, local.port()..=local.port(), reuse != Reuse::None)
+                }
+                Condition::PortsHeld { protocol, low, high, reuse, .. } => (protocol, low..=high, reuse != Reuse::None),
+                _ => continue,
+            };
+            for port in ports {
+                if !self.taken.insert((protocol, port)) && !shared {
+                    return Err((index, format!("{protocol} port {port} is held already")));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, index: usize, condition: &Condition) -> Result<(), String> {
+        match condition {
+            Condition::PortsExhausted { protocol, address, range, reuse, to, free } => {
+                let (protocol, address, reuse, to, (low, high)) = (*protocol, *address, *reuse, *to, *range);
+                let own: Vec<u16> = (low..=high).filter(|port| !self.taken.contains(&(protocol, *port))).collect();
+                let count = own.len().checked_sub(usize::from(*free)).ok_or_else(|| {
+                    format!("{free} ports cannot be left free: of {low} to {high}, {} are not held already", own.len())
+                })?;
+                if let Some(to) = to.filter(|to| {
+                    protocol == Protocol::Tcp
+                        && self.around.is_local(to.ip())
+                        && !self.taken.contains(&(protocol, to.port()))
+                }) {
+                    self.serve(index, to)?;
+                }
+                let how = if to.is_some() { FillHow::Connect } else { FillHow::Bind };
+                for (low, high) in runs(&own[..count]) {
+                    let fill = |low, high| Op::Fill(Fill { how, protocol, address, low, high, reuse, to, leave: 0 });
+                    match how {
+                        FillHow::Connect => {
+                            for (low, high) in pieces(low, high) {
+                                self.set_silently(Phase::Exhaustion, index, PORT_RANGE, &format!("{low} {high}"));
+                                self.step(Phase::Exhaustion, index, fill(low, high));
+                            }
+                        }
+                        _ => self.step(Phase::Exhaustion, index, fill(low, high)),
+                    }
+                }
+                self.set(Phase::Exhaustion, index, PORT_RANGE, &format!("{low} {high}"));
+                let family = Family::of(address);
+                self.check(index, Precondition::Full { protocol, family, low, high, free: *free });
+            }
+            Condition::PortsHeld { protocol, address, low, high, reuse } => {
+                let (protocol, address, low, high) = (*protocol, *address, *low, *high);
+                let fill = Fill { how: FillHow::Bind, protocol, address, low, high, reuse: *reuse, to: None, leave: 0 };
+                self.step(Phase::Ranges, index, Op::Fill(fill));
+                self.check(index, Precondition::Full { protocol, family: Family::of(address), low, high, free: 0 });
+            }
+            Condition::Held { protocol, state, local, reuse, peer } => {
+                self.hold(index, *protocol, *state, *local, *reuse, *peer)?;
+            }
+            Condition::SourceNotLocal { address } => {
+                let loopback: [(IpAddr, u8); 2] = [(Ipv4Addr::LOCALHOST.into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
+                let own = self.around.client.iter().map(|own| (own, self.around.device));
+                let found = own.chain(loopback.iter().map(|own| (own, "lo"))).find(|((own, _), _)| own == address);
+                if let Some((&(address, prefix), device)) = found {
+                    self.step(Phase::Routes, index, Op::DeleteAddress { device: device.to_owned(), address, prefix });
+                }
+                let name = if address.is_ipv4() { "net.ipv4.ip_nonlocal_bind" } else { "net.ipv6.ip_nonlocal_bind" };
+                self.set(Phase::Sysctls, index, name, "0");
+                self.check(index, Precondition::Address { address: *address, local: false });
+            }
+            Condition::NoRoute { prefix } => {
+                let host = |&address: &IpAddr| Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } };
+                // RFC 5737 and RFC 3849: addresses that nobody has.
+                let anywhere: [IpAddr; 2] =
+                    [Ipv4Addr::new(198, 51, 100, 1).into(), Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 1).into()];
+                let prefixes: Vec<Prefix> = match prefix {
+                    Some(prefix) => vec![*prefix],
+                    None if self.around.has_path() => self.around.server.iter().map(host).collect(),
+                    None => anywhere.iter().map(host).collect(),
+                };
+                for prefix in prefixes {
+                    let mut kind = "none";
+                    if self.around.has_path() {
+                        self.route(index, prefix, RouteKind::Throw, None);
+                        kind = "throw";
+                    }
+                    self.check_route(index, prefix, kind);
+                }
+            }
+            Condition::Route { kind, prefix } => {
+                self.route(index, *prefix, *kind, None);
+                self.check_route(index, *prefix, route_word(*kind));
+            }
+            Condition::OutputDropped { prefix, port, protocol, verdict } => {
+                let counter = format!("hits{index}");
+                let (_, verdict) = VERDICTS[*verdict];
+                let to = prefix.map_or(String::new(), |Prefix { address, length }| {
+                    format!("{} daddr {address}/{length} ", if address.is_ipv4() { "ip" } else { "ip6" })
+                });
+                let protocol = protocol.map_or("{ tcp, udp }", Protocol::as_str);
+                let port = port.map_or(String::new(), |port| format!("th dport {port} "));
+                let rule = format!("{to}meta l4proto {protocol} {port}counter name {counter} {verdict}");
+                let ruleset = format!(
+                    "table inet errnoscope {{ counter {counter} {{ }}; \
+                     chain output {{ type filter hook output priority 0; {rule}; }}; }}"
+                );
+                self.step(Phase::Filters, index, Op::Nft { ruleset });
+                self.check(index, Precondition::Counted { counter, packets: 0 });
+            }
+            Condition::DescriptorsExhausted { free } => self.situation.descriptors = Some((index, *free)),
+            Condition::Icmp { kind, code, prefix, router } => self.answer(index, (*kind, *code), *prefix, *router)?,
+            Condition::Sysctl { name, value } => self.set(Phase::Sysctls, index, name, value),
+        }
+        Ok(())
+    }
+
+    fn hold(
+        &mut self,
+        index: usize,
+        protocol: Protocol,
+        state: HolderState,
+        local: SocketAddr,
+        reuse: Reuse,
+        peer: Option<SocketAddr>,
+    ) -> Result<(), String> {
+        let socket = format!("the holder of {local}");
+        let peer = match (peer, state) {
+            (_, HolderState::Bound | HolderState::Listening) => None,
+            (Some(peer), _) => Some(peer),
+            (None, _) => {
+                let port = (FIRST_PEER_PORT..).find(|port| !self.taken.contains(&(Protocol::Tcp, *port)));
+                Some(SocketAddr::new(local.ip(), port.ok_or("no port is left for its peer")?))
+            }
+        };
+        let hold = Hold {
+            socket: socket.clone(),
+            state,
+            protocol,
+            address: local.ip(),
+            port: local.port(),
+            reuse,
+            v6only: None,
+            peer: peer.map(|peer| peer.ip()),
+            peer_port: peer.map_or(0, |peer| peer.port()),
+        };
+        let served = peer.is_some_and(|peer| {
+            !self.around.is_local(peer.ip()) || self.around.taken.contains(&(Protocol::Tcp, peer.port()))
+        });
+        let ops = if served { hold.towards_server() } else { Compound::Hold(hold).expand() };
+        if let Some(peer) = peer.filter(|_| !served) {
+            self.taken.insert((protocol, peer.port()));
+        }
+        for op in ops? {
+            self.step(Phase::Holders, index, op);
+        }
+        let precondition = Precondition::Socket { socket, protocol, state: WaitFor::State(state), user: None };
+        let ends = state == HolderState::TimeWait;
+        // A connection may take its place (`tcp_twsk_unique`).
+        let at = if ends { Moment::Before } else { Moment::Both };
+        self.situation.checks.push(Check { condition: index, precondition, at, lasts: ends.then_some(TIME_WAIT) });
+        Ok(())
+    }
+
+    /// A listener with room for more connections than there are ports.
+    fn serve(&mut self, index: usize, at: SocketAddr) -> Result<(), String> {
+        self.taken.insert((Protocol::Tcp, at.port()));
+        let (socket, address, port) = (format!("the server on {at}"), at.ip(), at.port());
+        self.set_silently(Phase::Ranges, index, "net.core.somaxconn", "65535");
+        for op in (Compound::Serve { socket, address, port, backlog: 65_535 }).expand()? {
+            self.step(Phase::Ranges, index, op);
+        }
+        Ok(())
+    }
+
+    fn answer(
+        &mut self,
+        index: usize,
+        (icmp_type, icmp_code): (u8, u8),
+        prefix: Prefix,
+        router: Option<IpAddr>,
+    ) -> Result<(), String> {
+        let device = format!("errnoscope{index}");
+        // RFC 5737 and RFC 3849: addresses that nobody has.
+        let (own, length, other): (IpAddr, u8, IpAddr) = match prefix.address {
+            IpAddr::V4(_) => {
+                (Ipv4Addr::new(203, 0, 113, index as u8 + 1).into(), 32, Ipv4Addr::new(203, 0, 113, 254).into())
+            }
+            IpAddr::V6(_) => {
+                let address = |host| Ipv6Addr::new(0x2001, 0xdb8, 2, 0, 0, 0, 0, host).into();
+                (address(index as u16 + 1), 128, address(0xfe))
+            }
+        };
+        let router = router.unwrap_or(other);
+        if router.is_ipv4() != prefix.address.is_ipv4() {
+            return Err(format!("router {router} and prefix {} are of two families", prefix.address));
+        }
+        self.step(Phase::Routes, index, Op::AddTun { device: device.clone() });
+        self.step(Phase::Routes, index, Op::AddAddress { device: device.clone(), address: own, prefix: length });
+        self.route(index, prefix, RouteKind::Unicast, Some(device.clone()));
+        self.check_route(index, prefix, "unicast");
+        self.situation.repeated.push((index, Op::AnswerSyn { device, router, icmp_type, icmp_code }));
+        Ok(())
+    }
+
+    /// Helpers of holders take their ports elsewhere while a range is to be exhausted.
+    fn keep_range_free(&mut self, conditions: &[Condition]) {
+        let ranges = conditions.iter().filter_map(|condition| match condition {
+            Condition::PortsExhausted { range, .. } => Some(*range),
+            _ => None,
+        });
+        let ranges: Vec<(u16, u16)> = ranges.collect();
+        let Some(first) = self.parts.iter().find(|(phase, _, _)| *phase == Phase::Holders).map(|part| part.1) else {
+            return;
+        };
+        let apart = APART.iter().find(|apart| ranges.iter().all(|range| apart.1 < range.0 || range.1 < apart.0));
+        if let (false, Some((low, high))) = (ranges.is_empty(), apart) {
+            self.set_silently(Phase::Sysctls, first, PORT_RANGE, &format!("{low} {high}"));
+        }
+    }
+
+    fn step(&mut self, phase: Phase, index: usize, op: Op) {
+        let role = Role::Setup { permit: Vec::new(), unsupported: Vec::new(), requires: None };
+        self.parts.push((phase, index, Step { op, user: None, role }));
+    }
+
+    fn set_silently(&mut self, phase: Phase, index: usize, name: &str, value: &str) {
+        self.step(phase, index, Op::SetSysctl { name: name.to_owned(), value: value.to_owned() });
+    }
+
+    fn set(&mut self, phase: Phase, index: usize, name: &str, value: &str) {
+        self.set_silently(phase, index, name, value);
+        self.check(index, Precondition::Sysctl { name: name.to_owned(), value: value.to_owned() });
+    }
+
+    fn route(&mut self, index: usize, prefix: Prefix, kind: RouteKind, device: Option<String>) {
+        let op = Op::AddRoute { destination: prefix.address, prefix: prefix.length, kind, device };
+        self.step(Phase::Routes, index, op);
+    }
+
+    fn check_route(&mut self, index: usize, prefix: Prefix, kind: &str) {
+        self.check(index, Precondition::Route { destination: prefix.address, kind: kind.to_owned() });
+    }
+
+    fn check(&mut self, condition: usize, precondition: Precondition) {
+        self.situation.checks.push(Check { condition, precondition, at: Moment::Both, lasts: None });
+    }
+}
+
+/// As the FIB is read ([`Precondition::Route`]).
+fn route_word(kind: RouteKind) -> &'static str {
+    match kind {
+        RouteKind::Unicast => "unicast",
+        RouteKind::Unreachable => "unreachable",
+        RouteKind::Blackhole => "blackhole",
+        RouteKind::Prohibit => "prohibit",
+        RouteKind::Throw => "throw",
+    }
+}
+
+/// Ports in order, as ranges without gaps.
+fn runs(ports: &[u16]) -> Vec<(u16, u16)> {
+    let mut runs: Vec<(u16, u16)> = Vec::new();
+    for &port in ports {
+        match runs.last_mut() {
+            Some((_, high)) if *high + 1 == port => *high = port,
+            _ => runs.push((port, port)),
+        }
+    }
+    runs
+}
+
+/// A range in pieces of even size, and at most one that is a single port: in others the search can miss a free port.
+fn pieces(low: u16, high: u16) -> Vec<(u16, u16)> {
+    let (mut pieces, mut next) = (Vec::new(), u32::from(low));
+    while next <= u32::from(high) {
+        let left = (u32::from(high) - next + 1).min(PIECE.into());
+        let size = if left > 1 { left & !1 } else { 1 };
+        pieces.push((next as u16, (next + size - 1) as u16));
+        next += size;
+    }
+    pieces
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ports_without_gaps_are_one_range() {
+        assert_eq!(runs(&[1, 2, 3, 5, 7, 8]), [(1, 3), (5, 5), (7, 8)]);
+        assert_eq!(runs(&[]), []);
+    }
+
+    #[test]
+    fn no_piece_is_of_odd_size_but_one_port() {
+        assert_eq!(pieces(10, 10), [(10, 10)]);
+        assert_eq!(pieces(10, 12), [(10, 11), (12, 12)]);
+        assert_eq!(pieces(1, 1025), [(1, 512), (513, 1024), (1025, 1025)]);
+        assert_eq!(pieces(65_534, 65_535), [(65_534, 65_535)]);
+    }
+}

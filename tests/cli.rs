@@ -1,10 +1,13 @@
 //! The command line: exit codes, what goes to which stream, and what is printed.
 
+mod common;
+
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output, Stdio};
+use std::process::{Command, Stdio};
 
 use assert_cmd::Command as Tested;
+use common::said::{Said, run, said};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -62,53 +65,6 @@ impl Files {
         let mut all = vec![*command, "--scenarios", self.0.path().to_str().unwrap()];
         all.extend(rest);
         run(&all)
-    }
-}
-
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-#[track_caller]
-fn run(arguments: &[&str]) -> Said {
-    said(Tested::cargo_bin("errnoscope").unwrap().args(arguments).env("COLUMNS", "80").output().unwrap())
-}
-
-#[track_caller]
-fn said(output: Output) -> Said {
-    let text = |bytes| String::from_utf8(bytes).unwrap();
-    Said { code: output.status.code().expect("ended by a signal"), out: text(output.stdout), err: text(output.stderr) }
-}
-
-impl Said {
-    /// The exit code, and words that standard output and standard error hold.
-    #[track_caller]
-    fn check(&self, code: i32, out: &[&str], err: &[&str]) -> &Said {
-        let Said { out: stdout, err: stderr, .. } = self;
-        assert_eq!(self.code, code, "\n--- out\n{stdout}\n--- err\n{stderr}");
-        for words in out {
-            assert!(stdout.contains(words), "no `{words}` on standard output:\n{stdout}");
-        }
-        for words in err {
-            assert!(stderr.contains(words), "no `{words}` on standard error:\n{stderr}");
-        }
-        self
-    }
-
-    #[track_caller]
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}:\n{}", self.out))
-    }
-
-    #[track_caller]
-    fn is_narrow(&self) {
-        for line in self.out.lines().chain(self.err.lines()) {
-            // Ids and paths are for copying and stay whole.
-            let whole = line.contains('[') || line.contains('/');
-            assert!(line.chars().count() <= 80 || whole, "{} columns: {line}", line.chars().count());
-        }
     }
 }
 

@@ -14,6 +14,7 @@ mod options;
 mod route;
 mod serve;
 mod tun;
+mod watch;
 
 pub use boot::boot;
 pub use chain::{Chain, Line, ONWARD};
@@ -28,6 +29,7 @@ pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
 pub use serve::{listen_on, serve};
 pub use tun::Tun;
+pub use watch::{Watch, be_watched};
 
 use super::{Fault, Result, check};
 use crate::names::Os;
@@ -35,6 +37,9 @@ use crate::names::Os;
 pub const OS: Os = Os::Linux;
 
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+
+/// Threads that are traced can be waited for like children.
+pub(super) const WAIT_FLAGS: i32 = libc::__WALL;
 
 pub(super) fn socket_flags(mode: super::Mode) -> i32 {
     match mode {

@@ -51,7 +51,7 @@ impl Ended {
 pub fn reap(pid: i32) -> Result<Ended> {
     let mut status = 0;
     // SAFETY: the pointer is to an int.
-    check(unsafe { libc::waitpid(pid, &mut status, 0) })?;
+    check(unsafe { libc::waitpid(pid, &mut status, super::os::WAIT_FLAGS) })?;
     Ok(ended(status))
 }
 

@@ -2,6 +2,9 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod reports;
+pub mod said;
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};

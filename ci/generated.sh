@@ -10,7 +10,7 @@ place=$(mktemp -d)
 trap 'rm -rf "$place"' EXIT
 "$program" schema > "$place/report.schema.json"
 "$program" run --quiet --json "$place/today.json.gz" > /dev/null
-stack() { gzip -dc "$1" | sed -n '/"stack"/{s/.*: "\(.*\)",/\1/p;q}'; }
+stack() { gzip -dc "$1" | sed -n '1,40s/^ *"stack": "\(.*\)",$/\1/p'; }
 today=$(stack "$place/today.json.gz")
 if [ "${1:-}" = --write ]; then
     if [ "$today" != "linux 6.18" ]; then

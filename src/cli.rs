@@ -17,6 +17,7 @@ mod policy;
 mod report;
 mod run;
 mod select;
+mod shell;
 mod show;
 mod source;
 mod trace;
@@ -57,7 +58,7 @@ enum Command {
     Lint(Deferred<lint::Arguments>),
     /// Tell what this host can run, and how to enable what it cannot
     Doctor(Deferred<doctor::Arguments>),
-    /// Render reports as Markdown
+    /// Render reports as one document: Markdown, or a page for browsers
     Report(Deferred<report::Arguments>),
     /// Tell what changed from one report to another
     Compare(Deferred<compare::Arguments>),
@@ -75,6 +76,8 @@ enum Command {
     Trace(Deferred<trace::Arguments>),
     /// Run a command in a private network, under real conditions such as port exhaustion
     Exec(Deferred<exec::Arguments>),
+    /// Open a shell in a private network, under real conditions such as port exhaustion
+    Shell(Deferred<shell::Arguments>),
     /// Print the JSON Schema of a format
     Schema(Deferred<list::SchemaArguments>),
     /// Print a script that completes commands and options in a shell
@@ -85,6 +88,8 @@ enum Command {
     Condense(Deferred<explain::CondenseArguments>),
     #[command(hide = true)]
     Worker,
+    #[command(hide = true)]
+    Init,
 }
 
 /// The arguments of a command, described to clap only when it is this command that is called: most calls are of one.
@@ -217,6 +222,7 @@ impl Error for Because {
 pub fn main() -> ExitCode {
     let command = match Arguments::try_parse() {
         Ok(Arguments { command: Command::Worker }) => return crate::worker::main(),
+        Ok(Arguments { command: Command::Init }) => return crate::sys::boot(crate::worker::main),
         Ok(arguments) => arguments.command,
         Err(error) => return usage(&error),
     };
@@ -247,8 +253,9 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Completions(Deferred(arguments)) => completions::completions(&arguments, Arguments::command(), out),
         Command::Man(Deferred(arguments)) => completions::man(&arguments, Arguments::command(), out),
         Command::Condense(Deferred(arguments)) => explain::condense(&arguments, out),
-        Command::Exec(Deferred(arguments)) => exec::exec(&arguments),
-        Command::Worker => unreachable!("handled before there is an output"),
+        Command::Exec(Deferred(arguments)) => exec::exec(&arguments, out),
+        Command::Shell(Deferred(arguments)) => shell::shell(&arguments, out),
+        Command::Worker | Command::Init => unreachable!("handled before there is an output"),
     }
 }
 
@@ -267,7 +274,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     let text = if text.contains("error:") { text.replacen("error:", &format!("{name}: error:"), 1) } else { text };
     let _ = write!(anstream::stderr(), "{text}");
     // The codes of a command's own begin low, so that those of `exec` are high.
-    let exec = std::env::args_os().nth(1).is_some_and(|command| command == "exec");
+    let exec = std::env::args_os().nth(1).is_some_and(|command| command == "exec" || command == "shell");
     ExitCode::from(if exec { exec::NO_WORLD } else { 2 })
 }
 

@@ -10,8 +10,9 @@ mod world;
 use std::process::Command;
 use std::time::Duration;
 
+use crate::calls::{Record, Seen};
 use crate::errno::Errno;
-use crate::sys::{self, Caller, Ended, Flock, Fork, Outside};
+use crate::sys::{self, Caller, Ended, Flock, Fork, Outside, Watch};
 
 pub use condition::{Condition, DEFAULT_RANGE, Named, Prefix, VERDICTS};
 pub use world::{MOST_ROUTERS, World};
@@ -27,6 +28,19 @@ pub struct Ran {
     pub timed_out: bool,
     /// Conditions that did not hold until then, a sentence each.
     pub lost: Vec<String>,
+    /// Its socket calls, where somebody wanted to see them.
+    pub watched: Option<(Seen, Vec<Record>)>,
+}
+
+/// What there is to a run beside the command.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    pub world: World,
+    pub conditions: Vec<Named>,
+    /// How long the command may run.
+    pub limit: Option<Duration>,
+    /// Whether its socket calls are to be seen.
+    pub watch: bool,
 }
 
 /// Why a command has not run.
@@ -38,9 +52,10 @@ pub enum Failed {
     Command(Errno),
 }
 
-/// Runs the command in its world, under these conditions, for so long at most. The process that returns from this may be
-/// another than the one that called it: see [`sys::isolate`].
-pub fn run(world: &World, conditions: &[Named], limit: Option<Duration>, command: &mut Command) -> Result<Ran, Failed> {
+/// Runs the command in its world. The process that returns from this may be another than the one that called it: see
+/// [`sys::isolate`].
+pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
+    let Request { world, conditions, limit, watch } = request;
     let what = |what: &'static str| move |errno: Errno| Failed::World(format!("{what}: {errno}"));
     let caller = Caller::current().map_err(what("cannot tell who the caller is"))?;
     let isolation = sys::isolate(Outside::Command);
@@ -56,24 +71,39 @@ pub fn run(world: &World, conditions: &[Named], limit: Option<Duration>, command
     })?;
     let descriptors = situation.descriptors.map(|(index, free)| (index, sys::lowest_inheritable_gap() + free));
     let mut held = Held::make(conditions, situation, &isolation).map_err(Failed::World)?;
+    // Until then the command waits: it is looked at from its first call on.
+    let (go, ready) = sys::pipe().map_err(what("pipe"))?;
     match sys::fork().map_err(what("fork"))? {
         Fork::Child => {
+            drop(ready);
+            let _ = sys::read(&go, &mut [0]);
+            drop(go);
             caller.restore().map_err(|why| Failed::World(format!("the caller's ids: {why}")))?;
             if let Some((_, most)) = descriptors {
                 sys::limit_descriptors(most).map_err(what("the limit of descriptors"))?;
             }
+            if *watch {
+                sys::be_watched().map_err(what("the filter that shows the command's calls"))?;
+            }
             Err(Failed::Command(sys::become_command(command)))
         }
         Fork::Parent(pid) => {
+            let mut watch = match watch {
+                true => Some(Watch::begin(pid).map_err(what("the command cannot be traced"))?),
+                false => None,
+            };
+            drop((go, ready));
             let mut allowed = None;
-            let flock = Flock { limit, at_end: &mut |pid| allowed = sys::descriptor_limit_of(pid).ok() };
+            let mut at_end = |pid| allowed = sys::descriptor_limit_of(pid).ok();
+            let flock = Flock { limit: *limit, at_end: &mut at_end, watch: watch.as_mut() };
             let (ended, timed_out) = sys::shepherd(pid, flock).map_err(what("the command cannot be waited for"))?;
             let mut lost = held.lost();
             if let Some((index, most)) = descriptors.filter(|(_, most)| allowed.is_none_or(|now| now > *most)) {
                 let now = allowed.map_or("unknown".to_owned(), |now| now.to_string());
                 lost.push(format!("`{}`: RLIMIT_NOFILE was {most}, and is {now}", conditions[index].text));
             }
-            Ok(Ran { ended, timed_out, lost })
+            let watched = watch.map(|watch| (watch.seen, watch.calls));
+            Ok(Ran { ended, timed_out, lost, watched })
         }
     }
 }

@@ -13,6 +13,7 @@ pub mod sys;
 pub mod worker;
 
 // Below the purity line: no I/O, no clock, no knowledge of the OS this was built for.
+pub mod calls;
 pub mod catalogue;
 pub mod cause;
 pub mod claim;

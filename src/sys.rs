@@ -84,6 +84,8 @@ pub struct Flock<'f> {
     pub limit: Option<std::time::Duration>,
     /// Called when it has ended, before it is gone.
     pub at_end: &'f mut dyn FnMut(i32),
+    /// Who wants to see what it does.
+    pub watch: Option<&'f mut Watch>,
 }
 
 impl Isolation {

@@ -2,16 +2,20 @@
 //!
 //! What the options mean together is checked here; what they do is the business of `exec`.
 
-mod condition;
+pub mod condition;
 
 use std::ffi::OsString;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
+use super::output::{self, Destination};
 use super::{Exit, Failure};
-use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, World};
+use crate::calls::{self, Calls};
+use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, World};
 use crate::plan::RouteKind;
-use crate::sys::Ended;
+use crate::sys::{Ended, OS};
 
 /// The longest round trip that a line can be given.
 const LONGEST_RTT_MS: f64 = 10_000.0;
@@ -28,7 +32,7 @@ const NOT_FOUND: u8 = 127;
 pub struct Surroundings {
     /// What the command runs into: see below. May be repeated
     #[arg(short, long = "condition", value_name = "CONDITION", value_parser = condition::named)]
-    conditions: Vec<Named>,
+    pub conditions: Vec<Named>,
     /// Client, N routers and server, each with a network of its own; the command runs as the client. Without it: one
     /// private network with nothing but lo
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..=i64::from(MOST_ROUTERS)))]
@@ -69,6 +73,13 @@ pub struct Arguments {
     /// End the command after this time (SIGTERM, 2 s later SIGKILL): seconds, or with m, h or d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
+    /// Show the socket calls of the command and of all that it starts, with the causes of those that failed, on standard
+    /// error when it has ended
+    #[arg(long)]
+    trace: bool,
+    /// Write those calls to FILE as JSON (errnoscope-calls/1); - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
     /// What to run, with its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -130,7 +141,7 @@ fn duration(text: &str) -> Result<Duration, String> {
     duration.ok_or_else(|| "expected a time above 0, such as 10, 0.5, 10s, 5m or 1h".to_owned())
 }
 
-fn no_world(message: impl Into<String>) -> Failure {
+pub fn no_world(message: impl Into<String>) -> Failure {
     Failure::Command { code: NO_WORLD, message: message.into() }
 }
 
@@ -156,37 +167,93 @@ impl Surroundings {
     }
 
     /// Runs the command, and says on standard error what the exit code alone would not.
-    fn run(&self, limit: Option<Duration>, program: &OsString, given: &[OsString]) -> Result<Exit, Failure> {
+    pub fn run(&self, rest: Rest, program: &OsString, given: &[OsString]) -> Result<Exit, Failure> {
         let failed = |code, message| Failure::Command { code, message };
-        let world = self.world()?;
-        match exec::run(&world, &self.conditions, limit, Command::new(program).args(given)) {
-            Ok(Ran { ended, lost, .. }) if !lost.is_empty() => {
-                let lost = lost.join("\n  ");
-                let (how, code) = match ended {
-                    Ended::Exited(code) => ("exit code", code),
-                    Ended::Killed(signal) => ("signal", signal),
-                };
-                let message = format!("a condition did not hold until the command ended ({how} {code}):\n  {lost}");
-                Err(failed(NO_WORLD, message))
-            }
-            Ok(Ran { timed_out: true, .. }) => Ok(Exit::Command(TIMED_OUT)),
-            Ok(Ran { ended, .. }) => Ok(Exit::Command(ended.code() as u8)),
-            Err(Failed::World(why)) => Err(failed(NO_WORLD, why)),
+        let Rest { limit, trace, json, out, environment } = rest;
+        let json = json.map(Destination::new).transpose().map_err(own_code)?;
+        let conditions = self.conditions.clone();
+        let request = Request { world: self.world()?, conditions, limit, watch: trace || json.is_some() };
+        let ran = match exec::run(
+            &request,
+            Command::new(program).args(given).envs(environment.iter().map(|(name, value)| (name, value))),
+        ) {
+            Ok(ran) => ran,
+            Err(Failed::World(why)) => return Err(failed(NO_WORLD, why)),
             Err(Failed::Command(errno)) => {
                 let (code, advice) = match errno.name() {
                     "ENOENT" => (NOT_FOUND, "give a path, or the name of a program in PATH"),
                     "EACCES" => (CANNOT_RUN, "it has to be a file that this user may execute"),
                     _ => (CANNOT_RUN, "it has to be a program of this machine, or begin with #! and one"),
                 };
-                Err(failed(code, format!("cannot run `{}`: {errno}; {advice}", program.to_string_lossy())))
+                return Err(failed(code, format!("cannot run `{}`: {errno}; {advice}", program.to_string_lossy())));
+            }
+        };
+        let Ran { ended, timed_out, lost, watched } = ran;
+        if let Some((seen, mut calls)) = watched {
+            calls::explain(&mut calls, OS);
+            let command = std::iter::once(program).chain(given).map(|word| word.to_string_lossy().into_owned());
+            let calls = Calls {
+                format: calls::FORMAT.to_owned(),
+                os: OS,
+                command: command.collect(),
+                conditions: self.conditions.iter().map(|named| named.text.clone()).collect(),
+                lost: lost.clone(),
+                exit_code: ended.code(),
+                seen,
+                calls,
+            };
+            if trace {
+                // Whoever closes standard error does not want it.
+                let _ = write!(anstream::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));
+            }
+            if let Some(json) = json {
+                json.write(out, |out| {
+                    serde_json::to_writer_pretty(&mut *out, &calls)?;
+                    writeln!(out)
+                })
+                .map_err(own_code)?;
             }
         }
+        if !lost.is_empty() {
+            let (how, code) = match ended {
+                Ended::Exited(code) => ("exit code", code),
+                Ended::Killed(signal) => ("signal", signal),
+            };
+            let lost = lost.join("\n  ");
+            let message = format!("a condition did not hold until the command ended ({how} {code}):\n  {lost}");
+            return Err(failed(NO_WORLD, message));
+        }
+        Ok(Exit::Command(if timed_out { TIMED_OUT } else { ended.code() as u8 }))
     }
 }
 
-pub fn exec(arguments: &Arguments) -> Result<Exit, Failure> {
+/// What only `exec` has.
+pub struct Rest<'a> {
+    pub limit: Option<Duration>,
+    pub trace: bool,
+    pub json: Option<&'a Path>,
+    pub out: &'a mut dyn Write,
+    /// Variables beside the caller's.
+    pub environment: &'a [(&'static str, String)],
+}
+
+/// The codes of a command's own begin low.
+fn own_code(failure: Failure) -> Failure {
+    match failure {
+        Failure::Bad(error) => {
+            let chain = std::iter::successors(Some(&*error), |error| error.source());
+            no_world(chain.map(ToString::to_string).collect::<Vec<_>>().join(": "))
+        }
+        Failure::Output(error) => no_world(format!("cannot write to standard output: {error}")),
+        other => other,
+    }
+}
+
+pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let [program, given @ ..] = &arguments.command[..] else {
         return Err(no_world("there is no command to run"));
     };
-    arguments.surroundings.run(arguments.timeout, program, given)
+    let Arguments { timeout, trace, json, .. } = arguments;
+    let rest = Rest { limit: *timeout, trace: *trace, json: json.as_deref(), out, environment: &[] };
+    arguments.surroundings.run(rest, program, given)
 }

@@ -195,6 +195,8 @@ enum Format {
     Compat,
     /// What `boundaries --json` prints
     Boundaries,
+    /// What `exec --json` writes
+    Calls,
 }
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -212,6 +214,7 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Comparison => crate::compare::schema(),
         Format::Compat => crate::compat::schema(),
         Format::Boundaries => crate::compat::boundaries::schema(),
+        Format::Calls => crate::calls::schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;
     writeln!(out, "{text}")?;

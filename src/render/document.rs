@@ -22,6 +22,7 @@ use crate::finding::{Finding, Report, Verdict};
 use crate::names::{Call, PortChoice};
 use crate::scenario::Expectation;
 
+pub use costs::{Curve, Plot};
 pub use stacks::{Column, joined};
 
 /// Reports beside each other.

@@ -2,6 +2,7 @@
 //!
 //! The files below it are one idea each; this one holds what is too small for a file.
 
+mod boot;
 mod chain;
 mod command;
 mod delay;
@@ -13,11 +14,13 @@ mod options;
 mod route;
 mod serve;
 mod tun;
+mod watch;
 
+pub use boot::boot;
 pub use chain::{Chain, Line, ONWARD};
 pub use command::{Caller, become_command, descriptor_limit_of, shepherd};
 pub use delay::carry;
-pub use diag::{SocketTable, UNCONNECTED, tcp_state};
+pub use diag::{SocketTable, UNCONNECTED, bound_row, lists_bound, tcp_state};
 pub use error_queue::receive_error;
 pub use file::{name_file, nameless_file};
 pub use namespace::{Tables, die_with_parent, enter_case, isolate, kill_descendants, size_tables, wait_for};
@@ -26,6 +29,7 @@ pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
 pub use serve::{listen_on, serve};
 pub use tun::Tun;
+pub use watch::{Watch, be_watched};
 
 use super::{Fault, Result, check};
 use crate::names::Os;
@@ -33,6 +37,9 @@ use crate::names::Os;
 pub const OS: Os = Os::Linux;
 
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+
+/// Threads that are traced can be waited for like children.
+pub(super) const WAIT_FLAGS: i32 = libc::__WALL;
 
 pub(super) fn socket_flags(mode: super::Mode) -> i32 {
     match mode {

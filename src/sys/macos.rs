@@ -44,6 +44,12 @@ pub(super) fn raw_accept(fd: i32) -> Result<i32> {
     check(unsafe { libc::accept(fd, std::ptr::null_mut(), std::ptr::null_mut()) })
 }
 
+/// Its kernel is not one to boot from an initramfs.
+pub fn boot(_: fn() -> std::process::ExitCode) -> std::process::ExitCode {
+    eprintln!("errnoscope init: only Linux boots this program");
+    std::process::ExitCode::from(2)
+}
+
 /// There is no O_TMPFILE.
 pub fn nameless_file(_: &std::path::Path) -> std::io::Result<std::fs::File> {
     Err(std::io::ErrorKind::Unsupported.into())
@@ -158,6 +164,14 @@ pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bou
 
 pub fn tcp_state(_: &OwnedFd) -> Result<Option<SocketState>> {
     Ok(None)
+}
+
+pub fn bound_row(_: &OwnedFd) -> Result<Option<SocketRow>> {
+    Ok(None)
+}
+
+pub fn lists_bound() -> bool {
+    true
 }
 
 /// The lists of all sockets of the machine, which anybody may read.

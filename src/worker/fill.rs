@@ -54,7 +54,8 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
     }
     let limit = sys::descriptor_limit().0;
     let room = limit.saturating_sub(sys::lowest_free_descriptor()? + SPARE);
-    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING;
+    // Of other processes' sockets only the socket table tells.
+    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING && case.lists_bound;
     // The others begin without a descriptor.
     let processes = count.div_ceil(limit.saturating_sub(SPARE).max(1)).max(if side_by_side { 2 } else { 1 });
     if count <= room && !side_by_side {

@@ -38,7 +38,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
             Answer::Socket { local, remote, rows }
         }
         Query::Census { protocol, family: _, low, high } => {
-            let held = case.table()?.ports(*protocol)?;
+            let held = case.ports(*protocol)?;
             let is_free = |port: &u16| held[usize::from(*port) / 64] & (1 << (port % 64)) == 0;
             let size = u32::from(*high).saturating_sub(u32::from(*low)) + 1;
             let free = (*low..=*high).filter(is_free).count() as u32;

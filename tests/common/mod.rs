@@ -15,7 +15,7 @@ use errnoscope::catalogue::Catalogue;
 use errnoscope::finding::Finding;
 use errnoscope::moment::Moment;
 use errnoscope::names::Family;
-use errnoscope::runner::{self, Item, Ran, Settings};
+use errnoscope::runner::{self, Item, Place, Ran, Settings};
 use errnoscope::scenario::cases;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
@@ -71,8 +71,7 @@ pub fn run_all(catalogue: &Catalogue) -> Ran {
             items.push(Item { scenario: index, case, slow: false });
         }
     }
-    let settings =
-        Settings { jobs: 2.try_into().expect("two is not zero"), repeat: 1, program: Path::new(PROGRAM).to_owned() };
+    let settings = Settings::new(Place::Here(Path::new(PROGRAM).to_owned()), 2.try_into().expect("two is not zero"));
     let ran = runner::run(catalogue, &items, &settings, &AtomicBool::new(false), |_| {}).expect("workers start");
     assert!(
         ran.hello.capabilities.values().any(|capability| capability.available) && ran.hello.isolation == "netns",

@@ -72,12 +72,26 @@ pub(super) fn block_signals() {
 }
 
 /// Waits for a child, and meanwhile passes signals on to it and reaps every other. Says whether its time was up.
-pub fn shepherd(child: i32, flock: Flock) -> Result<(Ended, bool)> {
+pub fn shepherd(child: i32, mut flock: Flock) -> Result<(Ended, bool)> {
     let mut deadline = flock.limit.map(|limit| Instant::now() + limit);
     let mut timed_out = false;
     loop {
-        if let Some(ended) = reap_all(child, flock.at_end)? {
-            return Ok((ended, timed_out));
+        // A look first: until it is reaped one can ask about it.
+        while let Some((pid, has_ended)) = news(flock.watch.is_some())? {
+            if let (Some(watch), false) = (&mut flock.watch, has_ended) {
+                watch.stopped(pid, take_status(pid)?);
+                continue;
+            }
+            if pid == child {
+                (flock.at_end)(pid);
+            }
+            let ended = reap(pid)?;
+            if pid == child {
+                return Ok((ended, timed_out));
+            }
+            if let Some(watch) = &mut flock.watch {
+                watch.gone(pid);
+            }
         }
         let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
@@ -98,29 +112,30 @@ pub fn shepherd(child: i32, flock: Flock) -> Result<(Ended, bool)> {
     }
 }
 
-/// Reaps whoever has ended, up to the child that counts.
-fn reap_all(child: i32, at_end: &mut dyn FnMut(i32)) -> Result<Option<Ended>> {
-    loop {
-        // SAFETY: zeroed is a valid siginfo_t, and the pointer is to a whole one.
-        let (code, info) = unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            let flags = libc::WEXITED | libc::WNOHANG | libc::WNOWAIT;
-            (libc::waitid(libc::P_ALL, 0, &mut info, flags), info)
-        };
-        check(code)?;
-        // SAFETY: waitid(2) fills in the pid, or leaves it 0.
-        let pid = unsafe { info.si_pid() };
-        if pid == 0 {
-            return Ok(None);
-        }
-        if pid == child {
-            at_end(pid);
-        }
-        let ended = reap(pid)?;
-        if pid == child {
-            return Ok(Some(ended));
-        }
-    }
+/// A child or traced thread that has ended or, among traced ones, stopped, and which of the two.
+fn news(traced: bool) -> Result<Option<(i32, bool)>> {
+    let stops = if traced { libc::WSTOPPED } else { 0 };
+    let info = wait_id(libc::P_ALL, 0, libc::WEXITED | stops | libc::WNOWAIT)?;
+    // SAFETY: waitid(2) fills in the pid, or leaves it 0.
+    let pid = unsafe { info.si_pid() };
+    let has_ended = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
+    Ok((pid != 0).then_some((pid, has_ended)))
+}
+
+/// Why a traced thread has stopped; it is told once.
+fn take_status(thread: i32) -> Result<i32> {
+    let info = wait_id(libc::P_PID, thread as u32, libc::WSTOPPED)?;
+    // SAFETY: waitid(2) fills in the status, or leaves it 0.
+    Ok(unsafe { info.si_status() })
+}
+
+fn wait_id(kind: libc::idtype_t, id: u32, flags: i32) -> Result<libc::siginfo_t> {
+    // SAFETY: zeroed is a valid siginfo_t, and the pointer is to a whole one.
+    let (code, info) = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        (libc::waitid(kind, id, &mut info, flags | libc::WNOHANG | libc::__WALL), info)
+    };
+    check(code).map(|_| info)
 }
 
 /// Waits for a signal that somebody watches, for so long at most.

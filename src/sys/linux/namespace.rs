@@ -67,7 +67,8 @@ fn become_init(outside: Outside) -> Result<()> {
             let ended = match outside {
                 Outside::Worker => reap(pid),
                 Outside::Command => {
-                    let ended = shepherd(pid, Flock { limit: None, at_end: &mut |_| () }).map(|(ended, _)| ended);
+                    let ended =
+                        shepherd(pid, Flock { limit: None, at_end: &mut |_| (), watch: None }).map(|(ended, _)| ended);
                     take_terminal();
                     ended
                 }

@@ -1,0 +1,93 @@
+//! Calls as text: a line for each, the same ones on one line.
+//!
+//! What stands behind an errno has been looked up before.
+
+use super::style::{BAD, FAINT, paint};
+use super::text::{count, field};
+use crate::calls::{Calls, Record};
+use crate::names::{Call, PortChoice};
+use crate::plan::Outcome;
+
+/// More lines than anybody reads.
+const MOST_LINES: usize = 200;
+
+pub fn calls(calls: &Calls, width: usize) -> String {
+    let failed = calls.calls.iter().filter(|record| record.has_failed()).count();
+    let total = calls.calls.len() as u64 + calls.seen.left_out;
+    let title = format!(
+        "{} of {} on internet sockets, {failed} failed",
+        count(total, "call"),
+        match calls.seen.processes {
+            1 => "1 process".to_owned(),
+            processes => format!("{processes} processes"),
+        }
+    );
+    let mut text = paint(FAINT, &title) + "\n";
+    let mut lines: Vec<(String, u64)> = Vec::new();
+    for record in &calls.calls {
+        let line = line(record, width);
+        let known = lines.len();
+        match lines.last_mut().filter(|(last, _)| *last == line) {
+            Some((_, times)) => *times += 1,
+            None if known > MOST_LINES => break,
+            None => lines.push((line, 1)),
+        }
+    }
+    let cut = lines.len() > MOST_LINES;
+    lines.truncate(MOST_LINES);
+    let mut shown = calls.seen.left_out;
+    for (line, times) in &lines {
+        text.push_str(line.trim_end());
+        text.push_str(&if *times > 1 { format!("  ×{times}\n") } else { "\n".to_owned() });
+        shown += times;
+    }
+    if cut {
+        text.push_str(&format!("… and {} more; --json FILE has them all\n", total - shown));
+    }
+    if calls.seen.left_out > 0 {
+        text.push_str(&format!("{} came after that and were only counted\n", count(calls.seen.left_out, "call")));
+    }
+    if calls.seen.io_uring {
+        text.push_str(&field(
+            "",
+            "a process uses io_uring: what its sockets do by that is not among these calls",
+            width,
+        ));
+    }
+    text
+}
+
+/// Without what tells a call from the same one a moment later.
+fn line(record: &Record, width: usize) -> String {
+    let label = format!("{:>6} {:<10} ", record.pid, record.call);
+    let kind = [record.protocol.map(|it| it.as_str()), record.family.map(|it| it.as_str())];
+    let kind = kind.into_iter().flatten().collect::<Vec<_>>().join(" ");
+    let own = match (record.local, record.port) {
+        (Some(local), PortChoice::Explicit) => format!("{local} "),
+        (Some(local), _) if record.call == Call::SoError => format!("{local} "),
+        _ => String::new(),
+    };
+    let to = |arrow: &str| record.address.map_or(String::new(), |address| format!("{own}{arrow}{address}"));
+    let what = match record.call {
+        Call::Socket => kind,
+        Call::Setsockopt => format!("{kind} {}", record.option.as_deref().unwrap_or_default()),
+        Call::Bind => format!("{kind} {}", to("")),
+        Call::Connect | Call::Sendto => format!("{kind} {}", to("→ ")),
+        _ => format!("{kind} {own}"),
+    };
+    let outcome = match &record.outcome {
+        Outcome::Ok => "ok".to_owned(),
+        Outcome::Errno(errno) if record.is_under_way() => {
+            return field(&label, &format!("{} {}", what.trim_end(), errno.name()), width);
+        }
+        Outcome::Errno(errno) => paint(BAD, errno.name()),
+        Outcome::Blocked { .. } => record.outcome.name().to_owned(),
+    };
+    let causes: Vec<&str> = record.causes.iter().map(|cause| cause.as_str()).collect();
+    let cause = match causes.len() {
+        0 => String::new(),
+        1 => format!(": {}", causes[0]),
+        _ => format!(": {}", causes.join(" or ")),
+    };
+    field(&label, &format!("{} {outcome}{cause}", what.trim_end()), width)
+}

@@ -43,16 +43,14 @@ TOOLS
     export PATH="$PATH:/usr/sbin:/sbin"
 }
 
-# A static binary: there is no C library in the machine. Without the musl target, glibc does.
+# A static binary, since there is no C library in the machine; it runs here as well. Without the musl target, glibc does.
 build() {
-    cargo build --release --quiet
-    program=$target/release/errnoscope
-    local triple=x86_64-unknown-linux-musl flags=
+    local triple=x86_64-unknown-linux-musl flags=${RUSTFLAGS:-}
     if ! rustup target list --installed | grep -qx "$triple" && ! rustup target add "$triple"; then
-        triple=x86_64-unknown-linux-gnu flags="-C target-feature=+crt-static"
+        triple=x86_64-unknown-linux-gnu flags="$flags -C target-feature=+crt-static"
     fi
     RUSTFLAGS=$flags cargo build --release --quiet --target "$triple"
-    static=$target/$triple/release/errnoscope
+    program=$target/$triple/release/errnoscope
 }
 
 # An apt of our own: other suites of the mirror that this machine uses, no state shared with the machine's.
@@ -90,14 +88,11 @@ package_of() {
 # Fetches and unpacks the packages of a kernel; sets `root` and `release`.
 fetch() {
     local version=$1 image modules name
-    # From 6.19 on the image is a package of its own, and so are the modules.
+    # From 6.19 on the image is a package of its own, and from 7.2 on the modules are another.
     image=$(package_of linux-binary "$version")
-    modules=
-    if [ -n "$image" ]; then
-        modules=linux-modules-${image#linux-binary-}
-    else
-        image=$(package_of linux-image "$version")
-    fi
+    modules=linux-modules-${image#linux-binary-}
+    private_apt apt-cache show "$modules" > /dev/null 2>&1 || modules=
+    image=${image:-$(package_of linux-image "$version")}
     if [ -z "$image" ]; then
         echo "errnoscope: no package of a cloud kernel $version in ${SUITES[*]}" >&2
         return 2
@@ -108,12 +103,12 @@ fetch() {
     rm -rf "$root.part"
     mkdir -p "$root.part"
     for name in $image $modules; do
-        (cd "$KERNELS/packages" && private_apt apt-get download -qq "$name")
-        dpkg-deb -x "$KERNELS/packages/$name"_*.deb "$root.part"
+        (cd "$KERNELS/packages" && private_apt apt-get download -qq "$name") || return 2
+        dpkg-deb -x "$KERNELS/packages/$name"_*.deb "$root.part" || return 2
         rm -f "$KERNELS/packages/$name"_*.deb
     done
     [ -e "$root.part/lib" ] || ln -s usr/lib "$root.part/lib"
-    depmod -b "$root.part" "$release"
+    depmod -b "$root.part" "$release" || return 2
     mv "$root.part" "$root"
 }
 
@@ -122,7 +117,7 @@ initramfs() {
     local tree module path file
     tree=$(mktemp -d)
     mkdir -p "$tree/lib/modules" "$tree/usr/sbin" "$tree/tmp"
-    cp "$static" "$tree/errnoscope"
+    cp "$program" "$tree/errnoscope"
     : > "$tree/modules"
     for module in "${MODULES[@]}"; do
         modprobe -d "$root" -S "$release" -D "$module" 2> /dev/null | sed -n 's/^insmod \([^ ]*\).*/\1/p' || true
@@ -152,7 +147,7 @@ machine() {
     cat <<BOOT
 #!/bin/sh
 # linux $release; what is behind this command is given no arguments.
-exec qemu-system-x86_64 -nodefaults -no-user-config -no-reboot -display none -m 1G \\
+exec qemu-system-x86_64 -machine q35 -nodefaults -no-user-config -no-reboot -display none -m 1G \\
     -accel $accel -cpu max -kernel '$image' -initrd '$KERNELS/$version/initramfs' \\
     -append 'rdinit=/errnoscope console=ttyS0 loglevel=4 panic=-1 -- init' \\
     -serial file:/dev/stderr -chardev stdio,id=line,signal=off \\
@@ -181,7 +176,10 @@ worst=0
 accel=
 for version in "${versions[@]}"; do
     mkdir -p "$KERNELS/$version"
-    fetch "$version"
+    if ! fetch "$version"; then
+        worst=2
+        continue
+    fi
     initramfs "$KERNELS/$version/initramfs"
     accel=${accel:-$(accelerator)}
     machine "$accel" > "$KERNELS/$version/boot"

@@ -24,7 +24,7 @@ const PURE: &[&str] = &[
     "render",
     "scenario",
     "schema.rs",
-    "socket_table.rs",
+    "socket_table",
     "tracer",
     "values.rs",
     "witness.rs",

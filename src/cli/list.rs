@@ -175,6 +175,12 @@ enum Format {
     List,
     /// A policy file: TOML of the shape of this JSON
     Policy,
+    /// What `policy evaluate --json` prints
+    PolicyEvaluation,
+    /// What `policy derive --json` prints
+    PolicyDerivation,
+    /// What `policy diff --json` prints
+    PolicyDiff,
     /// What `claims --json` prints
     Claims,
     /// A claims file: TOML of the shape of this JSON
@@ -198,6 +204,9 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Report => crate::finding::schema(),
         Format::List => list_schema(),
         Format::Policy => crate::policy::schema(),
+        Format::PolicyEvaluation => crate::policy::results::evaluation_schema(),
+        Format::PolicyDerivation => crate::policy::results::derivation_schema(),
+        Format::PolicyDiff => crate::policy::results::diff_schema(),
         Format::Claims => crate::claim::result_schema(),
         Format::ClaimList => crate::claim::schema(),
         Format::Trace => crate::tracer::report::schema(),

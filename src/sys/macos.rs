@@ -14,7 +14,7 @@ use super::{Ended, Fault, Isolation, Mode, Outside, Result, check, errno_of, pro
 use crate::errno::Errno;
 use crate::names::{Family, Need, Os, Protocol, SocketState};
 use crate::plan::{Detail, RouteKind, SocketOption};
-use crate::socket_table::SocketRow;
+use crate::socket_table::{SocketRow, xnu};
 
 pub const OS: Os = Os::Macos;
 
@@ -174,7 +174,7 @@ pub fn lists_bound() -> bool {
     true
 }
 
-/// `net.inet.tcp.pcblist_n` would have it; nothing reads that yet.
+/// The lists of all sockets of the machine, which anybody may read.
 pub struct SocketTable;
 
 impl SocketTable {
@@ -182,13 +182,37 @@ impl SocketTable {
         Ok(SocketTable)
     }
 
-    pub fn rows(&mut self, _: Protocol, _: u16, _: &[SocketState]) -> Result<Vec<SocketRow>, Fault> {
-        Err(unsupported(Need::Linux, "the socket table of macOS is not read yet"))
+    /// The sockets of both families on a local port: connections, and those of the [`UNCONNECTED`] that are named.
+    pub fn rows(&mut self, protocol: Protocol, port: u16, named: &[SocketState]) -> Result<Vec<SocketRow>, Fault> {
+        let mut rows = all_rows(protocol)?;
+        rows.retain(|row| {
+            let is_named = !UNCONNECTED.contains(&row.state) || named.contains(&row.state);
+            row.local.port() == port && is_named
+        });
+        Ok(rows)
     }
 
-    pub fn ports(&mut self, _: Protocol) -> Result<Vec<u64>, Fault> {
-        Err(unsupported(Need::Linux, "the socket table of macOS is not read yet"))
+    /// Which local ports any socket of either family holds, as a bitmap.
+    pub fn ports(&mut self, protocol: Protocol) -> Result<Vec<u64>, Fault> {
+        Ok(xnu::ports(&all_rows(protocol)?))
     }
+}
+
+fn all_rows(protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
+    let name = match protocol {
+        Protocol::Tcp => c"net.inet.tcp.pcblist_n",
+        Protocol::Udp => c"net.inet.udp.pcblist_n",
+    };
+    let (nothing, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: null asks for the size alone, which leaves room for sockets that are made meanwhile.
+    check(unsafe { libc::sysctlbyname(name.as_ptr(), nothing, &mut size, nothing, 0) })?;
+    let mut list = vec![0_u8; size];
+    // SAFETY: the buffer has as many bytes as the size says, which the kernel sets to what it wrote.
+    check(unsafe { libc::sysctlbyname(name.as_ptr(), list.as_mut_ptr().cast(), &mut size, nothing, 0) })?;
+    list.truncate(size);
+    xnu::rows(protocol, &list).map_err(|why| {
+        Fault::Failed(format!("{} is not as known, so nothing is read from it: {why}", name.to_string_lossy()))
+    })
 }
 
 fn no_private_host<T>() -> Result<T, Fault> {

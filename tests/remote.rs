@@ -146,6 +146,7 @@ fn verdicts(findings: &[Finding], verdict: Verdict) -> usize {
 #[case::ends_lines_as_terminals_do(r#""$@" | sed -u 's/$/\r/'"#)]
 #[case::kernel_messages_in_between(r#""$@" | sed -u 'i [    1.234567] random: crng init done {"protocol":1}\r'"#)]
 #[case::noise_on_the_same_line(r#""$@" | sed -u 's/^/[    0.9] Freeing unused kernel image /'"#)]
+#[case::is_a_terminal(r#"exec script -qec "$1 $2" /dev/null"#)]
 #[case::noise_on_the_way_there(r#"sed -u 'i ~ # a shell prompt' | "$@""#)]
 fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
     let stage = Stage::new(QUICK);

@@ -77,7 +77,9 @@ fn line(record: &Record, width: usize) -> String {
     };
     let outcome = match &record.outcome {
         Outcome::Ok => "ok".to_owned(),
-        Outcome::Errno(errno) if record.is_under_way() => return field(&label, &format!("{} {}", what.trim_end(), errno.name()), width),
+        Outcome::Errno(errno) if record.is_under_way() => {
+            return field(&label, &format!("{} {}", what.trim_end(), errno.name()), width);
+        }
         Outcome::Errno(errno) => paint(BAD, errno.name()),
         Outcome::Blocked { .. } => record.outcome.name().to_owned(),
     };

@@ -84,7 +84,8 @@ fetch() {
     # From 6.19 on the image is a package of its own, and from 7.2 on the modules are another.
     image=$(package_of linux-binary "$version")
     modules=linux-modules-${image#linux-binary-}
-    private_apt apt-cache show "$modules" > /dev/null 2>&1 || modules=
+    # The name alone says nothing: others provide it.
+    private_apt apt-get download --print-uris "$modules" > /dev/null 2>&1 || modules=
     image=${image:-$(package_of linux-image "$version")}
     if [ -z "$image" ]; then
         echo "errnoscope: no package of a cloud kernel $version in ${SUITES[*]}" >&2

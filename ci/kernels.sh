@@ -6,15 +6,17 @@
 #
 # Into KERNELS (target/kernels) come packages, a machine for each kernel (VERSION/boot, a command for `errnoscope run --on`), and
 # reports/linux-VERSION.json.gz. Nothing is installed of the kernels. REPEAT (1) says how often each case runs, SELECT what is run (everything),
-# ACCEL (kvm or tcg) what is tried out otherwise, PATIENCE (1 with KVM, 5 without) how much slower the machine is.
+# ACCEL (kvm or tcg) what is tried out otherwise, PATIENCE (1 with KVM, 5 without) how much slower the machine is, PROGRAM which static binary it is
+# (that of ci/static.sh; `cargo build --release --target x86_64-unknown-linux-musl` makes another).
 #
-# Exit code: 0 all as expected, 1 a mismatch on some kernel, 4 something broken.
+# Exit code: 0 all as expected, 1 a mismatch on some kernel, 2 a kernel that is not to be had, 4 something broken.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ALL=(5.10 6.1 6.12 6.16 6.17 6.18 6.19 7.0 7.1 7.2 7.3)
 SUITES=(bullseye bookworm trixie trixie-backports)
 # What the catalogue needs of what Debian builds as modules; names that a kernel has built in or has not got are passed over.
 MODULES=(virtio_pci virtio_console ipv6 inet_diag tcp_diag udp_diag tun veth nf_tables nft_counter nft_ct nft_objref nft_reject_inet nft_reject_ipv4 nft_reject_ipv6)
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
 target=${CARGO_TARGET_DIR:-target}
 KERNELS=${KERNELS:-$target/kernels}
 mkdir -p "$KERNELS/reports"
@@ -36,21 +38,12 @@ nft nftables
 xz xz-utils
 zstd zstd
 TOOLS
+    [ -e "$keyring" ] || missing+=(debian-archive-keyring)
     if [ "${#missing[@]}" -gt 0 ]; then
         as_root apt-get update -qq
         as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
     fi
     export PATH="$PATH:/usr/sbin:/sbin"
-}
-
-# A static binary, since there is no C library in the machine; it runs here as well. Without the musl target, glibc does.
-build() {
-    local triple=x86_64-unknown-linux-musl flags=${RUSTFLAGS:-}
-    if ! rustup target list --installed | grep -qx "$triple" && ! rustup target add "$triple"; then
-        triple=x86_64-unknown-linux-gnu flags="$flags -C target-feature=+crt-static"
-    fi
-    RUSTFLAGS=$flags cargo build --release --quiet --target "$triple"
-    program=$target/$triple/release/errnoscope
 }
 
 # An apt of our own: other suites of the mirror that this machine uses, no state shared with the machine's.
@@ -60,7 +53,7 @@ prepare_apt() {
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
     mirror=${mirror:-http://deb.debian.org/debian}
     for suite in "${SUITES[@]}"; do
-        echo "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] $mirror $suite main"
+        echo "deb [signed-by=$keyring] $mirror $suite main"
     done > "$apt/sources.list"
     cat > "$apt/apt.conf" <<CONF
 Dir::Etc::SourceList "$apt/sources.list";
@@ -91,7 +84,8 @@ fetch() {
     # From 6.19 on the image is a package of its own, and from 7.2 on the modules are another.
     image=$(package_of linux-binary "$version")
     modules=linux-modules-${image#linux-binary-}
-    private_apt apt-cache show "$modules" > /dev/null 2>&1 || modules=
+    # The name alone says nothing: others provide it.
+    private_apt apt-get download --print-uris "$modules" > /dev/null 2>&1 || modules=
     image=${image:-$(package_of linux-image "$version")}
     if [ -z "$image" ]; then
         echo "errnoscope: no package of a cloud kernel $version in ${SUITES[*]}" >&2
@@ -170,7 +164,7 @@ accelerator() {
 }
 
 install_tools
-build
+program=${PROGRAM:-$(ci/static.sh)}
 prepare_apt
 worst=0
 accel=

@@ -146,6 +146,7 @@ fn verdicts(findings: &[Finding], verdict: Verdict) -> usize {
 #[case::ends_lines_as_terminals_do(r#""$@" | sed -u 's/$/\r/'"#)]
 #[case::kernel_messages_in_between(r#""$@" | sed -u 'i [    1.234567] random: crng init done {"protocol":1}\r'"#)]
 #[case::noise_on_the_same_line(r#""$@" | sed -u 's/^/[    0.9] Freeing unused kernel image /'"#)]
+#[case::is_a_terminal(r#"exec script -qec "$1 $2" /dev/null"#)]
 #[case::noise_on_the_way_there(r#"sed -u 'i ~ # a shell prompt' | "$@""#)]
 fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
     let stage = Stage::new(QUICK);
@@ -177,16 +178,27 @@ fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
 #[case::says_something_else("echo 'Segmentation fault'\nexit 0", "exit code 0; it said: Segmentation fault")]
 #[case::is_killed("kill -KILL $$", "the worker ended before it said hello")]
 #[case::hangs("echo 'Booting the kernel.'\nsleep 1000", "said nothing for 1 s; it said: Booting the kernel.")]
-#[case::babbles("exec yes 'no end to it'", "bytes and no message among them; it said: no end to it")]
-#[case::babbles_without_a_line("exec cat /dev/zero", "bytes and no message among them")]
 #[case::sends_half_a_hello("printf '\\036{\"protocol\":2,'\nexit 0", "the worker ended before it said hello")]
 #[case::sends_something_marked("printf '\\036hello\\n'\ncat", "not of the protocol")]
 #[case::is_older("printf '\\036{\"protocol\":1,\"os\":\"linux\"}\\n'\ncat", "speaks protocol 1, this program 3")]
 #[case::is_newer("printf '\\036{\"protocol\":9,\"more\":true}\\n'\ncat", "speaks protocol 9, this program 3")]
 fn a_host_without_a_worker_is_an_error_with_its_words(#[case] script: &str, #[case] message: &str) {
+    no_worker(script, "1", message);
+}
+
+/// How much they say ends it, and not for how long.
+#[rstest]
+#[case::lines("exec yes 'no end to it'", "bytes and no message among them; it said: no end to it")]
+#[case::one_line("exec cat /dev/zero", "bytes and no message among them")]
+fn a_host_that_babbles_is_an_error(#[case] script: &str, #[case] message: &str) {
+    no_worker(script, "3600", message);
+}
+
+#[track_caller]
+fn no_worker(script: &str, wait: &str, message: &str) {
     let stage = Stage::new(QUICK);
     let host = stage.host("host", script);
-    let said = stage.run(&[&host], &["--wait", "1", "--json", "report.json"]);
+    let said = stage.run(&[&host], &["--wait", wait, "--json", "report.json"]);
     assert_eq!(said.code, 4, "{said:?}");
     assert!(said.err.contains(message), "{said:?}");
     assert!(said.err.contains(&host), "which host it was: {said:?}");

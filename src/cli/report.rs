@@ -11,6 +11,7 @@ use crate::claim;
 use crate::finding::Report;
 use crate::render::html::html;
 use crate::render::markdown::markdown;
+use crate::scenario::rule::version;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -19,7 +20,7 @@ Examples:
   errnoscope report linux.json.gz other.json --html report.html
   errnoscope report ci/baselines/*.json.gz --markdown REPORT.md --html report.html
 
-Several reports become one document, which has their stacks beside each other. The page is one file that needs no network: \
+Several reports become one document, which has their stacks beside each other, by system and version. The page is one file that needs no network: \
 it filters, and opens each case with its trail and its witnesses.")]
 pub struct Arguments {
     /// Reports, as `run --json` writes them
@@ -43,7 +44,10 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     if [&page, &text].into_iter().flatten().filter(|destination| destination.is_stdout()).count() > 1 {
         return Err(Failure::bad("Markdown and a page cannot both go to standard output"));
     }
-    let reports = arguments.files.iter().map(|file| source::report(file)).collect::<Result<Vec<Report>, Failure>>()?;
+    let mut reports =
+        arguments.files.iter().map(|file| source::report(file)).collect::<Result<Vec<Report>, Failure>>()?;
+    // A shell's wildcards know nothing of versions; reports of one version stay in the order in which they were named.
+    reports.sort_by_cached_key(|report| (report.host.os, family(report), version(&report.host.release)));
     let judged = claim::judge(&claims, &reports);
     if let Some(text) = text {
         text.write(out, |out| out.write_all(markdown(&reports, &judged).as_bytes()))?;
@@ -52,4 +56,9 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
         page.write(out, |out| out.write_all(html(&reports, &judged).as_bytes()))?;
     }
     Ok(Exit::Success)
+}
+
+/// `linux` of `linux 6.18`: stacks of one system may be of several.
+fn family(report: &Report) -> String {
+    report.host.stack.split(' ').next().unwrap_or_default().to_owned()
 }

@@ -119,7 +119,15 @@ impl Page<'_> {
 
     fn row(&self, row: &answers::AnswerRow, outcome: &str) -> String {
         let port = row.port.map_or("", PortChoice::as_str);
-        link(&[("call", row.subject.as_str()), ("port", port), ("cause", row.cause.as_str()), ("errno", outcome)])
+        // `EAGAIN (mismatch)`, or a verdict alone where there is no outcome.
+        let (outcome, verdict) = match outcome.split_once(" (") {
+            Some((outcome, rest)) => (outcome, rest.trim_end_matches(')')),
+            None if outcome.parse::<Verdict>().is_ok() => ("", outcome),
+            None => (outcome, ""),
+        };
+        let verdict = verdict.parse::<Verdict>().map_or("", Verdict::as_str);
+        let (call, cause) = (row.subject.as_str(), row.cause.as_str());
+        link(&[("call", call), ("port", port), ("cause", cause), ("errno", outcome), ("verdict", verdict)])
     }
 
     fn case(&self, id: &str) -> String {

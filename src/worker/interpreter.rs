@@ -30,6 +30,16 @@ pub struct Known {
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
     mode: Mode,
+    bound: Bound,
+}
+
+/// Whose port a socket has. One of its own it keeps as long as it is open; one that the kernel chose goes back when a
+/// connection ends, although getsockname(2) still names it (`tcp_set_state`, SOCK_BINDPORT_LOCK).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    No,
+    Chosen,
+    Given,
 }
 
 /// What one case has built up.
@@ -229,15 +239,19 @@ impl<'a> Case<'a> {
         if self.lists_bound || protocol != Protocol::Tcp {
             return Ok(rows);
         }
-        let named = self.sockets.values().filter(|known| known.protocol == Protocol::Tcp);
-        for fd in named.filter_map(|known| known.fd.as_ref()) {
-            rows.extend(sys::bound_row(fd)?);
+        for known in self.sockets.values() {
+            rows.extend(unlisted_row(known)?);
         }
         for fd in &self.filled {
             // Not all of them need be TCP sockets.
             rows.extend(sys::bound_row(fd).unwrap_or(None));
         }
         Ok(rows)
+    }
+
+    /// Whether this is one of those, which have no peer, whatever they tried to connect to.
+    pub fn is_unlisted(&self, socket: &Known) -> Result<bool, Fault> {
+        Ok(!self.lists_bound && unlisted_row(socket)?.is_some())
     }
 
     /// Soft RLIMIT_NOFILE as the ops find it, whatever the queries do to it meanwhile.
@@ -344,6 +358,7 @@ impl<'a> Case<'a> {
                     local: None,
                     remote: None,
                     mode: Mode::Blocking,
+                    bound: Bound::No,
                 };
                 self.sockets.insert(socket.clone(), known);
             }
@@ -357,10 +372,16 @@ impl<'a> Case<'a> {
                     None => self.on(socket, |fd| sys::bind(fd, &address))?,
                     Some(length) => self.on(socket, |fd| sys::bind_length(fd, &address, *length))?,
                 }
+                if let Some(known) = self.sockets.get_mut(socket) {
+                    known.bound = if *port == 0 { Bound::Given } else { Bound::Chosen };
+                }
             }
             Op::Listen { socket, backlog } => self.on(socket, |fd| sys::listen(fd, *backlog))?,
             Op::Connect { socket, address, port, nonblocking, wait_ms } => {
                 let address = Address::new(SocketAddr::new(*address, *port));
+                if let Some(known) = self.sockets.get_mut(socket).filter(|known| known.bound == Bound::Given) {
+                    known.bound = Bound::No;
+                }
                 if *nonblocking {
                     self.set_mode(socket, Mode::Nonblocking)?;
                     self.on(socket, |fd| sys::connect(fd, &address))?;
@@ -377,8 +398,10 @@ impl<'a> Case<'a> {
                 let fd = self.on(socket, |fd| sys::bounded(wait_ms, || sys::accept(fd)))?;
                 let Known { family, protocol, .. } = *known_as(&self.sockets, socket)?;
                 let (local, remote) = (sys::local_name(&fd)?, sys::peer_name(&fd).unwrap_or(None));
-                self.sockets
-                    .insert(new.clone(), Known { fd: Some(fd), family, protocol, local, remote, mode: Mode::Blocking });
+                self.sockets.insert(
+                    new.clone(),
+                    Known { fd: Some(fd), family, protocol, local, remote, mode: Mode::Blocking, bound: Bound::No },
+                );
                 return Ok(Some(Detail::Names { local, remote }));
             }
             Op::Send { socket, bytes } => {
@@ -561,6 +584,14 @@ impl<'a> Case<'a> {
                 if waited < Duration::from_millis(50) { 0.5 } else { (waited.as_millis() as f64 / 20.0).min(50.0) };
             sys::pause_ms(pause.min((limit - waited).as_secs_f64() * 1000.0));
         }
+    }
+}
+
+/// A socket that is merely bound, by what it says of itself.
+fn unlisted_row(socket: &Known) -> Result<Option<SocketRow>, Fault> {
+    match &socket.fd {
+        Some(fd) if socket.protocol == Protocol::Tcp && socket.bound != Bound::No => Ok(sys::bound_row(fd)?),
+        _ => Ok(None),
     }
 }
 

@@ -23,7 +23,8 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
     Ok(match query {
         Query::Socket { socket } => {
             let known = known_as(&case.sockets, socket)?;
-            let (protocol, local, remote) = (known.protocol, known.local, known.remote);
+            let (protocol, local) = (known.protocol, known.local);
+            let remote = known.remote.filter(|_| !case.is_unlisted(known).unwrap_or(false));
             let mut rows = match local {
                 Some(local) if local.port() != 0 => case.rows(protocol, local.port())?,
                 _ => Vec::new(),

@@ -44,16 +44,26 @@ pub struct AnswerCell {
 
 type Tally = BTreeMap<String, u64>;
 
+/// The findings of one cause and one call.
+struct Found {
+    /// For each column how often each outcome appears.
+    tallies: Vec<Tally>,
+    differs: bool,
+    ports: BTreeSet<PortChoice>,
+}
+
 pub fn answers(document: &Document<'_>) -> Answers {
-    let mut rows: IndexMap<(Cause, Call), (Vec<Tally>, bool, BTreeSet<PortChoice>)> = IndexMap::new();
+    let mut rows: IndexMap<(Cause, Call), Found> = IndexMap::new();
     for item in document.items() {
         let subject = &item.finding.subject;
-        let row = rows.entry((item.finding.cause, subject.call));
-        let (tallies, differs, ports) =
-            row.or_insert_with(|| (vec![Tally::new(); document.columns.len()], false, BTreeSet::new()));
-        *differs |= item.differs();
-        ports.insert(subject.port);
-        for (tally, given) in tallies.iter_mut().zip(&item.given) {
+        let found = rows.entry((item.finding.cause, subject.call)).or_insert_with(|| Found {
+            tallies: vec![Tally::new(); document.columns.len()],
+            differs: false,
+            ports: BTreeSet::new(),
+        });
+        found.differs |= item.differs();
+        found.ports.insert(subject.port);
+        for (tally, given) in found.tallies.iter_mut().zip(&item.given) {
             for outcome in given.iter().flat_map(outcomes) {
                 *tally.entry(outcome).or_default() += 1;
             }
@@ -61,8 +71,8 @@ pub fn answers(document: &Document<'_>) -> Answers {
     }
     // In the order of the causes, and what ran into nothing last.
     rows.sort_by(|a, _, b, _| order(a.0).cmp(&order(b.0)).then(a.1.cmp(&b.1)));
-    let groups = alike(document, rows.values().map(|(tallies, ..)| tallies));
-    let row = |(&(cause, subject), (tallies, differs, ports)): (&(Cause, Call), &(Vec<Tally>, bool, BTreeSet<_>))| {
+    let groups = alike(document, rows.values().map(|found| &found.tallies));
+    let row = |(&(cause, subject), Found { tallies, differs, ports }): (&(Cause, Call), &Found)| {
         let mut cells: Vec<AnswerCell> = groups
             .iter()
             .map(|group| AnswerCell {
@@ -87,10 +97,9 @@ pub fn answers(document: &Document<'_>) -> Answers {
         }
     };
     let merged = rows.iter().map(row).collect();
-    let heads = groups.iter().map(|group| Head {
-        label: joined(group.iter().map(|&place| &document.columns[place])),
-        expected: !document.columns[group[0]].observed,
-    });
+    let heads = groups
+        .iter()
+        .map(|group| Head { label: joined(&document.columns, group), expected: !document.columns[group[0]].observed });
     Answers { heads: heads.collect(), rows: merged }
 }
 

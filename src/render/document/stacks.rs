@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use indexmap::IndexMap;
+
 use crate::finding::Report;
 use crate::names::Os;
 
@@ -59,16 +61,33 @@ fn counted(labels: &[String]) -> BTreeMap<String, usize> {
     counts
 }
 
-/// Several labels as one: `linux 5.10, 6.1, 6.18; gvisor 2025`.
-pub fn joined<'c>(columns: impl IntoIterator<Item = &'c Column>) -> String {
-    let mut families: Vec<(&str, Vec<&str>)> = Vec::new();
-    for column in columns {
+/// Some of the columns as one: `linux 5.10, 6.1; gvisor 2025`, or `all 8 stacks`.
+pub fn joined(columns: &[Column], places: &[usize]) -> String {
+    let observed = columns.iter().filter(|column| column.observed).count();
+    let own = || places.iter().filter_map(|&place| columns.get(place));
+    if observed > 2 && own().filter(|column| column.observed).count() == observed {
+        return format!("all {observed} stacks");
+    }
+    let mut families: IndexMap<&str, Vec<&str>> = IndexMap::new();
+    for column in own() {
         let (family, version) = column.label.split_once(' ').unwrap_or((&column.label, ""));
-        match families.last_mut() {
-            Some((known, versions)) if *known == family => versions.push(version),
-            _ => families.push((family, vec![version])),
-        }
+        families.entry(family).or_default().push(version);
     }
     let families = families.into_iter().map(|(family, versions)| format!("{family} {}", versions.join(", ")));
     families.map(|family| family.trim_end().to_owned()).collect::<Vec<_>>().join("; ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_that_agree_have_one_name() {
+        let column = |label: &str| Column { label: label.to_owned(), os: Os::Linux, observed: !label.ends_with('*') };
+        let columns = ["linux 5.10", "gvisor 2025", "linux 6.1", "macos*"].map(column);
+        assert_eq!(joined(&columns, &[0, 1]), "linux 5.10; gvisor 2025");
+        assert_eq!(joined(&columns, &[0, 2]), "linux 5.10, 6.1");
+        assert_eq!(joined(&columns, &[0, 1, 2]), "all 3 stacks");
+        assert_eq!(joined(&columns, &[3]), "macos*");
+    }
 }

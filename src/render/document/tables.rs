@@ -97,7 +97,8 @@ fn layers<'d>(items: Vec<&'d Item<'d>>) -> Vec<Vec<&'d Item<'d>>> {
     for item in items {
         let place: Vec<&str> = item.finding.axes.iter().flat_map(|(axis, value)| [&**axis, &**value]).collect();
         let room = |layer: &&mut (HashSet<Vec<&str>>, Vec<&Item<'_>>)| {
-            !layer.0.contains(&place) && !(many && layer.1.len() >= Set::BITS as usize)
+            let full = many && layer.1.len() >= Set::BITS as usize;
+            !full && !layer.0.contains(&place)
         };
         match layers.iter_mut().find(room) {
             Some(layer) => {
@@ -187,7 +188,7 @@ impl<'d> Space<'d> {
     }
 
     fn label(&self, group: usize) -> String {
-        joined(self.groups[group].iter().map(|&place| &self.document.columns[place]))
+        joined(&self.document.columns, &self.groups[group])
     }
 
     fn given(&self, group: usize, item: usize) -> Option<u32> {

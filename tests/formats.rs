@@ -5,12 +5,14 @@ mod common;
 
 use std::collections::BTreeMap;
 
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
 use common::reports::{small, text_of, with};
 use errnoscope::claim;
 use errnoscope::compare::compare;
 use errnoscope::compat::{Compat, Sweep};
 use errnoscope::finding::{Report, Verdict};
-use errnoscope::render::{github, junit, markdown, summary};
+use errnoscope::render::{github, html, junit, markdown, summary};
 use proptest::prelude::*;
 use roxmltree::{Document, Node};
 use serde_json::Value;
@@ -169,7 +171,26 @@ fn in_markdown(report: &Report) -> Counts {
         .collect();
     assert_eq!(told, scenarios.into_iter().map(|(id, count)| (id.to_owned(), count)).collect());
     let counted = table(&text, "All findings, counted").into_iter();
-    counted.map(|row| ((row[0].to_owned(), row[1].to_owned()), row[2].parse().unwrap())).collect()
+    let outcome = |cell: &str| if cell.is_empty() { "-".to_owned() } else { cell.to_owned() };
+    counted.map(|row| ((row[0].to_owned(), outcome(row[1])), row[2].parse().unwrap())).collect()
+}
+
+/// The data behind the page's filters.
+fn in_html(report: &Report) -> Findings {
+    let claims = claim::embedded().unwrap_or_else(|problem| panic!("{problem}")).claims;
+    let reports = [report.clone()];
+    let page = html::html(&reports, &claim::judge(&claims, &reports));
+    let (_, data) = page.split_once("id=\"index\">").unwrap();
+    let gzip = STANDARD.decode(data.split('<').next().unwrap()).unwrap();
+    let index: Value = serde_json::from_reader(flate2::read::GzDecoder::new(&*gzip)).unwrap();
+    let place = index["stacks"].as_array().unwrap().iter().position(|stack| stack["observed"] == true);
+    let (calls, given) = (index["calls"].as_array().unwrap(), &index["given"]);
+    let told = calls.iter().enumerate().map(|(number, call)| {
+        let case = &index["cases"][call[0].as_u64().unwrap() as usize]["id"];
+        let answer = &index["answers"][given[place.unwrap()][number].as_u64().unwrap() as usize];
+        [case, &call[1], &answer["verdict"], &answer["outcomes"][0]].map(|text| text.as_str().unwrap_or("-").to_owned())
+    });
+    sorted(told.collect())
 }
 
 /// All of it is new beside a report of nothing.
@@ -218,6 +239,7 @@ fn check(report: &Report) -> Result<(), TestCaseError> {
     prop_assert_eq!(&on_the_terminal(report), &all, "terminal");
     prop_assert_eq!(&in_the_summary(report), &verdicts, "summary");
     prop_assert_eq!(in_markdown(report), counts(&all), "Markdown");
+    prop_assert_eq!(&in_html(report), &all, "HTML");
     prop_assert_eq!(&in_a_comparison(report), &all, "comparison");
     let mut known = verdicts;
     let observed: u64 = ["match", "mismatch"].iter().filter_map(|verdict| known.remove(*verdict)).sum();

@@ -80,6 +80,29 @@ fn report() {
     golden("report.md", &run(&["report", SMALL]).check(0, &[], &[]).out);
 }
 
+/// What the page says; its style, its script and their hashes, and the packed findings (`tests/formats.rs` reads those) apart.
+#[test]
+fn page() {
+    let place = Place::new();
+    place.run(&["report", "small.json", "--html", "page.html"], 0);
+    let page = fs::read_to_string(place.0.path().join("page.html")).unwrap();
+    let mut text = String::new();
+    let mut rest = &*page;
+    while let Some(at) = rest.find(['<']) {
+        let (before, element) = rest.split_at(at);
+        let open = element.find('>').unwrap() + 1;
+        let name = ["style", "script"].into_iter().find(|name| element[1..open].starts_with(name));
+        let own = if element.starts_with("<meta http-equiv") { "<meta …>" } else { &element[..open] };
+        text.push_str(before);
+        text.push_str(own);
+        rest = &element[open..];
+        if let Some(name) = name {
+            rest = &rest[rest.find(&format!("</{name}")).unwrap()..];
+        }
+    }
+    golden("page.html", &(text + rest));
+}
+
 #[test]
 fn junit() {
     golden("junit.xml", &render::junit::junit(small()).unwrap());

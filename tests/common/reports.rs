@@ -14,11 +14,24 @@ pub const SMALL: &str = "tests/golden/report.json";
 
 /// Read once: it is large.
 pub fn baseline() -> &'static Report {
-    static REPORT: LazyLock<Report> = LazyLock::new(|| {
-        let file = File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(BASELINE)).unwrap();
-        read(&std::io::read_to_string(flate2::read::GzDecoder::new(file)).unwrap())
-    });
+    static REPORT: LazyLock<Report> =
+        LazyLock::new(|| compressed(&Path::new(env!("CARGO_MANIFEST_DIR")).join(BASELINE)));
     &REPORT
+}
+
+/// The reports that are committed, of every stack that has been observed.
+pub fn baselines() -> Vec<Report> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines");
+    let files = std::fs::read_dir(&directory).expect("the baselines are there").map(|entry| entry.unwrap().path());
+    let reports: Vec<Report> = files.map(|path| compressed(&path)).collect();
+    assert!(!reports.is_empty(), "no baseline in {}", directory.display());
+    reports
+}
+
+#[track_caller]
+fn compressed(path: &Path) -> Report {
+    let reader = flate2::read::GzDecoder::new(File::open(path).unwrap());
+    read(&std::io::read_to_string(reader).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
 }
 
 pub fn small() -> &'static Report {

@@ -50,6 +50,7 @@ TOOLS
 prepare_apt() {
     local mirror suite apt=$KERNELS/apt
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/empty" "$KERNELS/packages"
+    # shellcheck disable=SC2016 # apt's own variables
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
     mirror=${mirror:-http://deb.debian.org/debian}
     for suite in "${SUITES[@]}"; do

@@ -1,13 +1,19 @@
 #!/usr/bin/env bash
-# What the tests need beyond the Rust toolchain: nft for the packet filter scenarios, setpriv for the ordinary user.
+# What the checks need beyond the Rust toolchain: nft for the packet filter scenarios, setpriv for the ordinary user, time for the tracer's memory; shellcheck,
+# npm and Python for the linters of scripts and workflows; chromium for the page that `report` makes.
 set -euo pipefail
 need() {
-    command -v "$1" >/dev/null || PATH="$PATH:/usr/sbin:/sbin" command -v "$1" >/dev/null || missing+=("$2")
+    PATH="$PATH:/usr/sbin:/sbin" type -P "$1" >/dev/null || missing+=("$2")
 }
 missing=()
 need nft nftables
 need setpriv util-linux
 need cc gcc
+need chromium chromium
+need time time
+need shellcheck shellcheck
+need npm npm
+need python3 python3-venv
 if [ "${#missing[@]}" -gt 0 ]; then
     sudo=()
     [ "$(id -u)" = 0 ] || sudo=(sudo)

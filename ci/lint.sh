@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Format, lints, scenario files.
+# Format, lints, scenario files, scripts and workflows.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cargo fmt --check
 cargo clippy --all-targets --quiet -- -D warnings
 cargo run --quiet -- lint scenarios
+ci/workflows.sh

@@ -2,8 +2,7 @@
 # The whole catalogue as an ordinary user, in a user namespace: no mismatch, nothing broken.
 set -euo pipefail
 cd "$(dirname "$0")/.."
-cargo build --release --quiet
-program=target/release/errnoscope
+program=$(ci/static.sh)
 if [ "$(id -u)" != 0 ]; then
     exec "$program" run --quiet --json /dev/null
 fi

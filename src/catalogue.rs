@@ -3,12 +3,11 @@
 //! This module reads no files itself; the command line does, and hands the texts over.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
 
 use include_dir::{Dir, DirEntry, include_dir};
-use sha2::{Digest, Sha256};
 
 use crate::claim;
+use crate::digest;
 use crate::finding;
 use crate::scenario::{self, Problem, Scenario};
 
@@ -47,12 +46,10 @@ impl Catalogue {
     pub fn read(files: &[(String, &'static str)]) -> Result<Catalogue, Vec<Problem>> {
         let mut scenarios = Vec::new();
         let mut problems = Vec::new();
-        let mut hash = Sha256::new();
+        let mut parts: Vec<&[u8]> = Vec::new();
         for (path, text) in files.iter().filter(|(_, text)| !claim::is_list(text)) {
-            hash.update(path.rsplit("scenarios/").next().unwrap_or(path).as_bytes());
-            hash.update([0]);
-            hash.update(text.as_bytes());
-            hash.update([0]);
+            let name = path.rsplit("scenarios/").next().unwrap_or(path);
+            parts.extend([name.as_bytes(), &[0], text.as_bytes(), &[0]]);
             match scenario::read(path, text) {
                 Ok(scenario) => scenarios.push(scenario),
                 Err(found) => problems.extend(found),
@@ -60,11 +57,7 @@ impl Catalogue {
         }
         scenarios.sort_by(|a, b| a.id.cmp(&b.id));
         problems.extend(same_ids(&scenarios));
-        let mut digest = "sha256:".to_owned();
-        for byte in hash.finalize() {
-            // Writing to a string cannot fail.
-            let _ = write!(digest, "{byte:02x}");
-        }
+        let digest = format!("sha256:{}", digest::sha256(parts));
         if problems.is_empty() { Ok(Catalogue { scenarios, digest }) } else { Err(problems) }
     }
 

@@ -5,6 +5,7 @@
 
 mod claims;
 mod compare;
+mod compat;
 mod completions;
 mod doctor;
 mod exec;
@@ -57,10 +58,14 @@ enum Command {
     Lint(Deferred<lint::Arguments>),
     /// Tell what this host can run, and how to enable what it cannot
     Doctor(Deferred<doctor::Arguments>),
-    /// Render reports as Markdown
+    /// Render reports as one document: Markdown, or a page for browsers
     Report(Deferred<report::Arguments>),
     /// Tell what changed from one report to another
     Compare(Deferred<compare::Arguments>),
+    /// Tell between which versions of a kernel calls began to give something else
+    Boundaries(Deferred<compat::BoundariesArguments>),
+    /// Put the reports of all stacks into one document of compatibility data
+    Compat(Deferred<compat::Arguments>),
     /// Hold what people say about sockets against findings
     Claims(Deferred<claims::Arguments>),
     /// Explain an errno, or the message that has it: causes, evidence, what shows them, what to do
@@ -83,6 +88,8 @@ enum Command {
     Condense(Deferred<explain::CondenseArguments>),
     #[command(hide = true)]
     Worker,
+    #[command(hide = true)]
+    Init,
 }
 
 /// The arguments of a command, described to clap only when it is this command that is called: most calls are of one.
@@ -215,6 +222,7 @@ impl Error for Because {
 pub fn main() -> ExitCode {
     let command = match Arguments::try_parse() {
         Ok(Arguments { command: Command::Worker }) => return crate::worker::main(),
+        Ok(Arguments { command: Command::Init }) => return crate::sys::boot(crate::worker::main),
         Ok(arguments) => arguments.command,
         Err(error) => return usage(&error),
     };
@@ -235,6 +243,8 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Doctor(Deferred(arguments)) => doctor::doctor(&arguments, out),
         Command::Report(Deferred(arguments)) => report::report(&arguments, out),
         Command::Compare(Deferred(arguments)) => compare::compare(&arguments, out),
+        Command::Boundaries(Deferred(arguments)) => compat::print_boundaries(&arguments, out),
+        Command::Compat(Deferred(arguments)) => compat::compat(&arguments, out),
         Command::Claims(Deferred(arguments)) => claims::claims(&arguments, out),
         Command::Explain(Deferred(arguments)) => explain::explain(&arguments, out),
         Command::Policy(Deferred(arguments)) => policy::policy(&arguments, out),
@@ -245,7 +255,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Condense(Deferred(arguments)) => explain::condense(&arguments, out),
         Command::Exec(Deferred(arguments)) => exec::exec(&arguments, out),
         Command::Shell(Deferred(arguments)) => shell::shell(&arguments, out),
-        Command::Worker => unreachable!("handled before there is an output"),
+        Command::Worker | Command::Init => unreachable!("handled before there is an output"),
     }
 }
 

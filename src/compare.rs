@@ -4,7 +4,7 @@
 //! is the catalogue's business: only what the kernel said is compared.
 
 pub mod accept;
-mod environment;
+pub mod environment;
 mod group;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -13,13 +13,14 @@ use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
 use crate::finding::{Finding, Report, Verdict};
+use crate::moment::Moment;
 use crate::names::{Call, words};
 
 pub use environment::Difference;
 pub use group::Group;
 
 /// The version of the comparison format, its first field.
-pub const FORMAT: &str = "errnoscope-comparison/1";
+pub const FORMAT: &str = "errnoscope-comparison/2";
 
 words! {
     /// In what a finding differs; several may hold at once.
@@ -53,7 +54,7 @@ words! {
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Comparison {
-    /// `errnoscope-comparison/1`.
+    /// `errnoscope-comparison/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     pub baseline: Side,
@@ -71,6 +72,8 @@ pub struct Comparison {
 pub struct Side {
     pub stack: String,
     pub release: String,
+    /// When the run began.
+    pub started: Moment,
     pub complete: bool,
     pub findings: u64,
 }
@@ -166,6 +169,7 @@ impl Side {
         Side {
             stack: report.host.stack.clone(),
             release: report.host.release.clone(),
+            started: report.started,
             complete: report.complete,
             findings: report.findings.len() as u64,
         }
@@ -204,9 +208,10 @@ impl Seen {
 }
 
 /// The scenario, the case, the call and, where a case makes one again, which of them.
-type Key<'r> = (&'r str, &'r str, Call, u32);
+pub type Key<'r> = (&'r str, &'r str, Call, u32);
 
-fn by_key(report: &Report) -> BTreeMap<Key<'_>, &Finding> {
+/// Its findings in the order of their cases' names.
+pub fn by_key(report: &Report) -> BTreeMap<Key<'_>, &Finding> {
     let mut seen: BTreeMap<(&str, &str, Call), u32> = BTreeMap::new();
     let mut findings = BTreeMap::new();
     for finding in &report.findings {
@@ -270,7 +275,7 @@ fn outcome_changed(old: &Finding, new: &Finding) -> bool {
 }
 
 /// The outcomes that were seen. Runs without one (broken, unsupported) are the verdict's business.
-fn outcomes(finding: &Finding) -> BTreeSet<&str> {
+pub fn outcomes(finding: &Finding) -> BTreeSet<&str> {
     let is_outcome = |name: &&str| name.parse::<Verdict>().is_err();
     match &finding.distribution {
         Some(distribution) => distribution.keys().map(String::as_str).filter(is_outcome).collect(),
@@ -279,16 +284,21 @@ fn outcomes(finding: &Finding) -> BTreeSet<&str> {
 }
 
 /// Whether repeated runs disagree where the kernel is not free to choose.
-fn is_unstable(finding: &Finding) -> bool {
+pub fn is_unstable(finding: &Finding) -> bool {
     let outcomes = finding.distribution.iter().flatten().map(|(outcome, _)| outcome.as_str()).collect();
     finding.is_unstable() && !is_free(finding, &outcomes)
 }
 
-/// Whether the kernel may choose between the finding's outcome and `outcomes`: all are permitted by name, so that any of
-/// them may come in the next run. That nobody knows better (`unknown`) is no such freedom.
+/// Whether the kernel may choose between the finding's outcome and `outcomes`.
 fn is_free(finding: &Finding, outcomes: &BTreeSet<&str>) -> bool {
-    let is_named = |name: &str| finding.expected.iter().any(|expectation| expectation.outcome == name);
-    finding.verdict() == Verdict::Match && outcomes.iter().all(|outcome| is_named(outcome))
+    outcomes.is_subset(&choice(finding))
+}
+
+/// The outcomes between which the kernel may choose: all that are permitted by name, so that any of them may come in the
+/// next run. That nobody knows better (`unknown`) is no such freedom.
+pub fn choice(finding: &Finding) -> BTreeSet<&str> {
+    let permitted = finding.expected.iter().filter(|_| finding.verdict() == Verdict::Match);
+    permitted.map(|expectation| &*expectation.outcome).collect()
 }
 
 fn weight(kinds: &BTreeSet<Kind>, new: Option<&Finding>) -> Weight {

@@ -72,6 +72,8 @@ pub struct Understood {
 /// Everything that findings know about a failed call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explanation {
+    /// `errnoscope-explanation/1`.
+    #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     pub understood: Understood,
     /// One for each call and way to get a port, the best known first.

@@ -10,13 +10,17 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
+use crate::moment::Moment;
 use crate::names::{Call, Need, Os, PortChoice, User, words};
 use crate::plan::{Capability, Detail, Hello, Outcome, Unsupported};
 use crate::scenario::Expectation;
 use crate::witness::Witness;
 
 /// The version of the report format, its first field.
-pub const FORMAT: &str = "errnoscope-report/1";
+pub const FORMAT: &str = "errnoscope-report/2";
+
+/// Formats before it. The first did not say when the run began.
+const OLD: &[&str] = &["errnoscope-report/1"];
 
 words! {
     /// What a finding amounts to.
@@ -40,11 +44,13 @@ words! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Report {
-    /// `errnoscope-report/1`.
+    /// `errnoscope-report/2`.
     pub format: Format,
     pub tool: Tool,
     pub host: Host,
     pub catalogue: Catalogue,
+    /// When the run began, by the clock of the host that wrote the report.
+    pub started: Moment,
     /// False where the run was interrupted: what did not run is absent.
     pub complete: bool,
     /// How often each case ran.
@@ -70,7 +76,8 @@ impl<'de> Deserialize<'de> for Format {
         if format == FORMAT {
             Ok(Format)
         } else {
-            Err(serde::de::Error::custom(format!("format `{format}`, this version reads `{FORMAT}`")))
+            let again = if OLD.contains(&&*format) { "; run again with this version" } else { "" };
+            Err(serde::de::Error::custom(format!("format `{format}`, this version reads `{FORMAT}`{again}")))
         }
     }
 }
@@ -326,12 +333,20 @@ impl TryFrom<WireFinding> for Finding {
 }
 
 impl Report {
-    pub fn new(hello: &Hello, catalogue: Catalogue, complete: bool, repeat: u32, findings: Vec<Finding>) -> Report {
+    pub fn new(
+        hello: &Hello,
+        catalogue: Catalogue,
+        started: Moment,
+        complete: bool,
+        repeat: u32,
+        findings: Vec<Finding>,
+    ) -> Report {
         Report {
             format: Format,
             tool: Tool::this(),
             host: Host::new(hello),
             catalogue,
+            started,
             complete,
             repeat,
             summary: summary(&findings),
@@ -347,12 +362,23 @@ impl Host {
             os: hello.os,
             release: hello.release.clone(),
             arch: hello.arch.clone(),
-            stack: format!("{} {}.{}", hello.os, version.major, version.minor),
+            stack: own_stack(hello.os, &version),
             isolation: hello.isolation.clone(),
             capabilities: hello.capabilities.clone(),
             sysctls: hello.sysctls.clone(),
         }
     }
+
+    /// The kernel's version, where it is the OS's own stack that answered.
+    pub fn kernel(&self) -> Option<semver::Version> {
+        let version = crate::scenario::rule::version(&self.release);
+        (self.stack == own_stack(self.os, &version)).then_some(version)
+    }
+}
+
+/// What an OS's own stack is called.
+fn own_stack(os: Os, version: &semver::Version) -> String {
+    format!("{os} {}.{}", version.major, version.minor)
 }
 
 /// How many findings have each verdict.

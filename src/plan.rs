@@ -1,7 +1,8 @@
 //! What travels between the coordinator and a worker: a plan down, observations up, one line of JSON each.
 //!
 //! A plan holds no expectation, so a worker cannot know what it is supposed to see. The types are the protocol:
-//! a change of meaning or shape takes a new [`PROTOCOL`] number.
+//! a change of meaning or shape takes a new [`PROTOCOL`] number. A line of the protocol begins with [`MARK`]; who carries it
+//! may say other things in between, and end lines as terminals do.
 
 mod op;
 
@@ -17,15 +18,27 @@ use crate::socket_table::SocketRow;
 pub use op::{Fill, FillHow, How, Op, RouteKind, SocketOption, WaitFor};
 
 /// The version of the lines that coordinator and worker exchange.
-pub const PROTOCOL: u32 = 1;
+pub const PROTOCOL: u32 = 3;
+
+/// The record separator of JSON text sequences (RFC 7464): JSON never has this byte in it, and what consoles and shells
+/// print does not either.
+pub const MARK: u8 = 0x1e;
+
+/// The message in a line, or nothing where the line is somebody else's.
+pub fn message(line: &[u8]) -> Option<&[u8]> {
+    let mark = line.iter().rposition(|&byte| byte == MARK)?;
+    Some(line[mark + 1..].trim_ascii_end())
+}
 
 /// One case, flattened into steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     pub case: String,
-    /// The worker kills the case after this many milliseconds.
+    /// The worker kills the case after this many milliseconds, times `patience`.
     pub deadline_ms: u32,
+    /// By how much every wait of an op is longer than it says, for a machine that is slower.
+    pub patience: u32,
     pub steps: Vec<Step>,
 }
 
@@ -290,14 +303,27 @@ pub enum Detail {
         source: SocketAddr,
         destination: SocketAddr,
     },
-    /// Ports taken, by how many processes.
+    /// Ports taken, by how many processes, and what they cost.
     Fill {
         ports: u32,
         processes: u32,
+        /// In the order of the ports taken; only of a range that is large enough to tell.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        costs: Vec<Cost>,
     },
     Bytes {
         count: u64,
     },
+}
+
+/// What some calls in a row cost, of those that take a range of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Ports of the range that were held after the last of them.
+    pub ports: u32,
+    /// Median wall-clock duration of one bind() or connect(), in nanoseconds: other work of the host shows in few calls.
+    pub nanos: u32,
 }
 
 /// How a case ended.

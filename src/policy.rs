@@ -10,6 +10,7 @@ pub mod diff;
 pub mod evaluate;
 pub mod evidence;
 mod read;
+pub mod results;
 pub mod right;
 mod search;
 pub mod separate;

@@ -2,12 +2,15 @@
 //!
 //! Everything here reads a report and nothing else, so that it gives the same text on any machine, on any day.
 
+pub mod boundaries;
 pub mod calls;
 pub mod claims;
 pub mod compare;
 pub mod details;
+pub mod document;
 pub mod explain;
 pub mod github;
+pub mod html;
 pub mod json;
 pub mod junit;
 pub mod markdown;

@@ -1,22 +1,25 @@
 //! Runs cases on workers, several at a time, and collects their findings in the order of the catalogue.
 //!
 //! A worker that dies or falls silent costs the one case it was at: that case is `broken`, a new worker takes the
-//! rest. The runner judges nothing itself.
+//! rest. Whether workers are processes of this host or of another is for [`Place`] to say, and all the same here. The
+//! runner judges nothing itself.
 
 mod link;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
+use std::time::Duration;
 
 use crate::catalogue::Catalogue;
 use crate::finding::{Finding, Missing};
 use crate::judge;
 use crate::plan::{Hello, Unsupported};
 use crate::scenario::{Case, Compiled, compile};
-use link::{Link, Lost};
+use link::{Link, Why};
+
+pub use link::Place;
 
 /// One case to run.
 #[derive(Clone, Debug)]
@@ -29,11 +32,23 @@ pub struct Item {
 
 #[derive(Clone, Debug)]
 pub struct Settings {
+    pub place: Place,
     pub jobs: NonZeroUsize,
     /// How often each case runs.
     pub repeat: u32,
-    /// The program that is a worker when called with `worker`.
-    pub program: PathBuf,
+    /// By how much every wait and deadline is longer than it says.
+    pub patience: u32,
+    /// How long a worker may take to say hello, and its answers longer than their cases.
+    pub wait: Duration,
+}
+
+impl Settings {
+    /// For a worker on this host.
+    const WAIT: Duration = Duration::from_secs(10);
+
+    pub fn new(place: Place, jobs: NonZeroUsize) -> Settings {
+        Settings { place, jobs, repeat: 1, patience: 1, wait: Settings::WAIT }
+    }
 }
 
 /// What a run gave.
@@ -48,8 +63,13 @@ pub struct Ran {
 /// Cases that wait for kernel timers do nothing meanwhile: this many wait at once.
 const SLOW_JOBS: usize = 64;
 
-/// Plans that are under way to one worker, so that it never waits for us.
+/// Plans that are under way to one worker, so that it never waits for us: those of a worker behind a slow link last it
+/// for many times the way there and back.
 const IN_FLIGHT: usize = 3;
+const IN_FLIGHT_BEHIND: usize = 64;
+
+/// When so many workers in a row were lost without one answer, there is no use in starting another.
+const MOST_LOST: u32 = 5;
 
 /// Runs `items`. `progress` sees the findings of each case as it ends, in no order.
 pub fn run(
@@ -59,12 +79,22 @@ pub fn run(
     interrupted: &AtomicBool,
     mut progress: impl FnMut(&[Finding]),
 ) -> Result<Ran, String> {
-    let first = Link::open(&settings.program).map_err(|lost| lost.to_string())?;
-    let run = Run { catalogue, items, settings, interrupted, hello: first.hello.clone(), failure: OnceLock::new() };
+    let first = Link::open(&settings.place, settings.wait, interrupted).map_err(|lost| lost.to_string())?;
+    let run = Run {
+        catalogue,
+        items,
+        settings,
+        interrupted,
+        hello: first.hello.clone(),
+        failure: OnceLock::new(),
+        given_up: OnceLock::new(),
+    };
     // Without namespaces all cases share the host's ports: one at a time, then, and nothing beside a slow one.
     let isolated = run.hello.isolation == "netns";
     let jobs = if isolated { settings.jobs.get() } else { 1 };
-    let (slow, fast): (Vec<usize>, Vec<usize>) = (0..items.len()).partition(|&index| isolated && items[index].slow);
+    // Whoever says how often a command may be started has not asked for a crowd.
+    let beside = isolated && matches!(settings.place, Place::Here(_));
+    let (slow, fast): (Vec<usize>, Vec<usize>) = (0..items.len()).partition(|&index| beside && items[index].slow);
     let (fast, slow) = (Queue::new(fast, settings.repeat), Queue::new(slow, settings.repeat));
     let mut results: Vec<Vec<Vec<Finding>>> = items.iter().map(|_| Vec::new()).collect();
     let mut done: Vec<Option<Vec<Finding>>> = items.iter().map(|_| None).collect();
@@ -102,8 +132,10 @@ struct Run<'r> {
     settings: &'r Settings,
     interrupted: &'r AtomicBool,
     hello: Hello,
-    /// Why no worker can be had any more.
+    /// Why there is nothing to report.
     failure: OnceLock<String>,
+    /// Why no worker can be had any more.
+    given_up: OnceLock<String>,
 }
 
 /// Work to hand out, each item as often as it is to be repeated, one after the other.
@@ -132,37 +164,53 @@ impl Run<'_> {
     /// One worker's thread: hands it plans until there are none, and replaces it when it is lost.
     fn serve(&self, queue: &Queue, mut link: Option<Link>, sender: &Sender) {
         let mut sent: VecDeque<(usize, Compiled)> = VecDeque::new();
+        let mut lost_in_a_row = 0;
         loop {
             if self.interrupted.load(Ordering::Relaxed) || self.failure.get().is_some() {
                 return;
             }
-            let connected = match &mut link {
-                Some(connected) => connected,
-                None => match Link::open(&self.settings.program) {
+            if link.is_none() && self.given_up.get().is_none() {
+                match Link::open(&self.settings.place, self.settings.wait, self.interrupted) {
+                    Ok(opened) if !self.is_same_stack(&opened.hello) => {
+                        let (now, before) = (&opened.hello, &self.hello);
+                        let _ = self.given_up.set(format!(
+                            "a new worker runs on {} {}, the first one ran on {} {}",
+                            now.os, now.release, before.os, before.release
+                        ));
+                    }
                     Ok(opened) => {
                         let opened = link.insert(opened);
                         // What the lost worker had been sent and had not begun.
-                        for (_, compiled) in &sent {
-                            let _ = opened.send(&compiled.plan);
-                        }
-                        opened
+                        sent.iter().for_each(|(_, compiled)| opened.send(&compiled.plan));
                     }
-                    Err(lost) => {
-                        let _ = self.failure.set(lost.to_string());
-                        return;
-                    }
-                },
-            };
-            while sent.len() < IN_FLIGHT && self.hand_out(queue, connected, &mut sent, sender) {}
+                    Err(lost) if matches!(lost.why, Why::Interrupted) => return,
+                    Err(lost) => drop(self.given_up.set(lost.to_string())),
+                }
+            }
+            let window = if matches!(self.settings.place, Place::Here(_)) { IN_FLIGHT } else { IN_FLIGHT_BEHIND };
+            while sent.len() < window && self.hand_out(queue, link.as_mut(), &mut sent, sender) {}
             let Some((index, compiled)) = sent.front() else { return };
             let (item, index) = (&self.items[*index], *index);
             let scenario = &self.catalogue.scenarios[item.scenario];
-            let findings = match connected.receive(&compiled.plan, self.interrupted) {
-                Ok(seen) => judge::judge(scenario, &item.case, compiled, &self.hello, &seen),
-                Err(Lost::Interrupted) => return,
+            let answered = match &mut link {
+                Some(link) => link.receive(&compiled.plan, self.interrupted).map_err(Some),
+                None => Err(None),
+            };
+            let findings = match answered {
+                Ok(seen) => {
+                    lost_in_a_row = 0;
+                    judge::judge(scenario, &item.case, compiled, &self.hello, &seen)
+                }
+                Err(Some(lost)) if matches!(lost.why, Why::Interrupted) => return,
                 Err(lost) => {
                     link = None;
-                    judge::without_run(scenario, &item.case, compiled, &self.hello, &Missing::Broken(lost.to_string()))
+                    lost_in_a_row += u32::from(lost.is_some());
+                    let given_up = || format!("no worker: {}", self.given_up.get().map_or("", String::as_str));
+                    let why = lost.map_or_else(given_up, |lost| lost.to_string());
+                    if lost_in_a_row == MOST_LOST {
+                        let _ = self.given_up.set(format!("{MOST_LOST} in a row were lost, the last like this: {why}"));
+                    }
+                    judge::without_run(scenario, &item.case, compiled, &self.hello, &Missing::Broken(why))
                 }
             };
             sent.pop_front();
@@ -172,11 +220,18 @@ impl Run<'_> {
         }
     }
 
+    /// Whether findings of that worker may stand beside those of the first.
+    fn is_same_stack(&self, hello: &Hello) -> bool {
+        let first = &self.hello;
+        (hello.os, &hello.release, &hello.arch, &hello.isolation)
+            == (first.os, &first.release, &first.arch, &first.isolation)
+    }
+
     /// Sends the next case that the worker can run; false when there is none.
     fn hand_out(
         &self,
         queue: &Queue,
-        link: &mut Link,
+        mut link: Option<&mut Link>,
         sent: &mut VecDeque<(usize, Compiled)>,
         sender: &Sender,
     ) -> bool {
@@ -184,7 +239,10 @@ impl Run<'_> {
             let item = &self.items[index];
             let scenario = &self.catalogue.scenarios[item.scenario];
             let compiled = match compile(scenario, &item.case) {
-                Ok(compiled) => compiled,
+                Ok(mut compiled) => {
+                    compiled.plan.patience = self.settings.patience;
+                    compiled
+                }
                 Err(problem) => {
                     let _ = self.failure.set(problem.to_string());
                     return false;
@@ -205,7 +263,9 @@ impl Run<'_> {
                 }
                 None => {
                     // A worker that is gone shows when its answer is read.
-                    let _ = link.send(&compiled.plan);
+                    if let Some(link) = link.as_mut() {
+                        link.send(&compiled.plan);
+                    }
                     sent.push_back((index, compiled));
                     return true;
                 }
@@ -227,7 +287,8 @@ impl Run<'_> {
     }
 }
 
-/// What the workers of this host say of it, without running anything.
-pub fn hello(program: &std::path::Path) -> Result<Hello, String> {
-    Link::open(program).map(|link| link.hello.clone()).map_err(|lost| lost.to_string())
+/// What the workers of a place say of it, without running anything.
+pub fn hello(place: &Place) -> Result<Hello, String> {
+    let link = Link::open(place, Settings::WAIT, &AtomicBool::new(false));
+    link.map(|link| link.hello.clone()).map_err(|lost| lost.to_string())
 }

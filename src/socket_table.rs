@@ -2,6 +2,8 @@
 //!
 //! Reading the table is the business of `sys`; this is what was read.
 
+pub mod xnu;
+
 use std::net::SocketAddr;
 
 use serde::{Deserialize, Serialize};

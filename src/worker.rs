@@ -15,7 +15,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::names::Need;
-use crate::plan::{Fate, Op, Performed, Plan, StepResult, Unsupported};
+use crate::plan::{Fate, MARK, Op, Performed, Plan, StepResult, Unsupported, message};
 use crate::sys::{self, Ended, Fork, Isolation, Outside, Tables, Trail};
 
 /// How much a case may report. Pages that no case touches are never allocated.
@@ -42,6 +42,8 @@ pub fn main() -> ExitCode {
 
 fn serve(isolation: &Isolation) -> std::io::Result<()> {
     let (input, mut output) = sys::take_standard_streams()?;
+    // A terminal would send every plan back, and cut the long ones.
+    sys::raw_terminal(&input);
     let mut trail = Trail::new(TRAIL_BYTES).map_err(|errno| std::io::Error::other(format!("mmap: {errno}")))?;
     sys::no_core_files();
     let mut tables = Tables::Large;
@@ -49,38 +51,41 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
     let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
     leave_panics_in(trail.alias());
 
+    let lists_bound = sys::lists_bound();
     let mut line = Vec::with_capacity(64 * 1024);
+    line.push(MARK);
     hello::write(isolation, &mut trail, &mut line)?;
     output.write_all(&line)?;
 
     let mut input = BufReader::with_capacity(64 * 1024, input);
-    let mut text = String::new();
+    let mut received = Vec::new();
     loop {
-        text.clear();
-        if input.read_line(&mut text)? == 0 {
+        received.clear();
+        if input.read_until(b'\n', &mut received)? == 0 {
             return Ok(());
         }
-        if text.trim().is_empty() {
-            continue;
-        }
+        // Whoever carries this may have something to say as well.
+        let Some(message) = message(&received) else { continue };
         line.clear();
-        answer(&text, isolation, &mut tables, &mut trail, &mut line)?;
+        line.push(MARK);
+        answer(message, isolation, lists_bound, &mut tables, &mut trail, &mut line)?;
         output.write_all(&line)?;
     }
 }
 
 /// One plan's observations.
 fn answer(
-    text: &str,
+    text: &[u8],
     isolation: &Isolation,
+    lists_bound: bool,
     tables: &mut Tables,
     trail: &mut Trail,
     line: &mut Vec<u8>,
 ) -> std::io::Result<()> {
-    let plan: Plan = match serde_json::from_str(text) {
+    let plan: Plan = match serde_json::from_slice(text) {
         Ok(plan) => plan,
         Err(error) => {
-            let value: serde_json::Value = serde_json::from_str(text).unwrap_or_default();
+            let value: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
             let case = value["case"].as_str().unwrap_or_default();
             let fate = Fate::Exited { code: 2, message: format!("the plan cannot be read: {error}") };
             return compose(line, case, &fate, b"");
@@ -98,8 +103,8 @@ fn answer(
         sys::size_tables(wanted);
         *tables = wanted;
     }
-    let deadline = Duration::from_millis(plan.deadline_ms.into());
-    let fate = in_child(trail, deadline, |trail| interpreter::run(&plan, isolation, trail))?;
+    let deadline = Duration::from_millis(plan.deadline_ms.into()) * plan.patience;
+    let fate = in_child(trail, deadline, |trail| interpreter::run(&plan, isolation, lists_bound, trail))?;
     compose(line, &plan.case, &fate, trail.records())
 }
 

@@ -77,7 +77,7 @@ fn every_case_matches_on_this_kernel() {
     let matched = ran.findings.iter().filter(|finding| finding.verdict() == Verdict::Match).count();
     assert!(matched > 1_500, "only {matched} findings match: too little of the catalogue can run here");
 
-    let report = Report::new(&ran.hello, catalogue.facts(), ran.complete, 1, ran.findings);
+    let report = Report::new(&ran.hello, catalogue.facts(), common::started(), ran.complete, 1, ran.findings);
     let json = serde_json::to_value(&report).expect("a report is serializable");
     let schema = jsonschema::validator_for(&finding::schema()).expect("the schema is one");
     if let Some(error) = schema.iter_errors(&json).next() {

@@ -1,12 +1,12 @@
 //! Claims: the faults of their file, the laws of judging them, and what is known of the built-in ones. No kernel, no
 //! privileges.
 
-use std::collections::BTreeMap;
-use std::io::Read;
-use std::path::Path;
-use std::sync::LazyLock;
+mod common;
 
-use assert_cmd::Command;
+use std::collections::BTreeMap;
+
+use common::reports::{BASELINE, baseline};
+use common::said::{Said, run};
 use errnoscope::catalogue::{self, Catalogue};
 use errnoscope::claim::verdict::Answer;
 use errnoscope::claim::{self, Claim, Claims, Judged, Verdict, judge};
@@ -15,12 +15,9 @@ use errnoscope::judge as judged;
 use errnoscope::names::{Need, Os};
 use errnoscope::plan::{Hello, PROTOCOL, Unsupported};
 use errnoscope::problem::Problem;
-use errnoscope::render::json;
 use errnoscope::scenario::{cases, compile};
 use rstest::rstest;
 use serde_json::Value;
-
-const BASELINE: &str = "ci/baselines/linux-6.18.json.gz";
 
 const GOOD: &str = r#"# A comment comes first.
 format = "errnoscope-claim-list/1"
@@ -49,21 +46,6 @@ fn catalogue() -> Catalogue {
     Catalogue::embedded().unwrap_or_else(|problems| panic!("{}", problems[0]))
 }
 
-/// Read once: it is large.
-static BASELINE_REPORT: LazyLock<[Report; 1]> = LazyLock::new(|| [read_baseline()]);
-
-fn baseline() -> &'static [Report; 1] {
-    &BASELINE_REPORT
-}
-
-fn read_baseline() -> Report {
-    let file =
-        std::fs::File::open(Path::new(env!("CARGO_MANIFEST_DIR")).join(BASELINE)).expect("the baseline is there");
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("a gzip file");
-    json::read(&text).unwrap_or_else(|fault| panic!("{fault:?}"))
-}
-
 /// The report of a host that can run nothing: all that is in it is expected.
 fn nothing_observed() -> Report {
     let hello = Hello {
@@ -85,7 +67,7 @@ fn nothing_observed() -> Report {
             findings.extend(judged::without_run(scenario, &case, &compiled, &hello, &why));
         }
     }
-    Report::new(&hello, catalogue.facts(), true, 1, findings)
+    Report::new(&hello, catalogue.facts(), common::started(), true, 1, findings)
 }
 
 /// The first fault of a file, from reading it or from holding it against the catalogue.
@@ -173,7 +155,7 @@ fn the_built_in_claims_are_sound() {
 #[case("exhaustion-is-per-server", Verdict::Mixed, Verdict::Refuted)]
 fn the_ten_claims_are_what_they_are(#[case] id: &str, #[case] linux: Verdict, #[case] macos: Verdict) {
     let claims: Vec<Claim> = embedded().claims.into_iter().filter(|claim| claim.id.get_ref() == id).collect();
-    let judged = judge(&claims, baseline());
+    let judged = judge(&claims, [baseline()]);
     let [claim] = &*judged else { panic!("one claim is called {id}") };
     assert_eq!(claim.systems[&Os::Linux].verdict, linux, "{claim:#?}");
     assert_eq!(claim.systems[&Os::Macos].verdict, Verdict::Unknown, "nobody has run it on a Mac");
@@ -190,7 +172,7 @@ fn what_is_only_expected_makes_no_verdict() {
         assert!(claim.systems.values().any(|on| on.expected.calls > 0), "{} is about nothing", claim.id);
     }
     // What is expected of Linux is what Linux does.
-    for (expected, observed) in judged.iter().zip(judge(&embedded().claims, baseline())) {
+    for (expected, observed) in judged.iter().zip(judge(&embedded().claims, [baseline()])) {
         let linux = &observed.systems[&Os::Linux];
         if linux.verdict != Verdict::Unknown {
             assert_eq!(expected.systems[&Os::Linux].expected.verdict, linux.verdict, "{}", observed.id);
@@ -209,8 +191,8 @@ fn both(a: Verdict, b: Verdict) -> Verdict {
 
 #[test]
 fn reports_together_say_what_they_say_apart() {
-    let (claims, [whole]) = (embedded().claims, baseline());
-    let all = judge(&claims, baseline());
+    let (claims, [whole]) = (embedded().claims, [baseline()]);
+    let all = judge(&claims, [baseline()]);
     for parts in [2, 3, 7] {
         let part = |rest: usize| {
             let indexed = whole.findings.iter().enumerate().filter(|(index, _)| index % parts == rest);
@@ -242,7 +224,7 @@ fn a_claim_and_its_negation_are_never_both_confirmed() {
             claim
         })
         .collect();
-    for (claim, negation) in judge(&claims, baseline()).iter().zip(judge(&negations, baseline())) {
+    for (claim, negation) in judge(&claims, [baseline()]).iter().zip(judge(&negations, [baseline()])) {
         for os in Os::ALL {
             let [on, not] = [claim, &negation].map(|judged| &judged.systems[os]);
             for (on, not) in [(&on.observed, &not.observed), (&on.expected, &not.expected)] {
@@ -260,7 +242,7 @@ fn a_claim_and_its_negation_are_never_both_confirmed() {
 
 #[test]
 fn groups_drop_no_call() {
-    for Judged { id, systems, .. } in judge(&embedded().claims, baseline()) {
+    for Judged { id, systems, .. } in judge(&embedded().claims, [baseline()]) {
         for tally in systems.values().flat_map(|on| [&on.observed, &on.expected]) {
             assert_eq!(tally.groups.iter().map(|group| group.calls).sum::<u64>(), tally.calls, "{id}");
             assert_eq!(tally.answers.values().sum::<u64>(), tally.calls, "{id}");
@@ -280,37 +262,16 @@ fn where_a_kernel_may_choose_a_claim_is_neither_confirmed_nor_refuted() {
             .replace("{ not = { scenario = \"bind.port-held\" } },", "")
             .replace("EADDRINUSE", outcome);
         let claims = read(&text).unwrap_or_else(|problem| panic!("{problem}")).claims;
-        let judged = judge(&claims, baseline());
+        let judged = judge(&claims, [baseline()]);
         let linux = &judged[0].systems[&Os::Linux];
         assert_eq!((linux.verdict, linux.observed.answers[&Answer::Either]), (Verdict::Mixed, linux.observed.calls));
     }
 }
 
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
-}
-
-#[track_caller]
-fn run(arguments: &[&str]) -> Said {
-    let mut command = Command::cargo_bin("errnoscope").expect("it is built");
-    let output = command.args(arguments).env("COLUMNS", "80").current_dir(env!("CARGO_MANIFEST_DIR")).output();
-    let output = output.expect("it runs");
-    let text = |bytes| String::from_utf8(bytes).expect("UTF-8");
-    Said { code: output.status.code().expect("it ends"), out: text(output.stdout), err: text(output.stderr) }
-}
-
 #[track_caller]
 fn says(arguments: &[&str], code: i32, out: &[&str], err: &[&str]) -> Said {
     let said = run(arguments);
-    assert_eq!(said.code, code, "{}\n{}", said.out, said.err);
-    for words in out {
-        assert!(said.out.contains(words), "no `{words}` in:\n{}", said.out);
-    }
-    for words in err {
-        assert!(said.err.contains(words), "no `{words}` in:\n{}", said.err);
-    }
+    said.check(code, out, err);
     said
 }
 
@@ -340,11 +301,9 @@ fn a_claim_that_is_named_is_told_in_full() {
 #[test]
 fn json_is_what_its_schema_says() {
     let said = says(&["claims", BASELINE, "--json"], 0, &["errnoscope-claims/1"], &[]);
-    let json: Value = serde_json::from_str(&said.out).expect("JSON");
-    let schema: Value = serde_json::from_str(&run(&["schema", "claims"]).out).expect("JSON");
-    jsonschema::validator_for(&schema).expect("a schema").validate(&json).expect("it fits");
+    let json = said.json_of("claims");
     assert_eq!(json["claims"].as_array().map(Vec::len), Some(30));
-    let list: Value = serde_json::from_str(&run(&["schema", "claim-list"]).out).expect("JSON");
+    let list = run(&["schema", "claim-list"]).json();
     assert_eq!(list, claim::schema());
 }
 
@@ -368,10 +327,12 @@ fn what_is_wrong_is_said() {
 }
 
 #[test]
-fn a_report_as_markdown_has_the_claims_after_its_head() {
+fn a_report_as_markdown_has_the_claims_after_the_answer() {
     let said = says(&["report", BASELINE], 0, &["| a counter-example |"], &[]);
     let place = |heading: &str| said.out.find(heading).unwrap_or_else(|| panic!("no {heading}"));
-    assert!(place("# What linux 6.18 answers") < place("## Claims") && place("## Claims") < place("## Verdicts"));
+    assert!(
+        place("## The answer") < place("## What people say") && place("## What people say") < place("## Scenarios")
+    );
     for claim in embedded().claims {
         assert!(said.out.contains(&format!("| {} |", claim.statement)), "{}", claim.statement);
     }

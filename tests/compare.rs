@@ -2,58 +2,36 @@
 //!
 //! Every report here is made from the committed baseline, so that it has what real ones have.
 
+mod common;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
-use std::path::Path;
 use std::sync::{Arc, LazyLock};
 
-use assert_cmd::Command as Tested;
+use common::reports::{self, baseline, evidence, text_of};
+use common::said::{Said, command, said};
 use errnoscope::compare::{self, Comparison, Kind, Weight, compare};
 use errnoscope::errno::Errno;
-use errnoscope::finding::{self, Evidence, Finding, Missing, Report, Verdict};
+use errnoscope::finding::{Finding, Missing, Report, Verdict};
 use errnoscope::names::Os;
 use errnoscope::plan::{Outcome, Unsupported};
 use errnoscope::render::compare::{Cases, comparison as text};
 use errnoscope::render::{github, json};
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
-use serde_json::Value;
-
-/// All of the committed baseline.
-static BASELINE: LazyLock<Report> = LazyLock::new(|| {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines/linux-6.18.json.gz");
-    let reader = flate2::read::GzDecoder::new(fs::File::open(path).unwrap());
-    json::read(&std::io::read_to_string(reader).unwrap()).unwrap()
-});
 
 /// Some of it: every scenario, and the findings where the kernel may choose.
 static SOME: LazyLock<Report> = LazyLock::new(|| {
     let keep = |(index, finding): &(usize, &Finding)| {
-        let first = *index == 0 || BASELINE.findings[index - 1].scenario != finding.scenario;
+        let first = *index == 0 || baseline().findings[index - 1].scenario != finding.scenario;
         first || index % 60 == 0 || finding.expected.len() > 1
     };
-    with(BASELINE.findings.iter().enumerate().filter(keep).map(|(_, finding)| finding.clone()).collect())
+    with(baseline().findings.iter().enumerate().filter(keep).map(|(_, finding)| finding.clone()).collect())
 });
 
 fn with(findings: Vec<Finding>) -> Report {
-    let Report { format, tool, host, catalogue, complete, repeat, .. } = &*BASELINE;
-    Report {
-        format: *format,
-        tool: tool.clone(),
-        host: host.clone(),
-        catalogue: catalogue.clone(),
-        complete: *complete,
-        repeat: *repeat,
-        summary: finding::summary(&findings),
-        findings,
-    }
-}
-
-fn evidence(finding: &Finding) -> Evidence {
-    let Finding { scenario, case, axes, cause, subject, outcome, expected, elsewhere, witness, trail, .. } =
-        finding.clone();
-    Evidence { scenario, case, axes, cause, subject, outcome, expected, elsewhere, witness, trail }
+    reports::with(baseline(), findings)
 }
 
 fn errno(raw: i32) -> Outcome {
@@ -271,7 +249,7 @@ fn check(old: Finding, new: Finding, kinds: &[Kind], weight: Option<Weight>) {
 }
 
 fn matching() -> Finding {
-    BASELINE.findings.iter().find(|finding| finding.outcome_name() == "EADDRINUSE").unwrap().clone()
+    baseline().findings.iter().find(|finding| finding.outcome_name() == "EADDRINUSE").unwrap().clone()
 }
 
 fn repeated(outcomes: &[(&str, u32)]) -> Finding {
@@ -302,7 +280,7 @@ fn instability_is_a_change_and_which_outcome_it_shows_is_not() {
 
 #[test]
 fn what_the_kernel_may_choose_is_no_change() {
-    let free = BASELINE.findings.iter().find(|finding| finding.expected.len() > 1).unwrap();
+    let free = baseline().findings.iter().find(|finding| finding.expected.len() > 1).unwrap();
     let [one, other] = [0, 1].map(|index| free.expected[index].outcome.clone());
     let raw = |name: &str| (1..200).find(|&raw| Errno::from_raw(Os::Linux, raw).name() == name).unwrap();
     let first = Finding::observed(evidence(free), errno(raw(&one)));
@@ -421,13 +399,13 @@ fn the_eleventh_annotation_is_counted_in_the_tenth() {
 
 #[test]
 fn a_summary_that_is_too_long_is_cut_at_a_row() {
-    let again = BASELINE.findings.iter().cloned().map(|mut finding| {
+    let again = baseline().findings.iter().cloned().map(|mut finding| {
         finding.case.push_str(" again");
         finding
     });
-    let all = with(BASELINE.findings.iter().cloned().chain(again).collect());
+    let all = with(baseline().findings.iter().cloned().chain(again).collect());
     let comparison = compare(&with(vec![]), &all);
-    assert_eq!(comparison.changes.len(), 2 * BASELINE.findings.len());
+    assert_eq!(comparison.changes.len(), 2 * baseline().findings.len());
     for room in [github::SUMMARY, 100_000, 20_000, 2_000, 500, 10, 0] {
         let summary = github::summary(&comparison, room);
         assert!(summary.len() <= room);
@@ -437,12 +415,6 @@ fn a_summary_that_is_too_long_is_cut_at_a_row() {
         assert!(summary.ends_with(&rest), "{room}: {}", &summary[summary.len() - 200..]);
         assert!(room < 100_000 || summary.len() + 1_000 > room, "{} of {room}", summary.len());
     }
-}
-
-struct Said {
-    code: i32,
-    out: String,
-    err: String,
 }
 
 /// In a directory of its own with `a.json.gz`, the baseline, and `b.json`.
@@ -469,31 +441,9 @@ impl Place {
 
     #[track_caller]
     fn run(&self, arguments: &[&str]) -> Said {
-        let mut command = Tested::cargo_bin("errnoscope").unwrap();
-        command.arg("compare").args(arguments).current_dir(&self.0).env("COLUMNS", "80");
-        let output = command.env("GITHUB_STEP_SUMMARY", self.0.path().join("summary.md")).output().unwrap();
-        let text = |bytes| String::from_utf8(bytes).unwrap();
-        Said { code: output.status.code().unwrap(), out: text(output.stdout), err: text(output.stderr) }
-    }
-}
-
-fn text_of(report: &Report) -> Vec<u8> {
-    let mut text = Vec::new();
-    json::write(report, &mut text).unwrap();
-    text
-}
-
-impl Said {
-    #[track_caller]
-    fn check(&self, code: i32, out: &[&str], err: &[&str]) -> &Said {
-        assert_eq!(self.code, code, "\n--- out\n{}\n--- err\n{}", self.out, self.err);
-        for words in out {
-            assert!(self.out.contains(words), "no `{words}` on standard output:\n{}", self.out);
-        }
-        for words in err {
-            assert!(self.err.contains(words), "no `{words}` on standard error:\n{}", self.err);
-        }
-        self
+        let mut command = command(&["compare"]);
+        command.args(arguments).current_dir(&self.0).env("GITHUB_STEP_SUMMARY", self.0.path().join("summary.md"));
+        said(command.output().unwrap())
     }
 }
 
@@ -513,18 +463,17 @@ fn worse(cases: usize) -> Report {
 #[test]
 fn the_command_tells_of_changes_by_its_exit_code() {
     let place = Place::new(&SOME);
-    place.run(&["a.json.gz", "b.json"]).check(0, &["baseline  linux 6.18", "no change: "], &[]);
+    let later = Report { started: common::started(), ..with(SOME.findings.clone()) };
+    place.write("b.json", &text_of(&later));
+    let [then, now] = [baseline().started, later.started].map(|started| format!("{started})"));
+    place.run(&["a.json.gz", "b.json"]).check(0, &["baseline  linux 6.18", &then, &now, "no change: "], &[]);
     place.write("b.json", &text_of(&worse(3)));
     let said = place.run(&["a.json.gz", "b.json"]);
     said.check(1, &["EADDRNOTAVAIL → ELOOP, match → mismatch", "3 changes: 3 outcome-changed, 3 verdict-changed"], &[]);
     assert!(!said.out.contains("protocol=tcp"), "{}", said.out);
     place.run(&["a.json.gz", "b.json", "-v"]).check(1, &["    bind.address-not-local[protocol=tcp"], &[]);
-    let json: Value =
-        serde_json::from_str(&place.run(&["a.json.gz", "b.json", "--json"]).check(1, &[], &[]).out).unwrap();
-    assert_eq!((&json["format"], &json["summary"]["changed"]), (&"errnoscope-comparison/1".into(), &3.into()));
-    let schema = Tested::cargo_bin("errnoscope").unwrap().args(["schema", "comparison"]).output().unwrap().stdout;
-    let schema: Value = serde_json::from_slice(&schema).unwrap();
-    jsonschema::validator_for(&schema).unwrap().validate(&json).unwrap();
+    let json = place.run(&["a.json.gz", "b.json", "--json"]).check(1, &[], &[]).json_of("comparison");
+    assert_eq!((&json["format"], &json["summary"]["changed"]), (&"errnoscope-comparison/2".into(), &3.into()));
     assert!(!place.0.path().join("summary.md").exists(), "a summary that nobody asked for");
     place.run(&["a.json.gz"]).check(2, &[], &["<CURRENT>"]);
     place.run(&["a.json.gz", "b.json", "--json", "--github"]).check(2, &[], &["cannot be used with"]);
@@ -594,9 +543,9 @@ fn files_that_are_no_reports_are_told_by_place() {
     let place = Place::new(&SOME);
     let text = String::from_utf8(text_of(&SOME)).unwrap();
     let lines = text.lines().count();
-    let next = text.replace("errnoscope-report/1", "errnoscope-report/2");
+    let next = text.replace("errnoscope-report/2", "errnoscope-report/3");
     for (bytes, message) in [
-        (next.as_bytes(), "bad.json:2:33: no errnoscope report: format `errnoscope-report/2`, this version reads"),
+        (next.as_bytes(), "bad.json:2:33: no errnoscope report: format `errnoscope-report/3`, this version reads"),
         (&text.as_bytes()[..text.len() - 4], &*format!("bad.json:{}:", lines - 1)),
         (b"[]", "bad.json:1:"),
         (b"", "bad.json:1:0: no errnoscope report: EOF"),

@@ -1,11 +1,11 @@
 //! Explanations: what is read from what people have in front of them, and what findings then know. No kernel.
 
-use std::io::Read;
-use std::path::Path;
+mod common;
 
+use common::reports::baselines;
 use errnoscope::explain::read::{Reading, Unreadable, read};
 use errnoscope::explain::{self, Explanation, Given, Told, Understood, explain, near, schema, understand};
-use errnoscope::finding::{Report, Verdict};
+use errnoscope::finding::Verdict;
 use errnoscope::names::{Os, PortChoice};
 use errnoscope::policy::causes::{self, Knowledge};
 use errnoscope::policy::evidence::Basis;
@@ -320,20 +320,6 @@ fn commands_name_what_the_text_names() {
     assert_eq!(explanation.understood.os, Os::Linux);
     let commands = &explanation.failures[0].causes[0].commands;
     assert_eq!(commands, &["ss -tanp 'sport = :5000 and dst 10.0.0.2:80'"]);
-}
-
-/// The reports that are committed.
-fn baselines() -> Vec<Report> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines");
-    let files = std::fs::read_dir(&directory).expect("the baselines are there").map(|entry| entry.unwrap().path());
-    files
-        .map(|path| {
-            let mut text = String::new();
-            let file = std::fs::File::open(&path).expect("readable");
-            flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("a gzip file");
-            render::json::read(&text).unwrap_or_else(|fault| panic!("{}: {fault:?}", path.display()))
-        })
-        .collect()
 }
 
 #[test]

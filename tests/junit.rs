@@ -2,6 +2,8 @@
 //!
 //! Its attributes and elements are those of Jenkins' `junit-10.xsd`, which is not kept here.
 
+mod common;
+
 use std::sync::Arc;
 
 use errnoscope::cause::Cause;
@@ -57,7 +59,7 @@ fn report() -> Report {
         sysctls: Default::default(),
     };
     let catalogue = Catalogue { scenarios: 2, cases: 6, digest: "sha256:0".to_owned() };
-    Report::new(&hello, catalogue, true, 1, findings)
+    Report::new(&hello, catalogue, common::started(), true, 1, findings)
 }
 
 fn elements<'x>(node: Node<'x, 'x>, name: &'static str) -> impl Iterator<Item = Node<'x, 'x>> {
@@ -114,6 +116,7 @@ fn totals_are_those_of_the_elements() {
         ["bind.free", "bind.held"]
     );
     for suite in suites {
+        assert_eq!(suite.attribute("timestamp"), Some("2026-11-22T17:16:08.000+00:00"));
         let cases: Vec<Node<'_, '_>> = elements(suite, "testcase").collect();
         let with = |name| cases.iter().filter(|case| elements(**case, name).next().is_some()).count();
         assert_eq!(number(suite, "tests"), cases.len());
@@ -131,7 +134,7 @@ fn nothing_is_said_that_consumers_do_not_know() {
     for node in document.descendants().filter(Node::is_element) {
         let known: &[&str] = match node.tag_name().name() {
             "testsuites" => &["name", "time", "tests", "failures", "errors"],
-            "testsuite" => &["name", "time", "tests", "failures", "errors", "skipped"],
+            "testsuite" => &["name", "timestamp", "time", "tests", "failures", "errors", "skipped"],
             "testcase" => &["name", "time", "classname"],
             "failure" | "error" | "skipped" => &["type", "message"],
             other => panic!("<{other}>"),

@@ -5,7 +5,10 @@
 
 mod common;
 
+use std::fs::Permissions;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 
 use common::{PROGRAM, hop, inside};
@@ -38,13 +41,12 @@ struct Traced {
 }
 
 fn start(arguments: &[&str]) -> Child {
-    let command = Command::new(PROGRAM)
-        .args(["trace", "-n", "--json", "-"])
-        .args(arguments)
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn();
-    command.expect("the tracer starts")
+    start_by(&mut Command::new(PROGRAM), arguments)
+}
+
+fn start_by(command: &mut Command, arguments: &[&str]) -> Child {
+    command.args(["trace", "-n", "--json", "-"]).args(arguments).stdout(Stdio::piped()).stderr(Stdio::piped());
+    command.spawn().expect("the tracer starts")
 }
 
 fn trace(arguments: &[&str]) -> Traced {
@@ -265,6 +267,25 @@ fn a_busy_port_costs_a_port_and_no_hop(
         if !failures.is_empty() {
             assert!(traced.errors.contains("skipped 1 source port"), "a skip is never silent: {}", traced.errors);
         }
+    });
+}
+
+/// The tracer of a user who is not the holder's, nor root.
+#[rstest]
+fn a_port_of_another_user_costs_a_port_and_no_hop(#[values(Ipv4, Ipv6)] family: Family) {
+    inside(&["--path", "5", "--listen", "80"], || {
+        let _held = hold(Holder::OtherUser, family);
+        // The program may lie where only root can go.
+        let place = tempfile::tempdir().expect("a directory");
+        std::fs::set_permissions(place.path(), Permissions::from_mode(0o755)).expect("open to all");
+        let program = place.path().join("errnoscope");
+        std::fs::copy(PROGRAM, &program).expect("a copy");
+        let mut command = Command::new(program);
+        command.uid(60_002).gid(60_002);
+        let traced =
+            finish(start_by(&mut command, &["--initial-sequence", &PORT.to_string(), &server(family, 5).to_string()]));
+        traced.reached(family, 5, true);
+        assert_eq!(traced.failures(), ["bind EADDRINUSE skip"]);
     });
 }
 

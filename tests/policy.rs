@@ -1,9 +1,10 @@
 //! Policies: their format, the laws of deriving one, and what is known of the built-in ones. No kernel, no privileges.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::io::Read;
-use std::path::Path;
+mod common;
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::reports::baselines;
 use errnoscope::catalogue::Catalogue;
 use errnoscope::cause::Cause;
 use errnoscope::errno::ErrnoName;
@@ -17,7 +18,6 @@ use errnoscope::policy::evidence::{Basis, Evidence, Item, evidence};
 use errnoscope::policy::right::{Kind, decision, right};
 use errnoscope::policy::{self, Action, BUILT_IN, Policy, ProbeCall, Rule, Signal, built_in};
 use errnoscope::problem::Problem;
-use errnoscope::render::json;
 use errnoscope::scenario::{cases, compile};
 use errnoscope::{catalogue, judge};
 use proptest::prelude::*;
@@ -58,22 +58,6 @@ fn the_built_in_policies_are_sound() {
             panic!("{name}: {error} at {}", error.instance_path());
         }
     }
-}
-
-/// The reports that are committed, of every stack that has been observed.
-fn baselines() -> Vec<Report> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines");
-    let files = std::fs::read_dir(&directory).expect("the baselines are there").map(|entry| entry.unwrap().path());
-    let reports: Vec<Report> = files
-        .map(|path| {
-            let mut text = String::new();
-            let file = std::fs::File::open(&path).expect("readable");
-            flate2::read::GzDecoder::new(file).read_to_string(&mut text).expect("a gzip file");
-            json::read(&text).unwrap_or_else(|fault| panic!("{}: {fault:?}", path.display()))
-        })
-        .collect();
-    assert!(!reports.is_empty(), "no baseline in {}", directory.display());
-    reports
 }
 
 #[test]
@@ -186,7 +170,7 @@ fn expected(os: Os) -> Evidence {
             findings.extend(judge::without_run(scenario, &case, &compiled, &hello, &why));
         }
     }
-    evidence(&[Report::new(&hello, catalogue.facts(), true, 1, findings)])
+    evidence(&[Report::new(&hello, catalogue.facts(), common::started(), true, 1, findings)])
 }
 
 #[test]

@@ -130,6 +130,8 @@ fn a_match_without_a_confirmed_witness_cannot_be_read() {
 
 #[test]
 fn a_report_of_another_version_is_refused() {
-    let error = serde_json::from_str::<Report>(r#"{"format": "errnoscope-report/2"}"#).expect_err("version 2");
-    assert!(error.to_string().contains("this version reads `errnoscope-report/1`"), "{error}");
+    let error = serde_json::from_str::<Report>(r#"{"format": "errnoscope-report/3"}"#).expect_err("version 3");
+    assert!(error.to_string().contains("this version reads `errnoscope-report/2`"), "{error}");
+    let old = serde_json::from_str::<Report>(r#"{"format": "errnoscope-report/1"}"#).expect_err("version 1");
+    assert!(old.to_string().contains("reads `errnoscope-report/2`; run again with this version"), "{old}");
 }

@@ -12,7 +12,7 @@ use crate::names::{Need, Os};
 use crate::plan::{Capability, Hello};
 use crate::render::style::{BAD, GOOD, HEADING, WARN, paint};
 use crate::render::text::field;
-use crate::runner;
+use crate::runner::{self, Place};
 use crate::scenario::{cases, compile};
 
 #[derive(clap::Args)]
@@ -43,7 +43,7 @@ const OWN_DESCRIPTORS: u64 = 70;
 
 pub fn doctor(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let program = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
-    let hello = runner::hello(&program).map_err(Failure::CannotRun)?;
+    let hello = runner::hello(&Place::Here(program)).map_err(Failure::CannotRun)?;
     let affected = affected(&source::load(None)?, &hello)?;
     let switches: Vec<Switch> = SWITCHES.iter().filter_map(Switch::read).collect();
     let descriptors = Descriptors::read(&hello);

@@ -175,6 +175,12 @@ enum Format {
     List,
     /// A policy file: TOML of the shape of this JSON
     Policy,
+    /// What `policy evaluate --json` prints
+    PolicyEvaluation,
+    /// What `policy derive --json` prints
+    PolicyDerivation,
+    /// What `policy diff --json` prints
+    PolicyDiff,
     /// What `claims --json` prints
     Claims,
     /// A claims file: TOML of the shape of this JSON
@@ -185,6 +191,10 @@ enum Format {
     Explanation,
     /// What `compare --json` prints
     Comparison,
+    /// What `compat` writes
+    Compat,
+    /// What `boundaries --json` prints
+    Boundaries,
     /// What `exec --json` writes
     Calls,
 }
@@ -194,11 +204,16 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Report => crate::finding::schema(),
         Format::List => list_schema(),
         Format::Policy => crate::policy::schema(),
+        Format::PolicyEvaluation => crate::policy::results::evaluation_schema(),
+        Format::PolicyDerivation => crate::policy::results::derivation_schema(),
+        Format::PolicyDiff => crate::policy::results::diff_schema(),
         Format::Claims => crate::claim::result_schema(),
         Format::ClaimList => crate::claim::schema(),
         Format::Trace => crate::tracer::report::schema(),
         Format::Explanation => crate::explain::schema(),
         Format::Comparison => crate::compare::schema(),
+        Format::Compat => crate::compat::schema(),
+        Format::Boundaries => crate::compat::boundaries::schema(),
         Format::Calls => crate::calls::schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;

@@ -50,7 +50,7 @@ pub fn bearing_closed_pipe(written: Result<(), Failure>) -> Result<(), Failure> 
 }
 
 /// A place that a file will be written to, known to be writable.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub enum Destination {
     Stdout,
     File(PathBuf),

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
+use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::output::{self, Destination};
@@ -14,6 +15,7 @@ use crate::policy::derive::{self, Derived};
 use crate::policy::diff::diff;
 use crate::policy::evaluate::{Evaluation, evaluate};
 use crate::policy::evidence::{Evidence, evidence};
+use crate::policy::results::{self, Derivation, Diff, Evaluations, Grounds};
 use crate::policy::{self, BUILT_IN, DEFAULT, Policy, Signal};
 use crate::render::policy as text;
 use crate::render::style::{HEADING, paint};
@@ -164,12 +166,8 @@ fn evaluate_policies(arguments: &EvaluateArguments, out: &mut dyn Write) -> Resu
         evaluations.iter_mut().flat_map(|evaluation| &mut evaluation.wrong).for_each(|wrong| wrong.cases.clear());
     }
     if arguments.json {
-        let value = json!({
-            "format": "errnoscope-policy-evaluation/1",
-            "evidence": basis(&evidence),
-            "policies": evaluations,
-        });
-        print(&value, out)?;
+        let (format, evidence) = (results::EVALUATION, Grounds::of(&evidence));
+        print(&Evaluations { format, evidence, policies: evaluations }, out)?;
         return Ok(exit);
     }
     let width = output::width();
@@ -194,15 +192,9 @@ fn derive_policy(arguments: &DeriveArguments, out: &mut dyn Write) -> Result<Exi
         return Ok(Exit::Success);
     }
     if arguments.json {
-        let Derived { policy, shortest, ambiguities } = &derived;
-        let value = json!({
-            "format": "errnoscope-policy-derivation/1",
-            "evidence": basis(&evidence),
-            "policy": entry(policy),
-            "shortest": shortest,
-            "ambiguities": ambiguities,
-        });
-        print(&value, out)?;
+        let Derived { policy, shortest, ambiguities } = derived;
+        let (format, evidence) = (results::DERIVATION, Grounds::of(&evidence));
+        print(&Derivation { format, evidence, policy: entry(&policy), shortest, ambiguities }, out)?;
     } else {
         write!(out, "{}", text::derived(&derived, &evidence, output::width()))?;
     }
@@ -253,13 +245,8 @@ fn compare(arguments: &DiffArguments, out: &mut dyn Write) -> Result<Exit, Failu
         diff(&first, &second, read(&arguments.report)?.items.iter().map(|item| item.signal))
     };
     if arguments.json {
-        let value = json!({
-            "format": "errnoscope-policy-diff/1",
-            "first": first.name,
-            "second": second.name,
-            "differences": differences,
-        });
-        print(&value, out)?;
+        let (format, first, second) = (results::DIFF, first.name, second.name);
+        print(&Diff { format, first, second, differences: differences.clone() }, out)?;
     } else {
         write!(out, "{}", text::differences(&first.name, &second.name, &differences, output::width()))?;
     }
@@ -303,20 +290,7 @@ fn entry(policy: &Policy) -> Value {
     json!({ "format": policy::FORMAT, "name": policy.name, "why": policy.why, "rule": rules })
 }
 
-fn basis(evidence: &Evidence) -> Value {
-    let number = |basis| evidence.items.iter().filter(|item| item.basis == basis).count();
-    use crate::policy::evidence::Basis;
-    json!({
-        "stacks": evidence.stacks,
-        "expected_systems": evidence.expected,
-        "observed": number(Basis::Observed),
-        "permitted": number(Basis::Permitted),
-        "expected": number(Basis::Expected),
-        "left_out": evidence.left_out,
-    })
-}
-
-fn print(value: &Value, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Failure> {
     let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
     Ok(writeln!(out, "{text}")?)
 }

@@ -1,4 +1,6 @@
-//! `errnoscope report`: reports, from whatever machine, as Markdown.
+//! `errnoscope report`: reports, from whatever machine, as one document.
+//!
+//! What it says is decided by `render`; this reads files and writes them.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,31 +8,57 @@ use std::path::PathBuf;
 use super::output::Destination;
 use super::{Exit, Failure, source};
 use crate::claim;
-use crate::render::markdown;
+use crate::finding::Report;
+use crate::render::html::html;
+use crate::render::markdown::markdown;
+use crate::scenario::rule::version;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
 Examples:
   errnoscope run --json report.json; errnoscope report report.json -o REPORT.md
-  errnoscope report linux.json other.json > both.md")]
+  errnoscope report linux.json.gz other.json --html report.html
+  errnoscope report ci/baselines/*.json.gz --markdown REPORT.md --html report.html
+
+Several reports become one document, which has their stacks beside each other, by system and version. The page is one file that needs no network: \
+it filters, and opens each case with its trail and its witnesses.")]
 pub struct Arguments {
     /// Reports, as `run --json` writes them
     #[arg(value_name = "FILE", required = true)]
     files: Vec<PathBuf>,
 
-    /// Write to this file instead of standard output
-    #[arg(short, long, value_name = "FILE")]
-    output: Option<PathBuf>,
+    /// Write Markdown to this file; without it and --html, to standard output
+    #[arg(short = 'o', long, visible_alias = "output", value_name = "OUT")]
+    markdown: Option<PathBuf>,
+
+    /// Write a page for browsers to this file; `-` is standard output
+    #[arg(long, value_name = "OUT")]
+    html: Option<PathBuf>,
 }
 
 pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let claims = claim::embedded().map_err(|problem| Failure::Claims(vec![problem]))?.claims;
-    let mut reports = Vec::new();
-    for file in &arguments.files {
-        let report = source::report(file)?;
-        reports.push(markdown::markdown(&report, &claim::judge(&claims, [&report])));
+    let destination = |path: &Option<PathBuf>| path.as_deref().map(Destination::new).transpose();
+    let page = destination(&arguments.html)?;
+    let text = destination(&arguments.markdown)?.or(page.is_none().then_some(Destination::Stdout));
+    if [&page, &text].into_iter().flatten().filter(|destination| destination.is_stdout()).count() > 1 {
+        return Err(Failure::bad("Markdown and a page cannot both go to standard output"));
     }
-    let destination = arguments.output.as_deref().map_or(Ok(Destination::Stdout), Destination::new)?;
-    destination.write(out, |out| out.write_all(reports.join("\n").as_bytes()))?;
+    let mut reports =
+        arguments.files.iter().map(|file| source::report(file)).collect::<Result<Vec<Report>, Failure>>()?;
+    // A shell's wildcards know nothing of versions; reports of one version stay in the order in which they were named.
+    reports.sort_by_cached_key(|report| (report.host.os, family(report), version(&report.host.release)));
+    let judged = claim::judge(&claims, &reports);
+    if let Some(text) = text {
+        text.write(out, |out| out.write_all(markdown(&reports, &judged).as_bytes()))?;
+    }
+    if let Some(page) = page {
+        page.write(out, |out| out.write_all(html(&reports, &judged).as_bytes()))?;
+    }
     Ok(Exit::Success)
+}
+
+/// `linux` of `linux 6.18`: stacks of one system may be of several.
+fn family(report: &Report) -> String {
+    report.host.stack.split(' ').next().unwrap_or_default().to_owned()
 }

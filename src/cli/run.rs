@@ -1,21 +1,27 @@
-//! `errnoscope run`: selected cases on this kernel, judged, summed up and written down.
+//! `errnoscope run`: selected cases on this kernel or on others, judged, summed up and written down: a report for each
+//! stack.
 
+use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{self, Destination};
 use super::select::Selection;
 use super::{Exit, Failure, complain};
-use crate::finding::{Finding, Report, Verdict};
+use crate::catalogue::Catalogue;
+use crate::finding::{self, Finding, Report, Verdict};
+use crate::moment::Moment;
 use crate::names::Need;
+use crate::plan::Hello;
+use crate::render::style::{HEADING, paint};
 use crate::render::text::count;
 use crate::render::{json, junit, summary};
-use crate::runner::{self, Item, Ran, Settings};
+use crate::runner::{self, Item, Place, Ran, Settings};
 use crate::sys::Signals;
 
 /// Set where a host without namespaces is an error and not a limitation: in CI.
@@ -30,6 +36,15 @@ Examples:
   errnoscope run --call connect --cause ports-exhausted --repeat 20
   errnoscope run -v listen.rival             every finding in full
   errnoscope run --scenarios my-scenarios    scenario files of your own
+  errnoscope run --on 'ssh mac' --json mac.json
+                                             on another host, with its errnoscope
+  errnoscope run --on 'docker exec -i a' --on 'docker exec -i b' --json reports/
+                                             on two at once, a file for each stack
+
+COMMAND of --on is given to the shell with `errnoscope worker` (see
+--remote-binary) behind it, and has to carry standard input and output to that
+worker: ssh, docker exec -i, kubectl exec -i POD --, a script that boots a VM.
+What else it prints does no harm. -j says how often it is started.
 
 Environment:
   ERRNOSCOPE_REQUIRE_NAMESPACES=1  fail where there are no namespaces
@@ -38,16 +53,32 @@ pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
 
+    /// Run on the kernel that this command leads to, instead of on this one; give it several times for several at once
+    #[arg(long, value_name = "COMMAND")]
+    on: Vec<String>,
+
+    /// The errnoscope over there: a path, or a name in its PATH
+    #[arg(long, value_name = "PATH", default_value = "errnoscope", requires = "on")]
+    remote_binary: String,
+
+    /// How long COMMAND may take to bring a worker up, and an answer longer than its case
+    #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "on", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    wait: u64,
+
+    /// Multiply all waits and deadlines of cases by N, for an emulator or another slow machine
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    patience: u32,
+
     /// Write the findings to this file, compressed if its name ends in .gz; `-` is standard output, and moves the summary
-    /// to standard error
-    #[arg(long, value_name = "FILE")]
+    /// to standard error; a directory (with a `/` at its end if it is to be made) gets a compressed file named after each stack
+    #[arg(long, value_name = "FILE|DIR/")]
     json: Option<PathBuf>,
 
-    /// Write JUnit XML to this file
-    #[arg(long, value_name = "FILE")]
+    /// Write JUnit XML to this file, or to a file for each stack in this directory
+    #[arg(long, value_name = "FILE|DIR/")]
     junit: Option<PathBuf>,
 
-    /// How many cases run at once [default: one per core]
+    /// How many cases run at once [default: one per core; 1 behind each --on]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
@@ -71,55 +102,183 @@ pub struct Arguments {
 pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let catalogue = arguments.selection.load()?;
     let items = fast_or_slow(arguments.selection.items(&catalogue)?, arguments.slow)?;
-    let destination = |path: &Option<PathBuf>| path.as_deref().map(Destination::new).transpose();
-    let (json_to, junit_to) = (destination(&arguments.json)?, destination(&arguments.junit)?);
-    if [&json_to, &junit_to].iter().all(|to| to.as_ref().is_some_and(Destination::is_stdout)) {
+    let output = |path: &Option<PathBuf>| path.as_deref().map(|path| Output::new(path, arguments.on.len())).transpose();
+    let (json_to, junit_to) = (output(&arguments.json)?, output(&arguments.junit)?);
+    if [&json_to, &junit_to].iter().all(|to| to.as_ref().is_some_and(Output::is_stdout)) {
         return Err(Failure::bad("only one of --json and --junit can go to standard output"));
     }
-    let program = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
-    let jobs = arguments.jobs.or_else(|| std::thread::available_parallelism().ok()).unwrap_or(NonZeroUsize::MIN);
-    let settings = Settings { jobs, repeat: arguments.repeat, program };
-    require_namespaces(&settings)?;
+    let settings = settings(&arguments)?;
+    require_namespaces(&settings[0])?;
 
     let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
+    let started = Moment::of(SystemTime::now().into());
     let progress = Progress::start(&items, &settings, arguments.quiet);
-    let ran = runner::run(&catalogue, &items, &settings, &signals.interrupted, |findings| progress.case(findings));
-    let Ran { hello, findings, complete } = ran.map_err(|message| {
-        progress.stop();
-        Failure::CannotRun(message)
-    })?;
+    let run = |settings: &Settings| {
+        runner::run(&catalogue, &items, settings, &signals.interrupted, |findings| progress.case(findings))
+    };
+    let ran: Vec<Result<Ran, String>> = std::thread::scope(|scope| {
+        let threads: Vec<_> = settings.iter().map(|settings| scope.spawn(|| run(settings))).collect();
+        let panicked = |_| Err("the thread that ran it panicked".to_owned());
+        threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+    });
     let cases_ran = progress.stop();
+    if let ([Err(message)], [here]) = (&ran[..], &settings[..]) {
+        // Before there was a worker, there was nothing that an interrupt could have cut short.
+        if let Some(signal) = signals.received() {
+            return Ok(Exit::Interrupted(signal));
+        }
+        return Err(Failure::CannotRun(format!("{}{message}", behind(&here.place))));
+    }
 
-    let report = Report::new(&hello, catalogue.facts(), complete, arguments.repeat, findings);
-    if let Some(to) = &json_to {
-        output::bearing_closed_pipe(to.write(out, |out| json::write(&report, out)))?;
+    let to_stdout = [&json_to, &junit_to].iter().any(|to| to.as_ref().is_some_and(|to| to.is_stdout()));
+    let (mut findings, mut complete, mut failed) = (Vec::new(), true, false);
+    let mut names = Names::default();
+    for (ran, settings) in ran.into_iter().zip(&settings) {
+        let report = match ran.and_then(|ran| report(ran, started, &catalogue, &arguments)) {
+            Ok(report) => report,
+            Err(message) => {
+                complain("error", &format!("{}{message}", behind(&settings.place)));
+                failed = true;
+                continue;
+            }
+        };
+        let name = names.of(&report);
+        if let Some(to) = &json_to {
+            let to = to.named(&format!("{name}.json.gz"))?;
+            output::bearing_closed_pipe(to.write(out, |out| json::write(&report, out)))?;
+        }
+        if let Some(to) = &junit_to {
+            let (to, xml) = (to.named(&format!("{name}.xml"))?, junit::junit(&report).map_err(Failure::bad)?);
+            output::bearing_closed_pipe(to.write(out, |out| out.write_all(xml.as_bytes())))?;
+        }
+        output::bearing_closed_pipe(sum_up(&report, &settings.place, &arguments, to_stdout, out))?;
+        complete &= report.complete;
+        findings.extend(report.findings);
     }
-    if let Some(to) = &junit_to {
-        let xml = junit::junit(&report).map_err(Failure::bad)?;
-        output::bearing_closed_pipe(to.write(out, |out| out.write_all(xml.as_bytes())))?;
-    }
-    let to_stdout = [&json_to, &junit_to].iter().any(|to| to.as_ref().is_some_and(Destination::is_stdout));
-    output::bearing_closed_pipe(sum_up(&report, &arguments, to_stdout, out))?;
     // Whoever closed the pipe may still ask for the exit code.
     output::bearing_closed_pipe(out.flush().map_err(Failure::Output))?;
 
-    let exit = Exit::of(&report.summary);
-    if let Some(signal) = signals.received().filter(|_| !complete) {
-        complain("interrupted", &format!("{cases_ran} of {} ran", count(items.len() as u64, "case")));
+    if let Some(signal) = signals.received().filter(|_| !complete || failed) {
+        complain("interrupted", &format!("{cases_ran} of {} ran", count(progress.cases, "case")));
         return Ok(Exit::Interrupted(signal));
     }
-    if report.findings.iter().all(|finding| finding.verdict() == Verdict::Unsupported) {
+    if !findings.is_empty() && findings.iter().all(|finding| finding.verdict() == Verdict::Unsupported) {
         complain("error", "nothing could be run here; see `errnoscope doctor`");
     }
-    Ok(exit)
+    Ok(match Exit::of(&finding::summary(&findings)) {
+        Exit::Success if failed => Exit::Broken,
+        exit => exit,
+    })
 }
 
-fn sum_up(report: &Report, arguments: &Arguments, to_stderr: bool, out: &mut dyn Write) -> Result<(), Failure> {
+/// What to run where.
+fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
+    let with = |place, jobs| Settings {
+        repeat: arguments.repeat,
+        patience: arguments.patience,
+        ..Settings::new(place, arguments.jobs.or(jobs).unwrap_or(NonZeroUsize::MIN))
+    };
+    if arguments.on.is_empty() {
+        let program = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
+        return Ok(vec![with(Place::Here(program), std::thread::available_parallelism().ok())]);
+    }
+    let behind = |command: &String| Settings {
+        wait: Duration::from_secs(arguments.wait),
+        ..with(Place::Behind { command: command.clone(), program: arguments.remote_binary.clone() }, None)
+    };
+    Ok(arguments.on.iter().map(behind).collect())
+}
+
+fn report(ran: Ran, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Result<Report, String> {
+    let Ran { hello, findings, complete } = ran;
+    if required() {
+        has_namespaces(&hello)?;
+    }
+    Ok(Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings))
+}
+
+/// Which command a message is about.
+fn behind(place: &Place) -> String {
+    match place {
+        Place::Here(_) => String::new(),
+        Place::Behind { command, .. } => format!("--on '{command}': "),
+    }
+}
+
+/// Where one kind of report goes.
+enum Output {
+    One(Destination),
+    /// A directory, with a file for each stack.
+    Each(PathBuf),
+}
+
+impl Output {
+    /// Finds out now whether it can be written.
+    fn new(path: &Path, stacks: usize) -> Result<Output, Failure> {
+        let is_directory = path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
+        if is_directory {
+            let cannot = |error| Failure::because(format!("cannot make {}", path.display()), error);
+            std::fs::create_dir_all(path).map_err(cannot)?;
+            Destination::new(&path.join("report"))?;
+            return Ok(Output::Each(path.to_owned()));
+        }
+        if stacks > 1 {
+            let name = path.display();
+            return Err(Failure::bad(format!(
+                "{stacks} times --on gives {stacks} reports, which do not fit into one file: name a directory, `{name}/`"
+            )));
+        }
+        Destination::new(path).map(Output::One)
+    }
+
+    fn is_stdout(&self) -> bool {
+        matches!(self, Output::One(Destination::Stdout))
+    }
+
+    fn named(&self, name: &str) -> Result<Destination, Failure> {
+        match self {
+            Output::One(destination) => Ok(destination.clone()),
+            Output::Each(directory) => Destination::new(&directory.join(name)),
+        }
+    }
+}
+
+/// Names of files, no two alike.
+#[derive(Default)]
+struct Names(BTreeSet<String>);
+
+impl Names {
+    /// After the stack's kernel: `linux-6.1.0-50-cloud-amd64`.
+    fn of(&mut self, report: &Report) -> String {
+        let plain = |letter: char| if letter.is_ascii_alphanumeric() || ".+_-".contains(letter) { letter } else { '-' };
+        let name: String = format!("{}-{}", report.host.os, report.host.release).chars().map(plain).collect();
+        let numbered = (2..).map(|number| format!("{name}-{number}"));
+        let free = std::iter::once(name.clone()).chain(numbered).find(|name| !self.0.contains(name));
+        let free = free.unwrap_or(name);
+        self.0.insert(free.clone());
+        free
+    }
+}
+
+fn sum_up(
+    report: &Report,
+    place: &Place,
+    arguments: &Arguments,
+    to_stderr: bool,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let width = output::width();
     let text = match (arguments.quiet, arguments.verbose) {
         (true, _) => summary::trouble(report, width),
         (false, false) => summary::summary(report, width),
         (false, true) => format!("{}\n{}", summary::everything(report, width), summary::summary(report, width)),
+    };
+    let host = &report.host;
+    let text = match place {
+        Place::Here(_) => text,
+        Place::Behind { command, .. } => {
+            format!("{}\n{text}\n", paint(HEADING, &format!("{} {}, behind {command}", host.os, host.release)))
+        }
     };
     if to_stderr {
         write!(anstream::stderr(), "{text}")?
@@ -142,18 +301,24 @@ fn fast_or_slow(items: Vec<Item>, slow: bool) -> Result<Vec<Item>, Failure> {
     Ok(items)
 }
 
+fn required() -> bool {
+    std::env::var_os(REQUIRE_NAMESPACES).is_some_and(|value| !value.is_empty() && value != "0")
+}
+
+/// Before anything runs, where it costs next to nothing to ask.
 fn require_namespaces(settings: &Settings) -> Result<(), Failure> {
-    if !std::env::var_os(REQUIRE_NAMESPACES).is_some_and(|value| !value.is_empty() && value != "0") {
+    if !required() || !matches!(settings.place, Place::Here(_)) {
         return Ok(());
     }
-    let hello = runner::hello(&settings.program).map_err(Failure::CannotRun)?;
+    runner::hello(&settings.place).and_then(|hello| has_namespaces(&hello)).map_err(Failure::CannotRun)
+}
+
+fn has_namespaces(hello: &Hello) -> Result<(), String> {
     match hello.capabilities.get(&Need::NetworkNamespace) {
         Some(capability) if capability.available => Ok(()),
         capability => {
             let reason = capability.and_then(|capability| capability.reason.as_deref()).unwrap_or("no reason given");
-            Err(Failure::CannotRun(format!(
-                "{REQUIRE_NAMESPACES} is set, and there are no network namespaces: {reason}"
-            )))
+            Err(format!("{REQUIRE_NAMESPACES} is set, and there are no network namespaces: {reason}"))
         }
     }
 }
@@ -169,8 +334,9 @@ struct Progress {
 }
 
 impl Progress {
-    fn start(items: &[Item], settings: &Settings, quiet: bool) -> Progress {
-        let cases = items.len() as u64;
+    fn start(items: &[Item], settings: &[Settings], quiet: bool) -> Progress {
+        let each = items.len() as u64;
+        let cases = each * settings.len() as u64;
         let terminal = io::stderr().is_terminal() && !quiet;
         let bar = if terminal { ProgressBar::new(cases) } else { ProgressBar::hidden() };
         if terminal {
@@ -181,9 +347,14 @@ impl Progress {
         let lines = !terminal && !quiet;
         let progress = Progress { bar, trouble: AtomicUsize::new(0), started: Instant::now(), lines, cases };
         if progress.lines {
-            let times = if settings.repeat > 1 { format!(" {} times each", settings.repeat) } else { String::new() };
-            let jobs = count(settings.jobs.get() as u64, "worker");
-            let _ = writeln!(io::stderr(), "errnoscope: running {}{times} on {jobs}", count(cases, "case"));
+            let Settings { repeat, jobs, .. } = &settings[0];
+            let times = if *repeat > 1 { format!(" {repeat} times each") } else { String::new() };
+            let jobs = count(jobs.get() as u64, "worker");
+            let stacks = match settings.len() {
+                1 => String::new(),
+                stacks => format!(" of each of {stacks} stacks"),
+            };
+            let _ = writeln!(io::stderr(), "errnoscope: running {}{times} on {jobs}{stacks}", count(each, "case"));
         }
         progress
     }

@@ -10,6 +10,7 @@ use flate2::read::MultiGzDecoder;
 
 use super::Failure;
 use crate::catalogue::{self, Catalogue};
+use crate::digest;
 use crate::finding::Report;
 use crate::render::json;
 
@@ -65,6 +66,16 @@ fn walk(directory: &Path, files: &mut Vec<(String, &'static str)>) -> Result<(),
 
 /// A report, as `run --json` writes it, compressed or not.
 pub fn report(path: &Path) -> Result<Report, Failure> {
+    parsed(path, &text(path)?)
+}
+
+/// The same, behind the digest of its uncompressed text.
+pub fn digested_report(path: &Path) -> Result<(String, Report), Failure> {
+    let text = text(path)?;
+    Ok((format!("sha256:{}", digest::sha256([&text])), parsed(path, &text)?))
+}
+
+fn text(path: &Path) -> Result<String, Failure> {
     let name = path.display();
     let cannot = |error| Failure::because(format!("cannot read {name}"), error);
     let bytes = fs::File::open(path).and_then(|file| decompressed(file, LARGEST)).map_err(cannot)?;
@@ -72,10 +83,12 @@ pub fn report(path: &Path) -> Result<Report, Failure> {
         let megabytes = LARGEST >> 20;
         return Err(Failure::bad(format!("{name}: no errnoscope report: larger than {megabytes} MiB of text")));
     };
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Failure::bad(format!("{name}: no errnoscope report: neither UTF-8 nor gzip")))?;
-    json::read(&text).map_err(|(line, column, message)| {
-        Failure::bad(format!("{name}:{line}:{column}: no errnoscope report: {message}"))
+    String::from_utf8(bytes).map_err(|_| Failure::bad(format!("{name}: no errnoscope report: neither UTF-8 nor gzip")))
+}
+
+fn parsed(path: &Path, text: &str) -> Result<Report, Failure> {
+    json::read(text).map_err(|(line, column, message)| {
+        Failure::bad(format!("{}:{line}:{column}: no errnoscope report: {message}", path.display()))
     })
 }
 

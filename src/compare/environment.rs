@@ -21,7 +21,10 @@ pub struct Difference {
 }
 
 pub fn differences(baseline: &Report, current: &Report) -> Vec<Difference> {
-    let (mut before, mut after) = (facts(baseline), facts(current));
+    between(facts(baseline), facts(current))
+}
+
+pub fn between(mut before: IndexMap<String, String>, mut after: IndexMap<String, String>) -> Vec<Difference> {
     let names: IndexSet<String> = before.keys().chain(after.keys()).cloned().collect();
     names
         .into_iter()
@@ -30,7 +33,8 @@ pub fn differences(baseline: &Report, current: &Report) -> Vec<Difference> {
         .collect()
 }
 
-fn facts(report: &Report) -> IndexMap<String, String> {
+/// All that is told of a report besides its findings, by name.
+pub fn facts(report: &Report) -> IndexMap<String, String> {
     let Report { tool, host, catalogue, complete, repeat, .. } = report;
     let needs = host.capabilities.iter().map(|(need, capability)| {
         let available = if capability.available { "available" } else { "not available" };

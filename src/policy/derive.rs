@@ -29,7 +29,7 @@ pub struct Derived {
 }
 
 /// Causes that want different actions and give one signal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Ambiguity {
     pub os: Os,
     pub call: ProbeCall,
@@ -47,7 +47,7 @@ pub struct Ambiguity {
     pub separate: BTreeSet<&'static str>,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Side {
     pub action: Action,
     pub cause: Cause,

@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::{Action, Policy, Signal};
 
 /// Signals that two policies treat differently, as a box: a set of values for each field.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Difference {
     pub first: Action,
     pub second: Action,

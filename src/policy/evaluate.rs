@@ -14,7 +14,7 @@ use crate::cause::Cause;
 use crate::errno::ErrnoName;
 use crate::names::{Os, PortChoice};
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Evaluation {
     pub policy: String,
     pub total: Tally,
@@ -24,7 +24,7 @@ pub struct Evaluation {
 }
 
 /// How many decisions amount to what.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Tally {
     pub right: u64,
     pub hides: u64,
@@ -34,7 +34,7 @@ pub struct Tally {
     pub unavoidable: u64,
 }
 
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Row {
     pub os: Os,
     /// Whether the system was not observed.
@@ -45,7 +45,7 @@ pub struct Row {
 }
 
 /// Wrong decisions that differ in nothing but the kind of socket and the case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Wrong {
     pub kind: Kind,
     pub unavoidable: bool,

@@ -78,7 +78,7 @@ pub fn schema() -> serde_json::Value {
 #[derive(Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Policy")]
-struct WirePolicy {
+pub(super) struct WirePolicy {
     /// `errnoscope-policy/1`.
     #[schemars(with = "String", extend("const" = FORMAT))]
     format: Spanned<String>,

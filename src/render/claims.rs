@@ -138,30 +138,33 @@ fn reproduce(group: &Group) -> String {
     format!("errnoscope run -v '{}'", group.example)
 }
 
-/// A section of a Markdown report: one row a claim.
-pub fn markdown(judged: &[Judged], os: Os) -> String {
-    let mut text = format!("\n## Claims\n\n| what people say | {os} | holds | a counter-example |");
-    let elsewhere: Vec<Os> = Os::ALL.iter().copied().filter(|other| *other != os).collect();
-    for os in &elsewhere {
-        text.push_str(&format!(" {os}: expected, not observed |"));
+/// What people say, as a document has it: a row a claim, a column a system.
+pub struct Table {
+    pub systems: Vec<String>,
+    pub rows: Vec<TableRow>,
+}
+
+pub struct TableRow {
+    pub id: String,
+    pub statement: String,
+    /// For each system: `mixed 3/12`, with a star where it is only expected.
+    pub verdicts: Vec<String>,
+    /// A case against it that was observed, and its outcome.
+    pub against: Option<(String, String)>,
+}
+
+impl Table {
+    pub fn new(judged: &[Judged]) -> Table {
+        let rows = judged.iter().map(|claim| {
+            let mut groups = claim.systems.values().flat_map(|on| &on.observed.groups);
+            let against = groups.find(|group| group.answer != Answer::Holds);
+            TableRow {
+                id: claim.id.clone(),
+                statement: claim.statement.clone(),
+                verdicts: Os::ALL.iter().map(|os| claim.systems.get(os).map_or(String::new(), short)).collect(),
+                against: against.map(|group| (group.example.clone(), group.outcome.clone())),
+            }
+        });
+        Table { systems: Os::ALL.iter().map(Os::to_string).collect(), rows: rows.collect() }
     }
-    text.push_str(&format!("\n|---|---|---:|---|{}\n", "---|".repeat(elsewhere.len())));
-    for claim in judged {
-        let Some(on) = claim.systems.get(&os) else { continue };
-        let Tally { calls, groups, .. } = &on.observed;
-        let holds = if *calls > 0 { format!("{} of {calls}", of(&on.observed, Answer::Holds)) } else { String::new() };
-        let against = groups.iter().find(|group| group.answer != Answer::Holds);
-        let against = against.map_or(String::new(), |group| format!("`{}`: {}", group.example, group.outcome));
-        text.push_str(&format!(
-            "| {} | {} | {holds} | {against} |",
-            super::markdown::cell(&claim.statement),
-            on.verdict
-        ));
-        for os in &elsewhere {
-            let expected = claim.systems.get(os).map(|on| &on.expected).filter(|expected| expected.calls > 0);
-            text.push_str(&expected.map_or(" |".to_owned(), |expected| format!(" {} |", counted(expected))));
-        }
-        text.push('\n');
-    }
-    text
 }

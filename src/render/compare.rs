@@ -46,7 +46,12 @@ pub fn comparison(comparison: &Comparison, cases: Cases, width: usize) -> String
 fn side(label: &str, side: &Side, width: usize) -> String {
     let interrupted = if side.complete { "" } else { ", interrupted" };
     let findings = count(side.findings, "finding");
-    field(label, &shown(&format!("{} ({}), {findings}{interrupted}", side.stack, side.release)), width)
+    field(label, &shown(&format!("{}, {findings}{interrupted}", of(side))), width)
+}
+
+/// `linux 6.18 (6.18.5, 2026-11-22T17:16:08Z)`: what ran, and when.
+pub fn of(side: &Side) -> String {
+    format!("{} ({}, {})", side.stack, side.release, side.started)
 }
 
 /// `6.18.44 → 6.19.1`.

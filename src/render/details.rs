@@ -7,7 +7,7 @@ use super::style::{FAINT, HEADING, paint, verdict as style};
 use super::text::{distribution, field};
 use crate::finding::{Finding, TrailEntry};
 use crate::names::PortChoice;
-use crate::plan::{Answer, Detail, Outcome};
+use crate::plan::{Answer, Cost, Detail, Outcome};
 use crate::scenario::Expectation;
 use crate::witness::Witness;
 
@@ -67,26 +67,40 @@ pub fn outcome(outcome: &Outcome) -> String {
     }
 }
 
-/// One op a line, what it gave first.
-fn trail(finding: &Finding, width: usize) -> String {
+/// One op of a trail, in words.
+pub struct Step {
+    pub micros: f64,
+    /// `ok`, an errno, `blocked`, `unsupported` or `failed`.
+    pub outcome: String,
+    /// With its arguments, and what it gave back.
+    pub op: String,
+}
+
+/// The ops of a finding. A socket's name is told once, and again when it changes.
+pub fn steps(finding: &Finding) -> Vec<Step> {
     let mut known: BTreeMap<&str, &Detail> = BTreeMap::new();
-    let mut rows = Vec::new();
-    for entry in &finding.trail {
-        // A socket's name is told once, and again when it changes.
+    let steps = finding.trail.iter().map(|entry| {
         let detail = entry.detail.as_ref();
         let told = entry.socket.as_deref().zip(detail).and_then(|(socket, detail)| known.insert(socket, detail));
-        rows.push(trail_row(entry, detail.filter(|detail| told != Some(detail))));
-    }
-    let micros = rows.iter().map(|(micros, ..)| micros.len()).max().unwrap_or(0).max(2);
-    let outcomes = rows.iter().map(|(_, outcome, _)| outcome.len()).max().unwrap_or(0).max("outcome".len());
+        step(entry, detail.filter(|detail| told != Some(detail)))
+    });
+    steps.collect()
+}
+
+/// One op a line, what it gave first.
+fn trail(finding: &Finding, width: usize) -> String {
+    let rows: Vec<(String, Step)> =
+        steps(finding).into_iter().map(|step| (format!("{:.1}", step.micros), step)).collect();
+    let micros = rows.iter().map(|(micros, _)| micros.len()).max().unwrap_or(0).max(2);
+    let outcomes = rows.iter().map(|(_, step)| step.outcome.len()).max().unwrap_or(0).max("outcome".len());
     let mut text = paint(FAINT, &format!("   #  {:>micros$}  {:outcomes$}  op", "µs", "outcome")) + "\n";
-    for (index, (micro, outcome, op)) in rows.iter().enumerate() {
+    for (index, (micro, Step { outcome, op, .. })) in rows.iter().enumerate() {
         text.push_str(&field(&format!("  {:>2}  {micro:>micros$}  {outcome:outcomes$}  ", index + 1), op, width));
     }
     text
 }
 
-fn trail_row(entry: &TrailEntry, detail: Option<&Detail>) -> (String, String, String) {
+fn step(entry: &TrailEntry, detail: Option<&Detail>) -> Step {
     let (outcome, more) = match (&entry.outcome, &entry.unsupported, &entry.failed) {
         (Some(outcome), ..) => (outcome.name(), None),
         (_, Some(lacking), _) => ("unsupported", Some(lacking.reason.clone())),
@@ -98,7 +112,7 @@ fn trail_row(entry: &TrailEntry, detail: Option<&Detail>) -> (String, String, St
     let op = op.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     let more = [more, detail.map(describe)].into_iter().flatten();
     let op = std::iter::once(op).chain(more).collect::<Vec<_>>().join("; ");
-    (format!("{:.1}", entry.micros), outcome.to_owned(), op)
+    Step { micros: entry.micros, outcome: outcome.to_owned(), op }
 }
 
 fn describe(detail: &Detail) -> String {
@@ -109,30 +123,43 @@ fn describe(detail: &Detail) -> String {
             format!("origin {origin}, ICMP type {icmp_type} code {icmp_code}{from}")
         }
         Detail::Syn { source, destination } => format!("SYN {source} to {destination}"),
-        Detail::Fill { ports, processes } => format!("{ports} ports, {processes} processes"),
+        Detail::Fill { ports, processes, costs } => {
+            let micros = |cost: &Cost| format!("{:.1} µs", f64::from(cost.nanos) / 1000.0);
+            let costs = match &**costs {
+                [first, .., last] => format!("; a call took {} at first and {} at last", micros(first), micros(last)),
+                _ => String::new(),
+            };
+            format!("{ports} ports, {processes} processes{costs}")
+        }
         Detail::Bytes { count } => format!("{count} bytes"),
     }
 }
 
 fn witness_line(witness: &Witness, width: usize) -> String {
-    let confirmed = if witness.confirmed { "confirmed" } else { "NOT CONFIRMED" };
-    let mut text = field("    ", &format!("{}: {confirmed}", witness.precondition), width);
-    match (&witness.before, &witness.after) {
-        (Some(before), Some(after)) if before == after => {
-            text.push_str(&seen("      before and after: ", before, width))
-        }
-        (before, after) => {
-            for (label, answer) in [("      before: ", before), ("      after:  ", after)] {
-                text.extend(answer.iter().map(|answer| seen(label, answer, width)));
-            }
-        }
+    let [precondition, evidence @ ..] = &*evidence(witness) else { return String::new() };
+    let mut text = field("    ", precondition, width);
+    for line in evidence {
+        // What the kernel said is aligned behind what it is.
+        let (label, said) = line.split_once(": ").unwrap_or(("", line));
+        text.push_str(&field(&format!("      {:<8}", format!("{label}: ")), said, width));
     }
-    text.extend(witness.detail.iter().map(|detail| field("      read: ", &describe(detail), width)));
     text
 }
 
-fn seen(label: &str, seen: &Answer, width: usize) -> String {
-    field(label, &answer(seen), width)
+/// The precondition and whether it was confirmed, and what the kernel said of it.
+pub fn evidence(witness: &Witness) -> Vec<String> {
+    let confirmed = if witness.confirmed { "confirmed" } else { "NOT CONFIRMED" };
+    let mut lines = vec![format!("{}: {confirmed}", witness.precondition)];
+    match (&witness.before, &witness.after) {
+        (Some(before), Some(after)) if before == after => lines.push(format!("before and after: {}", answer(before))),
+        (before, after) => {
+            for (label, said) in [("before", before), ("after", after)] {
+                lines.extend(said.iter().map(|said| format!("{label}: {}", answer(said))));
+            }
+        }
+    }
+    lines.extend(witness.detail.iter().map(|detail| format!("read: {}", describe(detail))));
+    lines
 }
 
 /// What the kernel said, in a few words.

@@ -4,7 +4,7 @@
 
 use std::fmt::Write;
 
-use super::compare::{case, total, values};
+use super::compare::{case, of, total, values};
 use super::text::{count, shown, truncate};
 use crate::compare::{Comparison, Group, Weight};
 
@@ -80,8 +80,7 @@ fn annotation(weight: Weight, title: &str, message: &str) -> String {
 /// A job summary of at most `room` bytes. Where it does not fit, rows are left out and counted.
 pub fn summary(comparison: &Comparison, room: usize) -> String {
     let mut summary = Bounded { text: String::new(), room: room.min(SUMMARY) };
-    let (before, after) = (&comparison.baseline, &comparison.current);
-    let sides = format!("{} ({}) → {} ({})", before.stack, before.release, after.stack, after.release);
+    let sides = format!("{} → {}", of(&comparison.baseline), of(&comparison.current));
     summary.push(&format!("## errnoscope: {}\n\n{}\n", cell(&sides), total(comparison)));
     if !comparison.environment.is_empty() {
         let rows = comparison.environment.iter().map(|difference| {

@@ -6,6 +6,7 @@ use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, Tes
 
 use super::details;
 use crate::finding::{Finding, Report, Verdict};
+use crate::moment::Moment;
 
 /// A finding's details are for narrow logs.
 const WIDTH: usize = 100;
@@ -17,7 +18,7 @@ pub fn junit(report: &Report) -> Result<String, String> {
         if suite.as_ref().is_some_and(|suite| suite.name.as_str() != finding.scenario) {
             junit.add_test_suites(suite.take());
         }
-        suite.get_or_insert_with(|| TestSuite::new(&*finding.scenario)).add_test_case(test_case(finding));
+        suite.get_or_insert_with(|| test_suite(&finding.scenario, report.started)).add_test_case(test_case(finding));
     }
     junit.add_test_suites(suite);
     let skipped: usize = junit.test_suites.iter().map(|suite| suite.skipped).sum();
@@ -25,6 +26,13 @@ pub fn junit(report: &Report) -> Result<String, String> {
     // Jenkins' xunit plugin validates by a schema (junit-10.xsd) that has this attribute on suites alone. Inside of a value
     // a quote is written otherwise, so that the first one is it.
     Ok(xml.replacen(&format!(" skipped=\"{skipped}\""), "", 1))
+}
+
+/// Every suite has the time at which the run began: scenarios run side by side.
+fn test_suite(scenario: &str, started: Moment) -> TestSuite {
+    let mut suite = TestSuite::new(scenario);
+    suite.set_timestamp(started.time());
+    suite
 }
 
 fn test_case(finding: &Finding) -> TestCase {

@@ -1,265 +1,170 @@
-//! Reports as Markdown: what this stack did, beside what others are expected to do.
+//! Reports as one Markdown document: the words and the layout are `templates/report.md`'s.
 //!
-//! Neither times nor dates: two runs on one kernel give the same text, and a difference is one of the kernel's.
+//! What it says is the business of `document`; here it becomes text that means nothing to Markdown.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::{self, Write as _};
+use std::fmt;
 
-use indexmap::{IndexMap, IndexSet};
+use askama::Template;
+use askama::filters::{Escaper as Escape, Safe};
 
-use super::summary::{by_scenario, kinds, lacks};
-use super::text::{count, distribution};
-use super::{claims, details};
+use super::claims;
+use super::document::answers::{self, AnswerCell, Answers};
+use super::document::tables::{self, Cell, Subject};
+use super::document::{Document, costs, notes};
+use super::text::count;
 use crate::claim::Judged;
-use crate::finding::{Finding, Report, Verdict};
-use crate::names::Os;
+use crate::finding::Report;
 
-/// As much of a digest as tells two catalogues apart.
-const DIGEST: usize = "sha256:".len() + 12;
-
-pub fn markdown(report: &Report, claims: &[Judged]) -> String {
-    let mut text = String::new();
+/// One document about all of these reports.
+pub fn markdown(reports: &[Report], claims: &[Judged]) -> String {
+    let document = Document::new(reports, claims);
+    let page = Page {
+        stacks: notes::stacks(&document),
+        answers: answers::answers(&document),
+        claims: claims::Table::new(claims),
+        trouble: notes::trouble(&document),
+        unstable: notes::unstable(&document),
+        unsupported: notes::unsupported(&document),
+        not_observed: notes::not_observed(&document),
+        plots: costs::plots(&document),
+        scenarios: document.scenarios.iter().map(|scenario| Scenario::new(&document, scenario)).collect(),
+        counted: notes::counted(&document),
+        document: &document,
+    };
     // Writing to a string cannot fail.
-    let _ = Markdown { report, claims, out: &mut text }.write();
-    text
+    page.render().unwrap_or_default()
 }
 
-struct Markdown<'r> {
-    report: &'r Report,
-    claims: &'r [Judged],
-    out: &'r mut String,
+#[derive(Template)]
+#[template(path = "report.md")]
+struct Page<'d> {
+    document: &'d Document<'d>,
+    stacks: Vec<notes::Stack>,
+    answers: Answers,
+    claims: claims::Table,
+    trouble: Vec<notes::Trouble>,
+    unstable: Vec<notes::Unstable>,
+    unsupported: Vec<notes::Lack>,
+    not_observed: Vec<notes::NotObserved>,
+    plots: Vec<costs::Plot>,
+    scenarios: Vec<Scenario<'d>>,
+    counted: Vec<(crate::finding::Verdict, String, Vec<u64>)>,
 }
 
-impl Markdown<'_> {
-    fn write(&mut self) -> fmt::Result {
-        self.header()?;
-        self.out.write_str(&claims::markdown(self.claims, self.report.host.os))?;
-        self.verdicts()?;
-        let mut rest = &*self.report.findings;
-        while let Some(first) = rest.first() {
-            let length = rest.iter().position(|finding| finding.scenario != first.scenario).unwrap_or(rest.len());
-            let (scenario, others) = rest.split_at(length);
-            self.scenario(scenario)?;
-            rest = others;
+struct Scenario<'d> {
+    id: &'d str,
+    cases: usize,
+    findings: usize,
+    differing: usize,
+    other: String,
+    axes: Vec<(&'d str, Vec<&'d str>)>,
+    subjects: Vec<Subject>,
+}
+
+impl<'d> Scenario<'d> {
+    fn new(document: &'d Document<'d>, scenario: &'d super::document::Scenario<'d>) -> Scenario<'d> {
+        let subjects = tables::subjects(document, scenario);
+        Scenario {
+            id: scenario.id,
+            cases: scenario.cases(),
+            findings: subjects.iter().map(|subject| subject.findings).sum(),
+            differing: scenario.items.iter().filter(|item| item.differs()).count(),
+            other: notes::other_than_match(scenario),
+            axes: scenario.axes.iter().map(|(&axis, values)| (axis, values.iter().copied().collect())).collect(),
+            subjects,
         }
-        self.trouble()
     }
 
-    fn header(&mut self) -> fmt::Result {
-        let Report { tool, host, catalogue, complete, repeat, findings, .. } = self.report;
-        let cases: BTreeSet<&str> = findings.iter().map(|finding| &*finding.case).collect();
-        writeln!(self.out, "# What {} answers\n", host.stack)?;
-        writeln!(self.out, "| | |\n|---|---|")?;
-        let digest = catalogue.digest.get(..DIGEST).unwrap_or(&catalogue.digest);
-        let times = if *repeat > 1 { format!(" {repeat} times each") } else { String::new() };
-        let ran = format!("{}{times}, {}", count(cases.len() as u64, "case"), count(findings.len() as u64, "finding"));
-        let known = format!("{}, {}, {digest}", count(catalogue.scenarios, "scenario"), count(catalogue.cases, "case"));
-        for (name, value) in [
-            ("stack", host.stack.clone()),
-            ("release", host.release.clone()),
-            ("architecture", host.arch.clone()),
-            ("isolation", host.isolation.clone()),
-            ("catalogue", known),
-            ("ran", ran),
-            ("by", format!("{} {}", tool.name, tool.version)),
-        ] {
-            writeln!(self.out, "| {name} | {} |", cell(&value))?;
+    /// One real command, of the first table that has one.
+    fn reproduce(&self) -> String {
+        let mut cells = self.subjects.iter().flat_map(|subject| &subject.tables).flat_map(|table| &table.rows);
+        let cases = cells.next().and_then(|row| row.cells.first()).map(|cell| &*cell.cases).unwrap_or_default();
+        tables::reproduce(self.id, cases)
+    }
+}
+
+impl Page<'_> {
+    fn title(&self) -> String {
+        match &*self.stacks {
+            [one] => one.label.clone(),
+            several => count(several.len() as u64, "network stack"),
         }
-        if !complete {
-            writeln!(self.out, "\n> **Incomplete:** the run was interrupted. Cases that did not run are absent.")?;
-        }
-        Ok(())
     }
 
-    fn verdicts(&mut self) -> fmt::Result {
-        let present = self.report.summary.iter().filter(|(_, count)| **count > 0);
-        let columns: Vec<Verdict> = present.map(|(&verdict, _)| verdict).collect();
-        let names: Vec<&str> = columns.iter().map(|verdict| verdict.as_str()).collect();
-        writeln!(self.out, "\n## Verdicts\n")?;
-        if columns.is_empty() {
-            return writeln!(self.out, "Nothing ran.");
-        }
-        writeln!(self.out, "| scenario | cases | {} |", names.join(" | "))?;
-        writeln!(self.out, "|---|---:|{}", "---:|".repeat(columns.len()))?;
-        for row in by_scenario(self.report) {
-            write!(self.out, "| [{0}](#{1}) | {2} |", row.scenario, anchor(row.scenario), row.cases)?;
-            for verdict in &columns {
-                write!(self.out, " {} |", row.verdicts.get(verdict).map_or(String::new(), u64::to_string))?;
-            }
-            writeln!(self.out)?;
-        }
-        Ok(())
+    fn answer(&self, cell: &AnswerCell) -> Safe<String> {
+        Safe(marked(&cell.outcomes.join(", "), cell.expected, cell.other))
     }
 
-    /// One table: what was called, what it gave, where.
-    fn scenario(&mut self, findings: &[Finding]) -> fmt::Result {
-        let Some(first) = findings.first() else { return Ok(()) };
-        let cases: BTreeSet<&str> = findings.iter().map(|finding| &*finding.case).collect();
-        writeln!(self.out, "\n## {}\n", first.scenario)?;
-        writeln!(self.out, "{}, {}.", count(cases.len() as u64, "case"), count(findings.len() as u64, "finding"))?;
-        let fixed: Vec<String> = values(findings)
-            .iter()
-            .map(|(axis, values)| format!("`{axis}` {}", values.iter().copied().collect::<Vec<_>>().join(" ")))
-            .collect();
-        if !fixed.is_empty() {
-            writeln!(self.out, "Axes: {}.", fixed.join("; "))?;
-        }
-        let elsewhere: BTreeSet<Os> = findings.iter().flat_map(|finding| finding.elsewhere.keys().copied()).collect();
-        write!(self.out, "\n| call | cause | {} | findings | where |", self.report.host.stack)?;
-        for os in &elsewhere {
-            write!(self.out, " {os}: expected, not observed |")?;
-        }
-        writeln!(self.out, " for example |")?;
-        writeln!(self.out, "|---|---|---|---:|---|{}---|", "---|".repeat(elsewhere.len()))?;
-        let all = values(findings);
-        for group in groups(findings) {
-            let Some(example) = group.first() else { continue };
-            let outcome = match example.verdict() {
-                Verdict::Match => format!("**{}**", permitted(example)),
-                verdict => format!("{} ({verdict})", example.outcome.as_ref().map_or("—", |outcome| outcome.name())),
-            };
-            write!(
-                self.out,
-                "| {} | {} | {outcome} | {} | {} |",
-                call(example),
-                example.cause,
-                group.len(),
-                cell(&place(&group, &all)),
-            )?;
-            for os in &elsewhere {
-                write!(self.out, " {} |", cell(&expected_on(*os, &group)))?;
-            }
-            let point = example.case.strip_prefix(&*example.scenario).unwrap_or(&example.case);
-            writeln!(self.out, " `{}` |", cell(point))?;
-        }
-        Ok(())
+    fn shown(&self, cell: &Cell) -> Safe<String> {
+        Safe(marked(&cell.text, cell.expected, cell.other))
     }
 
-    fn trouble(&mut self) -> fmt::Result {
-        let kinds = kinds(self.report);
-        if !kinds.is_empty() {
-            writeln!(self.out, "\n## Mismatches and what went wrong\n")?;
-        }
-        for kind in kinds {
-            let finding = kind.first;
-            let reason = cell(finding.reason.as_deref().unwrap_or_default());
-            let findings = count(kind.findings as u64, "finding");
-            let (verdict, call) = (finding.verdict(), finding.subject.call);
-            writeln!(self.out, "- **{verdict}**, {findings}: `{}` {call}: {reason}", finding.case)?;
-            for expectation in finding.expected.iter() {
-                writeln!(self.out, "  - expected {}", details::expected(expectation))?;
+    /// Text between backquotes, where nothing but a backquote and, in a table, a bar has a meaning.
+    fn code(&self, text: impl AsRef<str>) -> Safe<String> {
+        Safe(format!("`{}`", text.as_ref().replace('`', "'").replace('|', "\\|").replace(['\n', '\r'], " ")))
+    }
+
+    /// The anchor that renderers give a heading.
+    fn anchor(&self, heading: &str) -> Safe<String> {
+        let kept = |letter: &char| letter.is_ascii_alphanumeric() || matches!(letter, '-' | '_');
+        Safe(heading.chars().filter(kept).collect::<String>().to_lowercase())
+    }
+
+    /// The dashes below a heading, and the colons where numbers stand.
+    fn rule(&self, texts: usize, numbers: usize) -> Safe<String> {
+        Safe("---|".repeat(texts) + &"---:|".repeat(numbers))
+    }
+
+    fn count(&self, number: &usize, noun: &str) -> String {
+        count(*number as u64, noun)
+    }
+}
+
+/// Expected in italics with a star, different in bold.
+fn marked(text: &str, expected: bool, other: bool) -> String {
+    let text = escaped(text);
+    match (text.is_empty(), expected, other) {
+        (true, ..) => "–".to_owned(),
+        (_, true, false) => format!("*{text}*\\*"),
+        (_, true, true) => format!("***{text}***\\*"),
+        (_, false, true) => format!("**{text}**"),
+        (_, false, false) => text,
+    }
+}
+
+fn escaped(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    // Writing to a string cannot fail.
+    let _ = Escaper.write_escaped_str(&mut escaped, text);
+    escaped
+}
+
+/// Text from reports, as text: it makes no table, no link, no emphasis and no HTML.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Escaper;
+
+impl Escape for Escaper {
+    fn write_escaped_str<W: fmt::Write>(&self, mut out: W, text: &str) -> fmt::Result {
+        for letter in text.chars() {
+            match letter {
+                '\\' | '`' | '*' | '[' | ']' | '|' => write!(out, "\\{letter}")?,
+                '<' => out.write_str("&lt;")?,
+                '&' => out.write_str("&amp;")?,
+                letter if letter.is_control() => out.write_char(' ')?,
+                letter => out.write_char(letter)?,
             }
         }
-        let unstable: Vec<&Finding> = self.report.findings.iter().filter(|finding| finding.is_unstable()).collect();
-        if !unstable.is_empty() {
-            writeln!(self.out, "\n## Not stable\n")?;
-        }
-        for finding in unstable {
-            writeln!(self.out, "- `{}` {}: {}", finding.case, finding.subject.call, distribution(finding))?;
-        }
-        let lacks = lacks(self.report);
-        if !lacks.is_empty() {
-            writeln!(self.out, "\n## Unsupported on this host\n")?;
-        }
-        for (reason, findings) in lacks {
-            writeln!(self.out, "- {}: {}", count(findings, "finding"), cell(reason))?;
-        }
         Ok(())
     }
 }
 
-/// Findings with the same call, cause, outcome and verdict, in the order in which they first appear by call.
-fn groups(findings: &[Finding]) -> Vec<Vec<&Finding>> {
-    let mut order: Vec<String> = Vec::new();
-    let mut groups: BTreeMap<(usize, &str, String, Verdict), Vec<&Finding>> = BTreeMap::new();
-    for finding in findings {
-        let call = call(finding);
-        let position = order.iter().position(|known| *known == call).unwrap_or_else(|| {
-            order.push(call);
-            order.len() - 1
-        });
-        let key = (position, finding.cause.as_str(), permitted(finding), finding.verdict());
-        groups.entry(key).or_default().push(finding);
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn text_from_reports_stays_text() {
+        assert_eq!(escaped("a|b <img> [x](y) *z* `c`\n# d"), "a\\|b &lt;img> \\[x\\](y) \\*z\\* \\`c\\` # d");
+        assert_eq!(marked("a*", true, true), "***a\\****\\*");
     }
-    groups.into_values().collect()
-}
-
-/// The outcome; where the kernel may choose between several, all of them, because one run says nothing about the next.
-fn permitted(finding: &Finding) -> String {
-    match &*finding.expected {
-        several @ [_, _, ..] if finding.verdict() == Verdict::Match => {
-            let outcomes: Vec<&str> = several.iter().map(|expectation| &*expectation.outcome).collect();
-            outcomes.join(" or ")
-        }
-        _ => finding.outcome_name().to_owned(),
-    }
-}
-
-fn call(finding: &Finding) -> String {
-    match finding.subject.port {
-        crate::names::PortChoice::None => finding.subject.call.to_string(),
-        port => format!("{}, {port} port", finding.subject.call),
-    }
-}
-
-type Values<'f> = IndexMap<&'f str, IndexSet<&'f str>>;
-
-/// Which values the axes take, in the order of the catalogue.
-fn values<'f>(findings: impl IntoIterator<Item = &'f Finding>) -> Values<'f> {
-    let mut all = Values::new();
-    for (axis, value) in findings.into_iter().flat_map(|finding| &finding.axes) {
-        all.entry(axis).or_default().insert(value);
-    }
-    all
-}
-
-/// What tells the findings of a group from the others of the scenario, as far as single axes can.
-fn place(group: &[&Finding], all: &Values<'_>) -> String {
-    let own = values(group.iter().copied());
-    let mut conditions = Vec::new();
-    for (axis, own) in &own {
-        let Some(all) = all.get(axis) else { continue };
-        let others: IndexSet<&str> = all.iter().copied().filter(|value| !own.contains(value)).collect();
-        let list = |values: &IndexSet<&str>| values.iter().copied().collect::<Vec<_>>().join(", ");
-        conditions.push(match (own.len(), others.len()) {
-            (_, 0) => continue,
-            (1, _) => format!("{axis}={}", list(own)),
-            (_, 1) => format!("{axis}≠{}", list(&others)),
-            (in_group, elsewhere) if in_group > elsewhere => format!("{axis} ∉ {{{}}}", list(&others)),
-            _ => format!("{axis} ∈ {{{}}}", list(own)),
-        });
-    }
-    conditions.join("; ")
-}
-
-/// What another OS is expected to do in the cases of a group, with how many of them and on whose authority.
-fn expected_on(os: Os, group: &[&Finding]) -> String {
-    let mut expected: BTreeMap<String, u64> = BTreeMap::new();
-    for finding in group {
-        let Some(expectations) = finding.elsewhere.get(&os) else { continue };
-        let outcomes: Vec<String> = expectations
-            .iter()
-            .map(|expectation| match expectation.authority {
-                Some(authority) => format!("{} ({authority})", expectation.outcome),
-                None => expectation.outcome.clone(),
-            })
-            .collect();
-        *expected.entry(outcomes.join(" or ")).or_default() += 1;
-    }
-    let single = expected.len() == 1;
-    let mut expected: Vec<(String, u64)> = expected.into_iter().collect();
-    expected.sort_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.cmp(&b.0)));
-    let shown =
-        expected.into_iter().map(|(outcome, count)| if single { outcome } else { format!("{outcome} ×{count}") });
-    shown.collect::<Vec<_>>().join(", ")
-}
-
-/// Text that fits a table's cell.
-pub fn cell(text: &str) -> String {
-    text.replace('|', "\\|").replace('\n', " ")
-}
-
-/// The anchor that renderers give a heading.
-fn anchor(heading: &str) -> String {
-    heading.chars().filter(|letter| letter.is_ascii_alphanumeric() || *letter == '-').collect::<String>().to_lowercase()
 }

@@ -1,164 +1,360 @@
 //! The connection to one worker process: lines of JSON down its stdin and up its stdout.
+//!
+//! The process is this program, or a command of the user's that carries both ways to this program elsewhere. What it
+//! says beside the protocol is kept for the message that tells how it was lost, and means nothing.
 
+use std::collections::VecDeque;
 use std::fmt;
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::os::fd::AsFd;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
-use std::path::Path;
-use std::process::{Child, ChildStdin, ChildStdout, Command, Stdio};
+use std::path::PathBuf;
+use std::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
 
-use crate::plan::{Hello, Observations, PROTOCOL, Plan};
-
-/// How long a worker may take to say hello, or longer than a case's own deadline to answer.
-const GRACE: Duration = Duration::from_secs(10);
+use crate::plan::{Hello, MARK, Observations, PROTOCOL, Plan, message};
 
 /// How often a wait looks whether the run was interrupted.
 const SLICE_MS: u16 = 100;
 
+/// How often a process that has closed its output is asked whether it has ended.
+const ENDED_POLL: Duration = Duration::from_millis(1);
+
 /// Longer lines than this are no answer of ours.
 const LONGEST_LINE: usize = 64 << 20;
 
+/// More than this between two lines of the protocol is not a console that has something to say.
+const MOST_NOISE: usize = 16 << 20;
+
+/// How much of what it said beside the protocol is kept.
+const LAST_WORDS: usize = 2 << 10;
+
+/// Where workers run.
+#[derive(Clone, Debug)]
+pub enum Place {
+    /// On this kernel: this program.
+    Here(PathBuf),
+    /// Behind a command for the shell, which gets the name of the program over there and `worker` as its last arguments.
+    Behind { command: String, program: String },
+}
+
+impl Place {
+    fn command(&self) -> Command {
+        match self {
+            Place::Here(program) => {
+                let mut command = Command::new(program);
+                command.arg("worker");
+                command
+            }
+            Place::Behind { command, program } => {
+                let mut shell = Command::new("sh");
+                shell.args(["-c", &format!("{command} \"$@\""), "sh", program, "worker"]);
+                shell
+            }
+        }
+    }
+
+    /// How long it may take to end by itself once its standard input has: a machine has to be switched off.
+    fn end_within(&self) -> Duration {
+        Duration::from_millis(if matches!(self, Place::Here(_)) { 100 } else { 3000 })
+    }
+}
+
 pub struct Link {
-    child: Child,
-    stdin: Option<ChildStdin>,
-    stdout: ChildStdout,
-    unread: Vec<u8>,
+    process: Process,
+    wait: Duration,
     pub hello: Hello,
 }
 
-/// Why a worker can no longer be used.
+/// A worker can no longer be used.
 #[derive(Debug)]
-pub enum Lost {
+pub struct Lost {
+    pub why: Why,
+    /// The last that it said beside the protocol, on standard error or in between.
+    said: String,
+}
+
+#[derive(Debug)]
+pub enum Why {
     Spawn(std::io::Error),
+    /// It ended, with this status, before it had said anything of the protocol.
+    NeverSpoke(String),
     /// It ended, with this status.
     Gone(String),
     Silent(Duration),
     /// A line that is not of the protocol.
     Babble(String),
-    Protocol(u32),
+    Protocol(u64),
     Interrupted,
 }
 
 impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Lost::Spawn(error) => write!(f, "cannot start a worker: {error}"),
-            Lost::Gone(status) => write!(f, "the worker ended: {status}"),
-            Lost::Silent(after) => write!(f, "the worker said nothing for {} s", after.as_secs()),
-            Lost::Babble(why) => write!(f, "the worker sent a line that is not of the protocol: {why}"),
-            Lost::Protocol(version) => write!(f, "the worker speaks protocol {version}, this program {PROTOCOL}"),
-            Lost::Interrupted => write!(f, "interrupted"),
+        match &self.why {
+            Why::Spawn(error) => write!(f, "cannot start a worker: {error}")?,
+            Why::NeverSpoke(status) => write!(f, "the worker ended before it said hello: {status}")?,
+            Why::Gone(status) => write!(f, "the worker ended: {status}")?,
+            Why::Silent(after) => write!(f, "the worker said nothing for {} s", after.as_secs())?,
+            Why::Babble(what) => write!(f, "the worker sent what is not of the protocol: {what}")?,
+            Why::Protocol(version) => {
+                write!(
+                    f,
+                    "the worker speaks protocol {version}, this program {PROTOCOL}: another version of errnoscope"
+                )?;
+            }
+            Why::Interrupted => write!(f, "interrupted")?,
         }
+        if self.said.is_empty() { Ok(()) } else { write!(f, "; it said: {}", self.said) }
     }
 }
 
 impl Link {
-    /// Starts a worker, in a process group of its own so that a terminal's Ctrl-C reaches the coordinator alone.
-    pub fn open(program: &Path) -> Result<Link, Lost> {
-        let mut child = Command::new(program)
-            .arg("worker")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .process_group(0)
-            .spawn()
-            .map_err(Lost::Spawn)?;
-        let (Some(stdin), Some(stdout)) = (child.stdin.take(), child.stdout.take()) else {
-            return Err(Lost::Gone("its pipes are missing".to_owned()));
-        };
-        let hello = Hello {
-            protocol: PROTOCOL,
-            os: crate::sys::OS,
-            release: String::new(),
-            arch: String::new(),
-            isolation: String::new(),
-            capabilities: Default::default(),
-            sysctls: Default::default(),
-        };
-        let mut link = Link { child, stdin: Some(stdin), stdout, unread: Vec::new(), hello };
-        let line = link.line(GRACE, &AtomicBool::new(false))?;
-        link.hello = serde_json::from_slice(&line).map_err(|error| Lost::Babble(error.to_string()))?;
-        if link.hello.protocol != PROTOCOL {
-            return Err(Lost::Protocol(link.hello.protocol));
+    /// Starts a worker and waits for its hello, as later for its answers, for so long beyond what they take. Its process group is its own, so that a terminal's Ctrl-C reaches the
+    /// coordinator alone.
+    pub fn open(place: &Place, wait: Duration, interrupted: &AtomicBool) -> Result<Link, Lost> {
+        let mut process =
+            Process::start(place).map_err(|error| Lost { why: Why::Spawn(error), said: String::new() })?;
+        match handshake(&mut process, wait, interrupted) {
+            Ok(hello) => Ok(Link { process, wait, hello }),
+            Err(Why::Gone(status)) => Err(process.lost(Why::NeverSpoke(status))),
+            Err(why) => Err(process.lost(why)),
         }
-        Ok(link)
     }
 
-    pub fn send(&mut self, plan: &Plan) -> std::io::Result<()> {
-        let mut line = serde_json::to_vec(plan)?;
-        line.push(b'\n');
-        self.stdin.as_mut().map_or(Ok(()), |stdin| stdin.write_all(&line))
+    /// Hands a plan over, without waiting for it to be taken.
+    pub fn send(&mut self, plan: &Plan) {
+        let unsent = &mut self.process.unsent;
+        unsent.push_back(MARK);
+        serde_json::to_writer(&mut *unsent, plan).unwrap_or_default();
+        unsent.push_back(b'\n');
+        self.process.flush();
     }
 
     /// Waits for the answer to `plan`.
     pub fn receive(&mut self, plan: &Plan, interrupted: &AtomicBool) -> Result<Observations, Lost> {
-        let patience = Duration::from_millis(plan.deadline_ms.into()) + GRACE;
-        let line = self.line(patience, interrupted)?;
-        let seen: Observations = serde_json::from_slice(&line).map_err(|error| Lost::Babble(error.to_string()))?;
-        if seen.case == plan.case { Ok(seen) } else { Err(Lost::Babble(format!("an answer about {}", seen.case))) }
-    }
-
-    fn line(&mut self, patience: Duration, interrupted: &AtomicBool) -> Result<Vec<u8>, Lost> {
-        let deadline = Instant::now() + patience;
-        let mut searched = 0;
-        loop {
-            if let Some(newline) = self.unread[searched..].iter().position(|&byte| byte == b'\n') {
-                let rest = self.unread.split_off(searched + newline + 1);
-                let mut line = std::mem::replace(&mut self.unread, rest);
-                line.pop();
-                return Ok(line);
-            }
-            searched = self.unread.len();
-            if searched > LONGEST_LINE {
-                return Err(Lost::Babble(format!("longer than {LONGEST_LINE} bytes")));
-            }
-            let mut fds = [PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN)];
-            // EINTR comes from our own signals, and the loop looks at what they set.
-            let _ = poll(&mut fds, PollTimeout::from(SLICE_MS));
-            if fds[0].any() == Some(true) {
-                let mut piece = [0; 1 << 16];
-                match self.stdout.read(&mut piece) {
-                    Ok(0) => return Err(self.gone()),
-                    Ok(length) => self.unread.extend_from_slice(&piece[..length]),
-                    Err(error) => return Err(Lost::Gone(error.to_string())),
-                }
-            } else if interrupted.load(Ordering::Relaxed) {
-                return Err(Lost::Interrupted);
-            } else if Instant::now() > deadline {
-                return Err(Lost::Silent(patience));
-            }
-        }
-    }
-
-    fn gone(&mut self) -> Lost {
-        self.stdin = None;
-        Lost::Gone(match self.child.wait() {
-            Ok(status) => match status.signal() {
-                Some(signal) => format!("killed by signal {signal}"),
-                None => status.to_string(),
-            },
-            Err(error) => error.to_string(),
-        })
+        let patience = Duration::from_millis(plan.deadline_ms.into()) * plan.patience + self.wait;
+        let seen = self.process.line(patience, interrupted).and_then(|line| {
+            let seen: Observations = serde_json::from_slice(&line).map_err(|error| Why::Babble(error.to_string()))?;
+            if seen.case == plan.case { Ok(seen) } else { Err(Why::Babble(format!("an answer about `{}`", seen.case))) }
+        });
+        seen.map_err(|why| self.process.lost(why))
     }
 }
 
-/// A worker ends with its stdin; one that does not is killed, and takes its case along.
-impl Drop for Link {
-    fn drop(&mut self) {
-        self.stdin = None;
-        let mut fds = [PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN)];
-        let ended = poll(&mut fds, PollTimeout::from(SLICE_MS)).is_ok_and(|ready| ready > 0);
-        if !ended || !self.unread.is_empty() {
-            let _ = self.child.kill();
-        }
-        let mut rest = [0; 1 << 12];
-        // A worker that still has answers to give is not waited for.
-        if ended && !matches!(self.stdout.read(&mut rest), Ok(0)) {
-            let _ = self.child.kill();
-        }
-        let _ = self.child.wait();
+/// The version comes first: what else a hello has differs between versions.
+fn handshake(process: &mut Process, wait: Duration, interrupted: &AtomicBool) -> Result<Hello, Why> {
+    let line = process.line(wait, interrupted)?;
+    let babble = |error: serde_json::Error| Why::Babble(error.to_string());
+    let value: serde_json::Value = serde_json::from_slice(&line).map_err(babble)?;
+    match value["protocol"].as_u64() {
+        Some(version) if version == u64::from(PROTOCOL) => serde_json::from_value(value).map_err(babble),
+        Some(version) => Err(Why::Protocol(version)),
+        None => Err(Why::Babble("a hello without a protocol".to_owned())),
     }
+}
+
+/// A process and what is on its way to and from it. Nothing here waits for one direction alone: both ends would wait for
+/// each other as soon as the pipes are full.
+struct Process {
+    child: Child,
+    stdin: Option<ChildStdin>,
+    stdout: ChildStdout,
+    stderr: Option<ChildStderr>,
+    unsent: VecDeque<u8>,
+    unread: Vec<u8>,
+    /// What it said beside the protocol: all, and the end of it.
+    noise: usize,
+    last_words: Vec<u8>,
+    end_within: Duration,
+}
+
+impl Process {
+    fn start(place: &Place) -> std::io::Result<Process> {
+        let mut child = place
+            .command()
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .spawn()?;
+        let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
+        else {
+            return Err(std::io::Error::other("its pipes are missing"));
+        };
+        for fd in [stdin.as_fd(), stdout.as_fd(), stderr.as_fd()] {
+            fcntl(fd, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+        }
+        Ok(Process {
+            child,
+            stdin: Some(stdin),
+            stdout,
+            stderr: Some(stderr),
+            unsent: VecDeque::new(),
+            unread: Vec::new(),
+            noise: 0,
+            last_words: Vec::new(),
+            end_within: place.end_within(),
+        })
+    }
+
+    /// The next message.
+    fn line(&mut self, patience: Duration, interrupted: &AtomicBool) -> Result<Vec<u8>, Why> {
+        let deadline = Instant::now() + patience;
+        let (mut searched, mut ended) = (0, false);
+        loop {
+            let unread = std::mem::take(&mut self.unread);
+            let (mut start, mut found) = (0, None);
+            while let Some(length) = unread[searched..].iter().position(|&byte| byte == b'\n') {
+                let line = &unread[start..searched + length];
+                searched += length + 1;
+                start = searched;
+                found = message(line);
+                match found {
+                    Some(_) => break,
+                    None => self.hear(line),
+                }
+            }
+            let found = found.map(<[u8]>::to_vec);
+            self.unread = unread;
+            self.unread.drain(..start);
+            if let Some(message) = found {
+                self.noise = 0;
+                return Ok(message);
+            }
+            searched = self.unread.len();
+            if searched > LONGEST_LINE || self.noise > MOST_NOISE {
+                let bytes = searched.max(self.noise);
+                return Err(Why::Babble(format!("{bytes} bytes and no message among them")));
+            }
+            if ended {
+                return Err(self.ended());
+            }
+            if interrupted.load(Ordering::Relaxed) {
+                return Err(Why::Interrupted);
+            }
+            if Instant::now() > deadline {
+                return Err(Why::Silent(patience));
+            }
+            ended = self.exchange().map_err(|error| Why::Gone(error.to_string()))?;
+        }
+    }
+
+    /// Sends and receives what can be, or waits a while until something can; true at the end of its output.
+    fn exchange(&mut self) -> std::io::Result<bool> {
+        let mut fds = vec![PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN)];
+        fds.extend(self.stderr.as_ref().map(|stderr| PollFd::new(stderr.as_fd(), PollFlags::POLLIN)));
+        if let (Some(stdin), false) = (&self.stdin, self.unsent.is_empty()) {
+            fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLOUT));
+        }
+        // EINTR comes from our own signals, and the caller looks at what they set.
+        let _ = poll(&mut fds, PollTimeout::from(SLICE_MS));
+        self.flush();
+        let mut piece = [0; 1 << 16];
+        match self.stderr.as_mut().map(|stderr| stderr.read(&mut piece)) {
+            Some(Ok(0)) => self.stderr = None,
+            Some(Ok(length)) => self.hear(&piece[..length]),
+            Some(Err(_)) | None => {}
+        }
+        match self.stdout.read(&mut piece) {
+            Ok(0) => return Ok(true),
+            Ok(length) => self.unread.extend_from_slice(&piece[..length]),
+            Err(error) if is_for_later(&error) => {}
+            Err(error) => return Err(error),
+        }
+        Ok(false)
+    }
+
+    /// Sends what the pipe takes.
+    fn flush(&mut self) {
+        let Some(stdin) = self.stdin.as_mut().filter(|_| !self.unsent.is_empty()) else { return };
+        match stdin.write(self.unsent.as_slices().0) {
+            Ok(sent) => drop(self.unsent.drain(..sent)),
+            Err(error) if is_for_later(&error) => {}
+            // It takes no more; why, its end tells.
+            Err(_) => self.stdin = None,
+        }
+    }
+
+    fn hear(&mut self, words: &[u8]) {
+        self.noise += words.len();
+        self.last_words.extend_from_slice(&words[words.len().saturating_sub(LAST_WORDS)..]);
+        self.last_words.push(b'\n');
+        // Not each time: somebody may have a lot of short things to say.
+        if self.last_words.len() > 8 * LAST_WORDS {
+            self.last_words.drain(..self.last_words.len() - LAST_WORDS);
+        }
+    }
+
+    fn ended(&mut self) -> Why {
+        let status = self.wait();
+        Why::Gone(match (status.signal(), status.code()) {
+            (Some(signal), _) => format!("killed by signal {signal}"),
+            (None, code) => format!("exit code {}", code.unwrap_or_default()),
+        })
+    }
+
+    /// Waits for its end, and brings it about where it does not come in time. Answers that are still to come are lost.
+    fn wait(&mut self) -> std::process::ExitStatus {
+        self.stdin = None;
+        self.unsent.clear();
+        let deadline = Instant::now() + self.end_within;
+        let mut ended = false;
+        let status = loop {
+            if let Ok(Some(status)) = self.child.try_wait() {
+                break Some(status);
+            }
+            if Instant::now() > deadline {
+                break None;
+            }
+            if self.unread.len() > LAST_WORDS {
+                self.unread.clear();
+            }
+            match ended {
+                true => std::thread::sleep(ENDED_POLL),
+                false => ended = self.exchange().unwrap_or(true),
+            }
+        };
+        // Nobody else has this number as long as the process is not reaped, and whoever is left of the group afterwards
+        // has none of our pipes to wait for.
+        if status.is_none() {
+            let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
+        }
+        status.or_else(|| self.child.wait().ok()).unwrap_or_default()
+    }
+
+    fn lost(&mut self, why: Why) -> Lost {
+        if !matches!(why, Why::Interrupted) {
+            // What it says about its end.
+            self.wait();
+        }
+        let mut words = std::mem::take(&mut self.last_words);
+        words.extend_from_slice(&self.unread[self.unread.len().saturating_sub(LAST_WORDS)..]);
+        Lost { why, said: readable(&words[words.len().saturating_sub(LAST_WORDS)..]) }
+    }
+}
+
+impl Drop for Process {
+    /// A worker ends with its standard input.
+    fn drop(&mut self) {
+        self.wait();
+    }
+}
+
+fn is_for_later(error: &std::io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
+}
+
+/// The last lines of what somebody else's program said, on one line and without what would move a terminal's cursor.
+fn readable(words: &[u8]) -> String {
+    const LINES: usize = 4;
+    let text = String::from_utf8_lossy(words);
+    let clean = |line: &str| line.chars().filter(|letter| !letter.is_control()).collect::<String>().trim().to_owned();
+    let lines: Vec<String> = text.lines().map(clean).filter(|line| !line.is_empty()).collect();
+    lines[lines.len().saturating_sub(LINES)..].join(" | ")
 }

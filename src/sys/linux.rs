@@ -2,6 +2,7 @@
 //!
 //! The files below it are one idea each; this one holds what is too small for a file.
 
+mod boot;
 mod chain;
 mod command;
 mod delay;
@@ -15,10 +16,11 @@ mod serve;
 mod tun;
 mod watch;
 
+pub use boot::boot;
 pub use chain::{Chain, Line, ONWARD};
 pub use command::{Caller, become_command, descriptor_limit_of, shepherd};
 pub use delay::carry;
-pub use diag::{SocketTable, UNCONNECTED, tcp_state};
+pub use diag::{SocketTable, UNCONNECTED, bound_row, lists_bound, tcp_state};
 pub use error_queue::receive_error;
 pub use file::{name_file, nameless_file};
 pub use namespace::{Tables, die_with_parent, enter_case, isolate, kill_descendants, size_tables, wait_for};

@@ -15,7 +15,7 @@ use crate::calls::{Record, Seen};
 use crate::errno::Errno;
 use crate::names::{Family, Need, Os, Protocol, SocketState};
 use crate::plan::{Detail, RouteKind, SocketOption};
-use crate::socket_table::SocketRow;
+use crate::socket_table::{SocketRow, xnu};
 
 pub const OS: Os = Os::Macos;
 
@@ -45,6 +45,12 @@ pub(super) fn after_open(fd: &OwnedFd, mode: Mode) -> Result<()> {
 pub(super) fn raw_accept(fd: i32) -> Result<i32> {
     // SAFETY: null pointers ask for no address.
     check(unsafe { libc::accept(fd, std::ptr::null_mut(), std::ptr::null_mut()) })
+}
+
+/// Its kernel is not one to boot from an initramfs.
+pub fn boot(_: fn() -> std::process::ExitCode) -> std::process::ExitCode {
+    eprintln!("errnoscope init: only Linux boots this program");
+    std::process::ExitCode::from(2)
 }
 
 /// There is no O_TMPFILE.
@@ -163,7 +169,15 @@ pub fn tcp_state(_: &OwnedFd) -> Result<Option<SocketState>> {
     Ok(None)
 }
 
-/// `net.inet.tcp.pcblist_n` would have it; nothing reads that yet.
+pub fn bound_row(_: &OwnedFd) -> Result<Option<SocketRow>> {
+    Ok(None)
+}
+
+pub fn lists_bound() -> bool {
+    true
+}
+
+/// The lists of all sockets of the machine, which anybody may read.
 pub struct SocketTable;
 
 impl SocketTable {
@@ -171,13 +185,37 @@ impl SocketTable {
         Ok(SocketTable)
     }
 
-    pub fn rows(&mut self, _: Protocol, _: u16, _: &[SocketState]) -> Result<Vec<SocketRow>, Fault> {
-        Err(unsupported(Need::Linux, "the socket table of macOS is not read yet"))
+    /// The sockets of both families on a local port: connections, and those of the [`UNCONNECTED`] that are named.
+    pub fn rows(&mut self, protocol: Protocol, port: u16, named: &[SocketState]) -> Result<Vec<SocketRow>, Fault> {
+        let mut rows = all_rows(protocol)?;
+        rows.retain(|row| {
+            let is_named = !UNCONNECTED.contains(&row.state) || named.contains(&row.state);
+            row.local.port() == port && is_named
+        });
+        Ok(rows)
     }
 
-    pub fn ports(&mut self, _: Protocol) -> Result<Vec<u64>, Fault> {
-        Err(unsupported(Need::Linux, "the socket table of macOS is not read yet"))
+    /// Which local ports any socket of either family holds, as a bitmap.
+    pub fn ports(&mut self, protocol: Protocol) -> Result<Vec<u64>, Fault> {
+        Ok(xnu::ports(&all_rows(protocol)?))
     }
+}
+
+fn all_rows(protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
+    let name = match protocol {
+        Protocol::Tcp => c"net.inet.tcp.pcblist_n",
+        Protocol::Udp => c"net.inet.udp.pcblist_n",
+    };
+    let (nothing, mut size) = (std::ptr::null_mut(), 0);
+    // SAFETY: null asks for the size alone, which leaves room for sockets that are made meanwhile.
+    check(unsafe { libc::sysctlbyname(name.as_ptr(), nothing, &mut size, nothing, 0) })?;
+    let mut list = vec![0_u8; size];
+    // SAFETY: the buffer has as many bytes as the size says, which the kernel sets to what it wrote.
+    check(unsafe { libc::sysctlbyname(name.as_ptr(), list.as_mut_ptr().cast(), &mut size, nothing, 0) })?;
+    list.truncate(size);
+    xnu::rows(protocol, &list).map_err(|why| {
+        Fault::Failed(format!("{} is not as known, so nothing is read from it: {why}", name.to_string_lossy()))
+    })
 }
 
 fn no_private_host<T>() -> Result<T, Fault> {

@@ -242,6 +242,18 @@ pub fn take_standard_streams() -> std::io::Result<(std::fs::File, std::fs::File)
     Ok((take(0)?, take(1)?))
 }
 
+/// Where `file` is a terminal, bytes pass it as they are from now on.
+pub fn raw_terminal(file: &std::fs::File) {
+    // SAFETY: zeroed is a valid termios, which tcgetattr(3) fills in; where it cannot, nothing else is called.
+    unsafe {
+        let mut terminal: libc::termios = std::mem::zeroed();
+        if libc::tcgetattr(file.as_raw_fd(), &mut terminal) == 0 {
+            libc::cfmakeraw(&mut terminal);
+            libc::tcsetattr(file.as_raw_fd(), libc::TCSANOW, &terminal);
+        }
+    }
+}
+
 /// pipe(2): the end to read from, the end to write to.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     let mut ends = [0; 2];

@@ -5,11 +5,11 @@
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use super::interpreter::{Case, DetailedFault};
 use crate::names::{Family, Protocol, Reuse};
-use crate::plan::{Detail, Fill, FillHow, SocketOption};
+use crate::plan::{Cost, Detail, Fill, FillHow, SocketOption};
 use crate::sys::{self, Address, Fault, Fork};
 
 /// Descriptors that a case keeps for itself.
@@ -18,13 +18,17 @@ const SPARE: u64 = 64;
 const WORTH_SHARING: u64 = 8192;
 /// A connect that takes longer has no room in its listener's queue.
 const STUCK_MS: u32 = 1000;
+/// From this many ports on, costs show how the range fills, and not only what the first calls take.
+const WORTH_TIMING: u64 = 256;
+/// The most costs that are recorded of one range.
+const COSTS: u64 = 64;
 
 pub fn fill(case: &mut Case, fill: &Fill) -> Result<Option<Detail>, DetailedFault> {
     let start = Instant::now();
-    let mut done = Done { ports: 0, processes: 1 };
+    let mut done = Done { ports: 0, processes: 1, costs: Vec::new() };
     let result = run(case, fill, &mut done);
     case.note_time(start.elapsed());
-    let detail = Some(Detail::Fill { ports: done.ports, processes: done.processes });
+    let detail = Some(Detail::Fill { ports: done.ports, processes: done.processes, costs: done.costs });
     match result {
         Ok(()) => Ok(detail),
         Err(fault) => Err(DetailedFault(fault, detail)),
@@ -34,6 +38,8 @@ pub fn fill(case: &mut Case, fill: &Fill) -> Result<Option<Detail>, DetailedFaul
 struct Done {
     ports: u32,
     processes: u32,
+    /// Empty where several processes share the range: theirs would stand in each other's way.
+    costs: Vec<Cost>,
 }
 
 fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
@@ -48,12 +54,13 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
     }
     let limit = sys::descriptor_limit().0;
     let room = limit.saturating_sub(sys::lowest_free_descriptor()? + SPARE);
-    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING;
+    // Of other processes' sockets only the socket table tells.
+    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING && case.lists_bound;
     // The others begin without a descriptor.
     let processes = count.div_ceil(limit.saturating_sub(SPARE).max(1)).max(if side_by_side { 2 } else { 1 });
     if count <= room && !side_by_side {
         case.filled.reserve(count as usize);
-        return hold(fill, 0..count, &mut case.filled, &mut done.ports);
+        return hold(fill, 0..count, &mut case.filled, &mut Taken::new(count, &mut done.ports, &mut done.costs));
     }
     done.processes = processes as u32;
     let share = count.div_ceil(processes);
@@ -83,7 +90,7 @@ fn holder(fill: &Fill, share: std::ops::Range<u64>) -> Result<OwnedFd, Fault> {
             sys::die_with_parent();
             let ours = sys::keep_only(ours);
             let (mut held, mut ports) = (Vec::with_capacity((share.end - share.start) as usize), 0);
-            let error = match hold(fill, share, &mut held, &mut ports) {
+            let error = match hold(fill, share, &mut held, &mut Taken::new(0, &mut ports, &mut Vec::new())) {
                 Ok(()) => 0,
                 Err(Fault::Errno(errno)) => errno.raw(),
                 Err(_) => -1,
@@ -111,17 +118,50 @@ fn listen_to(report: &OwnedFd) -> Result<u32, Fault> {
     }
 }
 
+/// Counts the ports taken, and what they cost.
+struct Taken<'d> {
+    ports: &'d mut u32,
+    costs: &'d mut Vec<Cost>,
+    /// Ports that share one cost; none is recorded where it is 0.
+    step: u32,
+    /// What the last of them took.
+    spent: Vec<Duration>,
+}
+
+impl<'d> Taken<'d> {
+    fn new(count: u64, ports: &'d mut u32, costs: &'d mut Vec<Cost>) -> Taken<'d> {
+        let step = if count >= WORTH_TIMING { count.div_ceil(COSTS) as u32 } else { 0 };
+        Taken { ports, costs, step, spent: Vec::with_capacity(step as usize) }
+    }
+
+    fn one_more(&mut self, spent: Duration) {
+        *self.ports += 1;
+        if self.step == 0 {
+            return;
+        }
+        self.spent.push(spent);
+        if self.spent.len() == self.step as usize {
+            self.spent.sort_unstable();
+            let nanos = self.spent[self.spent.len() / 2].as_nanos().try_into().unwrap_or(u32::MAX);
+            self.costs.push(Cost { ports: *self.ports, nanos });
+            self.spent.clear();
+        }
+    }
+}
+
 /// Takes the ports of a share, in this process.
-fn hold(fill: &Fill, share: std::ops::Range<u64>, held: &mut Vec<OwnedFd>, ports: &mut u32) -> Result<(), Fault> {
+fn hold(fill: &Fill, share: std::ops::Range<u64>, held: &mut Vec<OwnedFd>, taken: &mut Taken<'_>) -> Result<(), Fault> {
     let family = Family::of(fill.address);
     let mut take = |target: Option<&Address>, port: u16| -> Result<(), sys::Fault> {
         let fd = open(family, fill)?;
+        let name = Address::new(SocketAddr::new(fill.address, port));
+        let start = Instant::now();
         match target {
             Some(target) => connect(&fd, target)?,
-            None => sys::bind(&fd, &Address::new(SocketAddr::new(fill.address, port)))?,
+            None => sys::bind(&fd, &name)?,
         }
+        taken.one_more(start.elapsed());
         held.push(fd);
-        *ports += 1;
         Ok(())
     };
     match fill.how {

@@ -30,6 +30,16 @@ pub struct Known {
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
     mode: Mode,
+    bound: Bound,
+}
+
+/// Whose port a socket has. One of its own it keeps as long as it is open; one that the kernel chose goes back when a
+/// connection ends, although getsockname(2) still names it (`tcp_set_state`, SOCK_BINDPORT_LOCK).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Bound {
+    No,
+    Chosen,
+    Given,
 }
 
 /// What one case has built up.
@@ -39,6 +49,9 @@ pub struct Case<'a> {
     pub filled: Vec<OwnedFd>,
     has_filled: bool,
     isolation: &'a Isolation,
+    patience: u32,
+    /// Whether the socket table has TCP sockets that are merely bound; where not, those of this process are asked.
+    pub lists_bound: bool,
     table: Option<SocketTable>,
     tuns: BTreeMap<String, Tun>,
     exhausted_at: Option<u64>,
@@ -47,8 +60,8 @@ pub struct Case<'a> {
 }
 
 /// Performs the plan; the trail has every step as soon as it is done.
-pub fn run(plan: &Plan, isolation: &Isolation, trail: &mut Trail) {
-    let mut case = Case::new(isolation);
+pub fn run(plan: &Plan, isolation: &Isolation, lists_bound: bool, trail: &mut Trail) {
+    let mut case = Case { lists_bound, patience: plan.patience, ..Case::new(isolation) };
     // Whether each step went well enough for those that require it.
     let mut went_well = vec![false; plan.steps.len()];
     // What was asked after the latest step, which is as good right before the next.
@@ -165,6 +178,8 @@ impl<'a> Case<'a> {
             filled: Vec::new(),
             has_filled: false,
             isolation,
+            patience: 1,
+            lists_bound: true,
             table: None,
             tuns: BTreeMap::new(),
             exhausted_at: None,
@@ -201,10 +216,42 @@ impl<'a> Case<'a> {
             named.extend(sys::tcp_state(fd)?);
         }
         let mut rows = self.table()?.rows(protocol, port, &named)?;
+        rows.extend(self.unlisted(protocol)?.into_iter().filter(|row| row.local.port() == port));
         for row in rows.iter_mut().filter(|row| row.inode != 0) {
             row.user = self.isolation.user_of(row.uid);
         }
         Ok(rows)
+    }
+
+    /// The ports of either family that any socket holds, as a bitmap.
+    pub fn ports(&mut self, protocol: Protocol) -> Result<Vec<u64>, Fault> {
+        let mut held = self.table()?.ports(protocol)?;
+        for row in self.unlisted(protocol)? {
+            let port = usize::from(row.local.port());
+            held[port / 64] |= 1 << (port % 64);
+        }
+        Ok(held)
+    }
+
+    /// The sockets of this process that the socket table should have and has not.
+    fn unlisted(&self, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
+        let mut rows = Vec::new();
+        if self.lists_bound || protocol != Protocol::Tcp {
+            return Ok(rows);
+        }
+        for known in self.sockets.values() {
+            rows.extend(unlisted_row(known)?);
+        }
+        for fd in &self.filled {
+            // Not all of them need be TCP sockets.
+            rows.extend(sys::bound_row(fd).unwrap_or(None));
+        }
+        Ok(rows)
+    }
+
+    /// Whether this is one of those, which have no peer, whatever they tried to connect to.
+    pub fn is_unlisted(&self, socket: &Known) -> Result<bool, Fault> {
+        Ok(!self.lists_bound && unlisted_row(socket)?.is_some())
     }
 
     /// Soft RLIMIT_NOFILE as the ops find it, whatever the queries do to it meanwhile.
@@ -259,6 +306,11 @@ impl<'a> Case<'a> {
         answers
     }
 
+    /// How long a wait of so many milliseconds takes on this machine.
+    fn patient(&self, ms: u32) -> u32 {
+        ms.saturating_mul(self.patience)
+    }
+
     pub fn note_time(&mut self, took: Duration) {
         self.took = took;
     }
@@ -277,7 +329,7 @@ impl<'a> Case<'a> {
                 return fill::fill(self, fill);
             }
             Op::ErrorQueue { socket, wait_ms } => {
-                let (errno, detail) = self.error_queue(socket, *wait_ms)?;
+                let (errno, detail) = self.error_queue(socket, self.patient(*wait_ms))?;
                 return Err(DetailedFault(Fault::Errno(errno), Some(detail)));
             }
             Op::Bind { socket, .. }
@@ -306,6 +358,7 @@ impl<'a> Case<'a> {
                     local: None,
                     remote: None,
                     mode: Mode::Blocking,
+                    bound: Bound::No,
                 };
                 self.sockets.insert(socket.clone(), known);
             }
@@ -319,26 +372,36 @@ impl<'a> Case<'a> {
                     None => self.on(socket, |fd| sys::bind(fd, &address))?,
                     Some(length) => self.on(socket, |fd| sys::bind_length(fd, &address, *length))?,
                 }
+                if let Some(known) = self.sockets.get_mut(socket) {
+                    known.bound = if *port == 0 { Bound::Given } else { Bound::Chosen };
+                }
             }
             Op::Listen { socket, backlog } => self.on(socket, |fd| sys::listen(fd, *backlog))?,
             Op::Connect { socket, address, port, nonblocking, wait_ms } => {
                 let address = Address::new(SocketAddr::new(*address, *port));
+                if let Some(known) = self.sockets.get_mut(socket).filter(|known| known.bound == Bound::Given) {
+                    known.bound = Bound::No;
+                }
                 if *nonblocking {
                     self.set_mode(socket, Mode::Nonblocking)?;
                     self.on(socket, |fd| sys::connect(fd, &address))?;
                 } else {
                     self.set_mode(socket, Mode::Blocking)?;
-                    self.on(socket, |fd| sys::bounded(*wait_ms, || sys::connect(fd, &address)))?;
+                    let wait_ms = self.patient(*wait_ms);
+                    self.on(socket, |fd| sys::bounded(wait_ms, || sys::connect(fd, &address)))?;
                 }
             }
             Op::Disconnect { socket } => self.on(socket, sys::disconnect)?,
             Op::Accept { socket, new, wait_ms } => {
                 self.set_mode(socket, Mode::Blocking)?;
-                let fd = self.on(socket, |fd| sys::bounded(*wait_ms, || sys::accept(fd)))?;
+                let wait_ms = self.patient(*wait_ms);
+                let fd = self.on(socket, |fd| sys::bounded(wait_ms, || sys::accept(fd)))?;
                 let Known { family, protocol, .. } = *known_as(&self.sockets, socket)?;
                 let (local, remote) = (sys::local_name(&fd)?, sys::peer_name(&fd).unwrap_or(None));
-                self.sockets
-                    .insert(new.clone(), Known { fd: Some(fd), family, protocol, local, remote, mode: Mode::Blocking });
+                self.sockets.insert(
+                    new.clone(),
+                    Known { fd: Some(fd), family, protocol, local, remote, mode: Mode::Blocking, bound: Bound::No },
+                );
                 return Ok(Some(Detail::Names { local, remote }));
             }
             Op::Send { socket, bytes } => {
@@ -357,7 +420,8 @@ impl<'a> Case<'a> {
             Op::Receive { socket, wait_ms } => {
                 self.set_mode(socket, Mode::Blocking)?;
                 let mut buffer = vec![0; PIECE];
-                let count = self.on(socket, |fd| sys::bounded(*wait_ms, || sys::receive(fd, &mut buffer)))? as u64;
+                let wait_ms = self.patient(*wait_ms);
+                let count = self.on(socket, |fd| sys::bounded(wait_ms, || sys::receive(fd, &mut buffer)))? as u64;
                 return Ok(Some(Detail::Bytes { count }));
             }
             Op::Shutdown { socket, how } => self.on(socket, |fd| sys::shutdown(fd, *how))?,
@@ -367,9 +431,10 @@ impl<'a> Case<'a> {
                 self.timed(|| sys::close(fd))?;
             }
             Op::SoError { socket, wait_ms } => {
-                self.on(socket, |fd| match sys::poll(fd.as_raw_fd(), Until::Writable, *wait_ms)? {
+                let wait_ms = self.patient(*wait_ms);
+                self.on(socket, |fd| match sys::poll(fd.as_raw_fd(), Until::Writable, wait_ms)? {
                     true => Ok(sys::socket_error(fd)?),
-                    false => Err(Fault::Blocked { ms: *wait_ms }),
+                    false => Err(Fault::Blocked { ms: wait_ms }),
                 })?;
             }
             Op::GetName { socket } => {
@@ -380,7 +445,8 @@ impl<'a> Case<'a> {
             }
             Op::Wait { socket, state, deadline_ms } => {
                 let start = Instant::now();
-                let result = self.wait(socket, *state, Duration::from_millis((*deadline_ms).into()));
+                let limit = Duration::from_millis(self.patient(*deadline_ms).into());
+                let result = self.wait(socket, *state, limit);
                 self.took = start.elapsed();
                 result?;
             }
@@ -405,12 +471,13 @@ impl<'a> Case<'a> {
                 self.tuns.insert(device.clone(), tun);
             }
             Op::AnswerSyn { device, router, icmp_type, icmp_code } => {
+                let wait_ms = self.patient(SYN_WAIT_MS);
                 let tun = self
                     .tuns
                     .get_mut(device)
                     .ok_or_else(|| Fault::Failed(format!("no TUN device is called `{device}`")))?;
                 let start = Instant::now();
-                let answered = tun.answer_syn(*router, (*icmp_type, *icmp_code), SYN_WAIT_MS);
+                let answered = tun.answer_syn(*router, (*icmp_type, *icmp_code), wait_ms);
                 self.took = start.elapsed();
                 let (source, destination) = answered?;
                 return Ok(Some(Detail::Syn { source, destination }));
@@ -517,6 +584,14 @@ impl<'a> Case<'a> {
                 if waited < Duration::from_millis(50) { 0.5 } else { (waited.as_millis() as f64 / 20.0).min(50.0) };
             sys::pause_ms(pause.min((limit - waited).as_secs_f64() * 1000.0));
         }
+    }
+}
+
+/// A socket that is merely bound, by what it says of itself.
+fn unlisted_row(socket: &Known) -> Result<Option<SocketRow>, Fault> {
+    match &socket.fd {
+        Some(fd) if socket.protocol == Protocol::Tcp && socket.bound != Bound::No => Ok(sys::bound_row(fd)?),
+        _ => Ok(None),
     }
 }
 

@@ -23,7 +23,8 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
     Ok(match query {
         Query::Socket { socket } => {
             let known = known_as(&case.sockets, socket)?;
-            let (protocol, local, remote) = (known.protocol, known.local, known.remote);
+            let (protocol, local) = (known.protocol, known.local);
+            let remote = known.remote.filter(|_| !case.is_unlisted(known).unwrap_or(false));
             let mut rows = match local {
                 Some(local) if local.port() != 0 => case.rows(protocol, local.port())?,
                 _ => Vec::new(),
@@ -38,7 +39,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
             Answer::Socket { local, remote, rows }
         }
         Query::Census { protocol, family: _, low, high } => {
-            let held = case.table()?.ports(*protocol)?;
+            let held = case.ports(*protocol)?;
             let is_free = |port: &u16| held[usize::from(*port) / 64] & (1 << (port % 64)) == 0;
             let size = u32::from(*high).saturating_sub(u32::from(*low)) + 1;
             let free = (*low..=*high).filter(is_free).count() as u32;

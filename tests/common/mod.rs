@@ -2,6 +2,10 @@
 
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
+pub mod golden;
+pub mod reports;
+pub mod said;
+
 use std::net::IpAddr;
 use std::path::Path;
 use std::process::{Command, Stdio};
@@ -9,8 +13,9 @@ use std::sync::atomic::AtomicBool;
 
 use errnoscope::catalogue::Catalogue;
 use errnoscope::finding::Finding;
+use errnoscope::moment::Moment;
 use errnoscope::names::Family;
-use errnoscope::runner::{self, Item, Ran, Settings};
+use errnoscope::runner::{self, Item, Place, Ran, Settings};
 use errnoscope::scenario::cases;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
@@ -53,6 +58,11 @@ pub fn hop(number: usize, family: Family) -> IpAddr {
     text.parse().expect("an address")
 }
 
+/// When every run of a test began.
+pub fn started() -> Moment {
+    "2026-11-22T17:16:08Z".parse().expect("a time")
+}
+
 /// Every case that is not slow, on two workers.
 pub fn run_all(catalogue: &Catalogue) -> Ran {
     let mut items = Vec::new();
@@ -61,8 +71,7 @@ pub fn run_all(catalogue: &Catalogue) -> Ran {
             items.push(Item { scenario: index, case, slow: false });
         }
     }
-    let settings =
-        Settings { jobs: 2.try_into().expect("two is not zero"), repeat: 1, program: Path::new(PROGRAM).to_owned() };
+    let settings = Settings::new(Place::Here(Path::new(PROGRAM).to_owned()), 2.try_into().expect("two is not zero"));
     let ran = runner::run(catalogue, &items, &settings, &AtomicBool::new(false), |_| {}).expect("workers start");
     assert!(
         ran.hello.capabilities.values().any(|capability| capability.available) && ran.hello.isolation == "netns",

@@ -23,7 +23,7 @@ fn sequences(low: u16, high: u16) -> Sequences {
     Sequences::new(low, high, 0).expect("there are some")
 }
 
-fn script(path: &str) -> Script {
+pub fn script(path: &str) -> Script {
     let station = |word: &str| {
         let name = word.trim_end_matches(|char: char| char.is_ascii_digit());
         let reply = match name {
@@ -54,7 +54,7 @@ fn script(path: &str) -> Script {
     Script { settings, path, lots: Vec::new(), rest: Lot::Path, tells: true, interrupted: None }
 }
 
-fn fault(call: ProbeCall, errno: &str, cause: Cause) -> Fault {
+pub fn fault(call: ProbeCall, errno: &str, cause: Cause) -> Fault {
     Fault { call, errno: ErrnoName::new(errno).expect("a known errno"), cause }
 }
 

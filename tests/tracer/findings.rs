@@ -22,7 +22,7 @@ use crate::simulated::Fault;
 static ITEMS: LazyLock<Vec<Item>> = LazyLock::new(|| {
     let catalogue = Catalogue::embedded().unwrap_or_else(|problems| panic!("{}", problems[0]));
     let ran = common::run_all(&catalogue);
-    let report = Report::new(&ran.hello, catalogue.facts(), ran.complete, 1, ran.findings);
+    let report = Report::new(&ran.hello, catalogue.facts(), common::started(), ran.complete, 1, ran.findings);
     let items = evidence(&[report]).items;
     let happens = |item: &Item| item.signal.protocol == Protocol::Tcp && item.cause != Cause::SocketState;
     items.into_iter().filter(happens).collect()

@@ -5,6 +5,7 @@
 mod common;
 mod examples;
 mod findings;
+mod golden;
 mod known;
 mod laws;
 mod scripts;

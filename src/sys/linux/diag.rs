@@ -38,6 +38,33 @@ pub fn tcp_state(fd: &OwnedFd) -> Result<Option<SocketState>> {
     Ok(state(Protocol::Tcp, number))
 }
 
+/// A TCP socket that is merely bound, as the table would list it: what the kernel says of the socket itself, to
+/// getsockname(2), TCP_INFO and fstat(2).
+pub fn bound_row(fd: &OwnedFd) -> Result<Option<SocketRow>> {
+    let local = crate::sys::local_name(fd)?.filter(|local| local.port() != 0);
+    let (Some(local), Some(SocketState::Bound)) = (local, tcp_state(fd)?) else { return Ok(None) };
+    // SAFETY: zeroed is a valid stat, which fstat(2) fills in.
+    let stat = unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        check(libc::fstat(fd.as_raw_fd(), &mut stat))?;
+        stat
+    };
+    let (protocol, state, inode) = (Protocol::Tcp, SocketState::Bound, stat.st_ino as u32);
+    Ok(Some(SocketRow { protocol, state, local, remote: None, uid: stat.st_uid, user: None, inode }))
+}
+
+/// Whether the table has TCP sockets that are merely bound. Linux 6.8 lists them (91051f003948, "tcp: Dump bound-only
+/// sockets in inet_diag"), as do older kernels whose makers took that over.
+pub fn lists_bound() -> bool {
+    let listed = || -> Result<bool, Fault> {
+        let fd = crate::sys::socket(Family::Ipv4, Protocol::Tcp)?;
+        crate::sys::bind(&fd, &crate::sys::Address::new(SocketAddr::from(([0, 0, 0, 0], 0))))?;
+        let Some(row) = bound_row(&fd)? else { return Ok(false) };
+        Ok(SocketTable::open()?.rows(Protocol::Tcp, row.local.port(), &UNCONNECTED)?.contains(&row))
+    };
+    listed().unwrap_or(false)
+}
+
 /// The table of the namespace in which it was opened.
 pub struct SocketTable {
     fd: OwnedFd,

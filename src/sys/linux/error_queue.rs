@@ -32,7 +32,7 @@ pub fn receive_error(fd: &OwnedFd) -> Result<(Errno, Detail), Fault> {
         while let Some(entry) = header.as_ref() {
             let ours = [(libc::SOL_IP, libc::IP_RECVERR), (libc::SOL_IPV6, libc::IPV6_RECVERR)];
             if ours.contains(&(entry.cmsg_level, entry.cmsg_type)) {
-                let length = entry.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as usize);
+                let length = entry.cmsg_len.saturating_sub(libc::CMSG_LEN(0) as _) as _;
                 let payload = std::slice::from_raw_parts(libc::CMSG_DATA(header), length);
                 return parse(payload)
                     .ok_or_else(|| Fault::Failed("an entry of the error queue is too short".to_owned()));

@@ -1,0 +1,193 @@
+#!/usr/bin/env bash
+# The catalogue on other Linux kernels: Debian's cloud kernels, each in QEMU, with this program as its init.
+#
+#   ci/kernels.sh              every kernel below
+#   ci/kernels.sh 6.1 6.17     those
+#
+# Into KERNELS (target/kernels) come packages, a machine for each kernel (VERSION/boot, a command for `errnoscope run --on`), and
+# reports/linux-VERSION.json.gz. Nothing is installed of the kernels. REPEAT (1) says how often each case runs, SELECT what is run (everything),
+# ACCEL (kvm or tcg) what is tried out otherwise, PATIENCE (1 with KVM, 5 without) how much slower the machine is, PROGRAM which static binary it is
+# (that of ci/static.sh; `cargo build --release --target x86_64-unknown-linux-musl` makes another).
+#
+# Exit code: 0 all as expected, 1 a mismatch on some kernel, 2 a kernel that is not to be had, 4 something broken.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+ALL=(5.10 6.1 6.12 6.16 6.17 6.18 6.19 7.0 7.1 7.2 7.3)
+SUITES=(bullseye bookworm trixie trixie-backports)
+# What the catalogue needs of what Debian builds as modules; names that a kernel has built in or has not got are passed over.
+MODULES=(virtio_pci virtio_console ipv6 inet_diag tcp_diag udp_diag tun veth nf_tables nft_counter nft_ct nft_objref nft_reject_inet nft_reject_ipv4 nft_reject_ipv6)
+keyring=/usr/share/keyrings/debian-archive-keyring.gpg
+target=${CARGO_TARGET_DIR:-target}
+KERNELS=${KERNELS:-$target/kernels}
+mkdir -p "$KERNELS/reports"
+KERNELS=$(realpath "$KERNELS")
+versions=("$@")
+[ "$#" -gt 0 ] || versions=("${ALL[@]}")
+
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+
+install_tools() {
+    local missing=() tool package
+    while read -r tool package; do
+        PATH="$PATH:/usr/sbin:/sbin" command -v "$tool" >/dev/null || missing+=("$package")
+    done <<'TOOLS'
+qemu-system-x86_64 qemu-system-x86
+depmod kmod
+cpio cpio
+nft nftables
+xz xz-utils
+zstd zstd
+TOOLS
+    [ -e "$keyring" ] || missing+=(debian-archive-keyring)
+    if [ "${#missing[@]}" -gt 0 ]; then
+        as_root apt-get update -qq
+        as_root env DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "${missing[@]}" > /dev/null
+    fi
+    export PATH="$PATH:/usr/sbin:/sbin"
+}
+
+# An apt of our own: other suites of the mirror that this machine uses, no state shared with the machine's.
+prepare_apt() {
+    local mirror suite apt=$KERNELS/apt
+    mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/empty" "$KERNELS/packages"
+    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
+    mirror=${mirror:-http://deb.debian.org/debian}
+    for suite in "${SUITES[@]}"; do
+        echo "deb [signed-by=$keyring] $mirror $suite main"
+    done > "$apt/sources.list"
+    cat > "$apt/apt.conf" <<CONF
+Dir::Etc::SourceList "$apt/sources.list";
+Dir::Etc::SourceParts "$apt/empty";
+Dir::Etc::PreferencesParts "$apt/empty";
+Dir::State::Lists "$apt/lists";
+Dir::State::Status "/dev/null";
+Dir::Cache "$apt/cache";
+APT::Architectures "amd64";
+APT::Sandbox::User "$(id -un)";
+Acquire::Languages "none";
+Acquire::IndexTargets::deb::DEP-11::DefaultEnabled "false";
+Acquire::IndexTargets::deb::Contents-deb::DefaultEnabled "false";
+CONF
+    APT_CONFIG=$apt/apt.conf apt-get update -qq
+}
+
+private_apt() { APT_CONFIG=$KERNELS/apt/apt.conf "$@"; }
+
+# The newest package NAME-X.Y.…-cloud-amd64.
+package_of() {
+    private_apt apt-cache pkgnames "$1-$2." | grep -E "^$1-${2//./\\.}\.[0-9.-]+(\+deb[0-9]+)?-cloud-amd64$" | sort -V | tail -n 1 || true
+}
+
+# Fetches and unpacks the packages of a kernel; sets `root` and `release`.
+fetch() {
+    local version=$1 image modules name
+    # From 6.19 on the image is a package of its own, and from 7.2 on the modules are another.
+    image=$(package_of linux-binary "$version")
+    modules=linux-modules-${image#linux-binary-}
+    # The name alone says nothing: others provide it.
+    private_apt apt-get download --print-uris "$modules" > /dev/null 2>&1 || modules=
+    image=${image:-$(package_of linux-image "$version")}
+    if [ -z "$image" ]; then
+        echo "errnoscope: no package of a cloud kernel $version in ${SUITES[*]}" >&2
+        return 2
+    fi
+    release=${image#linux-binary-} release=${release#linux-image-}
+    root=$KERNELS/$version/root-$release
+    [ -d "$root" ] && return
+    rm -rf "$root.part"
+    mkdir -p "$root.part"
+    for name in $image $modules; do
+        (cd "$KERNELS/packages" && private_apt apt-get download -qq "$name") || return 2
+        dpkg-deb -x "$KERNELS/packages/$name"_*.deb "$root.part" || return 2
+        rm -f "$KERNELS/packages/$name"_*.deb
+    done
+    [ -e "$root.part/lib" ] || ln -s usr/lib "$root.part/lib"
+    depmod -b "$root.part" "$release" || return 2
+    mv "$root.part" "$root"
+}
+
+# The initramfs: our binary, the modules in the order in which they load, nft with its libraries.
+initramfs() {
+    local tree module path file
+    tree=$(mktemp -d)
+    mkdir -p "$tree/lib/modules" "$tree/usr/sbin" "$tree/tmp"
+    cp "$program" "$tree/errnoscope"
+    : > "$tree/modules"
+    for module in "${MODULES[@]}"; do
+        modprobe -d "$root" -S "$release" -D "$module" 2> /dev/null | sed -n 's/^insmod \([^ ]*\).*/\1/p' || true
+    done | awk '!seen[$0]++' | while read -r path; do
+        file=$(basename "$path")
+        case $path in
+            *.xz) xz -dc "$path" > "$tree/lib/modules/${file%.xz}" ;;
+            *.zst) zstd -qdc "$path" > "$tree/lib/modules/${file%.zst}" ;;
+            *) cp "$path" "$tree/lib/modules/$file" ;;
+        esac
+        file=${file%.xz}
+        echo "/lib/modules/${file%.zst}" >> "$tree/modules"
+    done
+    cp -L "$(command -v nft)" "$tree/usr/sbin/nft"
+    ldd "$tree/usr/sbin/nft" | grep -oE '/[^ ]+' | while read -r path; do
+        mkdir -p "$tree$(dirname "$path")"
+        cp -L "$path" "$tree$path"
+    done
+    (cd "$tree" && find . | cpio --quiet -o -H newc) | gzip -1 > "$1"
+    rm -rf "$tree"
+}
+
+# A command that is the machine: its standard input and output lead to the worker, its console is its standard error.
+machine() {
+    local accel=$1 image
+    image=$(find "$root" -name "vmlinuz*" -type f | head -n 1)
+    cat <<BOOT
+#!/bin/sh
+# linux $release; what is behind this command is given no arguments.
+exec qemu-system-x86_64 -machine q35 -nodefaults -no-user-config -no-reboot -display none -m 1G \\
+    -accel $accel -cpu max -kernel '$image' -initrd '$KERNELS/$version/initramfs' \\
+    -append 'rdinit=/errnoscope console=ttyS0 loglevel=4 panic=-1 -- init' \\
+    -serial file:/dev/stderr -chardev stdio,id=line,signal=off \\
+    -device virtio-serial-pci -device virtserialport,chardev=line,name=errnoscope
+BOOT
+}
+
+# /dev/kvm says nothing: whether a kernel boots there in time does.
+accelerator() {
+    [ -z "${ACCEL:-}" ] || { echo "$ACCEL"; return; }
+    if [ -w /dev/kvm ]; then
+        machine kvm > "$KERNELS/$version/boot-kvm"
+        chmod +x "$KERNELS/$version/boot-kvm"
+        if timeout -k 5 60 "$program" run --on "$KERNELS/$version/boot-kvm" --wait 20 --quiet bind.broadcast > /dev/null 2>&1; then
+            echo kvm
+            return
+        fi
+    fi
+    echo tcg
+}
+
+install_tools
+program=${PROGRAM:-$(ci/static.sh)}
+prepare_apt
+worst=0
+accel=
+for version in "${versions[@]}"; do
+    mkdir -p "$KERNELS/$version"
+    if ! fetch "$version"; then
+        worst=2
+        continue
+    fi
+    initramfs "$KERNELS/$version/initramfs"
+    accel=${accel:-$(accelerator)}
+    machine "$accel" > "$KERNELS/$version/boot"
+    chmod +x "$KERNELS/$version/boot"
+    patience=${PATIENCE:-$([ "$accel" = kvm ] && echo 1 || echo 5)}
+    echo "linux $version: $release with $accel"
+    code=0
+    # shellcheck disable=SC2086 # SELECT is several words
+    "$program" run --on "$KERNELS/$version/boot" --patience "$patience" --repeat "${REPEAT:-1}" \
+        --json "$KERNELS/reports/linux-$version.json.gz" ${SELECT:-} || code=$?
+    # A mismatch is worse than something broken, as within one report.
+    case $worst-$code in
+        *-0 | 1-*) ;;
+        *) worst=$code ;;
+    esac
+done
+exit "$worst"

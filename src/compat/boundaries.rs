@@ -1,0 +1,148 @@
+//! Between which observed versions of a kernel calls began to give something else, by classes of cases.
+//!
+//! Only a stack that is its OS's own has versions: others are never on its line. Why something changed is not known here.
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use indexmap::IndexMap;
+use semver::Version;
+use serde::Serialize;
+
+use super::run::{Run, runs};
+use super::sweep::{Source, Sweep};
+use crate::compare::{Difference, environment};
+use crate::names::Call;
+
+/// The version of the boundaries, their first field.
+pub const FORMAT: &str = "errnoscope-boundaries/1";
+
+/// Where the versions of each stack differ.
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Boundaries {
+    /// `errnoscope-boundaries/1`.
+    #[schemars(extend("const" = FORMAT))]
+    pub format: &'static str,
+    /// The reports by the first digits of their digests, in the order of stack, version and time.
+    pub reports: IndexMap<String, Source>,
+    /// The versions of each stack that has more than one, the oldest first.
+    #[schemars(with = "IndexMap<String, Vec<String>>")]
+    pub versions: IndexMap<String, Vec<Version>>,
+    /// In the order of stacks and versions.
+    pub boundaries: Vec<Boundary>,
+}
+
+/// Two versions between which something changed, and no version in between was observed to give either.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Boundary {
+    pub stack: String,
+    /// The last version that was observed to give what was before.
+    #[schemars(with = "String")]
+    pub after: Version,
+    /// The first version that was observed to give something else.
+    #[schemars(with = "String")]
+    pub since: Version,
+    /// What else differs between the reports of the two: it may be the reason.
+    pub environment: Vec<Difference>,
+    /// The largest first.
+    pub classes: Vec<Class>,
+}
+
+/// Calls that changed alike.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Class {
+    pub scenario: String,
+    pub call: Call,
+    /// 1, and more where the cases make the same call again.
+    pub ordinal: u32,
+    pub from: BTreeSet<String>,
+    pub to: BTreeSet<String>,
+    /// Repeated runs, or reports of one version, disagree on one side or the other.
+    pub unstable: bool,
+    pub cases: Vec<String>,
+}
+
+impl Class {
+    /// `connect`, or `connect (2)` where the case makes it again.
+    pub fn call(&self) -> String {
+        if self.ordinal == 1 { self.call.to_string() } else { format!("{} ({})", self.call, self.ordinal) }
+    }
+
+    /// The command that shows one of the cases on the kernel where it runs.
+    pub fn command(&self) -> String {
+        let example = self.cases.first().map_or("", |case| case);
+        format!("errnoscope run -v '{example}'")
+    }
+}
+
+/// By what classes are told apart.
+type Alike<'s> = (&'s str, Call, u32, BTreeSet<&'s str>, BTreeSet<&'s str>, bool);
+
+pub fn boundaries(sweep: &Sweep) -> Boundaries {
+    let mut versions = IndexMap::new();
+    let mut boundaries = Vec::new();
+    for (stack, indices) in sweep.stacks() {
+        let mut own: Vec<Version> = indices.iter().filter_map(|&index| sweep.sources[index].version.clone()).collect();
+        own.dedup();
+        if own.len() < 2 {
+            continue;
+        }
+        versions.insert(stack.to_owned(), own);
+        let mut found: BTreeMap<(&Version, &Version), BTreeMap<Alike<'_>, Vec<String>>> = BTreeMap::new();
+        for (key, asked) in &sweep.calls {
+            for pair in runs(sweep, asked, &indices).windows(2) {
+                let [before, after] = pair else { continue };
+                let Some((place, alike)) = place(before, after) else { continue };
+                let (from, to) = alike;
+                let unstable = before.is_unstable() || after.is_unstable();
+                let alike = (&*key.scenario, key.call, key.ordinal, from, to, unstable);
+                found.entry(place).or_default().entry(alike).or_default().push(key.case.clone());
+            }
+        }
+        for ((after, since), classes) in found {
+            let mut classes: Vec<Class> = classes.into_iter().map(|(alike, cases)| class(alike, cases)).collect();
+            classes.sort_by_key(|class| Reverse(class.cases.len()));
+            boundaries.push(Boundary {
+                stack: stack.to_owned(),
+                after: after.clone(),
+                since: since.clone(),
+                environment: around(sweep, &indices, after, since),
+                classes,
+            });
+        }
+    }
+    Boundaries { format: FORMAT, reports: sweep.by_id(), versions, boundaries }
+}
+
+type Place<'s> = (&'s Version, &'s Version);
+type Change<'s> = (BTreeSet<&'s str>, BTreeSet<&'s str>);
+
+fn place<'s>(before: &Run<'s>, after: &Run<'s>) -> Option<(Place<'s>, Change<'s>)> {
+    let ((_, last), (first, _)) = before.versions.zip(after.versions)?;
+    Some(((last, first), (before.outcomes.clone(), after.outcomes.clone())))
+}
+
+fn class((scenario, call, ordinal, from, to, unstable): Alike<'_>, cases: Vec<String>) -> Class {
+    let owned = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect();
+    Class { scenario: scenario.to_owned(), call, ordinal, from: owned(from), to: owned(to), unstable, cases }
+}
+
+/// What differs around the newest reports of two versions, besides the version.
+fn around(sweep: &Sweep, indices: &[usize], after: &Version, since: &Version) -> Vec<Difference> {
+    let newest = |version| {
+        let mut sources = indices.iter().rev().map(|&index| &sweep.sources[index]);
+        sources.find(|source| source.version.as_ref() == Some(version)).map(|source| source.facts.clone())
+    };
+    let (before, now) = (newest(after).unwrap_or_default(), newest(since).unwrap_or_default());
+    let mut differences = environment::between(before, now);
+    differences.retain(|difference| !["stack", "release"].contains(&&*difference.fact));
+    differences
+}
+
+/// The JSON Schema of boundaries.
+pub fn schema() -> serde_json::Value {
+    crate::schema::schema::<Boundaries>(FORMAT)
+}

@@ -1,0 +1,186 @@
+//! What several reports say, call by call: outcomes without their trails and witnesses, so that many reports fit.
+//!
+//! It puts them in order and decides nothing.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use indexmap::IndexMap;
+use semver::Version;
+use serde::Serialize;
+
+use crate::cause::Cause;
+use crate::compare;
+use crate::finding::{Finding, Report, Verdict};
+use crate::moment::Moment;
+use crate::names::{Call, Os};
+use crate::scenario::Expectation;
+
+/// How much of a digest names a report or a reference.
+const SHORT: usize = 12;
+
+/// A report, as far as what is said of it depends on it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Source {
+    /// The stack, a key of `stacks`.
+    pub stack: String,
+    /// The kernel's version, as numbers; absent where the stack is not the OS's own.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub version: Option<Version>,
+    pub release: String,
+    pub arch: String,
+    /// `netns`, or `none`.
+    pub isolation: String,
+    /// When the run began.
+    pub started: Moment,
+    pub complete: bool,
+    /// How often each case ran.
+    pub repeat: u32,
+    /// The digest of the scenarios that ran.
+    pub catalogue: String,
+    /// What wrote the report.
+    pub tool: String,
+    /// The report file's uncompressed text.
+    pub digest: String,
+    pub findings: u64,
+    #[serde(skip)]
+    pub os: Os,
+    #[serde(skip)]
+    pub(super) facts: IndexMap<String, String>,
+}
+
+impl Source {
+    /// What it is called where it is referred to.
+    pub fn id(&self) -> &str {
+        short(self.digest.trim_start_matches("sha256:"))
+    }
+
+    /// Stacks of an OS's own come first, and their versions are numbers: 6.9 is before 6.16.
+    fn place(&self) -> (bool, &str, Option<&Version>, Moment, &str) {
+        (self.version.is_none(), &self.stack, self.version.as_ref(), self.started, &self.digest)
+    }
+}
+
+pub(super) fn short(digest: &str) -> &str {
+    digest.get(..SHORT).unwrap_or(digest)
+}
+
+/// A call of a case; `ordinal` is 1, and more where a case makes the same call again.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Key {
+    pub scenario: String,
+    pub case: String,
+    pub call: Call,
+    pub ordinal: u32,
+}
+
+/// What one report says of a call.
+#[derive(Clone, Debug)]
+pub(super) struct Said {
+    pub verdict: Verdict,
+    /// Empty where it says nothing of the call: it was not made, or the kernel did not confirm the situation.
+    pub outcomes: BTreeSet<String>,
+    /// Between which the kernel may choose.
+    pub choice: BTreeSet<String>,
+    /// How often repeated runs gave each, where they disagree.
+    pub distribution: Option<BTreeMap<String, u32>>,
+    /// What was expected instead.
+    pub against: Option<Arc<[Expectation]>>,
+}
+
+impl Said {
+    fn of(finding: &Finding) -> Said {
+        let verdict = finding.verdict();
+        let names = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect();
+        let counts = matches!(verdict, Verdict::Match | Verdict::Mismatch);
+        Said {
+            verdict,
+            outcomes: if counts { names(compare::outcomes(finding)) } else { BTreeSet::new() },
+            choice: names(compare::choice(finding)),
+            distribution: finding.distribution.clone().filter(|_| compare::is_unstable(finding)),
+            against: (verdict == Verdict::Mismatch).then(|| finding.expected.clone()),
+        }
+    }
+}
+
+/// A call with all that is said of it.
+#[derive(Clone, Debug)]
+pub(super) struct Asked {
+    pub cause: Cause,
+    /// By the index of the report.
+    pub said: BTreeMap<usize, Said>,
+    /// What each OS is expected to give, by the newest report that has the call.
+    pub expected: BTreeMap<Os, Arc<[Expectation]>>,
+    newest: usize,
+}
+
+/// Reports, one after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Sweep {
+    pub(super) sources: Vec<Source>,
+    pub(super) calls: BTreeMap<Key, Asked>,
+}
+
+impl Sweep {
+    /// Counts a report in, whose text has this digest (`sha256:…`). The same text a second time adds nothing.
+    pub fn add(&mut self, digest: &str, report: &Report) {
+        if self.sources.iter().any(|source| source.digest == digest) {
+            return;
+        }
+        let Report { tool, host, catalogue, started, complete, repeat, .. } = report;
+        let index = self.sources.len();
+        let version = host.kernel();
+        self.sources.push(Source {
+            stack: if version.is_some() { host.os.to_string() } else { host.stack.clone() },
+            version,
+            release: host.release.clone(),
+            arch: host.arch.clone(),
+            isolation: host.isolation.clone(),
+            started: *started,
+            complete: *complete,
+            repeat: *repeat,
+            catalogue: catalogue.digest.clone(),
+            tool: format!("{} {}", tool.name, tool.version),
+            digest: digest.to_owned(),
+            findings: report.findings.len() as u64,
+            os: host.os,
+            facts: compare::environment::facts(report),
+        });
+        for ((scenario, case, call, ordinal), finding) in compare::by_key(report) {
+            let key = Key { scenario: scenario.to_owned(), case: case.to_owned(), call, ordinal };
+            let asked = self.calls.entry(key).or_insert_with(|| Asked {
+                cause: finding.cause,
+                said: BTreeMap::new(),
+                expected: BTreeMap::new(),
+                newest: index,
+            });
+            asked.said.insert(index, Said::of(finding));
+            let (last, this) = (&self.sources[asked.newest], &self.sources[index]);
+            if (last.started, &last.digest) <= (this.started, &this.digest) {
+                asked.newest = index;
+                asked.cause = finding.cause;
+                asked.expected = finding.elsewhere.clone();
+                asked.expected.insert(host.os, finding.expected.clone());
+            }
+        }
+    }
+
+    /// The indices of the reports of each stack, in the order of stacks, versions and time.
+    pub(super) fn stacks(&self) -> IndexMap<&str, Vec<usize>> {
+        let mut indices: Vec<usize> = (0..self.sources.len()).collect();
+        indices.sort_by(|&a, &b| self.sources[a].place().cmp(&self.sources[b].place()));
+        let mut stacks: IndexMap<&str, Vec<usize>> = IndexMap::new();
+        for index in indices {
+            stacks.entry(&self.sources[index].stack).or_default().push(index);
+        }
+        stacks
+    }
+
+    /// The reports by their ids, in the same order.
+    pub(super) fn by_id(&self) -> IndexMap<String, Source> {
+        let ordered = self.stacks().into_values().flatten().map(|index| &self.sources[index]);
+        ordered.map(|source| (source.id().to_owned(), source.clone())).collect()
+    }
+}

@@ -1,0 +1,74 @@
+//! Boundaries for people: a heading for each pair of versions, a line for what changed alike.
+//!
+//! What belongs together has been decided before.
+
+use std::collections::BTreeSet;
+
+use super::compare::values;
+use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
+use super::text::{count, field, shown};
+use crate::compat::boundaries::{Boundaries, Boundary, Class};
+
+/// How much of each class is shown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cases {
+    /// The command that shows one of them.
+    Example,
+    /// The command, and the ids of all.
+    Named,
+}
+
+/// All boundaries, with styles.
+pub fn boundaries(boundaries: &Boundaries, cases: Cases, width: usize) -> String {
+    let mut text = String::new();
+    for (stack, versions) in &boundaries.versions {
+        let own: Vec<&Boundary> = boundaries.boundaries.iter().filter(|boundary| boundary.stack == *stack).collect();
+        let names: Vec<String> = versions.iter().map(ToString::to_string).collect();
+        text.push_str(&field(&format!("{}  ", shown(stack)), &names.join(", "), width));
+        for boundary in &own {
+            text.push_str(&one(boundary, cases, width));
+        }
+        if own.is_empty() {
+            text.push_str(&format!("\n{}\n", paint(GOOD, "nothing changed between them")));
+        }
+        text.push('\n');
+    }
+    text.push_str(&total(boundaries));
+    text
+}
+
+fn one(boundary: &Boundary, cases: Cases, width: usize) -> String {
+    let Boundary { after, since, environment, classes, .. } = boundary;
+    let mut text = format!("\n{}\n", paint(HEADING, &format!("between {after} and {since}")));
+    for difference in environment {
+        let label = format!("  {}  ", shown(&difference.fact));
+        text.push_str(&paint(FAINT, field(&label, &values(difference), width).trim_end()));
+        text.push('\n');
+    }
+    for class in classes {
+        let unstable = if class.unstable { format!("  {}", paint(WARN, "unstable")) } else { String::new() };
+        let number = count(class.cases.len() as u64, "case");
+        text.push_str(&format!("  {}  {}  {number}{unstable}\n", shown(&class.scenario), class.call()));
+        let change = format!("{} → {}", names(&class.from), names(&class.to));
+        text.push_str(&format!("    {}\n", paint(BAD, &change)));
+        text.push_str(&format!("    {}\n", shown(&class.command())));
+        let named = class.cases.iter().filter(|_| cases == Cases::Named);
+        text.extend(named.map(|case| format!("      {}\n", shown(case))));
+    }
+    text
+}
+
+/// `EADDRINUSE or ok`.
+fn names(outcomes: &BTreeSet<String>) -> String {
+    outcomes.iter().map(String::as_str).collect::<Vec<_>>().join(" or ")
+}
+
+fn total(boundaries: &Boundaries) -> String {
+    let classes: Vec<&Class> = boundaries.boundaries.iter().flat_map(|boundary| &boundary.classes).collect();
+    let changes: usize = classes.iter().map(|class| class.cases.len()).sum();
+    let unstable: usize = classes.iter().filter(|class| class.unstable).map(|class| class.cases.len()).sum();
+    let unstable = if unstable > 0 { format!(", {unstable} of them unstable") } else { String::new() };
+    let places = boundaries.boundaries.len();
+    let ies = if places == 1 { "y" } else { "ies" };
+    format!("{places} boundar{ies}: {} of calls{unstable}\n", count(changes as u64, "change"))
+}

@@ -1,0 +1,187 @@
+//! What a document about one or several reports says, whatever it is written in: the stacks, their answers beside each other,
+//! tables folded to what makes a difference, and what must not be overlooked.
+//!
+//! Markdown and HTML are made of this and of nothing else, so that neither can invent or drop a finding. It reads reports
+//! and judges nothing.
+
+pub mod answers;
+pub mod costs;
+mod fold;
+pub mod notes;
+mod stacks;
+pub mod tables;
+
+use std::collections::BTreeMap;
+
+use indexmap::{IndexMap, IndexSet};
+
+use super::text::distribution;
+use crate::cause::Cause;
+use crate::claim::Judged;
+use crate::finding::{Finding, Report, Verdict};
+use crate::names::{Call, PortChoice};
+use crate::scenario::Expectation;
+
+pub use costs::{Curve, Plot};
+pub use stacks::{Column, joined};
+
+/// Reports beside each other.
+pub struct Document<'r> {
+    pub reports: &'r [Report],
+    /// What people say, held against all of the reports.
+    pub claims: &'r [Judged],
+    /// The stacks that were observed, in the order of the reports, and then the systems that none of them is about.
+    pub columns: Vec<Column>,
+    pub scenarios: Vec<Scenario<'r>>,
+}
+
+/// The findings of one scenario.
+pub struct Scenario<'r> {
+    pub id: &'r str,
+    /// The axes with the values that they take, in the order of the catalogue.
+    pub axes: IndexMap<&'r str, IndexSet<&'r str>>,
+    pub items: Vec<Item<'r>>,
+}
+
+/// One subject call of one case, and what each column says of it.
+pub struct Item<'r> {
+    /// That of the first report which has it. Case, call, port and cause are the same in all.
+    pub finding: &'r Finding,
+    pub given: Vec<Option<Given<'r>>>,
+}
+
+/// What a stack answered, or what documents and sources expect of a system that nobody observed.
+#[derive(Clone, Copy, Debug)]
+pub enum Given<'r> {
+    Observed(&'r Finding),
+    Expected(&'r [Expectation]),
+}
+
+impl Given<'_> {
+    /// `EADDRINUSE`; `ok or EADDRINUSE` where the kernel may choose, because one run says nothing about the next; and
+    /// what is no match never without its verdict.
+    pub fn text(&self) -> String {
+        match self {
+            Given::Expected(expected) => outcomes(expected),
+            Given::Observed(finding) => {
+                let outcome = match &*finding.expected {
+                    several @ [_, _, ..] if finding.verdict() == Verdict::Match => outcomes(several),
+                    _ => finding.outcome_name().to_owned(),
+                };
+                match finding.verdict() {
+                    _ if finding.is_unstable() => format!("{outcome} (unstable: {})", distribution(finding)),
+                    Verdict::Match => outcome,
+                    verdict if finding.outcome.is_none() => verdict.to_string(),
+                    verdict => format!("{outcome} ({verdict})"),
+                }
+            }
+        }
+    }
+
+    pub fn is_expected(&self) -> bool {
+        matches!(self, Given::Expected(_))
+    }
+}
+
+fn outcomes(expected: &[Expectation]) -> String {
+    expected.iter().map(|expectation| &*expectation.outcome).collect::<Vec<_>>().join(" or ")
+}
+
+/// How many findings have each verdict and outcome, of each stack that was observed.
+pub type Counts = BTreeMap<String, BTreeMap<(Verdict, String), u64>>;
+
+type Key<'r> = (&'r str, Call, PortChoice, Cause, usize);
+
+impl<'r> Document<'r> {
+    pub fn new(reports: &'r [Report], claims: &'r [Judged]) -> Document<'r> {
+        let columns = stacks::columns(reports);
+        let mut scenarios: IndexMap<&'r str, IndexMap<Key<'r>, Item<'r>>> = IndexMap::new();
+        for (place, report) in reports.iter().enumerate() {
+            let mut twins: BTreeMap<Key<'r>, usize> = BTreeMap::new();
+            for finding in &report.findings {
+                let subject = &finding.subject;
+                let mut key = (&*finding.case, subject.call, subject.port, finding.cause, 0);
+                let twin = twins.entry(key).or_default();
+                // A report that says something twice is shown to say it twice.
+                key.4 = *twin;
+                *twin += 1;
+                let item = scenarios.entry(&finding.scenario).or_default().entry(key);
+                let item = item.or_insert_with(|| Item { finding, given: vec![None; columns.len()] });
+                item.given[place] = Some(Given::Observed(finding));
+                for (column, given) in columns.iter().zip(&mut item.given).skip(reports.len()) {
+                    let expected = finding.elsewhere.get(&column.os).filter(|expected| is_made(expected));
+                    *given = given.or(expected.map(|expected| Given::Expected(expected)));
+                }
+            }
+        }
+        let scenarios = scenarios.into_iter().map(|(id, items)| {
+            let items: Vec<Item<'r>> = items.into_values().collect();
+            Scenario { id, axes: values(&items), items }
+        });
+        Document { reports, claims, columns, scenarios: scenarios.collect() }
+    }
+
+    /// What a reader of this document can count in it; a shared test holds it against the reports.
+    pub fn counts(&self) -> Counts {
+        let mut counts = Counts::new();
+        for (place, column) in self.observed() {
+            let own = counts.entry(column.label.clone()).or_default();
+            for item in self.items() {
+                if let Some(Given::Observed(finding)) = item.given[place] {
+                    let outcome = finding.outcome.as_ref().map_or("", |outcome| outcome.name());
+                    *own.entry((finding.verdict(), outcome.to_owned())).or_default() += 1;
+                }
+            }
+        }
+        counts
+    }
+
+    pub fn items(&self) -> impl Iterator<Item = &Item<'r>> {
+        self.scenarios.iter().flat_map(|scenario| &scenario.items)
+    }
+
+    /// The columns of the reports, with their place among all columns.
+    pub fn observed(&self) -> impl Iterator<Item = (usize, &Column)> {
+        self.columns.iter().enumerate().filter(|(_, column)| column.observed)
+    }
+}
+
+impl Scenario<'_> {
+    /// The calls under test, in the order in which they first appear.
+    pub fn subjects(&self) -> IndexSet<(Call, PortChoice)> {
+        self.items.iter().map(|item| (item.finding.subject.call, item.finding.subject.port)).collect()
+    }
+
+    pub fn cases(&self) -> usize {
+        self.items.iter().map(|item| &*item.finding.case).collect::<IndexSet<&str>>().len()
+    }
+}
+
+impl Item<'_> {
+    /// Whether two stacks that were observed gave different answers.
+    pub fn differs(&self) -> bool {
+        let mut texts = self.given.iter().flatten().filter(|given| !given.is_expected()).map(Given::text);
+        texts.next().is_some_and(|first| texts.any(|text| text != first))
+    }
+}
+
+/// Whether a call is expected to be made at all.
+fn is_made(expected: &[Expectation]) -> bool {
+    expected.iter().any(|expectation| expectation.outcome != "not-reached")
+}
+
+fn values<'r>(items: &[Item<'r>]) -> IndexMap<&'r str, IndexSet<&'r str>> {
+    let mut all: IndexMap<&str, IndexSet<&str>> = IndexMap::new();
+    for (axis, value) in items.iter().flat_map(|item| &item.finding.axes) {
+        all.entry(axis).or_default().insert(value);
+    }
+    all
+}
+
+/// `bind to a port`, `connect from any port`, … as people say it.
+pub fn call(call: Call, port: PortChoice) -> String {
+    match port {
+        PortChoice::None => call.to_string(),
+        port => format!("{call}, {port} port"),
+    }
+}

@@ -1,0 +1,193 @@
+//! What must not be overlooked: what is no match, what is not stable, what was not observed and what nobody knows.
+//!
+//! None of it is ever folded away: whoever wants to know less reads the tables.
+
+use std::collections::BTreeMap;
+
+use indexmap::IndexMap;
+
+use super::super::details;
+use super::super::summary::{kinds, lacks};
+use super::super::text::{count, distribution};
+use super::{Document, Given, Scenario};
+use crate::finding::{Finding, Verdict};
+
+/// As much of a digest as tells two catalogues apart.
+const DIGEST: usize = "sha256:".len() + 12;
+
+/// A stack with all that a report says of it as a whole.
+pub struct Stack {
+    pub label: String,
+    pub release: String,
+    pub arch: String,
+    pub isolation: String,
+    pub started: String,
+    /// Cases and findings: `3701 cases 2 times each, 5856 findings`.
+    pub ran: String,
+    pub verdicts: Vec<(Verdict, u64)>,
+    pub catalogue: String,
+    pub tool: String,
+    pub complete: bool,
+}
+
+pub fn stacks(document: &Document<'_>) -> Vec<Stack> {
+    let labels = document.observed().map(|(_, column)| column.label.clone());
+    let stacks = document.reports.iter().zip(labels).map(|(report, label)| {
+        let cases: std::collections::BTreeSet<&str> = report.findings.iter().map(|finding| &*finding.case).collect();
+        let times = if report.repeat > 1 { format!(" {} times each", report.repeat) } else { String::new() };
+        let findings = count(report.findings.len() as u64, "finding");
+        let digest = report.catalogue.digest.get(..DIGEST).unwrap_or(&report.catalogue.digest);
+        Stack {
+            label,
+            release: report.host.release.clone(),
+            arch: report.host.arch.clone(),
+            isolation: report.host.isolation.clone(),
+            started: report.started.to_string(),
+            ran: format!("{}{times}, {findings}", count(cases.len() as u64, "case")),
+            verdicts: Verdict::ALL
+                .iter()
+                .map(|&verdict| (verdict, own(report.findings.iter(), verdict)))
+                .filter(|(_, count)| *count > 0)
+                .collect(),
+            catalogue: format!(
+                "{}, {}, {digest}",
+                count(report.catalogue.scenarios, "scenario"),
+                count(report.catalogue.cases, "case")
+            ),
+            tool: format!("{} {}", report.tool.name, report.tool.version),
+            complete: report.complete,
+        }
+    });
+    stacks.collect()
+}
+
+fn own<'f>(findings: impl Iterator<Item = &'f Finding>, verdict: Verdict) -> u64 {
+    findings.filter(|finding| finding.verdict() == verdict).count() as u64
+}
+
+/// Findings of one scenario and stack that are no match for the same reason.
+pub struct Trouble {
+    pub stack: String,
+    pub verdict: Verdict,
+    pub findings: String,
+    pub case: String,
+    pub call: String,
+    pub reason: String,
+    pub expected: Vec<String>,
+}
+
+/// The worst first, on each stack.
+pub fn trouble(document: &Document<'_>) -> Vec<Trouble> {
+    let reports = document.reports.iter().zip(document.observed());
+    let trouble = reports.flat_map(|(report, (_, column))| {
+        kinds(report).into_iter().map(|kind| Trouble {
+            stack: column.label.clone(),
+            verdict: kind.first.verdict(),
+            findings: count(kind.findings as u64, "finding"),
+            case: kind.first.case.clone(),
+            call: kind.first.subject.call.to_string(),
+            reason: kind.first.reason.clone().unwrap_or_default(),
+            expected: kind.first.expected.iter().map(details::expected).collect(),
+        })
+    });
+    trouble.collect()
+}
+
+/// Calls that gave more than one outcome when they were repeated.
+pub struct Unstable {
+    pub stack: String,
+    pub case: String,
+    pub call: String,
+    pub distribution: String,
+}
+
+pub fn unstable(document: &Document<'_>) -> Vec<Unstable> {
+    let reports = document.reports.iter().zip(document.observed());
+    let unstable = reports.flat_map(|(report, (_, column))| {
+        report.findings.iter().filter(|finding| finding.is_unstable()).map(|finding| Unstable {
+            stack: column.label.clone(),
+            case: finding.case.clone(),
+            call: finding.subject.call.to_string(),
+            distribution: distribution(finding),
+        })
+    });
+    unstable.collect()
+}
+
+/// What a host lacked, and how many findings that costs.
+pub struct Lack {
+    pub stacks: Vec<String>,
+    pub findings: String,
+    pub reason: String,
+}
+
+pub fn unsupported(document: &Document<'_>) -> Vec<Lack> {
+    let mut all: IndexMap<(&str, u64), Vec<String>> = IndexMap::new();
+    for (report, (_, column)) in document.reports.iter().zip(document.observed()) {
+        for lack in lacks(report) {
+            all.entry(lack).or_default().push(column.label.clone());
+        }
+    }
+    let lacks = all.into_iter();
+    lacks
+        .map(|((reason, findings), stacks)| Lack {
+            stacks,
+            findings: count(findings, "finding"),
+            reason: reason.to_owned(),
+        })
+        .collect()
+}
+
+/// What documents and sources say of calls that nobody observed on a system, and what nobody knows of it.
+pub struct NotObserved {
+    pub system: String,
+    pub expected: u64,
+    pub unknown: u64,
+    /// Scenarios with calls of which nothing is known, with how many.
+    pub scenarios: Vec<(String, u64)>,
+}
+
+pub fn not_observed(document: &Document<'_>) -> Vec<NotObserved> {
+    let columns = document.columns.iter().enumerate().filter(|(_, column)| !column.observed);
+    let systems = columns.map(|(place, column)| {
+        let (mut expected, mut unknown) = (0, 0);
+        let mut scenarios: BTreeMap<&str, u64> = BTreeMap::new();
+        for item in document.items() {
+            match item.given[place] {
+                Some(Given::Expected(outcomes)) if outcomes.iter().any(|one| one.outcome == "unknown") => {
+                    unknown += 1;
+                    *scenarios.entry(&item.finding.scenario).or_default() += 1;
+                }
+                Some(_) => expected += 1,
+                None => {}
+            }
+        }
+        let scenarios = scenarios.into_iter().map(|(scenario, calls)| (scenario.to_owned(), calls)).collect();
+        NotObserved { system: column.os.to_string(), expected, unknown, scenarios }
+    });
+    systems.collect()
+}
+
+/// All findings, counted: one row for each verdict and outcome, one number for each stack.
+pub fn counted(document: &Document<'_>) -> Vec<(Verdict, String, Vec<u64>)> {
+    let counts = document.counts();
+    let labels: Vec<&String> = document.observed().map(|(_, column)| &column.label).collect();
+    let kinds: std::collections::BTreeSet<&(Verdict, String)> = counts.values().flat_map(|own| own.keys()).collect();
+    let rows = kinds.into_iter().map(|kind| {
+        let own = |label: &&String| counts.get(*label).and_then(|own| own.get(kind)).copied().unwrap_or(0);
+        (kind.0, kind.1.clone(), labels.iter().map(own).collect())
+    });
+    rows.collect()
+}
+
+/// `2 unsupported`, of the findings of one scenario; nothing where all match.
+pub fn other_than_match(scenario: &Scenario<'_>) -> String {
+    let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
+    for given in scenario.items.iter().flat_map(|item| item.given.iter().flatten()) {
+        if let Given::Observed(finding) = given {
+            *counts.entry(finding.verdict()).or_default() += 1;
+        }
+    }
+    counts.remove(&Verdict::Match);
+    counts.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect::<Vec<_>>().join(", ")
+}

@@ -1,0 +1,185 @@
+//! Reports as one HTML page that needs nothing else: the words are `templates/page.html`'s, what moves is `templates/page.js`'s.
+//!
+//! What it says is the business of `document`, and the same as in Markdown; all findings with their trails go along as data
+//! (`html/data.rs`). The page asks no network for anything, and runs no script and takes no style but its own.
+
+mod data;
+mod plot;
+
+use askama::Template;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest, Sha256};
+
+use super::claims;
+use super::document::answers::{self, Answers};
+use super::document::tables::{self, Subject};
+use super::document::{Document, costs, notes};
+use super::text::count;
+use crate::claim::Judged;
+use crate::finding::{Report, Verdict};
+use crate::names::PortChoice;
+
+pub use data::tone;
+
+const SCRIPT: &str = include_str!("templates/page.js");
+const STYLE: &str = include_str!("templates/page.css");
+
+/// One page about all of these reports.
+pub fn html(reports: &[Report], claims: &[Judged]) -> String {
+    let document = Document::new(reports, claims);
+    let scenarios = document.scenarios.iter().map(|scenario| Scenario {
+        id: scenario.id,
+        cases: scenario.cases(),
+        differing: scenario.items.iter().filter(|item| item.differs()).count(),
+        other: notes::other_than_match(scenario),
+        subjects: tables::subjects(&document, scenario),
+    });
+    let page = Page {
+        stacks: notes::stacks(&document),
+        answers: answers::answers(&document),
+        claims: claims::Table::new(claims),
+        trouble: notes::trouble(&document),
+        unstable: notes::unstable(&document),
+        unsupported: notes::unsupported(&document),
+        not_observed: notes::not_observed(&document),
+        plots: plot::plots(&costs::plots(&document)),
+        scenarios: scenarios.collect(),
+        counted: notes::counted(&document),
+        index: data::index(&document),
+        details: data::details(&document),
+        script: SCRIPT,
+        style: STYLE,
+        script_hash: digest(SCRIPT),
+        style_hash: digest(STYLE),
+    };
+    // Writing to a string cannot fail.
+    page.render().unwrap_or_default()
+}
+
+#[derive(Template)]
+#[template(path = "page.html")]
+struct Page<'d> {
+    stacks: Vec<notes::Stack>,
+    answers: Answers,
+    claims: claims::Table,
+    trouble: Vec<notes::Trouble>,
+    unstable: Vec<notes::Unstable>,
+    unsupported: Vec<notes::Lack>,
+    not_observed: Vec<notes::NotObserved>,
+    plots: Option<plot::Drawn>,
+    scenarios: Vec<Scenario<'d>>,
+    counted: Vec<(Verdict, String, Vec<u64>)>,
+    /// Compressed, in base64: letters that mean nothing to HTML.
+    index: String,
+    details: String,
+    script: &'static str,
+    style: &'static str,
+    script_hash: String,
+    style_hash: String,
+}
+
+struct Scenario<'d> {
+    id: &'d str,
+    cases: usize,
+    differing: usize,
+    other: String,
+    subjects: Vec<Subject>,
+}
+
+impl Page<'_> {
+    fn title(&self) -> String {
+        match &*self.stacks {
+            [one] => format!("What {} answers", one.label),
+            several => format!("What {} answer", count(several.len() as u64, "network stack")),
+        }
+    }
+
+    /// Whether the row before has the same cause.
+    fn again(&self, place: &usize) -> bool {
+        let cause = |place: usize| self.answers.rows.get(place).map(|row| row.cause);
+        place.checked_sub(1).and_then(cause) == cause(*place)
+    }
+
+    fn count(&self, number: &usize, noun: &str) -> String {
+        count(*number as u64, noun)
+    }
+
+    fn tone(&self, text: impl AsRef<str>) -> &'static str {
+        data::tone(text.as_ref())
+    }
+
+    /// Where the cases of a cell are shown: what the page's script reads behind `#`.
+    fn cell(&self, scenario: &str, subject: &Subject, cases: &[(String, Vec<String>)]) -> String {
+        let values = |values: &[String]| values.iter().map(|value| word(value)).collect::<Vec<_>>().join(",");
+        let with: Vec<String> = cases.iter().map(|(axis, own)| format!("{}={}", word(axis), values(own))).collect();
+        let call = (subject.call, subject.port);
+        link(&[("scenario", scenario), ("call", call.0.as_str()), ("port", call.1.as_str()), ("with", &with.join(" "))])
+    }
+
+    fn row(&self, row: &answers::AnswerRow, outcome: &str) -> String {
+        let port = row.port.map_or("", PortChoice::as_str);
+        // `EAGAIN (mismatch)`, or a verdict alone where there is no outcome.
+        let (outcome, verdict) = match outcome.split_once(" (") {
+            Some((outcome, rest)) => (outcome, rest.trim_end_matches(')')),
+            None if outcome.parse::<Verdict>().is_ok() => ("", outcome),
+            None => (outcome, ""),
+        };
+        let verdict = verdict.parse::<Verdict>().map_or("", Verdict::as_str);
+        let (call, cause) = (row.subject.as_str(), row.cause.as_str());
+        link(&[("call", call), ("port", port), ("cause", cause), ("errno", outcome), ("verdict", verdict)])
+    }
+
+    fn case(&self, id: &str) -> String {
+        link(&[("case", id)])
+    }
+}
+
+/// `#name=value&…` without what is empty.
+fn link(parts: &[(&str, &str)]) -> String {
+    let parts = parts.iter().filter(|(_, value)| !value.is_empty());
+    let parts: Vec<String> = parts.map(|(name, value)| format!("{name}={}", encoded(value))).collect();
+    format!("#{}", parts.join("&"))
+}
+
+/// An axis or a value among others: without what stands between them.
+fn word(text: &str) -> String {
+    let encoded = |letter: char| match letter {
+        '%' | ',' | '=' => format!("%{:02X}", u32::from(letter)),
+        letter if letter.is_whitespace() => encoded(letter.encode_utf8(&mut [0; 4])),
+        letter => letter.to_string(),
+    };
+    text.chars().map(encoded).collect()
+}
+
+/// Percent-encoded, except for what stands for itself in a fragment (RFC 3986 section 3.5).
+fn encoded(text: &str) -> String {
+    let mut encoded = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        match byte {
+            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'=' | b',' | b':' | b'/' => {
+                encoded.push(byte.into());
+            }
+            byte => encoded.push_str(&format!("%{byte:02X}")),
+        }
+    }
+    encoded
+}
+
+/// As a content security policy names a script or a style that it lets run.
+fn digest(text: &str) -> String {
+    format!("sha256-{}", STANDARD.encode(Sha256::digest(text)))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn links_hold_any_text() {
+        assert_eq!(
+            link(&[("call", "bind"), ("cause", ""), ("with", "a=b,c d=&#\"")]),
+            "#call=bind&with=a=b,c%20d=%26%23%22"
+        );
+    }
+}

@@ -1,0 +1,75 @@
+//! Reports of real runs, and what tests make of them.
+
+use std::fs::File;
+use std::path::Path;
+use std::sync::LazyLock;
+
+use errnoscope::finding::{self, Evidence, Finding, Report};
+use errnoscope::render::json;
+
+pub const BASELINE: &str = "ci/baselines/linux-6.18.json.gz";
+
+/// A few dozen findings with every verdict, as `ci/golden.sh` made them.
+pub const SMALL: &str = "tests/golden/report.json";
+
+/// Read once: it is large.
+pub fn baseline() -> &'static Report {
+    static REPORT: LazyLock<Report> =
+        LazyLock::new(|| compressed(&Path::new(env!("CARGO_MANIFEST_DIR")).join(BASELINE)));
+    &REPORT
+}
+
+/// The reports that are committed, of every stack that has been observed.
+pub fn baselines() -> Vec<Report> {
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines");
+    let files = std::fs::read_dir(&directory).expect("the baselines are there").map(|entry| entry.unwrap().path());
+    let reports: Vec<Report> = files.map(|path| compressed(&path)).collect();
+    assert!(!reports.is_empty(), "no baseline in {}", directory.display());
+    reports
+}
+
+#[track_caller]
+fn compressed(path: &Path) -> Report {
+    let reader = flate2::read::GzDecoder::new(File::open(path).unwrap());
+    read(&std::io::read_to_string(reader).unwrap_or_else(|error| panic!("{}: {error}", path.display())))
+}
+
+pub fn small() -> &'static Report {
+    static REPORT: LazyLock<Report> =
+        LazyLock::new(|| read(&std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join(SMALL)).unwrap()));
+    &REPORT
+}
+
+#[track_caller]
+fn read(text: &str) -> Report {
+    json::read(text).unwrap_or_else(|(line, column, message)| panic!("{line}:{column}: {message}"))
+}
+
+/// The same run with other findings.
+pub fn with(report: &Report, findings: Vec<Finding>) -> Report {
+    let Report { format, tool, host, catalogue, started, complete, repeat, .. } = report;
+    Report {
+        format: *format,
+        tool: tool.clone(),
+        host: host.clone(),
+        catalogue: catalogue.clone(),
+        started: *started,
+        complete: *complete,
+        repeat: *repeat,
+        summary: finding::summary(&findings),
+        findings,
+    }
+}
+
+pub fn text_of(report: &Report) -> Vec<u8> {
+    let mut text = Vec::new();
+    json::write(report, &mut text).unwrap();
+    text
+}
+
+/// What a finding is made of, for another one.
+pub fn evidence(finding: &Finding) -> Evidence {
+    let Finding { scenario, case, axes, cause, subject, outcome, expected, elsewhere, witness, trail, .. } =
+        finding.clone();
+    Evidence { scenario, case, axes, cause, subject, outcome, expected, elsewhere, witness, trail }
+}

@@ -1,0 +1,265 @@
+//! No renderer invents or drops a finding: every format, read back by somebody else's parser, has the same findings with the
+//! same verdicts and outcomes, for any part of a report.
+
+mod common;
+
+use std::collections::BTreeMap;
+
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use common::reports::{small, text_of, with};
+use errnoscope::claim;
+use errnoscope::compare::compare;
+use errnoscope::compat::{Compat, Sweep};
+use errnoscope::finding::{Report, Verdict};
+use errnoscope::render::{github, html, junit, markdown, summary};
+use proptest::prelude::*;
+use roxmltree::{Document, Node};
+use serde_json::Value;
+
+/// Each finding as far as every format tells it: case, call, verdict, outcome; what was not made has the outcome `-`.
+type Findings = Vec<[String; 4]>;
+
+/// How many findings have a verdict and an outcome.
+type Counts = BTreeMap<(String, String), u64>;
+
+fn any_part() -> impl Strategy<Value = Report> {
+    let all = &small().findings;
+    prop::collection::vec(prop::bool::ANY, all.len()).prop_map(|keep| {
+        let kept = all.iter().zip(keep).filter(|(_, keep)| *keep).map(|(finding, _)| finding.clone());
+        with(small(), kept.collect())
+    })
+}
+
+fn sorted(mut findings: Findings) -> Findings {
+    findings.sort();
+    findings
+}
+
+/// What the report has, to hold the formats against.
+fn findings(report: &Report) -> Findings {
+    let of = |finding: &errnoscope::finding::Finding| {
+        let outcome = finding.outcome.as_ref().map_or("-", |outcome| outcome.name());
+        [&*finding.case, finding.subject.call.as_str(), finding.verdict().as_str(), outcome].map(str::to_owned)
+    };
+    sorted(report.findings.iter().map(of).collect())
+}
+
+fn counts(findings: &Findings) -> Counts {
+    let mut counts = Counts::new();
+    for [_, _, verdict, outcome] in findings {
+        *counts.entry((verdict.clone(), outcome.clone())).or_default() += 1;
+    }
+    counts
+}
+
+fn by_verdict(findings: &Findings) -> BTreeMap<String, u64> {
+    let mut verdicts = BTreeMap::new();
+    for [_, _, verdict, _] in findings {
+        *verdicts.entry(verdict.clone()).or_default() += 1;
+    }
+    verdicts
+}
+
+/// `{"ok": true}`, `{"errno": "EADDRINUSE", …}` or `{"blocked_ms": 20}`.
+fn outcome(json: &Value) -> String {
+    match json["errno"].as_str() {
+        Some(errno) => errno.to_owned(),
+        None if json["ok"] == true => "ok".to_owned(),
+        None if json["blocked_ms"].is_number() => "blocked".to_owned(),
+        None => "-".to_owned(),
+    }
+}
+
+fn in_json(report: &Report) -> Findings {
+    let json: Value = serde_json::from_slice(&text_of(report)).unwrap();
+    let told = json["findings"].as_array().unwrap().iter().map(|finding| {
+        let text = |value: &Value| value.as_str().unwrap().to_owned();
+        let outcome = outcome(&finding["outcome"]);
+        [text(&finding["case"]), text(&finding["subject"]["call"]), text(&finding["verdict"]), outcome]
+    });
+    let told: Findings = told.collect();
+    let mut summary: BTreeMap<String, u64> = serde_json::from_value(json["summary"].clone()).unwrap();
+    summary.retain(|_, count| *count > 0);
+    assert_eq!(by_verdict(&told), summary);
+    sorted(told)
+}
+
+/// The case and call, and the verdict: of a finding that is as expected JUnit says no more.
+fn in_junit(report: &Report) -> Vec<[String; 3]> {
+    let xml = junit::junit(report).unwrap();
+    let document = Document::parse(&xml).unwrap();
+    let root = document.root_element();
+    let number = |name| root.attribute(name).unwrap().parse::<usize>().unwrap();
+    let mut told = Vec::new();
+    for node in document.descendants().filter(|node| node.has_tag_name("testcase")) {
+        let (case, call) = node.attribute("name").unwrap().rsplit_once(' ').unwrap();
+        let said = node.children().find(Node::is_element);
+        let verdict = said.map_or("match", |said| said.attribute("type").unwrap());
+        told.push([case, call, verdict].map(str::to_owned));
+    }
+    assert_eq!(number("tests"), told.len());
+    told.sort();
+    told
+}
+
+/// What `run --verbose` prints.
+fn on_the_terminal(report: &Report) -> Findings {
+    let text = anstream::adapter::strip_str(&summary::everything(report, 100)).to_string();
+    let mut told = Findings::new();
+    let mut lines = text.lines().peekable();
+    while let Some(line) = lines.next() {
+        let verdict = line.split("  ").next().unwrap_or_default().to_lowercase();
+        if verdict.parse::<Verdict>().is_ok() && !line.starts_with(' ') {
+            told.push([lines.next().unwrap().trim().to_owned(), String::new(), verdict, String::new()]);
+        }
+        let Some(last) = told.last_mut() else { continue };
+        if let Some(call) = line.strip_prefix("  call      ") {
+            last[1] = call.split([' ', ',']).next().unwrap().to_owned();
+        }
+        if let Some(observed) = line.strip_prefix("  observed  ") {
+            let first = observed.split(' ').next().unwrap();
+            last[3] = if first == "nothing" { "-".to_owned() } else { first.to_owned() };
+        }
+    }
+    sorted(told)
+}
+
+/// The totals line, and the table above it.
+fn in_the_summary(report: &Report) -> BTreeMap<String, u64> {
+    let text = anstream::adapter::strip_str(&summary::summary(report, 100)).to_string();
+    let total = text.lines().find(|line| line.contains(" finding")).unwrap();
+    let (ran, verdicts) = total.split_once(": ").unwrap();
+    let findings: u64 = ran.rsplit(", ").next().unwrap().split(' ').next().unwrap().parse().unwrap();
+    assert_eq!(findings, report.findings.len() as u64, "{total}");
+    let mut told = BTreeMap::new();
+    for part in verdicts.split(", ").filter(|part| *part != "nothing ran") {
+        let (count, verdict) = part.split_once(' ').unwrap();
+        told.insert(verdict.to_owned(), count.parse::<u64>().unwrap());
+    }
+    let heads: Vec<&str> = text.lines().next().unwrap().split_whitespace().skip(2).collect();
+    let mut table: BTreeMap<String, u64> = BTreeMap::new();
+    for line in text.lines().skip(1).take_while(|line| !line.is_empty() && !told.is_empty()) {
+        let numbers = line.split_whitespace().skip(2).map(|number| number.parse::<u64>().unwrap_or(0));
+        for (head, number) in heads.iter().zip(numbers) {
+            *table.entry((*head).to_owned()).or_default() += number;
+        }
+    }
+    assert_eq!(table, told, "{text}");
+    told
+}
+
+/// The cells of the table below the heading.
+fn table<'t>(markdown: &'t str, heading: &str) -> Vec<Vec<&'t str>> {
+    let (_, below) = markdown.split_once(&format!("\n## {heading}\n")).unwrap();
+    let section = below.split("\n## ").next().unwrap();
+    let rows = section.lines().filter(|line| line.starts_with('|')).skip(2);
+    rows.map(|row| row.trim_matches('|').split('|').map(str::trim).collect()).collect()
+}
+
+fn in_markdown(report: &Report) -> Counts {
+    let claims = claim::embedded().unwrap_or_else(|problem| panic!("{problem}")).claims;
+    let reports = [report.clone()];
+    let text = markdown::markdown(&reports, &claim::judge(&claims, &reports));
+    let mut scenarios: BTreeMap<&str, u64> = BTreeMap::new();
+    for finding in &report.findings {
+        *scenarios.entry(&finding.scenario).or_default() += 1;
+    }
+    let told: BTreeMap<String, u64> = table(&text, "Scenarios")
+        .into_iter()
+        .map(|row| (row[0].trim_start_matches('[').split(']').next().unwrap().to_owned(), row[2].parse().unwrap()))
+        .collect();
+    assert_eq!(told, scenarios.into_iter().map(|(id, count)| (id.to_owned(), count)).collect());
+    let counted = table(&text, "All findings, counted").into_iter();
+    let outcome = |cell: &str| if cell.is_empty() { "-".to_owned() } else { cell.to_owned() };
+    counted.map(|row| ((row[0].to_owned(), outcome(row[1])), row[2].parse().unwrap())).collect()
+}
+
+/// The data behind the page's filters.
+fn in_html(report: &Report) -> Findings {
+    let claims = claim::embedded().unwrap_or_else(|problem| panic!("{problem}")).claims;
+    let reports = [report.clone()];
+    let page = html::html(&reports, &claim::judge(&claims, &reports));
+    let (_, data) = page.split_once("id=\"index\">").unwrap();
+    let gzip = STANDARD.decode(data.split('<').next().unwrap()).unwrap();
+    let index: Value = serde_json::from_reader(flate2::read::GzDecoder::new(&*gzip)).unwrap();
+    let place = index["stacks"].as_array().unwrap().iter().position(|stack| stack["observed"] == true);
+    let (calls, given) = (index["calls"].as_array().unwrap(), &index["given"]);
+    let told = calls.iter().enumerate().map(|(number, call)| {
+        let case = &index["cases"][call[0].as_u64().unwrap() as usize]["id"];
+        let answer = &index["answers"][given[place.unwrap()][number].as_u64().unwrap() as usize];
+        [case, &call[1], &answer["verdict"], &answer["outcomes"][0]].map(|text| text.as_str().unwrap_or("-").to_owned())
+    });
+    sorted(told.collect())
+}
+
+/// All of it is new beside a report of nothing.
+fn in_a_comparison(report: &Report) -> Findings {
+    let comparison = compare(&with(report, Vec::new()), report);
+    let json = serde_json::to_value(&comparison).unwrap();
+    let told = json["changes"].as_array().unwrap().iter().map(|change| {
+        let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
+        let current = &change["current"];
+        [text(&change["case"]), text(&change["call"]), text(&current["verdict"]), text(&current["outcome"])]
+    });
+    let told: Findings = told.collect();
+    let groups: usize = comparison.groups().iter().map(|group| group.changes.len()).sum();
+    assert_eq!(groups, told.len());
+    let page = github::summary(&comparison, github::SUMMARY);
+    if !told.is_empty() {
+        let cases = page.split("\n### ").find(|part| part.starts_with("What changed")).unwrap();
+        let rows = cases.lines().filter(|line| line.starts_with('|')).skip(2);
+        let counted: usize =
+            rows.map(|row| row.trim_end_matches(" |").rsplit("| ").next().unwrap().parse::<usize>().unwrap()).sum();
+        assert_eq!(counted, told.len(), "{page}");
+    }
+    sorted(told)
+}
+
+/// Which findings say something, and why the others do not.
+fn in_compat(report: &Report) -> BTreeMap<String, u64> {
+    let mut sweep = Sweep::default();
+    sweep.add("sha256:0123456789abcdef", report);
+    let mut told: BTreeMap<String, u64> = BTreeMap::new();
+    for entry in Compat::of(&sweep).calls {
+        let support = &entry.on["linux"];
+        let why = support.missing.values().next().map_or("observed", String::as_str);
+        *told.entry(why.to_owned()).or_default() += 1;
+    }
+    told
+}
+
+fn check(report: &Report) -> Result<(), TestCaseError> {
+    let (all, verdicts) = (findings(report), by_verdict(&findings(report)));
+    prop_assert_eq!(&in_json(report), &all, "JSON");
+    let mut three: Vec<[String; 3]> =
+        all.iter().map(|[case, call, verdict, _]| [case, call, verdict].map(String::clone)).collect();
+    three.sort();
+    prop_assert_eq!(in_junit(report), three, "JUnit");
+    prop_assert_eq!(&on_the_terminal(report), &all, "terminal");
+    prop_assert_eq!(&in_the_summary(report), &verdicts, "summary");
+    prop_assert_eq!(in_markdown(report), counts(&all), "Markdown");
+    prop_assert_eq!(&in_html(report), &all, "HTML");
+    prop_assert_eq!(&in_a_comparison(report), &all, "comparison");
+    let mut known = verdicts;
+    let observed: u64 = ["match", "mismatch"].iter().filter_map(|verdict| known.remove(*verdict)).sum();
+    known.extend((observed > 0).then(|| ("observed".to_owned(), observed)));
+    prop_assert_eq!(in_compat(report), known, "compat");
+    Ok(())
+}
+
+#[test]
+fn all_of_a_report_is_in_every_format() {
+    assert!(Verdict::ALL.iter().all(|verdict| small().summary[verdict] > 0), "the report has every verdict");
+    check(small()).unwrap();
+    check(&with(small(), Vec::new())).unwrap();
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn any_part_of_a_report_is_in_every_format(report in any_part()) {
+        check(&report)?;
+    }
+}

@@ -1,0 +1,409 @@
+//! `run --on`: workers behind commands. Shell scripts play the hosts: some carry the lines as they should, some put
+//! noise between them, and some go wrong in every way that a remote host can.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use errnoscope::finding::{Finding, Report, Verdict};
+use errnoscope::plan::Outcome;
+use rstest::rstest;
+use tempfile::TempDir;
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
+
+/// Nothing here takes so long unless it hangs.
+const LIMIT: Duration = Duration::from_secs(60);
+
+/// Forty cases that take no time, of which one in four needs a TUN device.
+const QUICK: &str = r#"claim = "A port above the privileged ones can be bound"
+id = "bind.free-port"
+why = "The simplest thing that can work."
+cause = "none"
+needs = [{ need = "tun", when = { part = "a" } }]
+
+[axes]
+protocol = ["tcp", "udp"]
+part = ["a", "b", "c", "d"]
+again = ["1", "2", "3", "4", "5"]
+
+[[setup]]
+open = { socket = "claimer", protocol = "$protocol", family = "ipv4" }
+
+[[subject]]
+bind = { socket = "claimer", address = "127.0.0.1", port = 20000 }
+
+[[subject.expect]]
+os = ["linux", "macos"]
+outcome = "ok"
+authority = "posix"
+ref = "bind()"
+"#;
+
+/// One case, whose accept has nobody to wait for.
+const BLOCKED: &str = r#"claim = "Nobody connects"
+id = "connect.nobody"
+why = "Waits are multiplied."
+cause = "no-answer"
+deadline_ms = 1000
+
+[axes]
+family = ["ipv4"]
+
+[[setup]]
+serve = { socket = "listener", address = "127.0.0.1", port = 20000, backlog = 0 }
+
+[[setup]]
+open = { socket = "first", protocol = "tcp", family = "ipv4" }
+
+[[setup]]
+connect = { socket = "first", address = "127.0.0.1", port = 20000 }
+
+[[setup]]
+open = { socket = "claimer", protocol = "tcp", family = "ipv4" }
+
+[[subject]]
+connect = { socket = "claimer", address = "127.0.0.1", port = 20000, wait_ms = 30 }
+
+[[subject.expect]]
+os = ["linux", "macos"]
+outcome = "blocked"
+authority = "posix"
+ref = "connect()"
+"#;
+
+/// A directory with scenarios and the scripts that play hosts, gone with the value.
+struct Stage(TempDir);
+
+impl Stage {
+    fn new(scenario: &str) -> Stage {
+        let stage = Stage(tempfile::tempdir().unwrap());
+        fs::create_dir(stage.path("scenarios")).unwrap();
+        fs::write(stage.path("scenarios/a.toml"), scenario).unwrap();
+        stage
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.0.path().join(name)
+    }
+
+    /// A command for `--on`: this script, whose arguments are the worker's program and its argument.
+    fn host(&self, name: &str, script: &str) -> String {
+        let path = self.path(name);
+        fs::write(&path, script).unwrap();
+        format!("sh {}", path.display())
+    }
+
+    fn command(&self, hosts: &[&str], more: &[&str]) -> Command {
+        let mut command = Command::new(PROGRAM);
+        command.arg("run").arg("--scenarios").arg(self.path("scenarios"));
+        for host in hosts {
+            command.args(["--on", host]);
+        }
+        command.args(["--remote-binary", PROGRAM]).args(more).current_dir(self.0.path()).env("NO_COLOR", "1");
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
+        command
+    }
+
+    fn run(&self, hosts: &[&str], more: &[&str]) -> Said {
+        Said::of(self.command(hosts, more).output().unwrap())
+    }
+
+    fn report(&self, name: &str) -> Report {
+        serde_json::from_slice(&fs::read(self.path(name)).unwrap()).unwrap()
+    }
+
+    /// Runs on one host and gives its findings.
+    #[track_caller]
+    fn findings(&self, host: &str, more: &[&str], code: i32) -> Vec<Finding> {
+        let said = self.run(&[host], &[&["--json", "report.json"], more].concat());
+        assert_eq!(said.code, code, "{said:?}");
+        self.report("report.json").findings
+    }
+}
+
+#[derive(Debug)]
+struct Said {
+    code: i32,
+    err: String,
+}
+
+impl Said {
+    fn of(output: Output) -> Said {
+        Said { code: output.status.code().unwrap_or(-1), err: String::from_utf8_lossy(&output.stderr).into_owned() }
+    }
+}
+
+fn verdicts(findings: &[Finding], verdict: Verdict) -> usize {
+    findings.iter().filter(|finding| finding.verdict() == verdict).count()
+}
+
+/// What these hosts say beside the protocol changes nothing.
+#[rstest]
+#[case::carries(r#"exec "$@""#)]
+#[case::greets("echo 'Welcome to a host with a message of the day'\necho 'really' >&2\nexec \"$@\"")]
+#[case::ends_lines_as_terminals_do(r#""$@" | sed -u 's/$/\r/'"#)]
+#[case::kernel_messages_in_between(r#""$@" | sed -u 'i [    1.234567] random: crng init done {"protocol":1}\r'"#)]
+#[case::noise_on_the_same_line(r#""$@" | sed -u 's/^/[    0.9] Freeing unused kernel image /'"#)]
+#[case::is_a_terminal(r#"exec script -qec "$1 $2" /dev/null"#)]
+#[case::noise_on_the_way_there(r#"sed -u 'i ~ # a shell prompt' | "$@""#)]
+fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
+    let stage = Stage::new(QUICK);
+    let findings = stage.findings(&stage.host("host", script), &[], 0);
+    let names: Vec<(String, &str)> =
+        findings.iter().map(|finding| (finding.case.clone(), finding.outcome_name())).collect();
+    let here = Said::of(
+        Command::new(PROGRAM)
+            .args(["run", "--json", "here.json", "--scenarios", "scenarios"])
+            .current_dir(&stage.0)
+            .output()
+            .unwrap(),
+    );
+    assert_eq!(here.code, 0, "{here:?}");
+    let here = stage.report("here.json");
+    let expected: Vec<(String, &str)> =
+        here.findings.iter().map(|finding| (finding.case.clone(), finding.outcome_name())).collect();
+    assert_eq!(names, expected);
+    assert_eq!(names.len(), 40);
+}
+
+/// These never give a worker: there is no report, and the message has what they said.
+#[rstest]
+#[case::silent_and_content("exit 0", "the worker ended before it said hello: exit code 0")]
+#[case::fails(
+    "echo 'ssh: Could not resolve hostname mac' >&2\nexit 255",
+    "exit code 255; it said: ssh: Could not resolve hostname mac"
+)]
+#[case::says_something_else("echo 'Segmentation fault'\nexit 0", "exit code 0; it said: Segmentation fault")]
+#[case::is_killed("kill -KILL $$", "the worker ended before it said hello")]
+#[case::hangs("echo 'Booting the kernel.'\nsleep 1000", "said nothing for 1 s; it said: Booting the kernel.")]
+#[case::sends_half_a_hello("printf '\\036{\"protocol\":2,'\nexit 0", "the worker ended before it said hello")]
+#[case::sends_something_marked("printf '\\036hello\\n'\ncat", "not of the protocol")]
+#[case::is_older("printf '\\036{\"protocol\":1,\"os\":\"linux\"}\\n'\ncat", "speaks protocol 1, this program 3")]
+#[case::is_newer("printf '\\036{\"protocol\":9,\"more\":true}\\n'\ncat", "speaks protocol 9, this program 3")]
+fn a_host_without_a_worker_is_an_error_with_its_words(#[case] script: &str, #[case] message: &str) {
+    no_worker(script, "1", message);
+}
+
+/// How much they say ends it, and not for how long.
+#[rstest]
+#[case::lines("exec yes 'no end to it'", "bytes and no message among them; it said: no end to it")]
+#[case::one_line("exec cat /dev/zero", "bytes and no message among them")]
+fn a_host_that_babbles_is_an_error(#[case] script: &str, #[case] message: &str) {
+    no_worker(script, "3600", message);
+}
+
+#[track_caller]
+fn no_worker(script: &str, wait: &str, message: &str) {
+    let stage = Stage::new(QUICK);
+    let host = stage.host("host", script);
+    let said = stage.run(&[&host], &["--wait", wait, "--json", "report.json"]);
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.err.contains(message), "{said:?}");
+    assert!(said.err.contains(&host), "which host it was: {said:?}");
+    assert!(!stage.path("report.json").exists(), "a report of a host that never was: {said:?}");
+}
+
+/// A host that is lost again and again costs a case each time, and every other case is run.
+#[test]
+fn a_host_that_dies_costs_one_case() {
+    let stage = Stage::new(QUICK);
+    // The hello and nine answers.
+    let findings = stage.findings(&stage.host("host", "\"$@\" | sed -u 10q\necho 'out of memory' >&2"), &[], 4);
+    assert_eq!((verdicts(&findings, Verdict::Broken), verdicts(&findings, Verdict::Match)), (4, 36));
+    let broken: Vec<&Finding> = findings.iter().filter(|finding| finding.verdict() == Verdict::Broken).collect();
+    for finding in broken {
+        let reason = finding.reason.clone().unwrap_or_default();
+        assert!(reason.contains("the worker ended") && reason.contains("out of memory"), "{reason}");
+    }
+}
+
+#[test]
+fn a_host_that_always_dies_is_given_up() {
+    let stage = Stage::new(QUICK);
+    let script = format!("echo start >> {}\n\"$@\" | sed -u 1q", stage.path("starts").display());
+    let findings = stage.findings(&stage.host("host", &script), &[], 4);
+    assert_eq!(verdicts(&findings, Verdict::Broken), 40);
+    let starts = fs::read_to_string(stage.path("starts")).unwrap().lines().count();
+    assert_eq!(starts, 5, "it was started for ever and ever");
+    let last = findings.last().and_then(|finding| finding.reason.clone()).unwrap_or_default();
+    assert!(last.contains("in a row were lost"), "{last}");
+}
+
+/// A host that cannot be had a second time leaves what it gave, and the rest as broken.
+#[test]
+fn a_host_that_does_not_come_back_leaves_what_it_gave() {
+    let stage = Stage::new(QUICK);
+    let once = stage.path("once");
+    let script = format!("mkdir {} || exit 7\n\"$@\" | sed -u 10q", once.display());
+    let findings = stage.findings(&stage.host("host", &script), &[], 4);
+    assert_eq!((verdicts(&findings, Verdict::Broken), verdicts(&findings, Verdict::Match)), (31, 9));
+    let last = findings.last().and_then(|finding| finding.reason.clone()).unwrap_or_default();
+    assert!(last.contains("no worker") && last.contains("exit code 7"), "{last}");
+}
+
+#[rstest]
+#[case::falls_silent(r#""$@" | { sed -u 1q; sleep 1000; }"#, "said nothing for 2 s")]
+#[case::answers_in_another_tongue(r#""$@" | sed -u '1!s/.*/\x1eyes/'"#, "not of the protocol")]
+#[case::cuts_answers_short(r#""$@" | sed -u '1!s/.\{20\}$//'"#, "not of the protocol")]
+#[case::answers_about_something_else(
+    r#""$@" | sed -u '1!s/connect.nobody/connect.somebody/'"#,
+    "an answer about `connect.somebody"
+)]
+fn an_answer_that_is_none_is_broken(#[case] script: &str, #[case] reason: &str) {
+    let stage = Stage::new(BLOCKED);
+    let findings = stage.findings(&stage.host("host", script), &["--wait", "1"], 4);
+    assert_eq!(verdicts(&findings, Verdict::Broken), 1);
+    let said = findings[0].reason.clone().unwrap_or_default();
+    assert!(said.contains(reason), "{said}");
+}
+
+/// The host, not this one, says what it offers.
+#[test]
+fn what_a_host_lacks_is_unsupported_there() {
+    let stage = Stage::new(QUICK);
+    let lacks = r#"{"available":false,"reason":"no such thing there"}"#;
+    let script = format!("\"$@\" | sed -u 's/\"tun\":{{\"available\":[^}}]*}}/\"tun\":{lacks}/'");
+    let findings = stage.findings(&stage.host("host", &script), &[], 0);
+    assert_eq!((verdicts(&findings, Verdict::Unsupported), verdicts(&findings, Verdict::Match)), (10, 30));
+    let unsupported = findings.iter().find(|finding| finding.verdict() == Verdict::Unsupported).unwrap();
+    assert!(unsupported.reason.clone().unwrap_or_default().contains("no such thing there"));
+}
+
+/// This host gives no answer before it has been sent thirty plans: one that waited for each would wait for ever.
+#[test]
+fn a_slow_link_is_kept_busy() {
+    let stage = Stage::new(QUICK);
+    // Answers pass a gate that opens when thirty plans have passed.
+    let script = r#"
+        { sed -u 30q; : > open; cat; } | "$@" | {
+            sed -u 1q
+            for i in $(seq 300); do [ -e open ] && exec cat; sleep 0.1; done
+        }
+    "#;
+    let findings = stage.findings(&stage.host("host", script), &[], 0);
+    assert_eq!(verdicts(&findings, Verdict::Match), 40);
+}
+
+#[test]
+fn patience_multiplies_waits() {
+    let stage = Stage::new(BLOCKED);
+    let host = stage.host("host", "exec \"$@\"");
+    for (patience, ms) in [("1", 30), ("4", 120)] {
+        let findings = stage.findings(&host, &["--patience", patience], 0);
+        assert_eq!(findings[0].outcome, Some(Outcome::Blocked { ms }), "with patience {patience}");
+    }
+}
+
+/// Each of two hosts waits for the other: they run at the same time, and each has a report of its own.
+#[test]
+fn two_stacks_run_at_once_into_a_directory() {
+    let stage = Stage::new(QUICK);
+    let meet = |mine: &str, other: &str| {
+        format!(": > {mine}\nfor i in $(seq 300); do [ -e {other} ] && exec \"$@\"; sleep 0.1; done\nexit 9")
+    };
+    let (a, b) = (stage.host("a", &meet("at-a", "at-b")), stage.host("b", &meet("at-b", "at-a")));
+    let said = stage.run(&[&a, &b], &["--json", "reports/", "--junit", "junit/"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    for (directory, extension) in [("reports", ".json.gz"), ("junit", ".xml")] {
+        let names: Vec<String> = fs::read_dir(stage.path(directory))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        assert!(names.len() == 2 && names.iter().all(|name| name.ends_with(extension)), "{names:?}");
+    }
+}
+
+/// What one host lacks is no loss of the other's report.
+#[test]
+fn a_host_that_fails_leaves_the_others_report() {
+    let stage = Stage::new(QUICK);
+    let (good, bad) = (stage.host("good", "exec \"$@\""), stage.host("bad", "echo 'no route' >&2\nexit 255"));
+    let said = stage.run(&[&bad, &good], &["--json", "reports/"]);
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(said.err.contains("no route"), "{said:?}");
+    assert_eq!(fs::read_dir(stage.path("reports")).unwrap().count(), 1);
+}
+
+#[rstest]
+#[case::two_reports_in_one_file(&["--on", "true", "--on", "true", "--json", "one.json"], "name a directory, `one.json/`")]
+#[case::two_reports_on_standard_output(&["--on", "true", "--on", "true", "--json", "-"], "name a directory")]
+#[case::a_binary_of_no_remote(&["--remote-binary", "x"], "--on")]
+#[case::no_patience(&["--patience", "0"], "1..=100")]
+fn usage(#[case] arguments: &[&str], #[case] message: &str) {
+    let place = tempfile::tempdir().unwrap();
+    let said = Said::of(Command::new(PROGRAM).arg("run").args(arguments).current_dir(&place).output().unwrap());
+    assert_eq!(said.code, 2, "{said:?}");
+    assert!(said.err.contains(message), "{said:?}");
+}
+
+/// Waits for a file that somebody else is to write, and reads it.
+#[track_caller]
+fn awaited(path: &Path) -> String {
+    let begun = Instant::now();
+    while begun.elapsed() < LIMIT {
+        match fs::read_to_string(path) {
+            Ok(text) if text.ends_with('\n') => return text,
+            _ => std::thread::park_timeout(Duration::from_millis(5)),
+        }
+    }
+    panic!("nobody wrote {}", path.display());
+}
+
+#[track_caller]
+fn ends(child: &mut Child) -> i32 {
+    let begun = Instant::now();
+    while begun.elapsed() < LIMIT {
+        if let Some(status) = child.try_wait().unwrap() {
+            return status.code().unwrap_or(-1);
+        }
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+    let _ = child.kill();
+    panic!("it did not end");
+}
+
+#[track_caller]
+fn is_gone(pid: &str) {
+    let begun = Instant::now();
+    let alive = || Command::new("kill").args(["-0", pid.trim()]).stderr(Stdio::null()).status().unwrap().success();
+    while alive() {
+        assert!(begun.elapsed() < LIMIT, "process {pid} lives on");
+        std::thread::park_timeout(Duration::from_millis(5));
+    }
+}
+
+/// The worker is no child of the coordinator's: only the end of its standard input tells it that nobody listens any more.
+#[rstest]
+#[case::interrupted("-INT", 130)]
+#[case::killed("-KILL", -1)]
+fn a_coordinator_that_ends_leaves_no_worker(#[case] signal: &str, #[case] code: i32) {
+    let stage = Stage::new(QUICK);
+    // Its hello is all that comes through, so that the run cannot end by itself.
+    let script = r#"
+        exec 5<&0
+        { "$@" <&5 & echo $! > worker.part; mv worker.part worker; wait; } | { sed -u 1q; cat > /dev/null; }
+    "#;
+    let host = stage.host("host", script);
+    let mut coordinator = stage.command(&[&host], &["--json", "report.json"]).spawn().unwrap();
+    let worker = awaited(&stage.path("worker"));
+    Command::new("kill").args([signal, &coordinator.id().to_string()]).status().unwrap();
+    assert_eq!(ends(&mut coordinator), code);
+    is_gone(&worker);
+}
+
+/// What ran before the interrupt is in the report, which says that it is not all.
+#[test]
+fn an_interrupted_run_has_a_report() {
+    let stage = Stage::new(QUICK);
+    let script = "\"$@\" | { sed -u 10q; echo > answered; cat > /dev/null; }";
+    let mut coordinator = stage.command(&[&stage.host("host", script)], &["--json", "report.json"]).spawn().unwrap();
+    awaited(&stage.path("answered"));
+    // Nine answers are on their way; that they have arrived, nobody says: the run is interrupted until it ends.
+    Command::new("kill").args(["-INT", &coordinator.id().to_string()]).status().unwrap();
+    assert_eq!(ends(&mut coordinator), 130);
+    let report = stage.report("report.json");
+    assert!(!report.complete);
+    assert!(report.findings.len() <= 9 && verdicts(&report.findings, Verdict::Match) == report.findings.len());
+}

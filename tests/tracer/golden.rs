@@ -1,0 +1,33 @@
+//! What a trace looks like, on the terminal and as JSON; see `tests/golden.rs`.
+
+use std::collections::BTreeMap;
+
+use errnoscope::cause::Cause;
+use errnoscope::policy::ProbeCall;
+use errnoscope::render::trace as text;
+use errnoscope::tracer::report::{Report, schema};
+
+use crate::common::golden::golden;
+use crate::examples::{fault, script};
+use crate::laws::policy;
+use crate::simulated::{Lot, run};
+
+/// The first port is busy, the third hop silent.
+#[test]
+fn a_trace() {
+    let mut script = script("r1 r5 * open20");
+    script.settings.queries = 2;
+    script.lots = vec![Lot::Fails(fault(ProbeCall::Bind, "EADDRINUSE", Cause::PortInUse))];
+    let report = Report::new("example.org", run(&script, policy("evidence")).trace, &BTreeMap::new());
+    let Report { host, settings, hops, probes, ended, .. } = &report;
+    let parts = [
+        text::header(host, settings, 80),
+        text::hops(hops, 80),
+        text::skips(probes, 80),
+        text::ended(ended, settings).unwrap_or_default(),
+    ];
+    golden("trace.txt", &parts.concat());
+    golden("trace.json", &(serde_json::to_string_pretty(&report).unwrap() + "\n"));
+    let json = serde_json::to_value(&report).unwrap();
+    jsonschema::validator_for(&schema()).unwrap().validate(&json).unwrap();
+}

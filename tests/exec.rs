@@ -316,3 +316,25 @@ fn an_ordinary_user_has_a_path_and_stays_who_they_are() {
         assert!(complained.starts_with("errnoscope: error: ") && complained.contains("/dev/net/tun"), "{complained}");
     }
 }
+
+/// script(1) gives it a terminal.
+#[test]
+fn a_shell_has_a_prompt_that_says_where_it_is() {
+    let command = format!("{PROGRAM} shell -c ports-exhausted,range=40000-40001");
+    let mut child = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
+        .env("SHELL", "/bin/bash")
+        .env("TERM", "dumb")
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let input = b"exec 3<>/dev/tcp/127.0.0.1/9\nsleep 30 & jobs; kill %1\necho $ERRNOSCOPE=$((6*7))\nexit 3\n";
+    child.stdin.as_mut().unwrap().write_all(input).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(3), "{said}");
+    assert!(said.contains("(errnoscope ports-exhausted,range=40000-40001) "), "{said}");
+    assert!(said.contains("Cannot assign requested address") && said.contains("range=40000-40001=42"), "{said}");
+    assert!(said.contains("Running") && !said.contains("no job control"), "{said}");
+}

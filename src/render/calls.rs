@@ -2,7 +2,7 @@
 //!
 //! What stands behind an errno has been looked up before.
 
-use super::style::{BAD, FAINT, paint};
+use super::style::{FAINT, paint};
 use super::text::{count, field};
 use crate::calls::{Calls, Record};
 use crate::names::{Call, PortChoice};
@@ -80,7 +80,7 @@ fn line(record: &Record, width: usize) -> String {
         Outcome::Errno(errno) if record.is_under_way() => {
             return field(&label, &format!("{} {}", what.trim_end(), errno.name()), width);
         }
-        Outcome::Errno(errno) => paint(BAD, errno.name()),
+        Outcome::Errno(errno) => errno.name().to_owned(),
         Outcome::Blocked { .. } => record.outcome.name().to_owned(),
     };
     let causes: Vec<&str> = record.causes.iter().map(|cause| cause.as_str()).collect();

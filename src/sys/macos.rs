@@ -10,13 +10,16 @@ use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use super::{Ended, Fault, Isolation, Mode, Outside, Result, check, errno_of, process, socket, unsupported};
+use super::{Ended, Fault, Flock, Isolation, Mode, Outside, Result, check, errno_of, process, socket, unsupported};
+use crate::calls::{Record, Seen};
 use crate::errno::Errno;
 use crate::names::{Family, Need, Os, Protocol, SocketState};
 use crate::plan::{Detail, RouteKind, SocketOption};
 use crate::socket_table::{SocketRow, xnu};
 
 pub const OS: Os = Os::Macos;
+
+pub(super) const WAIT_FLAGS: i32 = 0;
 
 /// There is no MSG_NOSIGNAL; the standard library has SIGPIPE ignored.
 pub(super) const SEND_FLAGS: i32 = 0;
@@ -255,6 +258,8 @@ pub fn route_kind(_: IpAddr) -> Result<&'static str, Fault> {
     Err(unsupported(Need::Linux, "the routes of macOS are not read yet"))
 }
 
+pub const ONWARD: &str = "";
+
 /// No value of this type exists here.
 pub struct Chain(Infallible);
 
@@ -274,6 +279,14 @@ impl Chain {
     }
 
     pub fn enter(&self, _: usize) -> Result<(), Fault> {
+        match self.0 {}
+    }
+
+    pub fn client_addresses(&self) -> Vec<(IpAddr, u8)> {
+        match self.0 {}
+    }
+
+    pub fn server_addresses(&self) -> Vec<IpAddr> {
         match self.0 {}
     }
 
@@ -323,8 +336,30 @@ pub fn become_command(command: &mut Command) -> Errno {
     errno_of(&command.exec())
 }
 
-pub fn shepherd(child: i32) -> Result<Ended> {
-    process::reap(child)
+pub fn shepherd(child: i32, _: Flock) -> Result<(Ended, bool)> {
+    process::reap(child).map(|ended| (ended, false))
+}
+
+pub fn descriptor_limit_of(_: i32) -> Result<u64> {
+    Err(Errno::from_raw(OS, libc::ENOTSUP))
+}
+
+/// No value of this type exists here.
+pub struct Watch {
+    pub seen: Seen,
+    pub calls: Vec<Record>,
+    #[expect(dead_code, reason = "it is what keeps a value from being made")]
+    never: Infallible,
+}
+
+impl Watch {
+    pub fn begin(_: i32) -> Result<Watch> {
+        Err(Errno::from_raw(OS, libc::ENOTSUP))
+    }
+}
+
+pub fn be_watched() -> Result<()> {
+    Err(Errno::from_raw(OS, libc::ENOTSUP))
 }
 
 /// No value of this type exists here.

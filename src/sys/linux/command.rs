@@ -4,6 +4,8 @@
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal, kill};
@@ -13,7 +15,7 @@ use nix::unistd::{Pid, getegid};
 use super::OS;
 use super::namespace::leave_root_to;
 use crate::errno::Errno;
-use crate::sys::{Ended, Flock, Result, check, effective_uid, errno_of, reap};
+use crate::sys::{Ended, Flock, Result, Watch, check, effective_uid, errno_of, reap};
 
 /// Signals that are meant for a command: most ask it to end.
 const FORWARDED: [Signal; 7] = [
@@ -72,75 +74,115 @@ pub(super) fn block_signals() {
 }
 
 /// Waits for a child, and meanwhile passes signals on to it and reaps every other. Says whether its time was up.
-pub fn shepherd(child: i32, mut flock: Flock) -> Result<(Ended, bool)> {
-    let mut deadline = flock.limit.map(|limit| Instant::now() + limit);
-    let mut timed_out = false;
-    loop {
-        // A look first: until it is reaped one can ask about it.
-        while let Some((pid, has_ended)) = news(flock.watch.is_some())? {
-            if let (Some(watch), false) = (&mut flock.watch, has_ended) {
-                watch.stopped(pid, take_status(pid)?);
-                continue;
+pub fn shepherd(child: i32, flock: Flock) -> Result<(Ended, bool)> {
+    let time_is_up = Arc::new(AtomicBool::new(false));
+    let mut attention = Attention { child, deadline: flock.limit.map(|limit| Instant::now() + limit), time_is_up };
+    let time_is_up = attention.time_is_up.clone();
+    let ended = match flock.watch {
+        None => loop {
+            if let Some(ended) = reap_all(child, flock.at_end)? {
+                break ended;
             }
-            if pid == child {
-                (flock.at_end)(pid);
-            }
-            let ended = reap(pid)?;
-            if pid == child {
-                return Ok((ended, timed_out));
-            }
-            if let Some(watch) = &mut flock.watch {
-                watch.gone(pid);
-            }
+            attention.attend(&FORWARDED.into_iter().chain([Signal::SIGCHLD]).collect())?;
+        },
+        Some(watch) => {
+            // A stop that is waited for by waitid(2) wakes its tracer on the same processor; a signal would not.
+            std::thread::spawn(move || while attention.attend(&SigSet::from_iter(FORWARDED)).is_ok() {});
+            watch_until_end(child, flock.at_end, watch)?
         }
-        let left = deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
+    };
+    Ok((ended, time_is_up.load(Ordering::Relaxed)))
+}
+
+/// What is done for a command while it runs.
+struct Attention {
+    child: i32,
+    deadline: Option<Instant>,
+    time_is_up: Arc<AtomicBool>,
+}
+
+impl Attention {
+    /// Waits for one of these signals or for the deadline, and tells the command.
+    fn attend(&mut self, set: &SigSet) -> Result<()> {
+        let command = Pid::from_raw(self.child);
+        let left = self.deadline.map(|deadline| deadline.saturating_duration_since(Instant::now()));
         if left.is_some_and(|left| left.is_zero()) {
-            let signal = if timed_out { Signal::SIGKILL } else { Signal::SIGTERM };
-            deadline = (!timed_out).then(|| Instant::now() + GRACE);
-            timed_out = true;
-            let _ = kill(Pid::from_raw(child), signal);
+            let again = self.time_is_up.swap(true, Ordering::Relaxed);
+            self.deadline = (!again).then(|| Instant::now() + GRACE);
+            let _ = kill(command, if again { Signal::SIGKILL } else { Signal::SIGTERM });
             // One that is stopped ends only when it goes on.
-            let _ = kill(Pid::from_raw(child), Signal::SIGCONT);
-            continue;
+            let _ = kill(command, Signal::SIGCONT);
+            return Ok(());
         }
-        let Some(signal) = next_signal(left)? else { continue };
+        let Some(signal) = next_signal(set, left)? else { return Ok(()) };
         // A terminal sends its signals to the command as well.
         let from_terminal = signal.si_code == libc::SI_KERNEL;
         if let Some(&forwarded) = FORWARDED.iter().find(|&&known| known as i32 == signal.si_signo && !from_terminal) {
-            let _ = kill(Pid::from_raw(child), forwarded);
+            let _ = kill(command, forwarded);
+        }
+        Ok(())
+    }
+}
+
+/// Reaps whoever has ended, up to the child that counts.
+fn reap_all(child: i32, at_end: &mut dyn FnMut(i32)) -> Result<Option<Ended>> {
+    loop {
+        // A look first: until it is reaped one can ask about it.
+        let info = news(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)?;
+        // SAFETY: waitid(2) fills in the pid, or leaves it 0.
+        let pid = unsafe { info.si_pid() };
+        if pid == 0 {
+            return Ok(None);
+        }
+        if pid == child {
+            at_end(pid);
+        }
+        let ended = reap(pid)?;
+        if pid == child {
+            return Ok(Some(ended));
         }
     }
 }
 
-/// A child or traced thread that has ended or, among traced ones, stopped, and which of the two.
-fn news(traced: bool) -> Result<Option<(i32, bool)>> {
-    let stops = if traced { libc::WSTOPPED } else { 0 };
-    let info = wait_id(libc::P_ALL, 0, libc::WEXITED | stops | libc::WNOWAIT)?;
-    // SAFETY: waitid(2) fills in the pid, or leaves it 0.
-    let pid = unsafe { info.si_pid() };
-    let has_ended = [libc::CLD_EXITED, libc::CLD_KILLED, libc::CLD_DUMPED].contains(&info.si_code);
-    Ok((pid != 0).then_some((pid, has_ended)))
+/// Lets traced threads go on whenever they stop, until the child that counts has ended.
+fn watch_until_end(child: i32, at_end: &mut dyn FnMut(i32), watch: &mut Watch) -> Result<Ended> {
+    loop {
+        let info = match news(libc::WEXITED | libc::WSTOPPED) {
+            Err(errno) if errno.raw() == libc::EINTR => continue,
+            info => info?,
+        };
+        // SAFETY: waitid(2) has filled in both.
+        let (pid, status) = unsafe { (info.si_pid(), info.si_status()) };
+        let ended = match info.si_code {
+            libc::CLD_EXITED => Ended::Exited(status),
+            libc::CLD_KILLED | libc::CLD_DUMPED => Ended::Killed(status),
+            _ => {
+                if pid == child && status >> 8 == libc::PTRACE_EVENT_EXIT {
+                    at_end(pid);
+                }
+                watch.stopped(pid, status);
+                continue;
+            }
+        };
+        if pid == child {
+            return Ok(ended);
+        }
+        watch.gone(pid);
+    }
 }
 
-/// Why a traced thread has stopped; it is told once.
-fn take_status(thread: i32) -> Result<i32> {
-    let info = wait_id(libc::P_PID, thread as u32, libc::WSTOPPED)?;
-    // SAFETY: waitid(2) fills in the status, or leaves it 0.
-    Ok(unsafe { info.si_status() })
-}
-
-fn wait_id(kind: libc::idtype_t, id: u32, flags: i32) -> Result<libc::siginfo_t> {
+/// What there is to be told of a child, or of a traced thread.
+fn news(flags: i32) -> Result<libc::siginfo_t> {
     // SAFETY: zeroed is a valid siginfo_t, and the pointer is to a whole one.
     let (code, info) = unsafe {
         let mut info: libc::siginfo_t = std::mem::zeroed();
-        (libc::waitid(kind, id, &mut info, flags | libc::WNOHANG | libc::__WALL), info)
+        (libc::waitid(libc::P_ALL, 0, &mut info, flags | libc::__WALL), info)
     };
     check(code).map(|_| info)
 }
 
-/// Waits for a signal that somebody watches, for so long at most.
-fn next_signal(limit: Option<Duration>) -> Result<Option<libc::siginfo_t>> {
-    let set = watched();
+/// Waits for one of these signals, for so long at most.
+fn next_signal(set: &SigSet, limit: Option<Duration>) -> Result<Option<libc::siginfo_t>> {
     let timeout = limit.map(TimeSpec::from_duration);
     let timeout = timeout.as_ref().map_or(std::ptr::null(), |timeout| std::ptr::from_ref(timeout.as_ref()));
     // SAFETY: zeroed is a valid siginfo_t; the pointers are to whole values, or null for no limit.

@@ -119,6 +119,7 @@ impl Watch {
             | Options::PTRACE_O_TRACEFORK
             | Options::PTRACE_O_TRACEVFORK
             | Options::PTRACE_O_TRACEEXEC
+            | Options::PTRACE_O_TRACEEXIT
             | Options::PTRACE_O_EXITKILL;
         ptrace::seize(Pid::from_raw(child), options).map_err(own)?;
         let mut watch = Watch {

@@ -161,33 +161,40 @@ fn ttl(option: &str) -> Option<u8> {
 
 /// What came after each attempt that failed, by its place; nothing where the calls do not tell.
 pub fn reactions(attempts: &[Attempt], ended: bool) -> Vec<(usize, Option<Next>)> {
-    let failed = attempts.iter().enumerate().filter(|(_, attempt)| attempt.failure.is_some());
-    failed.map(|(index, attempt)| (index, next(attempts, index, attempt, ended))).collect()
-}
-
-fn next(attempts: &[Attempt], index: usize, attempt: &Attempt, ended: bool) -> Option<Next> {
-    if attempt.has_proceeded() {
-        return Some(Next::Proceed);
+    let mut without: HashMap<i32, usize> = HashMap::new();
+    // The TTL that a probe without one would have had: that after the last one that was sent.
+    let mut due: HashMap<i32, u8> = HashMap::new();
+    let mut own: Vec<u8> = Vec::with_capacity(attempts.len());
+    for attempt in attempts {
+        own.push(attempt.ttl.unwrap_or_else(|| due.get(&attempt.pid).copied().unwrap_or(1)));
+        match attempt.ttl {
+            None => *without.entry(attempt.pid).or_default() += 1,
+            Some(ttl) if attempt.under_way => drop(due.insert(attempt.pid, ttl.saturating_add(1))),
+            Some(_) => {}
+        }
     }
-    let mut later = attempts[index + 1..].iter().filter(|later| later.pid == attempt.pid).peekable();
-    let Some(&following) = later.peek() else {
-        return ended.then_some(Next::Abort);
-    };
-    // Many set the TTL only after bind(): it is that of the first attempt that comes so far.
-    let mut more = 0;
-    let Some(ttl) = later.inspect(|_| more += 1).find_map(|later| later.ttl) else {
-        // More than a tracer has probes, and none came so far.
-        let before =
-            attempts[..index].iter().filter(|earlier| earlier.pid == attempt.pid && earlier.ttl.is_none()).count();
-        return (before + more > MOST_PROBES).then_some(Next::Skip);
-    };
-    let sent = attempts[..index].iter().rev().find(|earlier| earlier.pid == attempt.pid && earlier.under_way);
-    let own = attempt.ttl.unwrap_or_else(|| sent.and_then(|sent| sent.ttl).unwrap_or(0).saturating_add(1));
-    Some(match (ttl == own, following.port == attempt.port && attempt.port != 0) {
-        (true, true) => Next::Retry,
-        (true, false) => Next::Skip,
-        (false, _) => Next::FailProbe,
-    })
+    // Of the attempts after the one that is looked at: the port of the first, and the first TTL. Many set it only after bind().
+    let mut later: HashMap<i32, (u16, Option<u8>)> = HashMap::new();
+    let mut reactions = Vec::new();
+    for (index, attempt) in attempts.iter().enumerate().rev() {
+        let following = later.get(&attempt.pid).copied();
+        if attempt.failure.is_some() {
+            let next = match following {
+                _ if attempt.has_proceeded() => Some(Next::Proceed),
+                None => ended.then_some(Next::Abort),
+                // More than a tracer has probes, and none came so far.
+                Some((_, None)) => (without[&attempt.pid] > MOST_PROBES).then_some(Next::Skip),
+                Some((_, Some(ttl))) if ttl != own[index] => Some(Next::FailProbe),
+                Some((port, _)) if port == attempt.port && port != 0 => Some(Next::Retry),
+                Some(_) => Some(Next::Skip),
+            };
+            reactions.push((index, next));
+        }
+        let ttl = attempt.ttl.or(following.and_then(|(_, ttl)| ttl));
+        later.insert(attempt.pid, (attempt.port, ttl));
+    }
+    reactions.reverse();
+    reactions
 }
 
 /// Whether one of these source ports was asked for.

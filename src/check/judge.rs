@@ -211,7 +211,7 @@ fn is_exercised(trouble: Trouble, profile: &Profile, calls: &[Record], failed: &
     match trouble {
         Trouble::Nothing => true,
         Trouble::SourceNotLocal => trouble.places().source.is_some_and(|source| binds_to(calls, source)),
-        Trouble::NoRoute => calls.iter().any(|record| is_about_the_way(record)),
+        Trouble::NoRoute => calls.iter().any(is_about_the_way),
         Trouble::PortsExhausted | Trouble::EveryPortHeld => !failed.is_empty(),
         _ => asks_for(calls, &trouble.ports(profile)),
     }

@@ -7,6 +7,7 @@ mod fill;
 mod hello;
 mod interpreter;
 mod queries;
+mod unlisted;
 
 pub use interpreter::Case;
 

@@ -376,7 +376,7 @@ fn nothing_is_left_of_a_hundred_runs() {
         let mut command = Command::new(PROGRAM);
         command.arg("exec").args(kinds[number % 4]).args(["--", "sh", "-c", "sleep 0.02"]);
         command.env(MARK, &mark).env("TMPDIR", temporary.path()).stdin(Stdio::null());
-        (command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap(), number % 3 == 0)
+        (command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap(), number.is_multiple_of(3))
     };
     let mut running: Vec<(Child, bool)> = Vec::new();
     for number in 0..100 {

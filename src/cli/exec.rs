@@ -95,8 +95,8 @@ no world for it to run in or a condition did not hold until the end, 126 if it c
 
 Examples:
   errnoscope exec -c ports-exhausted -- curl http://127.0.0.1/
-  errnoscope exec -c port-held=8080,state=time-wait,reuse=addr -- python3 -m http.server 8080
-  errnoscope exec --with 'python3 -m http.server 80' -c ports-exhausted,to=127.0.0.1:80,free=2 -- sh
+  errnoscope exec -c port-held=8080,state=time-wait -- ./my-server 8080
+  errnoscope exec --with ./my-server -c ports-exhausted,to=127.0.0.1:80 -- sh
   errnoscope exec --path 5 --listen 443 -- traceroute -T -p 443 -n 10.77.5.2
   errnoscope exec --path 15 --silent 3 --rtt 20 -- ping -c 3 fd77:0:0:15::2",
         condition::HELP

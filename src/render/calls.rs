@@ -6,7 +6,6 @@ use super::style::{FAINT, paint};
 use super::text::{count, field};
 use crate::calls::{Calls, Record};
 use crate::names::{Call, PortChoice};
-use crate::plan::Outcome;
 
 /// More lines than anybody reads.
 const MOST_LINES: usize = 200;
@@ -75,19 +74,11 @@ fn line(record: &Record, width: usize) -> String {
         Call::Connect | Call::Sendto => format!("{kind} {}", to("→ ")),
         _ => format!("{kind} {own}"),
     };
-    let outcome = match &record.outcome {
-        Outcome::Ok => "ok".to_owned(),
-        Outcome::Errno(errno) if record.is_under_way() => {
-            return field(&label, &format!("{} {}", what.trim_end(), errno.name()), width);
-        }
-        Outcome::Errno(errno) => errno.name().to_owned(),
-        Outcome::Blocked { .. } => record.outcome.name().to_owned(),
-    };
+    let outcome = record.outcome.name();
     let causes: Vec<&str> = record.causes.iter().map(|cause| cause.as_str()).collect();
-    let cause = match causes.len() {
-        0 => String::new(),
-        1 => format!(": {}", causes[0]),
-        _ => format!(": {}", causes.join(" or ")),
+    let cause = match causes[..] {
+        [_, ..] if record.has_failed() => format!(": {}", causes.join(" or ")),
+        _ => String::new(),
     };
     field(&label, &format!("{} {outcome}{cause}", what.trim_end()), width)
 }

@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
+use super::unlisted::{self, Bound};
 use super::{fill, give_up, queries};
 use crate::errno::Errno;
 use crate::names::{Family, Need, Protocol, SocketState, User};
@@ -30,16 +31,7 @@ pub struct Known {
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
     mode: Mode,
-    bound: Bound,
-}
-
-/// Whose port a socket has. One of its own it keeps as long as it is open; one that the kernel chose goes back when a
-/// connection ends, although getsockname(2) still names it (`tcp_set_state`, SOCK_BINDPORT_LOCK).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Bound {
-    No,
-    Chosen,
-    Given,
+    pub bound: Bound,
 }
 
 /// What one case has built up.
@@ -216,7 +208,7 @@ impl<'a> Case<'a> {
             named.extend(sys::tcp_state(fd)?);
         }
         let mut rows = self.table()?.rows(protocol, port, &named)?;
-        rows.extend(self.unlisted(protocol)?.into_iter().filter(|row| row.local.port() == port));
+        rows.extend(unlisted::rows(self, protocol)?.into_iter().filter(|row| row.local.port() == port));
         for row in rows.iter_mut().filter(|row| row.inode != 0) {
             row.user = self.isolation.user_of(row.uid);
         }
@@ -226,32 +218,11 @@ impl<'a> Case<'a> {
     /// The ports of either family that any socket holds, as a bitmap.
     pub fn ports(&mut self, protocol: Protocol) -> Result<Vec<u64>, Fault> {
         let mut held = self.table()?.ports(protocol)?;
-        for row in self.unlisted(protocol)? {
+        for row in unlisted::rows(self, protocol)? {
             let port = usize::from(row.local.port());
             held[port / 64] |= 1 << (port % 64);
         }
         Ok(held)
-    }
-
-    /// The sockets of this process that the socket table should have and has not.
-    fn unlisted(&self, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
-        let mut rows = Vec::new();
-        if self.lists_bound || protocol != Protocol::Tcp {
-            return Ok(rows);
-        }
-        for known in self.sockets.values() {
-            rows.extend(unlisted_row(known)?);
-        }
-        for fd in &self.filled {
-            // Not all of them need be TCP sockets.
-            rows.extend(sys::bound_row(fd).unwrap_or(None));
-        }
-        Ok(rows)
-    }
-
-    /// Whether this is one of those, which have no peer, whatever they tried to connect to.
-    pub fn is_unlisted(&self, socket: &Known) -> Result<bool, Fault> {
-        Ok(!self.lists_bound && unlisted_row(socket)?.is_some())
     }
 
     /// Soft RLIMIT_NOFILE as the ops find it, whatever the queries do to it meanwhile.
@@ -584,14 +555,6 @@ impl<'a> Case<'a> {
                 if waited < Duration::from_millis(50) { 0.5 } else { (waited.as_millis() as f64 / 20.0).min(50.0) };
             sys::pause_ms(pause.min((limit - waited).as_secs_f64() * 1000.0));
         }
-    }
-}
-
-/// A socket that is merely bound, by what it says of itself.
-fn unlisted_row(socket: &Known) -> Result<Option<SocketRow>, Fault> {
-    match &socket.fd {
-        Some(fd) if socket.protocol == Protocol::Tcp && socket.bound != Bound::No => Ok(sys::bound_row(fd)?),
-        _ => Ok(None),
     }
 }
 

@@ -6,6 +6,7 @@ use std::io::Write;
 use std::process::{Command, Stdio};
 
 use super::interpreter::{Case, known_as};
+use super::unlisted;
 use crate::names::{Need, User};
 use crate::plan::{Answer, Query, Unsupported};
 use crate::socket_table;
@@ -24,7 +25,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
         Query::Socket { socket } => {
             let known = known_as(&case.sockets, socket)?;
             let (protocol, local) = (known.protocol, known.local);
-            let remote = known.remote.filter(|_| !case.is_unlisted(known).unwrap_or(false));
+            let remote = known.remote.filter(|_| !unlisted::has(case, known).unwrap_or(false));
             let mut rows = match local {
                 Some(local) if local.port() != 0 => case.rows(protocol, local.port())?,
                 _ => Vec::new(),

@@ -15,27 +15,37 @@ use crate::plan::RouteKind;
 pub const HELP: &str = "\
 Conditions (-c), made by the ops of the scenarios in the command's own network, witnessed by the kernel before the \
 command starts and when it has ended:
-  ports-exhausted                    every ephemeral port is bound
-    free=N                             but N
-    to=ADDRESS:PORT                    by connections to one destination instead
-    range=LOW-HIGH                     of this range, not 32768-60999
-    protocol=tcp|udp, address=ADDRESS, reuse=none|addr|port|both
-  port-held=PORT                     a socket has the port
-    state=STATE                        listening (TCP's default), bound (UDP's), established, accepted, syn-sent, \
-fin-wait-2, close-wait, time-wait; for UDP connected
-    address=ADDRESS, peer=ADDRESS:PORT, protocol=…, reuse=…
-  ports-held=LOW-HIGH                sockets are bound to these ports; protocol, address, reuse
-  tuple-held=LOCAL:PORT-REMOTE:PORT  a connection has the 4-tuple; state (established), protocol, reuse (both)
-  source-not-local[=ADDRESS]         no interface has the address; 192.0.2.1
-  no-route[=PREFIX]                  no route leads there, or to the server of --path
+  ports-exhausted              every ephemeral port is bound
+    free=N                       but N
+    to=ADDRESS:PORT              by connections to one destination instead
+    range=LOW-HIGH               of this range [default: 32768-60999]
+    protocol=tcp|udp  address=ADDRESS  reuse=none|addr|port|both
+  port-held=PORT               a socket has the port
+    state=STATE                  listening, bound, established, accepted,
+                                 syn-sent, fin-wait-2, close-wait, time-wait;
+                                 UDP: bound, connected [default: the first]
+    address=ADDRESS  peer=ADDRESS:PORT  protocol=…  reuse=…
+  ports-held=LOW-HIGH          sockets are bound to these ports
+    protocol=…  address=ADDRESS  reuse=…
+  tuple-held=ADDRESS:PORT-ADDRESS:PORT
+                               a connection has this 4-tuple, ours first
+    state=STATE                  [default: established]
+    protocol=…  reuse=…          [default: tcp, both]
+  source-not-local[=ADDRESS]   no interface has it [default: 192.0.2.1]
+  no-route[=PREFIX]            no route leads there [default: anywhere outside,
+                               or the server of --path]
   unreachable=PREFIX, blackhole=PREFIX, prohibit=PREFIX
-                                     a route of that type
-  output-dropped[=PREFIX]            a packet filter (nft) drops what is sent; port=PORT, protocol,
-    verdict=drop|net-unreachable|host-unreachable|port-unreachable|admin-prohibited|reset
-  icmp=TYPE/CODE,for=PREFIX          a router answers TCP SYNs with an ICMP error; router=ADDRESS. Needs /dev/net/tun
-  descriptors-exhausted[=N]          the command can open N descriptors more than it is given; 0, with which most \
-programs cannot even load their libraries
-  timestamps=on|off, tw-reuse=0|1|2  net.ipv4.tcp_timestamps, net.ipv4.tcp_tw_reuse";
+                               a route of this type
+  output-dropped[=PREFIX]      a packet filter (nft) drops what is sent there
+    port=PORT  protocol=…
+    verdict=WHAT                 drop, net-unreachable, host-unreachable,
+                                 port-unreachable, admin-prohibited, reset
+  icmp=TYPE/CODE,for=PREFIX    a router answers TCP SYNs with an ICMP error
+    router=ADDRESS               (needs /dev/net/tun)
+  descriptors-exhausted[=N]    N more descriptors can be opened than are given;
+                               with 0 most programs cannot load libraries
+  timestamps=on|off            net.ipv4.tcp_timestamps
+  tw-reuse=0|1|2               net.ipv4.tcp_tw_reuse";
 
 const NAMES: &[&str] = &[
     "ports-exhausted",

@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
 //! business of `render`; what it is, of the modules that the commands call.
 
+mod check;
 mod claims;
 mod compare;
 mod compat;
@@ -78,6 +79,8 @@ enum Command {
     Exec(Deferred<exec::Arguments>),
     /// Open a shell in a private network, under real conditions such as port exhaustion
     Shell(Deferred<shell::Arguments>),
+    /// Tell what a tracer does about port exhaustion, busy 4-tuples and other troubles
+    Check(Deferred<check::Arguments>),
     /// Print the JSON Schema of a format
     Schema(Deferred<list::SchemaArguments>),
     /// Print a script that completes commands and options in a shell
@@ -170,6 +173,8 @@ enum Failure {
     Problems(Vec<Problem>),
     /// A policy file with a fault.
     Policy(Problem),
+    /// A file that describes a tracer, with a fault.
+    Tracer(Problem),
     /// A claims file with faults.
     Claims(Vec<Problem>),
     NothingSelected(String),
@@ -249,6 +254,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Explain(Deferred(arguments)) => explain::explain(&arguments, out),
         Command::Policy(Deferred(arguments)) => policy::policy(&arguments, out),
         Command::Trace(Deferred(arguments)) => trace::trace(&arguments, out),
+        Command::Check(Deferred(arguments)) => check::check(&arguments, out),
         Command::Schema(Deferred(arguments)) => list::schema(&arguments, out),
         Command::Completions(Deferred(arguments)) => completions::completions(&arguments, Arguments::command(), out),
         Command::Man(Deferred(arguments)) => completions::man(&arguments, Arguments::command(), out),
@@ -282,7 +288,12 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn failed(failure: &Failure) -> ExitCode {
     let code = match failure {
         Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
-        Failure::Bad(_) | Failure::Problems(_) | Failure::Policy(_) | Failure::Claims(_) | Failure::Output(_) => 2,
+        Failure::Bad(_)
+        | Failure::Problems(_)
+        | Failure::Policy(_)
+        | Failure::Tracer(_)
+        | Failure::Claims(_)
+        | Failure::Output(_) => 2,
         Failure::NothingSelected(_) => 3,
         Failure::CannotRun(_) => 4,
         Failure::Command { code, .. } => *code,
@@ -294,6 +305,7 @@ fn failed(failure: &Failure) -> ExitCode {
         }
         Failure::Problems(problems) => shown(problems, "scenario files"),
         Failure::Policy(problem) => shown(std::slice::from_ref(problem), "a policy file"),
+        Failure::Tracer(problem) => shown(std::slice::from_ref(problem), "a tracer file"),
         Failure::Claims(problems) => shown(problems, "a claims file"),
         Failure::NothingSelected(message) | Failure::CannotRun(message) | Failure::Command { message, .. } => {
             message.clone()

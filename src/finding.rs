@@ -376,6 +376,11 @@ impl Host {
     }
 }
 
+/// What the stack of an OS of that release is called.
+pub fn stack(os: Os, release: &str) -> String {
+    own_stack(os, &crate::scenario::rule::version(release))
+}
+
 /// What an OS's own stack is called.
 fn own_stack(os: Os, version: &semver::Version) -> String {
     format!("{os} {}.{}", version.major, version.minor)

@@ -16,6 +16,7 @@ pub mod worker;
 pub mod calls;
 pub mod catalogue;
 pub mod cause;
+pub mod check;
 pub mod claim;
 pub mod compare;
 pub mod compat;

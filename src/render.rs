@@ -4,6 +4,7 @@
 
 pub mod boundaries;
 pub mod calls;
+pub mod check;
 pub mod claims;
 pub mod compare;
 pub mod details;

@@ -7,6 +7,7 @@ const PURE: &[&str] = &[
     "calls.rs",
     "catalogue.rs",
     "cause.rs",
+    "check",
     "claim",
     "compare",
     "compat",

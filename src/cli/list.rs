@@ -197,6 +197,10 @@ enum Format {
     Boundaries,
     /// What `exec --json` writes
     Calls,
+    /// What `check --json` writes
+    Check,
+    /// A tracer, as `check` reads it
+    Tracer,
 }
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -215,6 +219,8 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Compat => crate::compat::schema(),
         Format::Boundaries => crate::compat::boundaries::schema(),
         Format::Calls => crate::calls::schema(),
+        Format::Check => crate::check::schema(),
+        Format::Tracer => crate::check::profile::schema(),
     };
     let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;
     writeln!(out, "{text}")?;

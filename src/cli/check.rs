@@ -1,0 +1,286 @@
+//! `errnoscope check`: tracers, run under each trouble by `errnoscope exec`, and judged.
+//!
+//! What a tracer's calls mean is the business of `check`; the world it runs in, of `exec`.
+
+use std::fs::File;
+use std::io::{Read, Write};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use super::output::{self, Destination};
+use super::select::or_list;
+use super::{Exit, Failure, complain, source};
+use crate::calls::Calls;
+use crate::check::attempt::{attempts, reactions};
+use crate::check::infer::{self, Observed};
+use crate::check::judge::{Behaviour, Judgement, Run, Verdict, judge};
+use crate::check::profile::{self, BUILT_IN, Profile};
+use crate::check::trouble::{PORT, ROUTERS, Trouble};
+use crate::check::{self, Check, FORMAT, Row, Tracer};
+use crate::finding::{Tool, stack};
+use crate::policy;
+use crate::render::check as text;
+use crate::sys;
+
+/// The tracer that is checked where nobody names one.
+const USUAL: &str = "errnoscope";
+/// What timeout(1) exits with when the time is up.
+const TIMED_OUT: i32 = 124;
+/// More of a tracer's output than anybody reads, in bytes.
+const LONGEST: u64 = 1 << 20;
+
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope check
+  errnoscope check trippy mtr --json results.json
+  errnoscope check trippy --trouble tuple-time-wait -v
+  errnoscope check ./my-tracer.toml --baseline results.json
+  errnoscope check --results results.json --markdown
+
+A tracer runs once under each trouble, on a path of five routers and a server, as by `errnoscope exec --trace`. What it did \
+about the calls that failed is held against what their cause asks for: a busy port or 4-tuple costs another port and no hop, \
+exhaustion and a foreign source address end the trace with a message that names the error, and without a route probes are \
+lost, or it says so. A trouble that does not touch what the tracer does says nothing: not-exercised.
+
+Tracers are known by name (errnoscope, trippy, mtr, traceroute, tcptraceroute; the program has to be in PATH) or described by \
+a file:
+
+  format = \"errnoscope-tracer/1\"
+  name = \"mine\"
+  command = [\"mytrace\", \"--tcp\", \"{port}\", \"{target}\"]  # {first}: the first source port. One probe for each hop
+  source = [\"--source\", \"{source}\"]    # what makes it use a source address; left out if nothing does
+  version = [\"mytrace\", \"--version\"]   # left out if nothing prints it
+  first = 33434                        # where its source ports begin; left out if the kernel chooses them
+  hop = '^\\s*(\\d+)\\s+(\\S+)'            # TTL and address in a line about a hop; left out, system calls must do
+  timeout_s = 20
+
+Exit codes: 0 nothing is wrong, or with --baseline nothing changed; 1 something is wrong, or changed; 2 a file that does not \
+parse; 4 a tracer could not be run, or does not work even without trouble.")]
+pub struct Arguments {
+    /// Names of tracers, or files (with a / or a dot) that describe one
+    #[arg(value_name = "TRACER|FILE", default_value = USUAL, conflicts_with = "results")]
+    tracers: Vec<String>,
+
+    /// Only this trouble, and none; may be given several times
+    #[arg(long, value_name = "TROUBLE", value_parser = trouble, conflicts_with = "results")]
+    trouble: Vec<Trouble>,
+
+    /// Show the results of earlier runs instead of running anything; several are put together
+    #[arg(long, value_name = "FILE")]
+    results: Vec<PathBuf>,
+
+    /// Write the results to FILE (errnoscope-check/1); - is standard output
+    #[arg(long, value_name = "FILE")]
+    json: Option<PathBuf>,
+
+    /// Results to hold these against: what changed, and nothing else, decides the exit code
+    #[arg(long, value_name = "FILE")]
+    baseline: Option<PathBuf>,
+
+    /// Write the policy that the tracer follows, as far as it was seen, to FILE
+    #[arg(long, value_name = "FILE")]
+    policy: Option<PathBuf>,
+
+    /// As Markdown
+    #[arg(long)]
+    markdown: bool,
+
+    /// The system calls of every run, not only of those that are wrong
+    #[arg(short, long, conflicts_with = "markdown")]
+    verbose: bool,
+}
+
+fn trouble(text: &str) -> Result<Trouble, String> {
+    text.parse().map_err(|_| {
+        let known = Trouble::ALL.iter().map(|trouble| trouble.as_str());
+        format!("unknown trouble `{text}`{}", or_list(text, known))
+    })
+}
+
+pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let json = arguments.json.as_deref().map(Destination::new).transpose()?;
+    let policy = arguments.policy.as_deref().map(Destination::new).transpose()?;
+    let baseline = arguments.baseline.as_deref().map(read).transpose()?;
+    let check = if arguments.results.is_empty() { run(arguments)? } else { earlier(&arguments.results)? };
+    if let Some(policy) = &policy {
+        let [tracer] = &check.tracers[..] else {
+            return Err(Failure::bad("--policy writes the policy of one tracer: name one"));
+        };
+        let inferred = infer::policy(&tracer.label(), sys::OS, &tracer.habits);
+        let text = policy::write(&inferred, "Seen by `errnoscope check`, not written.");
+        policy.write(out, |out| out.write_all(text.as_bytes()))?;
+    }
+    if let Some(json) = &json {
+        json.write(out, |out| {
+            serde_json::to_writer_pretty(&mut *out, &check)?;
+            writeln!(out)
+        })?;
+    }
+    let changes = baseline.as_ref().map(|baseline| check::changes(baseline, &check));
+    let is_taken = |destination: &Option<Destination>| destination.as_ref().is_some_and(Destination::is_stdout);
+    if !is_taken(&json) && !is_taken(&policy) {
+        if arguments.markdown {
+            write!(out, "{}", text::markdown(&check))?;
+        } else {
+            write!(out, "{}", text::check(&check, arguments.verbose, output::width()))?;
+        }
+        if let Some(changes) = &changes {
+            write!(out, "{}", text::changes(changes))?;
+        }
+    }
+    let any = |verdict| check.tracers.iter().any(|tracer| tracer.has(verdict));
+    Ok(match changes {
+        _ if arguments.results.is_empty() && any(Verdict::Broken) => Exit::Broken,
+        Some(changes) if changes.is_empty() => Exit::Success,
+        Some(_) => Exit::Mismatch,
+        None if any(Verdict::Wrong) => Exit::Mismatch,
+        None => Exit::Success,
+    })
+}
+
+fn read(path: &Path) -> Result<Check, Failure> {
+    let (name, text) = source::read(path)?;
+    check::read(text).map_err(|(line, column, message)| {
+        Failure::bad(format!("{name}:{line}:{column}: no results of errnoscope check: {message}"))
+    })
+}
+
+fn earlier(files: &[PathBuf]) -> Result<Check, Failure> {
+    let mut checks = files.iter().map(|file| read(file)).collect::<Result<Vec<Check>, Failure>>()?.into_iter();
+    let first = checks.next().ok_or_else(|| Failure::bad("no results"))?;
+    Ok(checks.fold(first, |mut all, check| {
+        all.tracers.extend(check.tracers);
+        all
+    }))
+}
+
+fn run(arguments: &Arguments) -> Result<Check, Failure> {
+    let profiles = arguments.tracers.iter().map(|name| load(name)).collect::<Result<Vec<Profile>, Failure>>()?;
+    let asked = |trouble: &Trouble| {
+        *trouble == Trouble::Nothing || arguments.trouble.is_empty() || arguments.trouble.contains(trouble)
+    };
+    let troubles: Vec<Trouble> = Trouble::ALL.iter().copied().filter(asked).collect();
+    let tracers = profiles.iter().map(|profile| tracer(profile, &troubles)).collect::<Result<Vec<_>, Failure>>()?;
+    Ok(Check { format: FORMAT.to_owned(), tool: Tool::this(), stack: stack(sys::OS, &sys::machine().release), tracers })
+}
+
+/// A tracer of this binary, or that of a file.
+fn load(name: &str) -> Result<Profile, Failure> {
+    if let Some((name, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
+        return profile::read(&format!("src/check/builtin/{name}.toml"), text).map_err(Failure::Tracer);
+    }
+    if !name.contains(['/', '.']) {
+        let known = BUILT_IN.iter().map(|(known, _)| *known);
+        let what = "a file is written with a / or a dot: ./mine.toml";
+        return Err(Failure::bad(format!("unknown tracer `{name}`{}; {what}", or_list(name, known))));
+    }
+    let (file, text) = source::read(Path::new(name))?;
+    profile::read(&file, text).map_err(Failure::Tracer)
+}
+
+fn tracer(profile: &Profile, troubles: &[Trouble]) -> Result<Tracer, Failure> {
+    complain("note", &format!("checking {}: {} runs", profile.name, troubles.len()));
+    let mut observed = Observed::default();
+    let mut rows = Vec::new();
+    for &trouble in troubles {
+        let conditions = trouble.arguments(profile);
+        let lacks = trouble == Trouble::SourceNotLocal && profile.source.is_empty();
+        let row = if lacks {
+            let why = "its profile names no option for the source address";
+            Row::new(trouble, conditions, None, unseen(Behaviour::NotExercised, Verdict::NotExercised, why))
+        } else {
+            match under(trouble, profile, &conditions)? {
+                Ok(Seen { calls, timed_out, output, errors }) => {
+                    let attempts = attempts(&calls.calls, calls.os);
+                    observed.add(&attempts, &reactions(&attempts, !timed_out));
+                    let run = Run { calls: &calls, timed_out, output: &output, errors: &errors };
+                    let code = (!timed_out).then_some(calls.exit_code);
+                    Row::new(trouble, conditions, code, judge(trouble, profile, &run))
+                }
+                Err(why) => Row::new(trouble, conditions, None, unseen(Behaviour::NotRun, Verdict::Broken, &why)),
+            }
+        };
+        let is_hopeless = trouble == Trouble::Nothing && row.verdict == Verdict::Broken;
+        rows.push(row);
+        if is_hopeless {
+            break;
+        }
+    }
+    let command = profile.command(Trouble::Nothing.places());
+    let (habits, like) = (observed.habits(), observed.likenesses());
+    Ok(Tracer { name: profile.name.clone(), version: version(profile), command, runs: rows, habits, like })
+}
+
+fn unseen(behaviour: Behaviour, verdict: Verdict, why: &str) -> Judgement {
+    let (reached, proof, why) = (Default::default(), Vec::new(), why.to_owned());
+    Judgement { behaviour, verdict, kind: None, why, reached, message: None, proof }
+}
+
+/// What a run left behind.
+struct Seen {
+    calls: Calls,
+    timed_out: bool,
+    output: String,
+    errors: String,
+}
+
+/// Runs the tracer; the inner error is why there was no run.
+fn under(trouble: Trouble, profile: &Profile, conditions: &[String]) -> Result<Result<Seen, String>, Failure> {
+    let cannot = |error| Failure::because("cannot make temporary files", error);
+    let place = tempfile::tempdir().map_err(cannot)?;
+    let file = |name: &str| place.path().join(name);
+    let create = |name: &str| File::create(file(name)).map(Stdio::from).map_err(cannot);
+    let own = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
+    let words = profile.command(trouble.places());
+    let status = Command::new(&own)
+        .args(["exec", "--path", &ROUTERS.to_string(), "--listen", &PORT.to_string()])
+        .args(["--timeout", &profile.timeout_s.to_string()])
+        .arg("--json")
+        .arg(file("calls"))
+        .args(conditions)
+        .arg("--")
+        .args(words.iter().enumerate().map(|(index, word)| program(index, word, &own)))
+        .stdin(Stdio::null())
+        .stdout(create("output")?)
+        .stderr(create("errors")?)
+        .status()
+        .map_err(|error| Failure::because("cannot start errnoscope exec", error))?;
+    let text = |name: &str| -> Result<String, Failure> {
+        let mut bytes = Vec::new();
+        let file = File::open(file(name)).map_err(cannot)?;
+        file.take(LONGEST).read_to_end(&mut bytes).map_err(cannot)?;
+        Ok(String::from_utf8_lossy(&bytes).into_owned())
+    };
+    let (output, errors) = (text("output")?, text("errors")?);
+    let calls: Option<Calls> =
+        std::fs::read_to_string(file("calls")).ok().and_then(|text| serde_json::from_str(&text).ok());
+    Ok(match calls {
+        Some(calls) if calls.lost.is_empty() => {
+            // A tracer may exit with that code itself: then nothing told it to end.
+            let timed_out = status.code() == Some(TIMED_OUT) && calls.exit_code != TIMED_OUT;
+            Ok(Seen { calls, timed_out, output, errors })
+        }
+        Some(calls) => Err(format!("the trouble did not last: {}", calls.lost.join("; "))),
+        None => {
+            let why = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it left no trace");
+            Err(why.trim_start_matches("errnoscope: error: ").to_owned())
+        }
+    })
+}
+
+/// `errnoscope` is this program, wherever it is.
+fn program(index: usize, word: &str, own: &Path) -> std::ffi::OsString {
+    if index == 0 && word == USUAL { own.into() } else { word.into() }
+}
+
+/// The first line with a number in it that the tracer prints about itself.
+fn version(profile: &Profile) -> String {
+    let Some((first, rest)) = profile.version.split_first() else { return String::new() };
+    let Ok(own) = std::env::current_exe() else { return String::new() };
+    let ran = Command::new(program(0, first, &own)).args(rest).stdin(Stdio::null()).output();
+    let Ok(ran) = ran else { return String::new() };
+    let text = [ran.stdout, ran.stderr].concat();
+    let text = String::from_utf8_lossy(&text);
+    text.lines().find(|line| line.contains(|it: char| it.is_ascii_digit())).unwrap_or_default().trim().to_owned()
+}

@@ -1,0 +1,213 @@
+//! Checks of tracers as text: for a terminal, and as Markdown.
+//!
+//! What a tracer did, and whether it was right, has been decided before.
+
+use comfy_table::{Cell, Row as Line};
+
+use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
+use super::text::{count, field, heading, lines, shown, table, unwrapped};
+use crate::check::infer::{Habit, Likeness};
+use crate::check::judge::{Behaviour, Verdict};
+use crate::check::{Change, Check, Row, Tracer};
+use crate::names::PortChoice;
+use crate::policy::right::Kind;
+
+/// Every tracer with what it did, and with the calls that prove it where something is wrong, or everywhere.
+pub fn check(check: &Check, everything: bool, width: usize) -> String {
+    let mut text = String::new();
+    for tracer in &check.tracers {
+        text.push_str(&format!(
+            "{}  {}\n",
+            paint(HEADING, &shown(&tracer.label())),
+            paint(FAINT, &shown(&tracer.command.join(" ")))
+        ));
+        let mut rows = table(width.saturating_sub(2));
+        rows.set_header(heading(["trouble", "behaviour", "verdict"]));
+        for row in &tracer.runs {
+            let verdict = match row.kind {
+                Some(kind) => format!("{}: {kind}", row.verdict),
+                None => row.verdict.to_string(),
+            };
+            rows.add_row(Line::from(vec![
+                Cell::new(row.trouble),
+                Cell::new(row.behaviour),
+                Cell::new(paint(style(row.verdict), &verdict)),
+            ]));
+        }
+        unwrapped(&mut rows, 2);
+        text.push_str(&lines(rows, "  "));
+        let is_shown = |row: &&Row| everything || [Verdict::Wrong, Verdict::Broken].contains(&row.verdict);
+        for row in tracer.runs.iter().filter(is_shown) {
+            text.push_str(&details(row, width));
+        }
+        text.push_str(&habits(tracer, width));
+        text.push('\n');
+    }
+    text + &total(check) + "\n"
+}
+
+fn style(verdict: Verdict) -> anstyle::Style {
+    match verdict {
+        Verdict::Right => GOOD,
+        Verdict::Wrong | Verdict::Broken => BAD,
+        Verdict::NotExercised => WARN,
+    }
+}
+
+fn details(row: &Row, width: usize) -> String {
+    let mut text = format!("\n  {}\n", paint(HEADING, row.trouble.as_str()));
+    let mut add = |label: &str, value: &str| text.push_str(&field(&format!("    {label:<8}"), &shown(value), width));
+    add("why", &row.why);
+    for (index, line) in row.proof.iter().enumerate() {
+        add(if index == 0 { "calls" } else { "" }, line);
+    }
+    if let Some(message) = &row.message {
+        add("said", message);
+    }
+    add("reached", &reached(row));
+    if !row.conditions.is_empty() {
+        add("made by", &format!("errnoscope exec {}", row.conditions.join(" ")));
+    }
+    text
+}
+
+fn reached(row: &Row) -> String {
+    let ttls: Vec<String> = row.reached.iter().map(u8::to_string).collect();
+    let code = row.exit_code.map_or(String::new(), |code| format!(", exit code {code}"));
+    if ttls.is_empty() { format!("no hop{code}") } else { format!("hops {}{code}", ttls.join(" ")) }
+}
+
+fn habits(tracer: &Tracer, width: usize) -> String {
+    if tracer.habits.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("\n  {}\n", paint(HEADING, "what it does about failed calls"));
+    for habit in &tracer.habits {
+        text.push_str(&field("    ", &self::habit(habit), width));
+    }
+    text.push_str(&field("    ", &like(&tracer.like), width));
+    text
+}
+
+/// `connect EADDRNOTAVAIL, explicit port: abort (tuple-in-use: gives-up)`.
+fn habit(habit: &Habit) -> String {
+    let port = if habit.port == PortChoice::None { String::new() } else { format!(", {} port", habit.port) };
+    let causes: Vec<String> = habit.by_cause.iter().map(|(cause, kind)| format!("{cause}: {kind}")).collect();
+    let causes = if causes.is_empty() { String::new() } else { format!(" ({})", causes.join(", ")) };
+    format!("{} {}{port}: {}{causes}", habit.call, habit.errno.as_str(), habit.action)
+}
+
+/// `behaves like conflate; evidence 3 of 4`.
+fn like(likenesses: &[Likeness]) -> String {
+    let (same, other): (Vec<&Likeness>, Vec<&Likeness>) = likenesses.iter().partition(|like| like.agrees == like.of);
+    let names: Vec<&str> = same.iter().map(|like| &*like.policy).collect();
+    let rest: Vec<String> =
+        other.iter().map(|like| format!("{} {} of {}", like.policy, like.agrees, like.of)).collect();
+    let head = match (&*names, likenesses.first()) {
+        ([], _) => "behaves like none of the built-in policies".to_owned(),
+        (names, Some(like)) => format!("behaves like {} in the {} seen", names.join(" and "), count(like.of, "signal")),
+        _ => String::new(),
+    };
+    if rest.is_empty() { head } else { format!("{head}; agrees with {}", rest.join(", ")) }
+}
+
+fn total(check: &Check) -> String {
+    let rows: Vec<&Row> = check.tracers.iter().flat_map(|tracer| &tracer.runs).collect();
+    let counts =
+        Verdict::ALL.iter().map(|verdict| (verdict, rows.iter().filter(|row| row.verdict == *verdict).count()));
+    let counts: Vec<String> =
+        counts.filter(|(_, count)| *count > 0).map(|(verdict, count)| format!("{count} {verdict}")).collect();
+    format!("{}: {}", count(rows.len() as u64, "run"), counts.join(", "))
+}
+
+/// What changed since the baseline.
+pub fn changes(changes: &[Change]) -> String {
+    if changes.is_empty() {
+        return format!("{} since the baseline\n", paint(GOOD, "no change"));
+    }
+    let words = |(behaviour, verdict): (Behaviour, Verdict)| format!("{behaviour} ({verdict})");
+    let lines = changes.iter().map(|change| {
+        let before = change.baseline.map_or("not in the baseline".to_owned(), words);
+        let better = change.current.1 == Verdict::Right;
+        let now = paint(if better { GOOD } else { BAD }, &words(change.current));
+        format!("  {}  {}  {before} → {now}\n", shown(&change.tracer), change.trouble)
+    });
+    let head = paint(HEADING, &count(changes.len() as u64, "change"));
+    format!("{head} since the baseline\n{}", lines.collect::<String>())
+}
+
+/// The same for a file: a table of all tracers, and what is behind it.
+pub fn markdown(check: &Check) -> String {
+    let mut text = format!(
+        "# What tracers do about socket errors\n\nMade by `errnoscope check` on {}: each tracer ran once under each trouble, on a \
+path of five routers and a server, and its system calls were seen. That slows them down: one that tries port after port comes less \
+far than by itself. Wrong behaviour is **bold**.\n\n",
+        check.stack
+    );
+    let names: Vec<String> = check.tracers.iter().map(|tracer| cell(&tracer.label())).collect();
+    text.push_str(&format!("| trouble | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len())));
+    for trouble in crate::check::trouble::Trouble::ALL {
+        let cells: Vec<String> = check
+            .tracers
+            .iter()
+            .map(|tracer| {
+                let row = tracer.runs.iter().find(|row| row.trouble == *trouble);
+                row.map_or(String::new(), |row| match row.verdict {
+                    Verdict::Wrong | Verdict::Broken => format!("**{}**", words(row)),
+                    Verdict::Right | Verdict::NotExercised => words(row),
+                })
+            })
+            .collect();
+        text.push_str(&format!("| `{trouble}` | {} |\n", cells.join(" | ")));
+    }
+    text.push_str("\n`aborts` is right where no other port would help, `skips` where one does.\n");
+    for tracer in &check.tracers {
+        text.push_str(&format!("\n## {}\n\n    {}\n", cell(&tracer.label()), tracer.command.join(" ")));
+        if !tracer.habits.is_empty() {
+            text.push_str("\n| call | port | errno | what it does | by cause |\n|---|---|---|---|---|\n");
+        }
+        for habit in &tracer.habits {
+            let causes: Vec<String> = habit
+                .by_cause
+                .iter()
+                .map(|(cause, kind)| match kind {
+                    Kind::Right => format!("{cause}: {kind}"),
+                    _ => format!("{cause}: **{kind}**"),
+                })
+                .collect();
+            let errno = habit.errno.as_str();
+            text.push_str(&format!(
+                "| {} | {} | {errno} | {} | {} |\n",
+                habit.call,
+                habit.port,
+                habit.action,
+                causes.join(", ")
+            ));
+        }
+        if !tracer.habits.is_empty() {
+            text.push_str(&format!("\nIt {}.\n", like(&tracer.like)));
+        }
+        for row in tracer.runs.iter().filter(|row| row.verdict == Verdict::Wrong || row.verdict == Verdict::Broken) {
+            let said = row
+                .message
+                .as_ref()
+                .map_or(String::new(), |message| format!(" It says `{}`.", message.replace('`', "'")));
+            text.push_str(&format!("\n**{}**: {}; {}.{said}\n", row.trouble, row.why, reached(row)));
+            if !row.proof.is_empty() {
+                text.push_str(&format!("\n    {}\n", row.proof.join("\n    ")));
+            }
+        }
+    }
+    text
+}
+
+fn words(row: &Row) -> String {
+    match row.kind {
+        Some(kind) => format!("{}, {kind}", row.behaviour),
+        None => row.behaviour.to_string(),
+    }
+}
+
+fn cell(text: &str) -> String {
+    shown(text).replace('|', "\\|")
+}

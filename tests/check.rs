@@ -1,0 +1,213 @@
+//! `errnoscope check`: real runs of tracers that are right, wrong, or no tracers at all.
+
+mod common;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output};
+
+use common::PROGRAM;
+use errnoscope::check::judge::{Behaviour, Verdict};
+use errnoscope::check::trouble::Trouble;
+use errnoscope::check::{self, Check, Tracer};
+use errnoscope::policy::{self, right::Kind};
+use rstest::rstest;
+use tempfile::TempDir;
+
+fn run(arguments: &[&str]) -> Output {
+    Command::new(PROGRAM).arg("check").args(arguments).env("COLUMNS", "100").output().expect("the program starts")
+}
+
+fn text(bytes: &[u8]) -> String {
+    String::from_utf8_lossy(bytes).into_owned()
+}
+
+fn code(output: &Output) -> i32 {
+    output.status.code().unwrap_or_else(|| panic!("{}", text(&output.stderr)))
+}
+
+/// A place with a profile in it, and how one names that.
+fn profile(command: &[&str], seconds: u64) -> (TempDir, String) {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("fake.toml");
+    let text = format!(
+        "format = \"errnoscope-tracer/1\"\nname = \"fake\"\ncommand = {command:?}\nsource = [\"--source\", \"{{source}}\"]\n\
+         first = 33434\nhop = '^\\s*(\\d+)\\s+(\\S+)'\ntimeout_s = {seconds}\n"
+    );
+    std::fs::write(&file, text).unwrap();
+    let name = file.to_str().unwrap().to_owned();
+    (place, name)
+}
+
+/// The only tracer of a check that was written to standard output.
+fn checked(output: &Output) -> Tracer {
+    let check = check::read(&text(&output.stdout)).unwrap_or_else(|why| panic!("{why:?}\n{}", text(&output.stderr)));
+    let [tracer] = <[Tracer; 1]>::try_from(check.tracers).unwrap();
+    tracer
+}
+
+fn wrong(tracer: &Tracer) -> BTreeMap<Trouble, (Behaviour, Option<Kind>)> {
+    let wrong = tracer.runs.iter().filter(|row| row.verdict == Verdict::Wrong);
+    wrong.map(|row| (row.trouble, (row.behaviour, row.kind))).collect()
+}
+
+/// The reference tracer with another policy.
+fn with_policy(policy: &str) -> Vec<&str> {
+    vec![PROGRAM, "trace", "-n", "-p", "{port}", "--initial-sequence", "{first}", "--policy", policy, "{target}"]
+}
+
+#[test]
+fn the_reference_tracer_is_right_about_everything() {
+    let output = run(&["--json", "-"]);
+    let tracer = checked(&output);
+    assert_eq!(code(&output), 0, "{:#?}", tracer.runs);
+    assert_eq!(tracer.runs.iter().map(|row| row.trouble).collect::<Vec<_>>(), Trouble::ALL);
+    let behaviour = |trouble| tracer.runs.iter().find(|row| row.trouble == trouble).unwrap().behaviour;
+    for row in &tracer.runs {
+        assert_eq!(row.verdict, Verdict::Right, "{row:#?}");
+    }
+    assert_eq!(behaviour(Trouble::Nothing), Behaviour::Completes);
+    assert_eq!(behaviour(Trouble::TupleTimeWait), Behaviour::Skips);
+    assert_eq!(behaviour(Trouble::SourceNotLocal), Behaviour::Aborts);
+    assert_eq!(tracer.like[0].policy, "evidence");
+    assert_eq!(tracer.like[0].agrees, tracer.like[0].of);
+}
+
+#[rstest]
+#[case("conflate", &[(Trouble::SourceNotLocal, Behaviour::SkipsInVain, Kind::Hides)])]
+#[case("addr-in-use-only", &[
+    (Trouble::TupleSynSent, Behaviour::Aborts, Kind::GivesUp),
+    (Trouble::TupleEstablished, Behaviour::Aborts, Kind::GivesUp),
+    (Trouble::TupleTimeWait, Behaviour::Aborts, Kind::GivesUp),
+])]
+fn a_wrong_policy_is_caught_doing_what_it_does_wrong_and_nothing_else(
+    #[case] name: &str,
+    #[case] expected: &[(Trouble, Behaviour, Kind)],
+) {
+    let (place, fake) = profile(&with_policy(name), 60);
+    let inferred = place.path().join("inferred.toml");
+    let mut arguments = vec![&*fake, "--json", "-", "--policy", inferred.to_str().unwrap()];
+    for trouble in Trouble::ALL.iter().filter(|trouble| **trouble != Trouble::EveryPortHeld) {
+        arguments.extend(["--trouble", trouble.as_str()]);
+    }
+    let output = run(&arguments);
+    let tracer = checked(&output);
+    let expected = expected.iter().map(|&(trouble, behaviour, kind)| (trouble, (behaviour, Some(kind)))).collect();
+    assert_eq!(wrong(&tracer), expected, "{:#?}", tracer.runs);
+    assert_eq!(code(&output), 1);
+    // What it was seen doing is what its policy says, and a policy file says it again.
+    let own = tracer.like.iter().find(|like| like.policy == name).unwrap();
+    assert_eq!(own.agrees, own.of, "{:#?}", tracer.habits);
+    let other = tracer.like.iter().find(|like| like.policy == "evidence").unwrap();
+    assert!(other.agrees < other.of, "{:#?}", tracer.habits);
+    let text = std::fs::read_to_string(inferred).unwrap();
+    policy::read("inferred.toml", text.leak()).unwrap_or_else(|problem| panic!("{problem}"));
+}
+
+/// The reference tracer where all is well, and something else where it fails.
+#[rstest]
+#[case("while :; do : </dev/tcp/224.0.0.1/1; done 2>/dev/null", Behaviour::Spins)]
+#[case("sleep 100", Behaviour::Hangs)]
+#[case("kill -SEGV $$", Behaviour::Crashes)]
+#[case("exit 0", Behaviour::EndsSilently)]
+#[case("exit 7", Behaviour::EndsSilently)]
+#[case("echo 'something went wrong' >&2; exit 7", Behaviour::EndsUnclearly)]
+fn what_a_tracer_does_wrong_is_told_apart(#[case] then: &str, #[case] behaviour: Behaviour) {
+    let script = format!("{PROGRAM} trace \"$@\" 2>/dev/null && exit 0; {then}");
+    let (_place, fake) =
+        profile(&["bash", "-c", &script, "fake", "-n", "-p", "{port}", "--initial-sequence", "{first}", "{target}"], 4);
+    let output = run(&[&fake, "--trouble", "source-not-local", "--json", "-"]);
+    let tracer = checked(&output);
+    assert_eq!(wrong(&tracer).keys().collect::<Vec<_>>(), [&Trouble::SourceNotLocal], "{:#?}", tracer.runs);
+    assert_eq!(wrong(&tracer)[&Trouble::SourceNotLocal].0, behaviour, "{:#?}", tracer.runs);
+    assert_eq!(code(&output), 1);
+}
+
+#[test]
+fn what_does_not_meet_a_trouble_is_never_right() {
+    // Its source ports are others than the profile says.
+    let command = [PROGRAM, "trace", "-n", "-p", "{port}", "--initial-sequence", "50000", "{target}"];
+    let (_place, fake) = profile(&command, 20);
+    let output = run(&[&fake, "--trouble", "tuple-time-wait", "--json", "-"]);
+    let verdicts: Vec<Verdict> = checked(&output).runs.iter().map(|row| row.verdict).collect();
+    assert_eq!((verdicts, code(&output)), (vec![Verdict::Right, Verdict::NotExercised], 0));
+}
+
+#[test]
+fn a_tracer_that_cannot_be_run_or_finds_nothing_says_nothing_about_troubles() {
+    for (command, why) in [
+        (vec!["no-such-tracer", "{target}"], "cannot run `no-such-tracer`"),
+        (vec!["true", "{target}"], "is its profile right?"),
+    ] {
+        let (_place, fake) = profile(&command, 20);
+        let output = run(&[&fake]);
+        assert_eq!(code(&output), 4);
+        let said = text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert!(said.contains(why) && said.ends_with("1 run: 1 broken"), "{said}");
+    }
+}
+
+#[test]
+fn a_profile_with_a_fault_and_a_name_that_nobody_has_are_told() {
+    let place = tempfile::tempdir().unwrap();
+    let file = place.path().join("bad.toml");
+    std::fs::write(
+        &file,
+        "format = \"errnoscope-tracer/1\"\nname = \"bad\"\ncommand = [\"x\", \"{host}\"]\ntimeout_s = 1\n",
+    )
+    .unwrap();
+    let output = run(&[file.to_str().unwrap()]);
+    let said = text(&output.stderr);
+    assert_eq!(code(&output), 2);
+    assert!(said.contains("bad.toml:3:17") && said.contains("unknown place `{host}`"), "{said}");
+    let output = run(&["tripy"]);
+    assert_eq!(code(&output), 2);
+    assert!(text(&output.stderr).contains("unknown tracer `tripy`; did you mean trippy"), "{}", text(&output.stderr));
+    let output = run(&["--trouble", "tuple-timewait"]);
+    assert_eq!(code(&output), 2);
+    assert!(text(&output.stderr).contains("did you mean tuple-time-wait"), "{}", text(&output.stderr));
+}
+
+/// The committed results.
+fn results() -> Vec<PathBuf> {
+    let place = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/tracers");
+    let mut files: Vec<PathBuf> = std::fs::read_dir(place).unwrap().map(|entry| entry.unwrap().path()).collect();
+    files.sort();
+    assert!(files.len() >= 6, "{files:?}");
+    files
+}
+
+#[test]
+fn the_committed_text_is_what_the_committed_results_render_to() {
+    let mut arguments = vec!["--markdown".to_owned()];
+    arguments.extend(results().iter().flat_map(|file| ["--results".to_owned(), file.to_str().unwrap().to_owned()]));
+    let output = run(&arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    assert_eq!(code(&output), 1, "{}", text(&output.stderr));
+    let committed = std::fs::read_to_string(Path::new(env!("CARGO_MANIFEST_DIR")).join("TRACERS.md")).unwrap();
+    assert_eq!(text(&output.stdout), committed, "TRACERS.md is not what ci/tracers/*.json say");
+}
+
+#[test]
+fn results_fit_their_schema_and_are_held_against_others() {
+    let schema = jsonschema::validator_for(&check::schema()).unwrap();
+    for file in results() {
+        let value = serde_json::from_str(&std::fs::read_to_string(&file).unwrap()).unwrap();
+        assert!(schema.is_valid(&value), "{}: {:?}", file.display(), schema.iter_errors(&value).next());
+    }
+    let file = results().into_iter().find(|file| file.ends_with("errnoscope.json")).unwrap();
+    let file = file.to_str().unwrap();
+    assert_eq!(code(&run(&["--results", file, "--baseline", file])), 0);
+    let mut check: Check = check::read(&std::fs::read_to_string(file).unwrap()).unwrap();
+    check.tracers[0].runs[7].behaviour = Behaviour::Aborts;
+    check.tracers[0].runs[7].verdict = Verdict::Wrong;
+    let place = tempfile::tempdir().unwrap();
+    let worse = place.path().join("worse.json");
+    std::fs::write(&worse, serde_json::to_string(&check).unwrap()).unwrap();
+    let output = run(&["--results", worse.to_str().unwrap(), "--baseline", file]);
+    assert_eq!(code(&output), 1);
+    let said = text(&output.stdout);
+    assert!(said.contains("tuple-time-wait  skips (right) → aborts (wrong)"), "{said}");
+    let output = run(&["--results", "Cargo.toml"]);
+    assert_eq!(code(&output), 2);
+    assert!(text(&output.stderr).contains("Cargo.toml:1:"), "{}", text(&output.stderr));
+}

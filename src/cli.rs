@@ -53,7 +53,7 @@ enum Command {
     Run(Deferred<run::Arguments>),
     /// List scenarios, or their cases
     List(Deferred<list::Arguments>),
-    /// Show one scenario or case: what it does, and what each OS is expected to answer
+    /// Show a scenario or case, and what each OS is expected to answer
     Show(Deferred<show::Arguments>),
     /// Check scenario files without running them
     Lint(Deferred<lint::Arguments>),
@@ -63,23 +63,23 @@ enum Command {
     Report(Deferred<report::Arguments>),
     /// Tell what changed from one report to another
     Compare(Deferred<compare::Arguments>),
-    /// Tell between which versions of a kernel calls began to give something else
+    /// Tell between which versions of a kernel outcomes changed
     Boundaries(Deferred<compat::BoundariesArguments>),
-    /// Put the reports of all stacks into one document of compatibility data
+    /// Put the reports of all stacks into one compatibility document
     Compat(Deferred<compat::Arguments>),
     /// Hold what people say about sockets against findings
     Claims(Deferred<claims::Arguments>),
-    /// Explain an errno, or the message that has it: causes, evidence, what shows them, what to do
+    /// Explain an errno, or the message that has it
     Explain(Deferred<explain::Arguments>),
     /// Hold what a tracer does with failed probes against findings
     Policy(Deferred<policy::Arguments>),
     /// Trace the path to a host with TCP probes
     Trace(Deferred<trace::Arguments>),
-    /// Run a command in a private network, under real conditions such as port exhaustion
+    /// Run a command under real conditions such as port exhaustion
     Exec(Deferred<exec::Arguments>),
-    /// Open a shell in a private network, under real conditions such as port exhaustion
+    /// Open a shell under real conditions such as port exhaustion
     Shell(Deferred<shell::Arguments>),
-    /// Tell what a tracer does about port exhaustion, busy 4-tuples and other troubles
+    /// Tell what a tracer does about busy ports and other troubles
     Check(Deferred<check::Arguments>),
     /// Print the JSON Schema of a format
     Schema(Deferred<list::SchemaArguments>),

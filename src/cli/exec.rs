@@ -64,7 +64,7 @@ pub struct Surroundings {
     no_timestamps: bool,
 }
 
-/// Run a command in a private network, under real conditions such as port exhaustion
+/// Run a command under real conditions such as port exhaustion
 #[derive(clap::Args)]
 #[command(override_usage = "errnoscope exec [OPTIONS] -- CMD [ARG]...", after_long_help = after_help())]
 pub struct Arguments {

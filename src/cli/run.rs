@@ -123,8 +123,8 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     });
     let cases_ran = progress.stop();
     if let ([Err(message)], [here]) = (&ran[..], &settings[..]) {
-        // Before there was a worker, there was nothing that an interrupt could have cut short.
         if let Some(signal) = signals.received() {
+            complain("interrupted", "there was no worker yet: nothing ran, and there is no report");
             return Ok(Exit::Interrupted(signal));
         }
         return Err(Failure::CannotRun(format!("{}{message}", behind(&here.place))));

@@ -11,7 +11,7 @@ use super::exec::{Rest, Surroundings, no_world};
 use super::{Exit, Failure, exec};
 use crate::sys;
 
-/// Open a shell in a private network, under real conditions such as port exhaustion
+/// Open a shell under real conditions such as port exhaustion
 #[derive(clap::Args)]
 #[command(after_long_help = after_help())]
 pub struct Arguments {

@@ -115,11 +115,14 @@ impl fmt::Display for Lost {
 }
 
 impl Link {
-    /// Starts a worker and waits for its hello, as later for its answers, for so long beyond what they take. Its process group is its own, so that a terminal's Ctrl-C reaches the
-    /// coordinator alone.
+    /// Starts a worker and waits for its hello, as later for its answers, for so long beyond what they take. Its process
+    /// group is its own, so that a terminal's Ctrl-C reaches the coordinator alone.
     pub fn open(place: &Place, wait: Duration, interrupted: &AtomicBool) -> Result<Link, Lost> {
         let mut process =
             Process::start(place).map_err(|error| Lost { why: Why::Spawn(error), said: String::new() })?;
+        // Here it takes milliseconds, and without a hello an interrupted run would have no report.
+        let never = AtomicBool::new(false);
+        let interrupted = if matches!(place, Place::Here(_)) { &never } else { interrupted };
         match handshake(&mut process, wait, interrupted) {
             Ok(hello) => Ok(Link { process, wait, hello }),
             Err(Why::Gone(status)) => Err(process.lost(Why::NeverSpoke(status))),

@@ -7,7 +7,7 @@
 # Into KERNELS (target/kernels) come packages, a machine for each kernel (VERSION/boot, a command for `errnoscope run --on`), and
 # reports/linux-VERSION.json.gz. Nothing is installed of the kernels. REPEAT (1) says how often each case runs, SELECT what is run (everything),
 # ACCEL (kvm or tcg) what is tried out otherwise, PATIENCE (1 with KVM, 5 without) how much slower the machine is, PROGRAM which static binary it is
-# (that of ci/static.sh).
+# (that of ci/static.sh), DEBIAN_MIRROR where packages come from (the mirror that this machine uses).
 #
 # Exit code: 0 all as expected, 1 a mismatch on some kernel, 2 a kernel that is not to be had, 4 something broken.
 set -euo pipefail
@@ -52,7 +52,8 @@ prepare_apt() {
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/empty" "$KERNELS/packages"
     # shellcheck disable=SC2016 # apt's own variables
     mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
-    mirror=${mirror:-http://deb.debian.org/debian}
+    mirror=${DEBIAN_MIRROR:-$mirror}
+    [ -n "$mirror" ] || { echo "this machine uses no mirror of Debian: name one, DEBIAN_MIRROR=http://…/debian" >&2; exit 2; }
     for suite in "${SUITES[@]}"; do
         echo "deb [signed-by=$keyring] $mirror $suite main"
     done > "$apt/sources.list"

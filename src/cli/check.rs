@@ -112,10 +112,7 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
         policy.write(out, |out| out.write_all(text.as_bytes()))?;
     }
     if let Some(json) = &json {
-        json.write(out, |out| {
-            serde_json::to_writer_pretty(&mut *out, &check)?;
-            writeln!(out)
-        })?;
+        json.write(out, |out| output::json(&check, out))?;
     }
     let changes = baseline.as_ref().map(|baseline| check::changes(baseline, &check));
     let is_taken = |destination: &Option<Destination>| destination.as_ref().is_some_and(Destination::is_stdout);

@@ -53,8 +53,7 @@ pub fn claims(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     let stacks: BTreeSet<String> = reports.iter().map(|report| report.host.stack.clone()).collect();
     if arguments.json {
         let judgement = Judgement { format: claim::FORMAT, stacks, claims: judged };
-        let text = serde_json::to_string_pretty(&judgement).map_err(std::io::Error::from)?;
-        writeln!(out, "{text}")?;
+        output::json(&judgement, out)?;
         return Ok(Exit::Success);
     }
     let width = output::width();

@@ -81,8 +81,7 @@ pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
 
 fn print(comparison: &Comparison, arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     if arguments.json {
-        let json = serde_json::to_string_pretty(comparison).map_err(std::io::Error::from)?;
-        return Ok(writeln!(out, "{json}")?);
+        return Ok(output::json(comparison, out)?);
     }
     let cases = if arguments.verbose { Cases::Named } else { Cases::Counted };
     write!(out, "{}", text::comparison(comparison, cases, output::width()))?;

@@ -75,8 +75,7 @@ pub fn print_boundaries(arguments: &BoundariesArguments, out: &mut dyn Write) ->
         return Err(Failure::NothingSelected(format!("no kernel in two versions: the reports are of {seen}")));
     }
     if arguments.json {
-        let json = serde_json::to_string_pretty(&found).map_err(std::io::Error::from)?;
-        writeln!(out, "{json}")?;
+        output::json(&found, out)?;
     } else {
         let cases = if arguments.verbose { Cases::Named } else { Cases::Example };
         write!(out, "{}", text::boundaries(&found, cases, output::width()))?;

@@ -74,8 +74,7 @@ pub fn doctor(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
             },
             "sysctls": sysctls,
         });
-        let text = serde_json::to_string_pretty(&report).map_err(std::io::Error::from)?;
-        writeln!(out, "{text}")?;
+        output::json(&report, out)?;
     } else {
         write!(out, "{}", text(&hello, &affected, &switches, &descriptors))?;
     }

@@ -207,11 +207,7 @@ impl Surroundings {
                 let _ = write!(anstream::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));
             }
             if let Some(json) = json {
-                json.write(out, |out| {
-                    serde_json::to_writer_pretty(&mut *out, &calls)?;
-                    writeln!(out)
-                })
-                .map_err(own_code)?;
+                json.write(out, |out| output::json(&calls, out)).map_err(own_code)?;
             }
         }
         if !lost.is_empty() {

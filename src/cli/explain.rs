@@ -79,8 +79,7 @@ pub fn explain(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
         return Err(unknown(&understood, &knowledge));
     };
     if arguments.json {
-        let json = serde_json::to_string_pretty(&explanation).map_err(std::io::Error::from)?;
-        writeln!(out, "{json}")?;
+        output::json(&explanation, out)?;
     } else {
         write!(out, "{}", text::explanation(&explanation, output::width()))?;
     }

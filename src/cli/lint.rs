@@ -44,8 +44,7 @@ pub fn lint(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
     let (problems, scenarios, cases) = check(&files);
     if arguments.json {
         let entries: Vec<serde_json::Value> = problems.iter().map(entry).collect();
-        let text = serde_json::to_string_pretty(&entries).map_err(std::io::Error::from)?;
-        writeln!(out, "{text}")?;
+        output::json(&entries, out)?;
     } else {
         for problem in &problems {
             writeln!(out, "{}\n", output::problem(problem))?;

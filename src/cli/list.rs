@@ -222,8 +222,7 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Check => crate::check::schema(),
         Format::Tracer => crate::check::profile::schema(),
     };
-    let text = serde_json::to_string_pretty(&schema).map_err(std::io::Error::from)?;
-    writeln!(out, "{text}")?;
+    output::json(&schema, out)?;
     Ok(Exit::Success)
 }
 

@@ -11,6 +11,7 @@ use annotate_snippets::Renderer;
 use anstream::AutoStream;
 use flate2::Compression;
 use flate2::write::GzEncoder;
+use serde::Serialize;
 
 use super::Failure;
 use crate::scenario::Problem;
@@ -39,6 +40,12 @@ pub fn width() -> usize {
 /// A fault of a scenario file with its lines of source.
 pub fn problem(problem: &Problem) -> String {
     problem.render(&Renderer::styled())
+}
+
+/// Writes a value as JSON for people and machines, with a line's end.
+pub fn json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
+    serde_json::to_writer_pretty(&mut *out, value)?;
+    writeln!(out)
 }
 
 /// A reader that has seen enough costs nobody else their report.

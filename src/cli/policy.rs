@@ -6,7 +6,6 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use serde::Serialize;
 use serde_json::{Value, json};
 
 use super::output::{self, Destination};
@@ -167,7 +166,7 @@ fn evaluate_policies(arguments: &EvaluateArguments, out: &mut dyn Write) -> Resu
     }
     if arguments.json {
         let (format, evidence) = (results::EVALUATION, Grounds::of(&evidence));
-        print(&Evaluations { format, evidence, policies: evaluations }, out)?;
+        output::json(&Evaluations { format, evidence, policies: evaluations }, out)?;
         return Ok(exit);
     }
     let width = output::width();
@@ -194,7 +193,7 @@ fn derive_policy(arguments: &DeriveArguments, out: &mut dyn Write) -> Result<Exi
     if arguments.json {
         let Derived { policy, shortest, ambiguities } = derived;
         let (format, evidence) = (results::DERIVATION, Grounds::of(&evidence));
-        print(&Derivation { format, evidence, policy: entry(&policy), shortest, ambiguities }, out)?;
+        output::json(&Derivation { format, evidence, policy: entry(&policy), shortest, ambiguities }, out)?;
     } else {
         write!(out, "{}", text::derived(&derived, &evidence, output::width()))?;
     }
@@ -215,7 +214,7 @@ fn head(evidence: &Evidence) -> String {
 fn show(arguments: &ShowArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let policy = load(&arguments.policy)?;
     if arguments.json {
-        print(&entry(&policy), out)?;
+        output::json(&entry(&policy), out)?;
     } else {
         write!(out, "{}", text::policy(&policy, output::width()))?;
     }
@@ -225,7 +224,7 @@ fn show(arguments: &ShowArguments, out: &mut dyn Write) -> Result<Exit, Failure>
 fn list(arguments: &ListArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let policies = BUILT_IN.iter().map(|(name, _)| load(name)).collect::<Result<Vec<Policy>, Failure>>()?;
     if arguments.json {
-        print(&Value::Array(policies.iter().map(entry).collect()), out)?;
+        output::json(&Value::Array(policies.iter().map(entry).collect()), out)?;
         return Ok(Exit::Success);
     }
     for policy in &policies {
@@ -246,7 +245,7 @@ fn compare(arguments: &DiffArguments, out: &mut dyn Write) -> Result<Exit, Failu
     };
     if arguments.json {
         let (format, first, second) = (results::DIFF, first.name, second.name);
-        print(&Diff { format, first, second, differences: differences.clone() }, out)?;
+        output::json(&Diff { format, first, second, differences: differences.clone() }, out)?;
     } else {
         write!(out, "{}", text::differences(&first.name, &second.name, &differences, output::width()))?;
     }
@@ -288,9 +287,4 @@ fn entry(policy: &Policy) -> Value {
     });
     let rules: Vec<Value> = rules.collect();
     json!({ "format": policy::FORMAT, "name": policy.name, "why": policy.why, "rule": rules })
-}
-
-fn print(value: &impl Serialize, out: &mut dyn Write) -> Result<(), Failure> {
-    let text = serde_json::to_string_pretty(value).map_err(std::io::Error::from)?;
-    Ok(writeln!(out, "{text}")?)
 }

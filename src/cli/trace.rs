@@ -189,10 +189,7 @@ fn print(report: &Report, json_to: Option<&Destination>, out: &mut dyn Write) ->
     ]
     .concat();
     if let Some(to) = json_to {
-        output::bearing_closed_pipe(to.write(out, |out| {
-            serde_json::to_writer_pretty(&mut *out, report)?;
-            writeln!(out)
-        }))?;
+        output::bearing_closed_pipe(to.write(out, |out| output::json(report, out)))?;
     }
     // Whoever closed the pipe may still ask for the exit code.
     output::bearing_closed_pipe(if json_to.is_some_and(Destination::is_stdout) {

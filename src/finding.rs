@@ -353,6 +353,22 @@ impl Report {
             findings,
         }
     }
+
+    /// The same run with other findings.
+    pub fn with(&self, findings: Vec<Finding>) -> Report {
+        let Report { format, tool, host, catalogue, started, complete, repeat, summary: _, findings: _ } = self;
+        Report {
+            format: *format,
+            tool: tool.clone(),
+            host: host.clone(),
+            catalogue: catalogue.clone(),
+            started: *started,
+            complete: *complete,
+            repeat: *repeat,
+            summary: summary(&findings),
+            findings,
+        }
+    }
 }
 
 impl Host {

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
-use common::reports::{self, baseline, evidence, text_of};
+use common::reports::{baseline, evidence, text_of};
 use common::said::{Said, command, said};
 use errnoscope::compare::{self, Comparison, Kind, Weight, compare};
 use errnoscope::errno::Errno;
@@ -31,7 +31,7 @@ static SOME: LazyLock<Report> = LazyLock::new(|| {
 });
 
 fn with(findings: Vec<Finding>) -> Report {
-    reports::with(baseline(), findings)
+    baseline().with(findings)
 }
 
 fn errno(raw: i32) -> Outcome {

@@ -5,7 +5,7 @@ mod common;
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 
-use common::reports::{BASELINE, SMALL, baseline, evidence, small, text_of, with};
+use common::reports::{BASELINE, SMALL, baseline, evidence, small, text_of};
 use common::said::{Said, command, run, said};
 use errnoscope::compat::boundaries::{Boundaries, boundaries};
 use errnoscope::compat::{self, Basis, Compat, Sweep};
@@ -19,7 +19,7 @@ use serde_json::Value;
 
 /// A run of the findings on another kernel, or on another stack that has this for a kernel's release.
 fn on(release: &str, stack: Option<&str>, findings: Vec<Finding>) -> Report {
-    let mut report = with(small(), findings);
+    let mut report = small().with(findings);
     report.host.release = release.to_owned();
     let version: Vec<&str> = release.split(['.', '-']).collect();
     report.host.stack = stack.map_or(format!("linux {}.{}", version[0], version[1]), str::to_owned);

@@ -10,14 +10,13 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::PROGRAM;
+use common::{PROGRAM, reports};
 use errnoscope::calls::Calls;
 use errnoscope::cause::Cause;
-use errnoscope::finding::Report;
 use errnoscope::names::{Call, Family, Protocol};
 use errnoscope::plan::{Outcome, SocketOption};
 use errnoscope::sys::{self, Address, Mode, Until};
@@ -217,11 +216,7 @@ impl Place {
 
 /// What the baseline has, by case and call.
 fn baseline() -> BTreeMap<(String, Call), (Outcome, Cause)> {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines/linux-6.18.json.gz");
-    let mut text = String::new();
-    flate2::read::GzDecoder::new(std::fs::File::open(path).unwrap()).read_to_string(&mut text).unwrap();
-    let report: Report = serde_json::from_str(&text).unwrap();
-    let findings = report.findings.into_iter();
+    let findings = reports::baseline().findings.iter().cloned();
     findings.filter_map(|it| Some(((it.case, it.subject.call), (it.outcome?, it.cause)))).collect()
 }
 

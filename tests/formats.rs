@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::reports::{small, text_of, with};
+use common::reports::{small, text_of};
 use errnoscope::claim;
 use errnoscope::compare::compare;
 use errnoscope::compat::{Compat, Sweep};
@@ -27,7 +27,7 @@ fn any_part() -> impl Strategy<Value = Report> {
     let all = &small().findings;
     prop::collection::vec(prop::bool::ANY, all.len()).prop_map(|keep| {
         let kept = all.iter().zip(keep).filter(|(_, keep)| *keep).map(|(finding, _)| finding.clone());
-        with(small(), kept.collect())
+        small().with(kept.collect())
     })
 }
 
@@ -195,7 +195,7 @@ fn in_html(report: &Report) -> Findings {
 
 /// All of it is new beside a report of nothing.
 fn in_a_comparison(report: &Report) -> Findings {
-    let comparison = compare(&with(report, Vec::new()), report);
+    let comparison = compare(&report.with(Vec::new()), report);
     let json = serde_json::to_value(&comparison).unwrap();
     let told = json["changes"].as_array().unwrap().iter().map(|change| {
         let text = |value: &Value| value.as_str().unwrap_or("-").to_owned();
@@ -252,7 +252,7 @@ fn check(report: &Report) -> Result<(), TestCaseError> {
 fn all_of_a_report_is_in_every_format() {
     assert!(Verdict::ALL.iter().all(|verdict| small().summary[verdict] > 0), "the report has every verdict");
     check(small()).unwrap();
-    check(&with(small(), Vec::new())).unwrap();
+    check(&small().with(Vec::new())).unwrap();
 }
 
 proptest! {

@@ -9,7 +9,7 @@ use std::fs;
 use std::path::Path;
 
 use common::golden::golden;
-use common::reports::{SMALL, evidence, small, text_of, with};
+use common::reports::{SMALL, evidence, small, text_of};
 use common::said::{Said, command, run, said};
 use errnoscope::errno::Errno;
 use errnoscope::explain::{self, Given, read};
@@ -31,7 +31,7 @@ fn changed() -> Report {
             _ => finding.clone(),
         })
     });
-    let mut report = with(small(), findings.collect());
+    let mut report = small().with(findings.collect());
     report.host.release = "6.19.14".to_owned();
     report.host.stack = "linux 6.19".to_owned();
     report.started = common::started();
@@ -72,7 +72,7 @@ fn terminal() {
         *index == 0 || small().findings[index - 1].scenario != finding.scenario || finding.is_unstable()
     };
     let some = small().findings.iter().enumerate().filter(first).map(|(_, finding)| finding.clone());
-    golden("findings.txt", &render::summary::everything(&with(small(), some.collect()), 80));
+    golden("findings.txt", &render::summary::everything(&small().with(some.collect()), 80));
 }
 
 #[test]

@@ -11,19 +11,8 @@ use crate::compat::Compat;
 use crate::finding::Report;
 
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let Report { format, tool, host, catalogue, started, complete, repeat, summary, findings } = report;
-    let header = Report {
-        format: *format,
-        tool: tool.clone(),
-        host: host.clone(),
-        catalogue: catalogue.clone(),
-        started: *started,
-        complete: *complete,
-        repeat: *repeat,
-        summary: summary.clone(),
-        findings: Vec::new(),
-    };
-    lines(&header, findings, out)
+    let header = Report { summary: report.summary.clone(), ..report.with(Vec::new()) };
+    lines(&header, &report.findings, out)
 }
 
 pub fn write_compat(compat: &Compat, out: &mut dyn Write) -> io::Result<()> {

@@ -4,7 +4,7 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use errnoscope::finding::{self, Evidence, Finding, Report};
+use errnoscope::finding::{Evidence, Finding, Report};
 use errnoscope::render::json;
 
 pub const BASELINE: &str = "ci/baselines/linux-6.18.json.gz";
@@ -43,22 +43,6 @@ pub fn small() -> &'static Report {
 #[track_caller]
 fn read(text: &str) -> Report {
     json::read(text).unwrap_or_else(|(line, column, message)| panic!("{line}:{column}: {message}"))
-}
-
-/// The same run with other findings.
-pub fn with(report: &Report, findings: Vec<Finding>) -> Report {
-    let Report { format, tool, host, catalogue, started, complete, repeat, .. } = report;
-    Report {
-        format: *format,
-        tool: tool.clone(),
-        host: host.clone(),
-        catalogue: catalogue.clone(),
-        started: *started,
-        complete: *complete,
-        repeat: *repeat,
-        summary: finding::summary(&findings),
-        findings,
-    }
 }
 
 pub fn text_of(report: &Report) -> Vec<u8> {

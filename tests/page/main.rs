@@ -1,6 +1,8 @@
 //! Documents about reports: what they say is what the reports say, and the page works in a real browser.
 
 mod browser;
+#[path = "../common/mod.rs"]
+mod common;
 
 use std::collections::BTreeMap;
 use std::io::Read;
@@ -12,21 +14,13 @@ use errnoscope::errno::Errno;
 use errnoscope::finding::{Finding, Report};
 use errnoscope::names::Os;
 use errnoscope::plan::Outcome;
-use errnoscope::render::{html, json, markdown};
+use errnoscope::render::{html, markdown};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
 use browser::Browser;
-
-const BASELINE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/ci/baselines/linux-6.18.json.gz");
-
-fn baseline() -> Report {
-    let mut text = String::new();
-    let file = std::fs::File::open(BASELINE).expect("the baseline is there");
-    GzDecoder::new(file).read_to_string(&mut text).expect("the baseline is gzip");
-    json::read(&text).expect("the baseline is a report")
-}
+use common::reports::{BASELINE, baseline};
 
 /// As if another stack had answered: it takes over from TIME_WAIT what the first does not, and gives EAGAIN where that
 /// gives EADDRNOTAVAIL. Made up, for tests alone.
@@ -86,7 +80,7 @@ const CASE: &str = "bind.port-held[protocol=tcp,family=ipv4,holder_state=time-wa
 
 #[test]
 fn each_filter_finds_what_the_reports_have() {
-    let first = baseline();
+    let first = baseline().clone();
     let reports = [another(&first, "linux 9.9"), first];
     let mut page = Page::of(&reports);
     page.open("");
@@ -145,7 +139,7 @@ fn each_filter_finds_what_the_reports_have() {
 
 #[test]
 fn a_cell_opens_its_trail_and_witness_and_so_does_a_link() {
-    let reports = [baseline()];
+    let reports = [baseline().clone()];
     let mut page = Page::of(&reports);
     let finding = reports[0].findings.iter().find(|finding| finding.case == CASE).expect("the baseline has it");
     let shows = |page: &mut Page| {
@@ -187,7 +181,7 @@ fn a_cell_opens_its_trail_and_witness_and_so_does_a_link() {
 
 #[test]
 fn the_keyboard_is_enough() {
-    let mut page = Page::of(&[baseline()]);
+    let mut page = Page::of(&[baseline().clone()]);
     let browser = page.open("");
     let focus = "document.activeElement";
     browser.key("Tab");
@@ -241,7 +235,7 @@ const CONTRAST: &str = r"
 
 #[test]
 fn it_fits_a_phone_and_can_be_read_by_day_and_by_night() {
-    let first = baseline();
+    let first = baseline().clone();
     let reports = [another(&first, "linux 9.9"), first];
     let mut page = Page::of(&reports);
     let mut papers = Vec::new();
@@ -283,7 +277,7 @@ fn it_fits_a_phone_and_can_be_read_by_day_and_by_night() {
 #[test]
 fn what_a_report_says_stays_text() {
     const EVIL: &str = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`|]]>&amp;";
-    let mut report = baseline();
+    let mut report = baseline().clone();
     report.findings.truncate(40);
     report.host.stack = EVIL.to_owned();
     report.host.release = EVIL.to_owned();
@@ -338,7 +332,7 @@ fn counted(reports: &[Report]) -> Counts {
 
 #[test]
 fn no_document_invents_or_drops_a_finding() {
-    let first = baseline();
+    let first = baseline().clone();
     let mut few = another(&first, "linux 9.9");
     few.findings.retain(|finding| finding.scenario.starts_with("bind."));
     few.findings.push(few.findings[0].clone());
@@ -398,7 +392,7 @@ fn no_document_invents_or_drops_a_finding() {
 
 #[test]
 fn what_was_only_expected_is_never_shown_as_observed() {
-    let report = baseline();
+    let report = baseline().clone();
     let text = markdown::markdown(std::slice::from_ref(&report), &[]);
     let expected = report.findings.iter().filter(|finding| finding.elsewhere.contains_key(&Os::Macos)).count();
     assert!(expected > 5000 && text.contains("**macos was not observed.**"));
@@ -413,7 +407,7 @@ fn what_was_only_expected_is_never_shown_as_observed() {
 /// Says how long it takes, for people; the only thing that must hold is that the page stays small.
 #[test]
 fn eight_stacks_make_no_large_page() {
-    let first = baseline();
+    let first = baseline().clone();
     let reports: Vec<Report> = (0..8)
         .map(|number| {
             let mut report = another(&first, &format!("linux {number}.0"));

@@ -344,13 +344,13 @@ impl<'a> Case<'a> {
                     Some(length) => self.on(socket, |fd| sys::bind_length(fd, &address, *length))?,
                 }
                 if let Some(known) = self.sockets.get_mut(socket) {
-                    known.bound = if *port == 0 { Bound::Given } else { Bound::Chosen };
+                    known.bound = if *port == 0 { Bound::Ephemeral } else { Bound::Explicit };
                 }
             }
             Op::Listen { socket, backlog } => self.on(socket, |fd| sys::listen(fd, *backlog))?,
             Op::Connect { socket, address, port, nonblocking, wait_ms } => {
                 let address = Address::new(SocketAddr::new(*address, *port));
-                if let Some(known) = self.sockets.get_mut(socket).filter(|known| known.bound == Bound::Given) {
+                if let Some(known) = self.sockets.get_mut(socket).filter(|known| known.bound == Bound::Ephemeral) {
                     known.bound = Bound::No;
                 }
                 if *nonblocking {

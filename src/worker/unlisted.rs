@@ -8,13 +8,13 @@ use crate::names::Protocol;
 use crate::socket_table::SocketRow;
 use crate::sys::{self, Fault};
 
-/// Whose port a socket has. One of its own it keeps as long as it is open; one that the kernel chose goes back when a
+/// Which port bind() gave a socket. An explicit one it keeps as long as it is open; one that the kernel chose goes back when a
 /// connection ends, although getsockname(2) still names it (`tcp_set_state`, SOCK_BINDPORT_LOCK).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     No,
-    Chosen,
-    Given,
+    Explicit,
+    Ephemeral,
 }
 
 /// The rows that the socket table should have and has not.

@@ -10,6 +10,7 @@ mod queries;
 mod unlisted;
 
 pub use interpreter::Case;
+pub use queries::nft;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::ExitCode;

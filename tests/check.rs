@@ -115,6 +115,7 @@ fn a_wrong_policy_is_caught_doing_what_it_does_wrong_and_nothing_else(
 #[rstest]
 #[case("while :; do : </dev/tcp/224.0.0.1/1; done 2>/dev/null", Behaviour::Spins)]
 #[case("sleep 100", Behaviour::Hangs)]
+#[case("exec yes", Behaviour::Hangs)]
 #[case("kill -SEGV $$", Behaviour::Crashes)]
 #[case("exit 0", Behaviour::EndsSilently)]
 #[case("exit 7", Behaviour::EndsSilently)]

@@ -2,11 +2,11 @@
 //!
 //! What a tracer's calls mean is the business of `check`; the world it runs in, of `exec`.
 
-use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::output::{self, Destination};
@@ -242,7 +242,6 @@ fn under(
     let cannot = |error| Failure::because("cannot make temporary files", error);
     let place = tempfile::tempdir().map_err(cannot)?;
     let file = |name: &str| place.path().join(name);
-    let create = |name: &str| File::create(file(name)).map(Stdio::from).map_err(cannot);
     let own = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
     let words = profile.command(trouble.places());
     let mut child = Command::new(&own)
@@ -254,10 +253,11 @@ fn under(
         .arg("--")
         .args(words.iter().enumerate().map(|(index, word)| program(index, word, &own)))
         .stdin(Stdio::null())
-        .stdout(create("output")?)
-        .stderr(create("errors")?)
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| Failure::because("cannot start errnoscope exec", error))?;
+    let (output, errors) = (child.stdout.take().map(begin_of), child.stderr.take().map(begin_of));
     let ended = loop {
         // A signal cuts it short.
         match sys::wait_for(child.id() as i32, Duration::from_millis(100)) {
@@ -274,13 +274,9 @@ fn under(
         let message = format!("interrupted while {} ran under {trouble}: nothing is written", profile.name);
         return Err(Failure::Command { code: 128 + signal, message });
     }
-    let text = |name: &str| -> Result<String, Failure> {
-        let mut bytes = Vec::new();
-        let file = File::open(file(name)).map_err(cannot)?;
-        file.take(LONGEST).read_to_end(&mut bytes).map_err(cannot)?;
-        Ok(String::from_utf8_lossy(&bytes).into_owned())
-    };
-    let (output, errors) = (text("output")?, text("errors")?);
+    // It ends with the last process of the tracer's world.
+    let text = |reader: Option<JoinHandle<String>>| reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
+    let (output, errors) = (text(output), text(errors));
     let calls: Option<Calls> =
         std::fs::read_to_string(file("calls")).ok().and_then(|text| serde_json::from_str(&text).ok());
     Ok(match calls {
@@ -294,6 +290,16 @@ fn under(
             let why = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it left no trace");
             Err(why.trim_start_matches("errnoscope: error: ").to_owned())
         }
+    })
+}
+
+/// As much of it as anybody reads; who says more is not kept waiting, and fills no disk.
+fn begin_of(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
+    thread::spawn(move || {
+        let mut bytes = Vec::new();
+        let _ = pipe.by_ref().take(LONGEST).read_to_end(&mut bytes);
+        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
+        String::from_utf8_lossy(&bytes).into_owned()
     })
 }
 

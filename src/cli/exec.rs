@@ -87,7 +87,7 @@ pub struct Arguments {
 
 fn after_help() -> String {
     format!(
-        "{}\n\n{ADDRESSES}\n\n\
+        "{}\n\n{ADDRESSES}\n\n{TRACED}\n\n\
 The command has the caller's user, files, environment and terminal. When it ends, everything that it has left in \
 the background is ended too.\n\n\
 Exit codes: the command's own, 128 + the number of the signal that killed it, 124 if its time was up, 125 if there is \
@@ -109,6 +109,13 @@ router N and the server. Of link I, the end nearer to the client is 10.77.I.1 an
 10.77.I.2 and fd77:0:0:I::2, with prefixes of 24 and 64 bits; I has the same digits in both, so that link 15 is \
 fd77:0:0:15::. So the client is 10.77.0.1, router K answers as 10.77.(K-1).2, and the server of a path of N routers is \
 10.77.N.2. The devices are named towards-server and towards-client.";
+
+const TRACED: &str = "\
+--trace shows, of sockets of IPv4 and IPv6: socket, setsockopt, bind, connect, listen, accept, what is sent to an \
+address (sendto, sendmsg, sendmmsg), getsockopt(SO_ERROR), what the error queue gives, and of all else that sends and \
+receives what failed, EAGAIN apart. Not seen are read(2), write(2), io_uring, programs of 32 bits, and what a seccomp \
+filter of the command's own denies; of the last three the report says so. A traced command cannot be a debugger. Every \
+call stops twice: `taskset -c 0 errnoscope exec --trace` keeps both sides on one processor, which makes that cheaper.";
 
 fn unreachable(text: &str) -> Result<(u8, RouteKind), String> {
     let (router, kind) = text.split_once(',').unwrap_or((text, "unreachable"));

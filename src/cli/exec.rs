@@ -176,10 +176,10 @@ impl Surroundings {
     /// Runs the command, and says on standard error what the exit code alone would not.
     pub fn run(&self, rest: Rest, program: &OsString, given: &[OsString]) -> Result<Exit, Failure> {
         let failed = |code, message| Failure::Command { code, message };
-        let Rest { limit, trace, json, out, environment } = rest;
+        let Rest { limit, trace, json, out, environment, foreground } = rest;
         let json = json.map(Destination::new).transpose().map_err(own_code)?;
         let conditions = self.conditions.clone();
-        let request = Request { world: self.world()?, conditions, limit, watch: trace || json.is_some() };
+        let request = Request { world: self.world()?, conditions, limit, watch: trace || json.is_some(), foreground };
         let ran = match exec::run(
             &request,
             Command::new(program).args(given).envs(environment.iter().map(|(name, value)| (name, value))),
@@ -238,6 +238,8 @@ pub struct Rest<'a> {
     pub out: &'a mut dyn Write,
     /// Variables beside the caller's.
     pub environment: &'a [(&'static str, String)],
+    /// Whether the command is to have the terminal to itself.
+    pub foreground: bool,
 }
 
 /// The codes of a command's own begin low.
@@ -257,6 +259,6 @@ pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
         return Err(no_world("there is no command to run"));
     };
     let Arguments { timeout, trace, json, .. } = arguments;
-    let rest = Rest { limit: *timeout, trace: *trace, json: json.as_deref(), out, environment: &[] };
+    let rest = Rest { limit: *timeout, trace: *trace, json: json.as_deref(), out, environment: &[], foreground: false };
     arguments.surroundings.run(rest, program, given)
 }

@@ -112,10 +112,11 @@ fd77:0:0:15::. So the client is 10.77.0.1, router K answers as 10.77.(K-1).2, an
 
 const TRACED: &str = "\
 --trace shows, of sockets of IPv4 and IPv6: socket, setsockopt, bind, connect, listen, accept, what is sent to an \
-address (sendto, sendmsg, sendmmsg), getsockopt(SO_ERROR), what the error queue gives, and of all else that sends and \
-receives what failed, EAGAIN apart. Not seen are read(2), write(2), io_uring, programs of 32 bits, and what a seccomp \
-filter of the command's own denies; of the last three the report says so. A traced command cannot be a debugger. Every \
-call stops twice: `taskset -c 0 errnoscope exec --trace` keeps both sides on one processor, which makes that cheaper.";
+address (sendto, sendmsg, sendmmsg), getsockopt(SO_ERROR), what the error queue gives, and each other send or recv call \
+that failed, EAGAIN apart. read(2) and write(2) are not seen, nor are io_uring, programs of 32 bits, and what a seccomp \
+filter of the command's own denies; that one of these three was met is told. The command cannot trace others itself. \
+Calls that are seen stop twice: `taskset -c 0 errnoscope exec --trace` keeps both sides on one processor, which makes \
+that cheaper.";
 
 fn unreachable(text: &str) -> Result<(u8, RouteKind), String> {
     let (router, kind) = text.split_once(',').unwrap_or((text, "unreachable"));

@@ -69,7 +69,8 @@ words! {
     }
 }
 
-/// One call on a socket of IPv4 or IPv6 that has returned.
+/// One call on a socket of IPv4 or IPv6 that has returned. One that a signal interrupted has not: the kernel makes it again or
+/// says EINTR, and ptrace(2) does not tell which.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Record {

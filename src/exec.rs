@@ -41,6 +41,9 @@ pub struct Request {
     pub limit: Option<Duration>,
     /// Whether its socket calls are to be seen.
     pub watch: bool,
+    /// Whether it is to have the terminal. A shell gives it back to the group that it came in, and nobody outside of the
+    /// world has a number in there.
+    pub foreground: bool,
 }
 
 /// Why a command has not run.
@@ -55,7 +58,7 @@ pub enum Failed {
 /// Runs the command in its world. The process that returns from this may be another than the one that called it: see
 /// [`sys::isolate`].
 pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
-    let Request { world, conditions, limit, watch } = request;
+    let Request { world, conditions, limit, watch, foreground } = request;
     let what = |what: &'static str| move |errno: Errno| Failed::World(format!("{what}: {errno}"));
     let caller = Caller::current().map_err(what("cannot tell who the caller is"))?;
     let isolation = sys::isolate(Outside::Command);
@@ -78,6 +81,9 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             drop(ready);
             let _ = sys::read(&go, &mut [0]);
             drop(go);
+            if *foreground {
+                sys::take_foreground();
+            }
             caller.restore().map_err(|why| Failed::World(format!("the caller's ids: {why}")))?;
             if let Some((_, most)) = descriptors {
                 sys::limit_descriptors(most).map_err(what("the limit of descriptors"))?;

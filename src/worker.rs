@@ -150,10 +150,7 @@ fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)
             Fate::Exited { code: GAVE_UP, message: format!("the case could not be waited for: {errno}") }
         }
     };
-    // Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.
-    if sys::any_child() {
-        sys::kill_descendants();
-    }
+    sys::leave_case(pid);
     Ok(fate)
 }
 

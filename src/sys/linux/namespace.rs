@@ -257,6 +257,13 @@ pub fn wait_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
     if poll(pidfd.as_raw_fd(), Until::Readable, limit.as_millis() as u32)? { reap(pid).map(Some) } else { Ok(None) }
 }
 
+/// Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.
+pub fn leave_case(_: i32) {
+    if any_child() {
+        kill_descendants();
+    }
+}
+
 /// Kills everything else in this PID namespace and reaps it. Only pid 1 of a namespace may.
 pub fn kill_descendants() {
     // SAFETY: these calls take no pointers but the null status. In a namespace of our own -1 means nobody else's.

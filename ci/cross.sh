@@ -26,7 +26,7 @@ tools=$target_dir/cross-tools
 if [ ! -e "$tools/ready-1" ]; then
     rm -rf "$tools"
     python3 -m venv "$tools"
-    "$tools/bin/pip" install --quiet --disable-pip-version-check ziglang==0.16.0
+    "$tools/bin/pip" install --quiet --disable-pip-version-check ziglang==0.17.1
     cargo install --quiet --locked --root "$tools" cargo-zigbuild@0.24.1
     touch "$tools/ready-1"
 fi

@@ -105,6 +105,11 @@ pub struct Flock<'f> {
 }
 
 impl Isolation {
+    /// Whether others use the network that cases run in.
+    pub fn is_shared(&self) -> bool {
+        self.kind == "none"
+    }
+
     pub fn user_of(&self, uid: u32) -> Option<User> {
         match uid {
             0 => Some(User::Root),

@@ -7,6 +7,7 @@ mod fill;
 mod hello;
 mod interpreter;
 mod queries;
+mod shared;
 mod unlisted;
 
 pub use interpreter::Case;
@@ -92,8 +93,9 @@ fn answer(
             return compose(line, case, &fate, b"");
         }
     };
-    if let Some(reason) = &isolation.lacking {
-        let lack = Unsupported { need: Need::NetworkNamespace, reason: reason.clone() };
+    let lack = isolation.lacking.clone().or_else(|| shared::in_the_way(isolation, &plan));
+    if let Some(reason) = lack {
+        let lack = Unsupported { need: Need::NetworkNamespace, reason };
         let result = Performed::Unsupported(lack);
         let step = StepResult { step: 0, result, micros: 0.0, detail: None, before: Vec::new(), after: Vec::new() };
         return compose(line, &plan.case, &Fate::Done, &serde_json::to_vec(&step)?);

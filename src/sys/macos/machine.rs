@@ -14,7 +14,7 @@ use nix::net::if_::InterfaceFlags;
 
 use super::super::darwin::{self, Own, Setting};
 use super::super::journal::{Change, Journal};
-use super::super::{Fault, Isolation, Outside, Result, check, effective_uid, pause_ms, unsupported};
+use super::super::{Fault, Isolation, Outside, Result, check, effective_uid, exit_now, pause_ms, unsupported};
 use super::{NAME, OS, has_address, interfaces, ip, no_private_host, orphans, utun};
 use crate::errno::Errno;
 use crate::names::Need;
@@ -31,6 +31,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// How long duplicate address detection may take: it waits for a second.
 const TENTATIVE: Duration = Duration::from_secs(4);
 
+const LOST: &str = "the journal is held by a thread that died";
+
 static JOURNAL: Mutex<Option<Journal>> = Mutex::new(None);
 
 impl From<String> for Fault {
@@ -39,9 +41,9 @@ impl From<String> for Fault {
     }
 }
 
-/// There is no private host. A worker makes sure that it is the only one, and undoes what a killed one has left.
+/// There is no private host. A worker makes sure that it is the only one, and undoes what a killed one has left; otherwise there
+/// is none.
 pub fn isolate(outside: Outside) -> Isolation {
-    let mut isolation = Isolation { kind: "none", users: USERS, lacking: None };
     if outside == Outside::Worker {
         let mut told = Vec::new();
         let taken = text("kern.bootsessionuuid")
@@ -52,11 +54,16 @@ pub fn isolate(outside: Outside) -> Isolation {
         }
         match (taken, JOURNAL.lock()) {
             (Ok(journal), Ok(mut known)) => *known = Some(journal),
-            (Err(why), _) => isolation.lacking = Some(why),
-            (_, Err(_)) => isolation.lacking = Some("the journal is held by a thread that died".to_owned()),
+            (Err(why), _) => give_up(&why),
+            (_, Err(_)) => give_up(LOST),
         }
     }
-    isolation
+    Isolation { kind: "none", users: USERS, lacking: None }
+}
+
+fn give_up(why: &str) -> ! {
+    eprintln!("errnoscope worker: {why}");
+    exit_now(1)
 }
 
 /// Root's is emptied by a boot, as the changes are; a user's, which has no changes, only keeps a second worker out.
@@ -72,11 +79,10 @@ pub fn leave_case(pid: i32) {
     orphans::end_group(pid);
     let undone = match JOURNAL.lock() {
         Ok(mut journal) => journal.as_mut().map_or(Ok(()), |journal| journal.undo(&mut undo)),
-        Err(_) => Err("the journal is held by a thread that died".to_owned()),
+        Err(_) => Err(LOST.to_owned()),
     };
     if let Err(why) = undone {
-        eprintln!("errnoscope worker: this machine is not as it was: {why}");
-        super::super::exit_now(1);
+        give_up(&format!("this machine is not as it was: {why}"));
     }
 }
 
@@ -99,7 +105,7 @@ fn change(change: &Change, make: impl FnOnce() -> Result<(), Fault>) -> Result<(
     if effective_uid() != 0 {
         return Err(unsupported(Need::NetworkNamespace, format!("{NAME} lets only root change that; run with sudo")));
     }
-    let journal = JOURNAL.lock().map_err(|_| Fault::Failed("the journal is held by a thread that died".to_owned()))?;
+    let journal = JOURNAL.lock().map_err(|_| Fault::Failed(LOST.to_owned()))?;
     match journal.as_ref() {
         Some(journal) => journal.make(change, make),
         None => no_private_host(),
@@ -172,8 +178,9 @@ pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Faul
     if device != "lo" {
         return no_private_host();
     }
+    // Whose it is, it is there, and stays.
     if has_address(address)? {
-        return Err(Errno::from_raw(OS, libc::EEXIST).into());
+        return Ok(());
     }
     refuse(address)?;
     let made = Change::Address { device: LOOPBACK.to_owned(), address };
@@ -184,8 +191,7 @@ pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Faul
 /// Only what a case has added.
 pub fn delete_address(device: &str, address: IpAddr, _: u8) -> Result<(), Fault> {
     let made = Change::Address { device: LOOPBACK.to_owned(), address };
-    let mut journal =
-        JOURNAL.lock().map_err(|_| Fault::Failed("the journal is held by a thread that died".to_owned()))?;
+    let mut journal = JOURNAL.lock().map_err(|_| Fault::Failed(LOST.to_owned()))?;
     let own = match journal.as_mut() {
         Some(journal) => journal.changes()?.contains(&made),
         None => false,

@@ -3,6 +3,7 @@
 //! pid 1 of the world builds it, has the conditions made, and then looks after the command; with it everything ends. What
 //! the options of a command line mean is decided there.
 
+mod beside;
 mod condition;
 mod held;
 mod world;
@@ -65,13 +66,25 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
     if let Some(lacking) = &isolation.lacking {
         return Err(Failed::World(format!("no private world to be had: {lacking}")));
     }
-    let chain = world.build(&caller).map_err(Failed::World)?;
-    let around = world::surroundings(&chain)
-        .map_err(|fault| Failed::World(format!("cannot read the client's socket table: {fault}")))?;
-    let wanted: Vec<Condition> = conditions.iter().map(|named| named.condition.clone()).collect();
-    let situation = Situation::of(&wanted, &around).map_err(|(index, why)| {
+    let no_table = |fault| Failed::World(format!("cannot read the client's socket table: {fault}"));
+    let refused = |(index, why): (usize, String)| {
         Failed::World(format!("condition `{}` cannot be made: {why}", conditions[index].text))
-    })?;
+    };
+    // Its namespaces are there as long as it is.
+    let (situation, _chain) = if isolation.is_shared() {
+        let range = sys::read_sysctl(beside::RANGE).map_err(what("the range of ephemeral ports"))?;
+        let range = beside::range(&range).ok_or_else(|| Failed::World(format!("`{range}` is no range of ports")))?;
+        let wanted = beside::conditions(request, range).map_err(Failed::World)?;
+        if let Some(warning) = beside::warning(&wanted) {
+            eprintln!("errnoscope: {warning}");
+        }
+        (beside::situation(&wanted, &world::bystanders().map_err(no_table)?).map_err(refused)?, None)
+    } else {
+        let chain = world.build(&caller).map_err(Failed::World)?;
+        let around = world::surroundings(&chain).map_err(no_table)?;
+        let wanted: Vec<Condition> = conditions.iter().map(|named| named.condition.clone()).collect();
+        (Situation::of(&wanted, &around).map_err(refused)?, Some(chain))
+    };
     let descriptors = situation.descriptors.map(|(index, free)| (index, sys::lowest_inheritable_gap() + free));
     let mut held = Held::make(conditions, situation, &isolation).map_err(Failed::World)?;
     // Until then the command waits: it is looked at from its first call on.

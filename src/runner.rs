@@ -8,7 +8,7 @@ mod link;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -86,6 +86,7 @@ pub fn run(
         settings,
         interrupted,
         hello: first.hello.clone(),
+        turn: AtomicUsize::new(0),
         failure: OnceLock::new(),
         given_up: OnceLock::new(),
     };
@@ -132,6 +133,8 @@ struct Run<'r> {
     settings: &'r Settings,
     interrupted: &'r AtomicBool,
     hello: Hello,
+    /// How many cases have been handed out.
+    turn: AtomicUsize,
     /// Why there is nothing to report.
     failure: OnceLock<String>,
     /// Why no worker can be had any more.
@@ -241,6 +244,7 @@ impl Run<'_> {
             let compiled = match compile(scenario, &item.case) {
                 Ok(mut compiled) => {
                     compiled.plan.patience = self.settings.patience;
+                    compiled.share(&self.hello, self.turn.fetch_add(1, Ordering::Relaxed));
                     compiled
                 }
                 Err(problem) => {

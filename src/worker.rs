@@ -7,6 +7,7 @@ mod fill;
 mod hello;
 mod interpreter;
 mod queries;
+mod shared;
 mod unlisted;
 
 pub use interpreter::Case;
@@ -92,8 +93,9 @@ fn answer(
             return compose(line, case, &fate, b"");
         }
     };
-    if let Some(reason) = &isolation.lacking {
-        let lack = Unsupported { need: Need::NetworkNamespace, reason: reason.clone() };
+    let lack = isolation.lacking.clone().or_else(|| shared::in_the_way(isolation, &plan));
+    if let Some(reason) = lack {
+        let lack = Unsupported { need: Need::NetworkNamespace, reason };
         let result = Performed::Unsupported(lack);
         let step = StepResult { step: 0, result, micros: 0.0, detail: None, before: Vec::new(), after: Vec::new() };
         return compose(line, &plan.case, &Fate::Done, &serde_json::to_vec(&step)?);
@@ -150,10 +152,7 @@ fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)
             Fate::Exited { code: GAVE_UP, message: format!("the case could not be waited for: {errno}") }
         }
     };
-    // Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.
-    if sys::any_child() {
-        sys::kill_descendants();
-    }
+    sys::leave_case(pid);
     Ok(fate)
 }
 

@@ -173,23 +173,28 @@ pub fn effective_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Soft and hard RLIMIT_NOFILE.
+/// Soft and hard RLIMIT_NOFILE, as far as the kernel keeps to them.
 pub fn descriptor_limit() -> (u64, u64) {
+    let (limit, most) = (raw_descriptor_limit(), super::os::most_descriptors());
+    ((limit.rlim_cur as u64).min(most), (limit.rlim_max as u64).min(most))
+}
+
+fn raw_descriptor_limit() -> libc::rlimit {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a whole rlimit.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    (limit.rlim_cur, limit.rlim_max)
+    limit
 }
 
 pub fn set_descriptor_limit(soft: u64) -> Result<()> {
-    let limit = libc::rlimit { rlim_cur: soft, rlim_max: descriptor_limit().1 };
+    let limit = libc::rlimit { rlim_cur: soft as libc::rlim_t, rlim_max: raw_descriptor_limit().rlim_max };
     // SAFETY: the pointer is to a whole rlimit.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
 }
 
 /// Soft and hard RLIMIT_NOFILE, for good.
 pub fn limit_descriptors(most: u64) -> Result<()> {
-    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    let limit = libc::rlimit { rlim_cur: most as libc::rlim_t, rlim_max: most as libc::rlim_t };
     // SAFETY: the pointer is to a whole rlimit.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
 }

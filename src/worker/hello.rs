@@ -92,9 +92,11 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
             let [user, _] = isolation.users;
             let own = sys::effective_uid();
             let there_and_back = sys::set_effective_uid(user).and_then(|()| sys::set_effective_uid(own));
-            there_and_back.map_err(|errno| {
-                format!("uid {user} cannot be taken: {errno}; run as root, or install newuidmap and give this user a range in /etc/subuid and /etc/subgid")
-            })
+            let otherwise = match sys::OS {
+                Os::Linux => ", or install newuidmap and give this user a range in /etc/subuid and /etc/subgid",
+                Os::Macos => "",
+            };
+            there_and_back.map_err(|errno| format!("uid {user} cannot be taken: {errno}; run as root{otherwise}"))
         }
         Need::Tun => sys::Tun::create("errnoscope0").map(drop).map_err(|fault| fault.to_string()),
         Need::Nft => queries::nft(&["--check", "-f", "-"], RULES).map(drop).map_err(|fault| {

@@ -40,7 +40,7 @@ pub struct Case<'a> {
     /// Ports that `fill` holds, in this process and in others.
     pub filled: Vec<OwnedFd>,
     has_filled: bool,
-    isolation: &'a Isolation,
+    pub isolation: &'a Isolation,
     patience: u32,
     /// Whether the socket table has TCP sockets that are merely bound; where not, those of this process are asked.
     pub lists_bound: bool,
@@ -237,6 +237,10 @@ impl<'a> Case<'a> {
         work: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
         let uid = match user {
+            Some(User::Root) if sys::effective_uid() != 0 => {
+                let reason = "this worker is not root; run as root".to_owned();
+                return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
+            }
             None | Some(User::Root) => return work(self),
             Some(User::UserA) => self.isolation.users[0],
             Some(User::UserB) => self.isolation.users[1],

@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::command::{block_signals, shepherd, take_terminal};
 use crate::sys::{
-    Ended, Flock, Fork, Isolation, Outside, Result, Until, check, effective_uid, exit_now, fork, pipe, poll, read, reap,
+    Ended, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork, pipe, poll,
+    read, reap,
 };
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
@@ -255,6 +256,13 @@ pub fn wait_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
     // SAFETY: pidfd_open(2) takes no pointers; the descriptor is new.
     let pidfd = unsafe { OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32)?) };
     if poll(pidfd.as_raw_fd(), Until::Readable, limit.as_millis() as u32)? { reap(pid).map(Some) } else { Ok(None) }
+}
+
+/// Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.
+pub fn leave_case(_: i32) {
+    if any_child() {
+        kill_descendants();
+    }
 }
 
 /// Kills everything else in this PID namespace and reaps it. Only pid 1 of a namespace may.

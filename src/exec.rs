@@ -15,7 +15,8 @@ use crate::calls::{Record, Seen};
 use crate::errno::Errno;
 use crate::sys::{self, Caller, Ended, Flock, Fork, Outside, Watch};
 
-pub use condition::{Condition, DEFAULT_RANGE, Named, Prefix, VERDICTS};
+pub use condition::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
+pub use held::LACKS;
 pub use world::{MOST_ROUTERS, World};
 
 use condition::Situation;
@@ -117,7 +118,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             let flock = Flock { limit: *limit, at_end: &mut at_end, watch: watch.as_mut() };
             let (ended, timed_out) = sys::shepherd(pid, flock).map_err(what("the command cannot be waited for"))?;
             let mut lost = held.lost();
-            if let Some((index, most)) = descriptors.filter(|(_, most)| allowed.is_none_or(|now| now > *most)) {
+            if let Some((index, most)) = descriptors.filter(|(_, most)| allowed != Some(*most)) {
                 let now = allowed.map_or("unknown".to_owned(), |now| now.to_string());
                 lost.push(format!("`{}`: RLIMIT_NOFILE was {most}, and is {now}", conditions[index].text));
             }

@@ -24,6 +24,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
     Ok(match query {
         Query::Socket { socket } => {
             let known = known_as(&case.sockets, socket)?;
+            unlisted::can_tell(case, known)?;
             let (protocol, local) = (known.protocol, known.local);
             let remote = known.remote.filter(|_| !unlisted::has(case, known).unwrap_or(false));
             let mut rows = match local {

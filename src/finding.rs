@@ -385,6 +385,11 @@ impl Host {
         }
     }
 
+    /// Whether it is the OS's own stack that answered: only then is it evidence of what the OS does.
+    pub fn is_own(&self) -> bool {
+        self.kernel().is_some()
+    }
+
     /// The kernel's version, where it is the OS's own stack that answered.
     pub fn kernel(&self) -> Option<semver::Version> {
         let version = crate::scenario::rule::version(&self.release);

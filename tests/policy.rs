@@ -156,6 +156,7 @@ fn expected(os: Os) -> Evidence {
         os,
         release: judge::CURRENT.to_owned(),
         arch: "none".to_owned(),
+        stack: None,
         isolation: "none".to_owned(),
         capabilities: BTreeMap::new(),
         sysctls: BTreeMap::new(),

@@ -84,15 +84,8 @@ pub fn run(
     let first = Link::open(&settings.place, settings.wait, interrupted).map_err(|lost| lost.to_string())?;
     let mut hello = first.hello.clone();
     hello.stack = settings.stack.clone().or(hello.stack);
-    let run = Run {
-        catalogue,
-        items,
-        settings,
-        interrupted,
-        hello,
-        failure: OnceLock::new(),
-        given_up: OnceLock::new(),
-    };
+    let run =
+        Run { catalogue, items, settings, interrupted, hello, failure: OnceLock::new(), given_up: OnceLock::new() };
     // Without isolation all cases share the host's ports: one at a time, then, and nothing beside a slow one.
     let jobs = if run.isolated() { settings.jobs.get() } else { 1 };
     // Whoever says how often a command may be started has not asked for a crowd.

@@ -189,7 +189,9 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
     }
     let (commands, stacks) = (arguments.on.len(), arguments.stack.len());
     if stacks != 0 && stacks != commands {
-        return Err(Failure::bad(format!("--stack is given {stacks} times and --on {commands}: once for each, in the same order")));
+        return Err(Failure::bad(format!(
+            "--stack is given {stacks} times and --on {commands}: once for each, in the same order"
+        )));
     }
     let behind = |(index, command): (usize, &String)| Settings {
         wait: Duration::from_secs(arguments.wait),

@@ -74,7 +74,8 @@ pub fn can_tell(case: &Case, socket: &Known) -> Result<(), Fault> {
 fn row(case: &Case, known: &Known) -> Result<Option<SocketRow>, Fault> {
     let Some(fd) = &known.fd else { return Ok(None) };
     if case.listed == Listed::Nothing {
-        let row = own_row(fd, known.protocol)?.filter(|row| row.state != SocketState::Bound || known.bound != Bound::No);
+        let row =
+            own_row(fd, known.protocol)?.filter(|row| row.state != SocketState::Bound || known.bound != Bound::No);
         return Ok(row.map(|row| {
             let is_connection = !matches!(row.state, SocketState::Bound | SocketState::Listen | SocketState::Close);
             // A connection that is not established yet, or no longer, is that of the last connect(): getpeername(2) says no more.
@@ -100,4 +101,45 @@ fn own_row(fd: &OwnedFd, protocol: Protocol) -> Result<Option<SocketRow>, Fault>
     };
     let (uid, inode) = sys::owner(fd)?;
     Ok(state.map(|state| SocketRow { protocol, state, local, remote, uid, user: None, inode }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::SocketAddr;
+
+    use super::*;
+    use crate::names::Family;
+    use crate::sys::{Address, UNCONNECTED};
+
+    /// On a kernel that has a table: what sockets say of themselves is what it says of them.
+    #[test]
+    fn a_socket_is_listed_as_what_it_says_it_is() {
+        let any = Address::new(SocketAddr::from(([127, 0, 0, 1], 0)));
+        let open = |protocol| {
+            let fd = sys::socket(Family::Ipv4, protocol).unwrap();
+            sys::bind(&fd, &any).unwrap();
+            fd
+        };
+        let (listener, client) = (open(Protocol::Tcp), open(Protocol::Tcp));
+        sys::listen(&listener, 8).unwrap();
+        sys::connect(&client, &Address::new(sys::local_name(&listener).unwrap().unwrap())).unwrap();
+        let server = sys::accept(&listener).unwrap();
+        let (bound, connected) = (open(Protocol::Udp), open(Protocol::Udp));
+        sys::connect(&connected, &Address::new(sys::local_name(&bound).unwrap().unwrap())).unwrap();
+        let mut states = Vec::new();
+        for (protocol, fds) in
+            [(Protocol::Tcp, [&listener, &client, &server]), (Protocol::Udp, [&bound, &connected, &bound])]
+        {
+            for fd in fds {
+                let row = own_row(fd, protocol).unwrap().unwrap();
+                let rows = SocketTable::open().unwrap().rows(protocol, row.local.port(), &UNCONNECTED).unwrap();
+                assert!(rows.contains(&row), "{row:?} is none of {rows:?}");
+                states.push(row.state);
+            }
+        }
+        use SocketState::{Close, Established, Listen};
+        assert_eq!(states, [Listen, Established, Established, Close, Established, Close]);
+        assert!(own_row(&open(Protocol::Udp), Protocol::Tcp).is_err(), "a UDP socket is no TCP socket");
+        assert_eq!(own_row(&client, Protocol::Udp).unwrap(), None);
+    }
 }

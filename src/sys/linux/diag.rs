@@ -44,7 +44,15 @@ pub fn bound_row(fd: &OwnedFd) -> Result<Option<SocketRow>> {
     let local = crate::sys::local_name(fd)?.filter(|local| local.port() != 0);
     let (Some(local), Some(SocketState::Bound)) = (local, tcp_state(fd)?) else { return Ok(None) };
     let (uid, inode) = crate::sys::owner(fd)?;
-    Ok(Some(SocketRow { protocol: Protocol::Tcp, state: SocketState::Bound, local, remote: None, uid, user: None, inode }))
+    Ok(Some(SocketRow {
+        protocol: Protocol::Tcp,
+        state: SocketState::Bound,
+        local,
+        remote: None,
+        uid,
+        user: None,
+        inode,
+    }))
 }
 
 /// Whether the table has TCP sockets that are merely bound. Linux 6.8 lists them (91051f003948, "tcp: Dump bound-only

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::command::{block_signals, shepherd, take_terminal};
 use crate::sys::{
-    Ended, Flock, Fork, Isolation, Outside, Result, Until, check, effective_uid, exit_now, fork, machine, pause_ms, pipe, poll, read,
-    reap,
+    Ended, Flock, Fork, Isolation, Outside, Result, Until, check, effective_uid, exit_now, fork, machine, pause_ms,
+    pipe, poll, read, reap,
 };
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
@@ -31,7 +31,9 @@ pub fn isolate(outside: Outside) -> Isolation {
         }
         Outside::Command => block_signals(),
     }
-    if outside == Outside::Worker && let Some(stack) = machine().stack {
+    if outside == Outside::Worker
+        && let Some(stack) = machine().stack
+    {
         return sandbox(stack);
     }
     let mut users = PRIVILEGED_USERS;
@@ -316,5 +318,23 @@ pub fn kill_descendants() {
             libc::kill(-1, libc::SIGKILL);
             while libc::waitpid(-1, std::ptr::null_mut(), 0) != -1 {}
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::look_for;
+    use crate::sys::Ended;
+
+    #[test]
+    fn a_child_is_looked_for_until_it_ends_or_time_is_up() {
+        let start = |time: &str| std::process::Command::new("sleep").arg(time).spawn().expect("it is everywhere");
+        let ended = look_for(start("0").id() as i32, Duration::from_secs(60));
+        assert!(matches!(ended, Ok(Some(Ended::Exited(0)))));
+        let mut lasting = start("1000");
+        assert!(matches!(look_for(lasting.id() as i32, Duration::from_millis(20)), Ok(None)));
+        lasting.kill().and_then(|()| lasting.wait()).expect("it is still ours");
     }
 }

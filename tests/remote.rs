@@ -404,7 +404,7 @@ const SANDBOX: &str = r#"1s/"isolation":"netns"/"isolation":"sandbox"/"#;
 #[case::for_all("", "1", 1)]
 fn a_host_that_isolates_nothing_is_used_once(#[case] hello: &str, #[case] jobs: &str, #[case] starts: usize) {
     let stage = Stage::new(QUICK);
-    let kept = r#"3,$s/"outcome":{"ok":true}/"outcome":{"errno":"EADDRINUSE","raw":98}/g"#;
+    let kept = r#"1,2!s/"outcome":{"ok":true}/"outcome":{"errno":"EADDRINUSE","raw":98}/g"#;
     let script = format!("echo start >> starts\n\"$@\" | sed -u -e '{hello}' -e '{kept}'");
     let said = stage.run(&[&stage.host("host", &script)], &["--json", "report.json", "-j", jobs]);
     let findings = stage.report("report.json").findings;
@@ -467,7 +467,7 @@ fn another_stack_is_not_judged_as_linux(
     #[case] expected: &str,
 ) {
     let stage = Stage::new(QUICK);
-    let other = r#"2,$s/"outcome":{"ok":true}/"outcome":{"errno":"EPERM","raw":1}/g"#;
+    let other = r#"1!s/"outcome":{"ok":true}/"outcome":{"errno":"EPERM","raw":1}/g"#;
     let script = format!("\"$@\" | sed -u -e '{hello}' -e '{other}'");
     let said = stage.run(&[&stage.host("host", &script)], &[&["--json", "reports/"], more].concat());
     let name = fs::read_dir(stage.path("reports")).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();

@@ -15,7 +15,8 @@ use crate::calls::{Record, Seen};
 use crate::errno::Errno;
 use crate::sys::{self, Caller, Ended, Flock, Fork, Outside, Watch};
 
-pub use condition::{Condition, DEFAULT_RANGE, Named, Prefix, VERDICTS};
+pub use condition::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
+pub use held::LACKS;
 pub use world::{MOST_ROUTERS, World};
 
 use condition::Situation;
@@ -42,6 +43,9 @@ pub struct Request {
     pub limit: Option<Duration>,
     /// Whether its socket calls are to be seen.
     pub watch: bool,
+    /// Whether it is to have the terminal. A shell gives it back to the group that it came in, and nobody outside of the
+    /// world has a number in there.
+    pub foreground: bool,
 }
 
 /// Why a command has not run.
@@ -56,7 +60,7 @@ pub enum Failed {
 /// Runs the command in its world. The process that returns from this may be another than the one that called it: see
 /// [`sys::isolate`].
 pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
-    let Request { world, conditions, limit, watch } = request;
+    let Request { world, conditions, limit, watch, foreground } = request;
     let what = |what: &'static str| move |errno: Errno| Failed::World(format!("{what}: {errno}"));
     let caller = Caller::current().map_err(what("cannot tell who the caller is"))?;
     let isolation = sys::isolate(Outside::Command);
@@ -91,6 +95,9 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             drop(ready);
             let _ = sys::read(&go, &mut [0]);
             drop(go);
+            if *foreground {
+                sys::take_foreground();
+            }
             caller.restore().map_err(|why| Failed::World(format!("the caller's ids: {why}")))?;
             if let Some((_, most)) = descriptors {
                 sys::limit_descriptors(most).map_err(what("the limit of descriptors"))?;
@@ -111,7 +118,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             let flock = Flock { limit: *limit, at_end: &mut at_end, watch: watch.as_mut() };
             let (ended, timed_out) = sys::shepherd(pid, flock).map_err(what("the command cannot be waited for"))?;
             let mut lost = held.lost();
-            if let Some((index, most)) = descriptors.filter(|(_, most)| allowed.is_none_or(|now| now > *most)) {
+            if let Some((index, most)) = descriptors.filter(|(_, most)| allowed != Some(*most)) {
                 let now = allowed.map_or("unknown".to_owned(), |now| now.to_string());
                 lost.push(format!("`{}`: RLIMIT_NOFILE was {most}, and is {now}", conditions[index].text));
             }

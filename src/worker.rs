@@ -11,6 +11,7 @@ mod shared;
 mod unlisted;
 
 pub use interpreter::Case;
+pub use queries::nft;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::ExitCode;

@@ -4,7 +4,7 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::reports::baselines;
+use common::reports::{BASELINE, baseline, baselines};
 use errnoscope::catalogue::Catalogue;
 use errnoscope::cause::Cause;
 use errnoscope::errno::ErrnoName;
@@ -62,18 +62,13 @@ fn the_built_in_policies_are_sound() {
 
 #[test]
 fn the_default_policy_is_what_the_baselines_give() {
-    let baselines = baselines();
     let catalogue = Catalogue::embedded().unwrap_or_else(|problems| panic!("{}", problems[0]));
-    for report in &baselines {
-        assert_eq!(
-            report.catalogue,
-            catalogue.facts(),
-            "{} is of other scenarios: ci/generated.sh --write",
-            report.host.stack
-        );
-        assert!(report.complete);
+    // Other stacks take hours, and may lag: REPORT.md says which catalogue each ran.
+    assert_eq!(baseline().catalogue, catalogue.facts(), "{BASELINE} is of other scenarios: ci/generated.sh --write");
+    for report in baselines() {
+        assert!(report.complete, "{}", report.host.stack);
     }
-    let derived = derive(&evidence(&baselines));
+    let derived = derive(&evidence(baselines()));
     assert_eq!(derived.policy, named(policy::DEFAULT), "ci/generated.sh --write derives it again");
 }
 

@@ -209,6 +209,23 @@ pub fn lowest_inheritable_gap() -> u64 {
     (0..descriptor_limit().0).find(|fd| !is_inherited(fd)).unwrap_or(0)
 }
 
+/// Whether standard input is a terminal, and this process's group has it.
+pub fn is_in_foreground() -> bool {
+    // SAFETY: these calls take no pointers.
+    unsafe { libc::tcgetpgrp(0) == libc::getpgrp() }
+}
+
+/// From now on this process is a group of its own, which has the terminal of standard input.
+pub fn take_foreground() {
+    // SAFETY: these calls take no pointers. A group that does not have the terminal is stopped by the signal, unless it ignores it.
+    unsafe {
+        libc::setpgid(0, 0);
+        let former = libc::signal(libc::SIGTTOU, libc::SIG_IGN);
+        libc::tcsetpgrp(0, libc::getpid());
+        libc::signal(libc::SIGTTOU, former);
+    }
+}
+
 /// From now on signals of the terminal's keys are for others.
 pub fn lead_group() {
     // SAFETY: setpgid(2) takes no pointers.

@@ -10,6 +10,10 @@ use crate::names::{Family, Need, Os, Protocol};
 use crate::plan::{Capability, Fate, Hello, PROTOCOL};
 use crate::sys::{self, Isolation, Trail};
 
+/// What packet filters are made of here. A kernel may have nf_tables without all of it: Debian's user-mode Linux cannot reject.
+const RULES: &str = "table inet errnoscope { counter hits { }; chain output { type filter hook output priority 0; \
+    tcp dport 20100 counter name hits reject with icmpx type no-route; }; }";
+
 const SYSCTLS: &[&str] = &[
     "net.ipv4.ip_local_port_range",
     "net.ipv4.ip_local_reserved_ports",
@@ -95,7 +99,10 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
             there_and_back.map_err(|errno| format!("uid {user} cannot be taken: {errno}; run as root{otherwise}"))
         }
         Need::Tun => sys::Tun::create("errnoscope0").map(drop).map_err(|fault| fault.to_string()),
-        Need::Nft => queries::nft(&["list", "ruleset"], "").map(drop).map_err(|fault| fault.to_string()),
+        Need::Nft => queries::nft(&["--check", "-f", "-"], RULES).map(drop).map_err(|fault| {
+            let fault = fault.to_string();
+            format!("{} (nf_tables and nft_reject_inet are needed)", fault.lines().next().unwrap_or_default())
+        }),
         Need::Xnu if sys::OS == Os::Macos => Ok(()),
         Need::Xnu => Err("only XNU has this rule".to_owned()),
         Need::Linux if sys::OS == Os::Linux => Ok(()),

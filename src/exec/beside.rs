@@ -26,7 +26,7 @@ fn condition(named: &Named, own: (u16, u16)) -> Result<Condition, String> {
     let refused = |why: &str| Err(format!("condition `{}` cannot be made here: {why}", named.text));
     let (low, high) = own;
     match &named.condition {
-        Condition::Held { .. } | Condition::PortsHeld { .. } => Ok(named.condition.clone()),
+        Condition::Held(_) | Condition::PortsHeld { .. } => Ok(named.condition.clone()),
         Condition::PortsExhausted { range, .. } if *range != DEFAULT_RANGE && *range != own => {
             refused(&format!("the range of ephemeral ports is everybody's, {low}-{high}; leave out range=…"))
         }
@@ -79,6 +79,7 @@ pub fn range(value: &str) -> Option<(u16, u16)> {
 mod tests {
     use super::*;
     use crate::exec::World;
+    use crate::exec::condition::Holder;
     use crate::names::{HolderState, Protocol, Reuse};
     use crate::witness::Precondition;
 
@@ -92,7 +93,8 @@ mod tests {
 
     fn held() -> Condition {
         let (local, reuse) = ("127.0.0.1:8080".parse().unwrap(), Reuse::None);
-        Condition::Held { protocol: Protocol::Tcp, state: HolderState::TimeWait, local, reuse, peer: None }
+        let (protocol, state) = (Protocol::Tcp, HolderState::TimeWait);
+        Condition::Held(Holder { protocol, state, local, reuse, peer: None, user: None })
     }
 
     fn request(condition: Condition) -> Request {

@@ -133,7 +133,7 @@ pub fn changes(baseline: &Check, current: &Check) -> Vec<Change> {
     for tracer in &current.tracers {
         let namesakes = || baseline.tracers.iter().filter(|known| known.name == tracer.name);
         let known = namesakes().find(|known| known.version == tracer.version).or_else(|| namesakes().next_back());
-        for row in &tracer.runs {
+        for row in tracer.runs.iter().filter(|row| row.behaviour != Behaviour::NotRun) {
             let before = known.and_then(|known| known.runs.iter().find(|known| known.trouble == row.trouble));
             let (before, now) = (before.map(|row| (row.behaviour, row.verdict)), (row.behaviour, row.verdict));
             if before != Some(now) {

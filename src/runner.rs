@@ -8,7 +8,7 @@ mod link;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -84,8 +84,16 @@ pub fn run(
     let first = Link::open(&settings.place, settings.wait, interrupted).map_err(|lost| lost.to_string())?;
     let mut hello = first.hello.clone();
     hello.stack = settings.stack.clone().or(hello.stack);
-    let run =
-        Run { catalogue, items, settings, interrupted, hello, failure: OnceLock::new(), given_up: OnceLock::new() };
+    let run = Run {
+        catalogue,
+        items,
+        settings,
+        interrupted,
+        hello,
+        turn: AtomicUsize::new(0),
+        failure: OnceLock::new(),
+        given_up: OnceLock::new(),
+    };
     // Without isolation all cases share the host's ports: one at a time, then, and nothing beside a slow one.
     let jobs = if run.isolated() { settings.jobs.get() } else { 1 };
     // Whoever says how often a command may be started has not asked for a crowd.
@@ -128,6 +136,8 @@ struct Run<'r> {
     settings: &'r Settings,
     interrupted: &'r AtomicBool,
     hello: Hello,
+    /// How many cases have been handed out.
+    turn: AtomicUsize,
     /// Why there is nothing to report.
     failure: OnceLock<String>,
     /// Why no worker can be had any more.
@@ -260,6 +270,7 @@ impl Run<'_> {
             let compiled = match compile(scenario, &item.case) {
                 Ok(mut compiled) => {
                     compiled.plan.patience = self.settings.patience;
+                    compiled.share(&self.hello, self.turn.fetch_add(1, Ordering::Relaxed));
                     compiled
                 }
                 Err(problem) => {

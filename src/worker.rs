@@ -7,9 +7,11 @@ mod fill;
 mod hello;
 mod interpreter;
 mod queries;
+mod shared;
 mod unlisted;
 
 pub use interpreter::Case;
+pub use queries::nft;
 
 use std::io::{BufRead, BufReader, Write};
 use std::process::ExitCode;
@@ -97,8 +99,9 @@ fn answer(
             return compose(line, case, &fate, b"");
         }
     };
-    if let Some(reason) = &isolation.lacking {
-        let lack = Unsupported { need: Need::NetworkNamespace, reason: reason.clone() };
+    let lack = isolation.lacking.clone().or_else(|| shared::in_the_way(isolation, &plan));
+    if let Some(reason) = lack {
+        let lack = Unsupported { need: Need::NetworkNamespace, reason };
         let result = Performed::Unsupported(lack);
         let step = StepResult { step: 0, result, micros: 0.0, detail: None, before: Vec::new(), after: Vec::new() };
         return compose(line, &plan.case, &Fate::Done, &serde_json::to_vec(&step)?);
@@ -111,8 +114,9 @@ fn answer(
     }
     let deadline = Duration::from_millis(plan.deadline_ms.into()) * plan.patience;
     let fate = in_child(trail, deadline, |trail| {
-        if isolation.kind == "netns" {
-            enter_network(trail);
+        // A sandbox is this case's as it is.
+        if isolation.kind != "sandbox" {
+            enter_case(trail);
         }
         interpreter::run(&plan, isolation, listed, trail)
     })?;
@@ -157,15 +161,12 @@ fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)
             Fate::Exited { code: GAVE_UP, message: format!("the case could not be waited for: {errno}") }
         }
     };
-    // Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.
-    if sys::any_child() {
-        sys::kill_descendants();
-    }
+    sys::leave_case(pid);
     Ok(fate)
 }
 
 /// Gives this process a network of its own.
-fn enter_network(trail: &Trail) {
+fn enter_case(trail: &Trail) {
     if let Err(errno) = sys::enter_case() {
         give_up(trail, &format!("a network namespace for this case: {errno}"));
     }

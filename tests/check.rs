@@ -3,14 +3,21 @@
 mod common;
 
 use std::collections::BTreeMap;
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
-use common::PROGRAM;
+use common::{MARK, PROGRAM, marked};
 use errnoscope::check::judge::{Behaviour, Verdict};
 use errnoscope::check::trouble::Trouble;
 use errnoscope::check::{self, Check, Tracer};
 use errnoscope::policy::{self, right::Kind};
+use errnoscope::sys;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use rstest::rstest;
 use tempfile::TempDir;
 
@@ -147,6 +154,57 @@ fn a_tracer_that_cannot_be_run_or_finds_nothing_says_nothing_about_troubles() {
     }
 }
 
+/// Another user takes subordinate ids, which an account without a name never has.
+#[test]
+fn what_a_host_cannot_make_is_told_and_is_no_fault_of_the_tracers() {
+    if sys::effective_uid() != 0 {
+        eprintln!("only root can become a user without subordinate ids");
+        return;
+    }
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(&place, Permissions::from_mode(0o777)).unwrap();
+    let program = place.path().join("errnoscope");
+    std::fs::copy(PROGRAM, &program).unwrap();
+    let baseline = place.path().join("baseline.json");
+    std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/tracers/errnoscope.json"), &baseline).unwrap();
+    let mut command = Command::new(program);
+    command.args(["check", "--trouble", "port-of-other-user", "--baseline"]).arg(baseline);
+    command.uid(65_534).gid(65_534).env("TMPDIR", place.path()).current_dir("/");
+    let output = command.output().unwrap();
+    let said = text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(code(&output), 0, "{said}{}", text(&output.stderr));
+    assert!(said.contains("port-of-other-user not-run not-exercised"), "{said}");
+    assert!(
+        said.contains("this host has no second-user: ") && said.ends_with("no change since the baseline"),
+        "{said}"
+    );
+}
+
+/// One signal, as a supervisor sends it: neither the tracer nor a file is left.
+#[test]
+fn an_interrupted_check_leaves_nothing() {
+    let (place, fake) = profile(&["bash", "-c", "echo >\"$0\"; sleep 100", "{target}.began"], 60);
+    let (began, temporary) = (place.path().join("10.77.5.2.began"), tempfile::tempdir().unwrap());
+    let mark = format!("check-of-{}", std::process::id());
+    let mut command = Command::new(PROGRAM);
+    command.args(["check", &fake]).current_dir(&place).env(MARK, &mark).env("TMPDIR", temporary.path());
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !began.exists() {
+        assert!(Instant::now() < patience, "it never ran");
+        sys::pause_ms(2.0);
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
+    let output = child.wait_with_output().unwrap();
+    assert_eq!((code(&output), text(&output.stdout)), (130, String::new()));
+    assert!(text(&output.stderr).contains("interrupted while fake ran under none"), "{}", text(&output.stderr));
+    while !marked(&mark).is_empty() {
+        assert!(Instant::now() < patience, "{:?}", marked(&mark));
+        sys::pause_ms(2.0);
+    }
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "temporary files");
+}
+
 #[test]
 fn a_profile_with_a_fault_and_a_name_that_nobody_has_are_told() {
     let place = tempfile::tempdir().unwrap();
@@ -198,8 +256,8 @@ fn results_fit_their_schema_and_are_held_against_others() {
     let file = file.to_str().unwrap();
     assert_eq!(code(&run(&["--results", file, "--baseline", file])), 0);
     let mut check: Check = check::read(&std::fs::read_to_string(file).unwrap()).unwrap();
-    check.tracers[0].runs[7].behaviour = Behaviour::Aborts;
-    check.tracers[0].runs[7].verdict = Verdict::Wrong;
+    let row = check.tracers[0].runs.iter_mut().find(|row| row.trouble == Trouble::TupleTimeWait).unwrap();
+    (row.behaviour, row.verdict) = (Behaviour::Aborts, Verdict::Wrong);
     let place = tempfile::tempdir().unwrap();
     let worse = place.path().join("worse.json");
     std::fs::write(&worse, serde_json::to_string(&check).unwrap()).unwrap();

@@ -59,7 +59,7 @@ words! {
     Verdict {
         Right = "right",
         Wrong = "wrong",
-        /// Nothing can be said: the trouble does not touch what the tracer does.
+        /// Nothing can be said: the trouble does not touch what the tracer does, or this host cannot make it.
         NotExercised = "not-exercised",
         /// Nothing can be said: the run was none, or the tracer does not even work without trouble.
         Broken = "broken",

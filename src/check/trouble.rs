@@ -32,6 +32,9 @@ words! {
         PortListeningAnywhere = "port-listening-anywhere",
         /// Another program's connection has the source port.
         PortConnected = "port-connected",
+        /// Another user's connection has the source port, with SO_REUSEPORT: that is an agreement of one user's sockets, from
+        /// which not even root is exempt.
+        PortOfOtherUser = "port-of-other-user",
         /// An earlier connection attempt to the same target has the 4-tuple.
         TupleSynSent = "tuple-syn-sent",
         /// A connection to the same target has the 4-tuple.
@@ -70,7 +73,10 @@ impl Trouble {
     pub fn cause(self) -> Cause {
         match self {
             Trouble::Nothing | Trouble::TupleTimeWaitTimestamps => Cause::None,
-            Trouble::PortListening | Trouble::PortListeningAnywhere | Trouble::PortConnected => Cause::PortInUse,
+            Trouble::PortListening
+            | Trouble::PortListeningAnywhere
+            | Trouble::PortConnected
+            | Trouble::PortOfOtherUser => Cause::PortInUse,
             Trouble::TupleSynSent | Trouble::TupleEstablished | Trouble::TupleTimeWait => Cause::TupleInUse,
             Trouble::SourceNotLocal => Cause::AddressNotLocal,
             Trouble::NoRoute => Cause::NoRoute,
@@ -102,6 +108,9 @@ impl Trouble {
                     Trouble::PortListening => format!("port-held={port},address={client},state=listening"),
                     Trouble::PortListeningAnywhere => format!("port-held={port},state=listening"),
                     Trouble::PortConnected => format!("port-held={port},address={client},state=established"),
+                    Trouble::PortOfOtherUser => {
+                        format!("port-held={port},address={client},state=established,reuse=port,user=other")
+                    }
                     Trouble::TupleSynSent => format!("tuple-held={client}:{port}-{server},state=syn-sent"),
                     Trouble::TupleEstablished => format!("tuple-held={client}:{port}-{server},state=established"),
                     _ => format!("tuple-held={client}:{port}-{server},state=time-wait"),

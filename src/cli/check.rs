@@ -6,6 +6,8 @@ use std::fs::File;
 use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::output::{self, Destination};
 use super::select::or_list;
@@ -17,10 +19,11 @@ use crate::check::judge::{Behaviour, Judgement, Run, Verdict, judge};
 use crate::check::profile::{self, BUILT_IN, Profile};
 use crate::check::trouble::{PORT, ROUTERS, Trouble};
 use crate::check::{self, Check, FORMAT, Row, Tracer};
+use crate::exec;
 use crate::finding::{Tool, stack};
 use crate::policy;
 use crate::render::check as text;
-use crate::sys;
+use crate::sys::{self, Ended, Signals};
 
 /// The tracer that is checked where nobody names one.
 const USUAL: &str = "errnoscope";
@@ -158,7 +161,9 @@ fn run(arguments: &Arguments) -> Result<Check, Failure> {
         *trouble == Trouble::Nothing || arguments.trouble.is_empty() || arguments.trouble.contains(trouble)
     };
     let troubles: Vec<Trouble> = Trouble::ALL.iter().copied().filter(asked).collect();
-    let tracers = profiles.iter().map(|profile| tracer(profile, &troubles)).collect::<Result<Vec<_>, Failure>>()?;
+    let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
+    let tracers = profiles.iter().map(|profile| tracer(profile, &troubles, &signals));
+    let tracers = tracers.collect::<Result<Vec<_>, Failure>>()?;
     Ok(Check { format: FORMAT.to_owned(), tool: Tool::this(), stack: stack(sys::OS, &sys::machine().release), tracers })
 }
 
@@ -176,7 +181,7 @@ fn load(name: &str) -> Result<Profile, Failure> {
     profile::read(&file, text).map_err(Failure::Tracer)
 }
 
-fn tracer(profile: &Profile, troubles: &[Trouble]) -> Result<Tracer, Failure> {
+fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<Tracer, Failure> {
     complain("note", &format!("checking {}: {} runs", profile.name, troubles.len()));
     let mut observed = Observed::default();
     let mut rows = Vec::new();
@@ -187,7 +192,7 @@ fn tracer(profile: &Profile, troubles: &[Trouble]) -> Result<Tracer, Failure> {
             let why = "its profile names no option for the source address";
             Row::new(trouble, conditions, None, unseen(Behaviour::NotExercised, Verdict::NotExercised, why))
         } else {
-            match under(trouble, profile, &conditions)? {
+            match under(trouble, profile, &conditions, signals)? {
                 Ok(Seen { calls, timed_out, output, errors }) => {
                     let attempts = attempts(&calls.calls, calls.os);
                     observed.add(&attempts, &reactions(&attempts, !timed_out));
@@ -195,7 +200,12 @@ fn tracer(profile: &Profile, troubles: &[Trouble]) -> Result<Tracer, Failure> {
                     let code = (!timed_out).then_some(calls.exit_code);
                     Row::new(trouble, conditions, code, judge(trouble, profile, &run))
                 }
-                Err(why) => Row::new(trouble, conditions, None, unseen(Behaviour::NotRun, Verdict::Broken, &why)),
+                Err(why) => {
+                    // What the host cannot make says nothing about the tracer.
+                    let lacks = trouble != Trouble::Nothing && why.contains(exec::LACKS);
+                    let verdict = if lacks { Verdict::NotExercised } else { Verdict::Broken };
+                    Row::new(trouble, conditions, None, unseen(Behaviour::NotRun, verdict, &why))
+                }
             }
         };
         let is_hopeless = trouble == Trouble::Nothing && row.verdict == Verdict::Broken;
@@ -223,14 +233,19 @@ struct Seen {
 }
 
 /// Runs the tracer; the inner error is why there was no run.
-fn under(trouble: Trouble, profile: &Profile, conditions: &[String]) -> Result<Result<Seen, String>, Failure> {
+fn under(
+    trouble: Trouble,
+    profile: &Profile,
+    conditions: &[String],
+    signals: &Signals,
+) -> Result<Result<Seen, String>, Failure> {
     let cannot = |error| Failure::because("cannot make temporary files", error);
     let place = tempfile::tempdir().map_err(cannot)?;
     let file = |name: &str| place.path().join(name);
     let create = |name: &str| File::create(file(name)).map(Stdio::from).map_err(cannot);
     let own = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
     let words = profile.command(trouble.places());
-    let status = Command::new(&own)
+    let mut child = Command::new(&own)
         .args(["exec", "--path", &ROUTERS.to_string(), "--listen", &PORT.to_string()])
         .args(["--timeout", &profile.timeout_s.to_string()])
         .arg("--json")
@@ -241,8 +256,24 @@ fn under(trouble: Trouble, profile: &Profile, conditions: &[String]) -> Result<R
         .stdin(Stdio::null())
         .stdout(create("output")?)
         .stderr(create("errors")?)
-        .status()
+        .spawn()
         .map_err(|error| Failure::because("cannot start errnoscope exec", error))?;
+    let ended = loop {
+        // A signal cuts it short.
+        match sys::wait_for(child.id() as i32, Duration::from_millis(100)) {
+            Ok(Some(ended)) => break ended,
+            Err(errno) if errno.name() != "EINTR" => {
+                return Err(Failure::bad(format!("errnoscope exec cannot be waited for: {errno}")));
+            }
+            // Its world ends with it.
+            _ if signals.interrupted.load(Ordering::Relaxed) => drop(child.kill()),
+            _ => {}
+        }
+    };
+    if let Some(signal) = signals.received() {
+        let message = format!("interrupted while {} ran under {trouble}: nothing is written", profile.name);
+        return Err(Failure::Command { code: 128 + signal, message });
+    }
     let text = |name: &str| -> Result<String, Failure> {
         let mut bytes = Vec::new();
         let file = File::open(file(name)).map_err(cannot)?;
@@ -255,7 +286,7 @@ fn under(trouble: Trouble, profile: &Profile, conditions: &[String]) -> Result<R
     Ok(match calls {
         Some(calls) if calls.lost.is_empty() => {
             // A tracer may exit with that code itself: then nothing told it to end.
-            let timed_out = status.code() == Some(TIMED_OUT) && calls.exit_code != TIMED_OUT;
+            let timed_out = ended == Ended::Exited(TIMED_OUT) && calls.exit_code != TIMED_OUT;
             Ok(Seen { calls, timed_out, output, errors })
         }
         Some(calls) => Err(format!("the trouble did not last: {}", calls.lost.join("; "))),

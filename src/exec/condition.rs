@@ -7,10 +7,10 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::names::{Family, HolderState, Protocol, Reuse};
+use crate::names::{Family, HolderState, Protocol, Reuse, User};
 use crate::plan::{Fill, FillHow, Op, Role, RouteKind, Step, WaitFor};
 use crate::scenario::{Compound, Hold};
-use crate::witness::{Moment, Precondition};
+use crate::witness::Precondition;
 
 /// The range of a fresh network namespace (`inet_init_net`, net/ipv4/af_inet.c).
 pub const DEFAULT_RANGE: (u16, u16) = (32768, 60999);
@@ -64,7 +64,7 @@ pub enum Condition {
     /// Sockets are bound to all ports from `low` to `high`.
     PortsHeld { protocol: Protocol, address: IpAddr, low: u16, high: u16, reuse: Reuse },
     /// A socket has a local address and port, in a state; with `peer`, a 4-tuple.
-    Held { protocol: Protocol, state: HolderState, local: SocketAddr, reuse: Reuse, peer: Option<SocketAddr> },
+    Held(Holder),
     /// No interface has the address.
     SourceNotLocal { address: IpAddr },
     /// No route leads to the prefix; without one, to the server or, in a network without a path, to anything.
@@ -79,6 +79,18 @@ pub enum Condition {
     Icmp { kind: u8, code: u8, prefix: Prefix, router: Option<IpAddr> },
     /// A sysctl of the network namespace has a value.
     Sysctl { name: &'static str, value: String },
+}
+
+/// The socket of [`Condition::Held`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Holder {
+    pub protocol: Protocol,
+    pub state: HolderState,
+    pub local: SocketAddr,
+    pub reuse: Reuse,
+    pub peer: Option<SocketAddr>,
+    /// Whose it is, if not the command's user's. In TIME_WAIT it is nobody's: `inet_twsk_diag_fill`, net/ipv4/inet_diag.c.
+    pub user: Option<User>,
 }
 
 /// What there is in the command's network namespace before any condition.
@@ -111,9 +123,7 @@ pub struct Situation {
 pub struct Check {
     pub condition: usize,
     pub precondition: Precondition,
-    /// [`Moment::Before`] for what the command may use up.
-    pub at: Moment,
-    /// How long it lasts by itself.
+    /// How long it lasts by itself, where it does not for ever. Until then the command may use it up.
     pub lasts: Option<Duration>,
 }
 
@@ -167,7 +177,7 @@ impl Making<'_> {
     fn note_ports(&mut self, conditions: &[Condition]) -> Result<(), (usize, String)> {
         for (index, condition) in conditions.iter().enumerate() {
             let (protocol, ports, shared) = match *condition {
-                Condition::Held { protocol, local, reuse, .. } => {
+                Condition::Held(Holder { protocol, local, reuse, .. }) => {
                     (protocol, local.port()..=local.port(), reuse != Reuse::None)
                 }
                 Condition::PortsHeld { protocol, low, high, reuse, .. } => (protocol, low..=high, reuse != Reuse::None),
@@ -220,9 +230,7 @@ impl Making<'_> {
                 self.step(Phase::Ranges, index, Op::Fill(fill));
                 self.check(index, Precondition::Full { protocol, family: Family::of(address), low, high, free: 0 });
             }
-            Condition::Held { protocol, state, local, reuse, peer } => {
-                self.hold(index, *protocol, *state, *local, *reuse, *peer)?;
-            }
+            Condition::Held(holder) => self.hold(index, *holder)?,
             Condition::SourceNotLocal { address } => {
                 let loopback: [(IpAddr, u8); 2] = [(Ipv4Addr::LOCALHOST.into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
                 let own = self.around.client.iter().map(|own| (own, self.around.device));
@@ -280,15 +288,8 @@ impl Making<'_> {
         Ok(())
     }
 
-    fn hold(
-        &mut self,
-        index: usize,
-        protocol: Protocol,
-        state: HolderState,
-        local: SocketAddr,
-        reuse: Reuse,
-        peer: Option<SocketAddr>,
-    ) -> Result<(), String> {
+    fn hold(&mut self, index: usize, holder: Holder) -> Result<(), String> {
+        let Holder { protocol, state, local, reuse, peer, user } = holder;
         let socket = format!("the holder of {local}");
         let peer = match (peer, state) {
             (_, HolderState::Bound | HolderState::Listening) => None,
@@ -317,13 +318,14 @@ impl Making<'_> {
             self.taken.insert((protocol, peer.port()));
         }
         for op in ops? {
-            self.step(Phase::Holders, index, op);
+            // A socket is whose socket() or accept() made it; binding a low port takes a privilege.
+            let user = user.filter(|_| !matches!(op, Op::Bind { .. }));
+            self.step_as(user, Phase::Holders, index, op);
         }
-        let precondition = Precondition::Socket { socket, protocol, state: WaitFor::State(state), user: None };
-        let ends = state == HolderState::TimeWait;
+        let precondition = Precondition::Socket { socket, protocol, state: WaitFor::State(state), user };
         // A connection may take its place (`tcp_twsk_unique`).
-        let at = if ends { Moment::Before } else { Moment::Both };
-        self.situation.checks.push(Check { condition: index, precondition, at, lasts: ends.then_some(TIME_WAIT) });
+        let lasts = (state == HolderState::TimeWait).then_some(TIME_WAIT);
+        self.situation.checks.push(Check { condition: index, precondition, lasts });
         Ok(())
     }
 
@@ -385,8 +387,12 @@ impl Making<'_> {
     }
 
     fn step(&mut self, phase: Phase, index: usize, op: Op) {
+        self.step_as(None, phase, index, op);
+    }
+
+    fn step_as(&mut self, user: Option<User>, phase: Phase, index: usize, op: Op) {
         let role = Role::Setup { permit: Vec::new(), unsupported: Vec::new(), requires: None };
-        self.parts.push((phase, index, Step { op, user: None, role }));
+        self.parts.push((phase, index, Step { op, user, role }));
     }
 
     fn set_silently(&mut self, phase: Phase, index: usize, name: &str, value: &str) {
@@ -408,7 +414,7 @@ impl Making<'_> {
     }
 
     fn check(&mut self, condition: usize, precondition: Precondition) {
-        self.situation.checks.push(Check { condition, precondition, at: Moment::Both, lasts: None });
+        self.situation.checks.push(Check { condition, precondition, lasts: None });
     }
 }
 

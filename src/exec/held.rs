@@ -11,16 +11,20 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::{Check, Named, Situation};
 use crate::plan::{Answer, Op, Outcome, Performed, Query, Role, Step};
+use crate::socket_table;
 use crate::sys::{self, Fork, Isolation};
 use crate::witness::{Moment, Precondition};
-use crate::worker::Case;
+use crate::worker::{Case, nft};
+
+/// How a refusal begins that no other condition, and no other writing of this one, would help against.
+pub const LACKS: &str = "this host has no ";
 
 /// Conditions that are there.
 pub struct Held {
     conditions: Vec<Named>,
     checks: Vec<Check>,
-    /// The answer to each check when everything was there.
-    before: Vec<Answer>,
+    /// What there was to say when everything was there.
+    before: Answers,
     since: Instant,
     line: BufReader<UnixStream>,
 }
@@ -30,9 +34,24 @@ pub struct Held {
 #[serde(rename_all = "kebab-case")]
 enum Said {
     /// This step, or this op that is performed over and over, ended so.
-    Refused { condition: usize, op: String, result: Performed },
-    /// An answer to each question; and for which conditions nobody answers SYNs any more.
-    Answers { answers: Vec<Answer>, silent: Vec<usize> },
+    Refused {
+        condition: usize,
+        op: String,
+        result: Performed,
+    },
+    Answers(Answers),
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Answers {
+    /// One to each check.
+    answers: Vec<Answer>,
+    /// For which conditions nobody answers SYNs any more.
+    silent: Vec<usize>,
+    /// How many sockets in TIME_WAIT connections have taken over.
+    taken_over: u64,
+    /// The rules that keep packets from leaving, in nft's words; empty where no check is about them.
+    filter: String,
 }
 
 impl Held {
@@ -53,15 +72,14 @@ impl Held {
             Fork::Parent(_) => drop(theirs),
         }
         let conditions = conditions.to_vec();
-        let mut held = Held { conditions, checks, before: Vec::new(), since, line: BufReader::new(ours) };
-        let (answers, _) = held.listen().map_err(|why| why.unwrap_or("its holder died".to_owned()))?;
-        for (check, answer) in held.checks.iter().zip(&answers) {
+        let mut held = Held { conditions, checks, before: Answers::default(), since, line: BufReader::new(ours) };
+        held.before = held.listen().map_err(|why| why.unwrap_or("its holder died".to_owned()))?;
+        for (check, answer) in held.checks.iter().zip(&held.before.answers) {
             if !is_made(&check.precondition, answer) {
                 let text = &held.conditions[check.condition].text;
                 return Err(format!("condition `{text}` cannot be made: {}", found(check, answer)));
             }
         }
-        held.before = answers;
         Ok(held)
     }
 
@@ -69,7 +87,7 @@ impl Held {
     pub fn lost(&mut self) -> Vec<String> {
         let asked = self.line.get_mut().write_all(b"?\n");
         let answers = asked.map_err(|_| None).and_then(|()| self.listen());
-        let (answers, silent) = match answers {
+        let Answers { answers, silent, taken_over, filter } = match answers {
             Ok(answers) => answers,
             Err(why) => {
                 let why = why.unwrap_or("the process that held it was killed".to_owned());
@@ -80,26 +98,48 @@ impl Held {
         let mut lost: Vec<(usize, String)> =
             silent.into_iter().map(|condition| (condition, "the router was killed".to_owned())).collect();
         let took = self.since.elapsed();
-        for ((check, before), after) in self.checks.iter().zip(&self.before).zip(&answers) {
-            let witness = check.precondition.witness(Moment::Both, Some(before), Some(after), None);
-            let used_up = check.at == Moment::Before && check.lasts.is_none_or(|lasts| took < lasts);
-            if !witness.confirmed && !used_up {
-                lost.push((check.condition, found(check, after)));
+        // Without a trace: a connection may have been there and gone, or it was somebody's doing.
+        let mut vanished = Vec::new();
+        for ((check, before), after) in self.checks.iter().zip(&self.before.answers).zip(&answers) {
+            // A counter outlives the rule that counts.
+            if matches!(check.precondition, Precondition::Counted { .. }) && filter != self.before.filter {
+                lost.push((check.condition, "the packet filter is no longer as it was made".to_owned()));
+            }
+            if check.precondition.witness(Moment::Both, Some(before), Some(after), None).confirmed {
+                continue;
+            }
+            let why = || (check.condition, found(check, after));
+            match check.lasts {
+                Some(lasts) if took < lasts => {
+                    if !has_successor(after) {
+                        vanished.push(why());
+                    }
+                }
+                Some(lasts) => {
+                    let (condition, why) = why();
+                    lost.push((condition, format!("{why}; it lasts for {} s", lasts.as_secs())));
+                }
+                None => lost.push(why()),
             }
         }
+        if vanished.len() as u64 > taken_over.saturating_sub(self.before.taken_over) {
+            let told = |(condition, why)| (condition, format!("{why}, and no connection has taken it over"));
+            lost.extend(vanished.into_iter().map(told));
+        }
+        lost.sort_by_key(|(condition, _)| *condition);
         lost.dedup_by_key(|(condition, _)| *condition);
         lost.into_iter().map(|(condition, why)| format!("`{}`: {why}", self.conditions[condition].text)).collect()
     }
 
     /// `Err` without a reason: the other side is gone.
-    fn listen(&mut self) -> Result<(Vec<Answer>, Vec<usize>), Option<String>> {
+    fn listen(&mut self) -> Result<Answers, Option<String>> {
         let mut text = String::new();
         self.line.read_line(&mut text).map_err(|_| None)?;
         match serde_json::from_str(&text).map_err(|_| None)? {
-            Said::Answers { answers, silent } => Ok((answers, silent)),
+            Said::Answers(answers) => Ok(answers),
             Said::Refused { condition, op, result } => {
                 let why = match result {
-                    Performed::Unsupported(lack) => format!("this host has no {}: {}", lack.need, lack.reason),
+                    Performed::Unsupported(lack) => format!("{LACKS}{}: {}", lack.need, lack.reason),
                     Performed::Outcome(Outcome::Errno(errno)) => format!("{op}: {errno}"),
                     Performed::Outcome(outcome) => {
                         format!("{op}: {}; does nobody listen, or accept, there?", outcome.name())
@@ -133,8 +173,10 @@ fn found(check: &Check, answer: &Answer) -> String {
             format!("the socket table has {}", rows.collect::<Vec<_>>().join(", "))
         }
         Answer::Census { held, size, free } => {
+            let count = size - held;
+            let more = if count as usize > free.len() { ", …" } else { "" };
             let free: Vec<String> = free.iter().map(u16::to_string).collect();
-            format!("{} ports are free ({}, …)", size - held, free.join(", "))
+            format!("{count} ports are free ({}{more})", free.join(", "))
         }
         Answer::Address { local } => format!("it is {}configured", if *local { "" } else { "not " }),
         Answer::Route { kind } => format!("the kernel has: {kind}"),
@@ -142,10 +184,16 @@ fn found(check: &Check, answer: &Answer) -> String {
         Answer::Failed { error } => error.clone(),
         Answer::Descriptors { .. } | Answer::Counter { .. } | Answer::User { .. } => "it is not so".to_owned(),
     };
-    let described = check.precondition.describe();
-    match check.lasts {
-        Some(lasts) => format!("{described}: {said}; it lasts for {} s", lasts.as_secs()),
-        None => format!("{described}: {said}"),
+    format!("{}: {said}", check.precondition.describe())
+}
+
+/// Whether another socket has the addresses of one that was in TIME_WAIT.
+fn has_successor(answer: &Answer) -> bool {
+    match answer {
+        Answer::Socket { local: Some(local), remote, rows } => {
+            socket_table::find(rows, *local, *remote).next().is_some()
+        }
+        _ => false,
     }
 }
 
@@ -189,7 +237,13 @@ fn hold(
     loop {
         let is_gone = |pid: i32| !matches!(sys::wait_for(pid, Duration::ZERO), Ok(None));
         let silent = routers.iter().filter(|(_, pid)| is_gone(*pid)).map(|(condition, _)| *condition).collect();
-        say(&Said::Answers { answers: case.answers(questions), silent })?;
+        // Of Linux, or nothing is ever taken over.
+        let taken_over = sys::time_waits_taken_over().unwrap_or(0);
+        let filter = match questions.iter().any(|query| matches!(query, Query::Counter { .. })) {
+            true => nft(&["list", "chain", "inet", "errnoscope", "output"], "").unwrap_or_default(),
+            false => String::new(),
+        };
+        say(&Said::Answers(Answers { answers: case.answers(questions), silent, taken_over, filter }))?;
         if commands.read_line(&mut String::new())? == 0 {
             return Ok(());
         }

@@ -16,11 +16,9 @@ use crate::policy::right::Kind;
 pub fn check(check: &Check, everything: bool, width: usize) -> String {
     let mut text = String::new();
     for tracer in &check.tracers {
-        text.push_str(&format!(
-            "{}  {}\n",
-            paint(HEADING, &shown(&tracer.label())),
-            paint(FAINT, &shown(&tracer.command.join(" ")))
-        ));
+        let label = shown(&tracer.label());
+        let command = field(&format!("{label}  "), &shown(&tracer.command.join(" ")), width);
+        text.push_str(&format!("{}{}\n", paint(HEADING, &label), paint(FAINT, command[label.len()..].trim_end())));
         let mut rows = table(width.saturating_sub(2));
         rows.set_header(heading(["trouble", "behaviour", "verdict"]));
         for row in &tracer.runs {
@@ -36,7 +34,9 @@ pub fn check(check: &Check, everything: bool, width: usize) -> String {
         }
         unwrapped(&mut rows, 2);
         text.push_str(&lines(rows, "  "));
-        let is_shown = |row: &&Row| everything || [Verdict::Wrong, Verdict::Broken].contains(&row.verdict);
+        let is_shown = |row: &&Row| {
+            everything || row.behaviour == Behaviour::NotRun || [Verdict::Wrong, Verdict::Broken].contains(&row.verdict)
+        };
         for row in tracer.runs.iter().filter(is_shown) {
             text.push_str(&details(row, width));
         }

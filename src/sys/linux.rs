@@ -23,7 +23,7 @@ pub use delay::carry;
 pub use diag::{SocketTable, UNCONNECTED, bound_row, lists_bound, tcp_state};
 pub use error_queue::receive_error;
 pub use file::{name_file, nameless_file};
-pub use namespace::{Tables, die_with_parent, enter_case, isolate, kill_descendants, size_tables, wait_for};
+pub use namespace::{Tables, die_with_parent, enter_case, isolate, leave_case, size_tables, wait_for};
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
@@ -37,6 +37,11 @@ use crate::names::Os;
 pub const OS: Os = Os::Linux;
 
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+
+/// RLIMIT_NOFILE says all there is to say.
+pub(super) fn most_descriptors() -> u64 {
+    u64::MAX
+}
 
 /// Threads that are traced can be waited for like children.
 pub(super) const WAIT_FLAGS: i32 = libc::__WALL;
@@ -79,6 +84,17 @@ pub fn write_sysctl(name: &str, value: &str) -> Result<(), Fault> {
 
 fn path_of(name: &str) -> String {
     format!("/proc/sys/{}", name.replace('.', "/"))
+}
+
+/// How many sockets in TIME_WAIT were taken over by a connect() of this network namespace (LINUX_MIB_TIMEWAITRECYCLED, which
+/// `__inet_check_established` counts up).
+pub fn time_waits_taken_over() -> Result<u64> {
+    let text = std::fs::read_to_string("/proc/self/net/netstat").map_err(|error| super::errno_of(&error))?;
+    // A line of names, and below it one of values.
+    let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:")).map(str::split_whitespace);
+    let (names, values) = (lines.next().into_iter().flatten(), lines.next().into_iter().flatten());
+    let value = names.zip(values).find(|(name, _)| *name == "TWRecycled").and_then(|(_, value)| value.parse().ok());
+    value.ok_or_else(|| crate::errno::Errno::from_raw(OS, libc::ENOENT))
 }
 
 /// Open descriptors of this process, without the one that the question takes.

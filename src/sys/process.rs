@@ -173,23 +173,28 @@ pub fn effective_uid() -> u32 {
     unsafe { libc::geteuid() }
 }
 
-/// Soft and hard RLIMIT_NOFILE.
+/// Soft and hard RLIMIT_NOFILE, as far as the kernel keeps to them.
 pub fn descriptor_limit() -> (u64, u64) {
+    let (limit, most) = (raw_descriptor_limit(), super::os::most_descriptors());
+    ((limit.rlim_cur as u64).min(most), (limit.rlim_max as u64).min(most))
+}
+
+fn raw_descriptor_limit() -> libc::rlimit {
     let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: the pointer is to a whole rlimit.
     unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    (limit.rlim_cur, limit.rlim_max)
+    limit
 }
 
 pub fn set_descriptor_limit(soft: u64) -> Result<()> {
-    let limit = libc::rlimit { rlim_cur: soft, rlim_max: descriptor_limit().1 };
+    let limit = libc::rlimit { rlim_cur: soft as libc::rlim_t, rlim_max: raw_descriptor_limit().rlim_max };
     // SAFETY: the pointer is to a whole rlimit.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
 }
 
 /// Soft and hard RLIMIT_NOFILE, for good.
 pub fn limit_descriptors(most: u64) -> Result<()> {
-    let limit = libc::rlimit { rlim_cur: most, rlim_max: most };
+    let limit = libc::rlimit { rlim_cur: most as libc::rlim_t, rlim_max: most as libc::rlim_t };
     // SAFETY: the pointer is to a whole rlimit.
     check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
 }
@@ -202,6 +207,23 @@ pub fn lowest_inheritable_gap() -> u64 {
         flags != -1 && flags & libc::FD_CLOEXEC == 0
     };
     (0..descriptor_limit().0).find(|fd| !is_inherited(fd)).unwrap_or(0)
+}
+
+/// Whether standard input is a terminal, and this process's group has it.
+pub fn is_in_foreground() -> bool {
+    // SAFETY: these calls take no pointers.
+    unsafe { libc::tcgetpgrp(0) == libc::getpgrp() }
+}
+
+/// From now on this process is a group of its own, which has the terminal of standard input.
+pub fn take_foreground() {
+    // SAFETY: these calls take no pointers. A group that does not have the terminal is stopped by the signal, unless it ignores it.
+    unsafe {
+        libc::setpgid(0, 0);
+        let former = libc::signal(libc::SIGTTOU, libc::SIG_IGN);
+        libc::tcsetpgrp(0, libc::getpid());
+        libc::signal(libc::SIGTTOU, former);
+    }
 }
 
 /// From now on signals of the terminal's keys are for others.

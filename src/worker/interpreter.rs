@@ -40,7 +40,7 @@ pub struct Case<'a> {
     /// Ports that `fill` holds, in this process and in others.
     pub filled: Vec<OwnedFd>,
     has_filled: bool,
-    isolation: &'a Isolation,
+    pub isolation: &'a Isolation,
     patience: u32,
     /// What the socket table has; what it has not, sockets of this process are asked themselves.
     pub listed: Listed,
@@ -244,6 +244,10 @@ impl<'a> Case<'a> {
         work: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
         let uid = match user {
+            Some(User::Root) if sys::effective_uid() != 0 => {
+                let reason = "this worker is not root; run as root".to_owned();
+                return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
+            }
             None | Some(User::Root) => return work(self),
             Some(User::UserA) => self.isolation.users[0],
             Some(User::UserB) => self.isolation.users[1],

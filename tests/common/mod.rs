@@ -7,7 +7,7 @@ pub mod reports;
 pub mod said;
 
 use std::net::IpAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::AtomicBool;
 
@@ -19,6 +19,9 @@ use errnoscope::runner::{self, Item, Place, Ran, Settings};
 use errnoscope::scenario::cases;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
+
+/// A process of a test has this in its environment, with the test's own value.
+pub const MARK: &str = "ERRNOSCOPE_TEST_MARK";
 
 /// Set for a test that runs in a world of its own already.
 const INSIDE: &str = "ERRNOSCOPE_TEST_INSIDE";
@@ -46,6 +49,17 @@ pub fn inside(options: &[&str], body: impl FnOnce()) {
     assert!(output.status.success(), "{test} with {options:?}: {}\n{said}\n{complained}", output.status);
     // A name that selects no test would succeed as well.
     assert!(said.contains("test result: ok. 1 passed"), "{test} did not run:\n{said}");
+}
+
+/// Processes of this machine that have a mark, as /proc has them.
+pub fn marked(mark: &str) -> Vec<String> {
+    let wanted = format!("{MARK}={mark}");
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| Some(entry.ok()?.path()));
+    let has_mark = |path: &PathBuf| {
+        std::fs::read(path.join("environ"))
+            .is_ok_and(|text| text.split(|byte| *byte == 0).any(|it| it == wanted.as_bytes()))
+    };
+    processes.filter(has_mark).map(|path| path.display().to_string()).collect()
 }
 
 /// Where router `number` of a path answers; with one more than there are routers, the server.

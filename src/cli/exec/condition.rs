@@ -7,8 +7,8 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
 use crate::cli::select::or_list;
-use crate::exec::{Condition, DEFAULT_RANGE, Named, Prefix, VERDICTS};
-use crate::names::{HolderState, Protocol, Reuse};
+use crate::exec::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
+use crate::names::{HolderState, Protocol, Reuse, User};
 use crate::plan::RouteKind;
 
 /// What `--help` says of them.
@@ -25,12 +25,14 @@ command starts and when it has ended:
                                  syn-sent, fin-wait-2, close-wait, time-wait;
                                  UDP: bound, connected [default: the first]
     address=ADDRESS  peer=ADDRESS:PORT  protocol=…  reuse=…
+    user=same|other              whose it is: the command's user's, or that of
+                                 another, who is no root [default: same]
   ports-held=LOW-HIGH          sockets are bound to these ports
     protocol=…  address=ADDRESS  reuse=…
   tuple-held=ADDRESS:PORT-ADDRESS:PORT
                                a connection has this 4-tuple, ours first
     state=STATE                  [default: established]
-    protocol=…  reuse=…          [default: tcp, both]
+    protocol=…  reuse=…  user=…  [default: tcp, both, same]
   source-not-local[=ADDRESS]   no interface has it [default: 192.0.2.1]
   no-route[=PREFIX]            no route leads there [default: anywhere outside,
                                or the server of --path]
@@ -132,7 +134,8 @@ impl Fields<'_> {
                 if matches!(state, HolderState::Bound | HolderState::Listening) {
                     return Err(format!("a socket in state {state} has no peer; use port-held"));
                 }
-                Condition::Held { protocol, state, local, reuse, peer: Some(remote) }
+                let user = self.user(state)?;
+                Condition::Held(Holder { protocol, state, local, reuse, peer: Some(remote), user })
             }
             "source-not-local" => Condition::SourceNotLocal {
                 address: self.optional(parsed)?.unwrap_or(Ipv4Addr::new(192, 0, 2, 1).into()),
@@ -234,7 +237,8 @@ impl Fields<'_> {
         if peer.is_some_and(|peer| peer.is_ipv4() != address.is_ipv4()) {
             return Err("address and peer are of two families".to_owned());
         }
-        Ok(Condition::Held { protocol, state, local: SocketAddr::new(address, port), reuse, peer })
+        let user = self.user(state)?;
+        Ok(Condition::Held(Holder { protocol, state, local: SocketAddr::new(address, port), reuse, peer, user }))
     }
 
     fn route(&mut self, kind: RouteKind) -> Result<Condition, String> {
@@ -247,6 +251,20 @@ impl Fields<'_> {
 
     fn reuse(&mut self, usual: Reuse) -> Result<Reuse, String> {
         Ok(self.take("reuse", word(Reuse::ALL, Reuse::as_str))?.unwrap_or(usual))
+    }
+
+    fn user(&mut self, state: HolderState) -> Result<Option<User>, String> {
+        let user = self.take("user", |word| match word {
+            "same" => Ok(None),
+            "other" => Ok(Some(User::UserA)),
+            other => Err(format!("unknown value `{other}`{}", or_list(other, ["same", "other"].into_iter()))),
+        })?;
+        match user.flatten() {
+            Some(_) if state == HolderState::TimeWait => {
+                Err("a socket in time-wait is nobody's: leave out user=other".to_owned())
+            }
+            user => Ok(user),
+        }
     }
 
     fn state(&mut self, protocol: Protocol, usual: HolderState) -> Result<HolderState, String> {
@@ -375,6 +393,8 @@ mod tests {
 
     #[test]
     fn what_is_wrong_is_told_with_what_is_right() {
+        refused("port-held=80,user=othr", "did you mean other");
+        refused("port-held=80,state=time-wait,user=other", "nobody's");
         refused("ports-exhasuted", "did you mean ports-exhausted");
         refused("", "unknown condition ``");
         refused("ports-exhausted=4", "takes no value");
@@ -410,7 +430,8 @@ mod tests {
     #[test]
     fn an_arrow_is_as_good_as_a_dash() {
         assert_eq!(parse("tuple-held=127.0.0.1:1->127.0.0.1:2"), parse("tuple-held=127.0.0.1:1-127.0.0.1:2"));
-        let Ok(Condition::Held { local, peer: Some(peer), .. }) = parse("tuple-held=[::1]:1-[2001:db8::1]:2") else {
+        let Ok(Condition::Held(Holder { local, peer: Some(peer), .. })) = parse("tuple-held=[::1]:1-[2001:db8::1]:2")
+        else {
             panic!("two ends");
         };
         assert_eq!((local.to_string(), peer.to_string()), ("[::1]:1".to_owned(), "[2001:db8::1]:2".to_owned()));

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 
 use super::command::{block_signals, shepherd, take_terminal};
 use crate::sys::{
-    Ended, Flock, Fork, Isolation, Outside, Result, Until, check, effective_uid, exit_now, fork, machine, pause_ms,
-    pipe, poll, read, reap,
+    Ended, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork, machine,
+    pause_ms, pipe, poll, read, reap,
 };
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
@@ -307,6 +307,13 @@ fn look_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
             return Ok(None);
         }
         pause_ms(0.5);
+    }
+}
+
+/// Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.
+pub fn leave_case(_: i32) {
+    if any_child() {
+        kill_descendants();
     }
 }
 

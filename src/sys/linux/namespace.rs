@@ -5,12 +5,12 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::command::{block_signals, shepherd, take_terminal};
 use crate::sys::{
-    Ended, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork, machine,
-    pause_ms, pipe, poll, read, reap,
+    Ended, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork,
+    look_for, machine, pipe, poll, read, reap,
 };
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
@@ -290,26 +290,6 @@ pub fn wait_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
     if poll(pidfd.as_raw_fd(), Until::Readable, limit.as_millis() as u32)? { reap(pid).map(Some) } else { Ok(None) }
 }
 
-/// The same where nothing can be polled.
-fn look_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
-    let begun = Instant::now();
-    loop {
-        // SAFETY: zeroed is a valid siginfo_t, which waitid(2) fills in; WNOWAIT leaves the child to be reaped.
-        let ended = unsafe {
-            let mut info: libc::siginfo_t = std::mem::zeroed();
-            check(libc::waitid(libc::P_PID, pid as u32, &mut info, libc::WEXITED | libc::WNOHANG | libc::WNOWAIT))?;
-            info.si_pid() == pid
-        };
-        if ended {
-            return reap(pid).map(Some);
-        }
-        if begun.elapsed() >= limit {
-            return Ok(None);
-        }
-        pause_ms(0.5);
-    }
-}
-
 /// Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.
 pub fn leave_case(_: i32) {
     if any_child() {
@@ -325,23 +305,5 @@ pub fn kill_descendants() {
             libc::kill(-1, libc::SIGKILL);
             while libc::waitpid(-1, std::ptr::null_mut(), 0) != -1 {}
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use std::time::Duration;
-
-    use super::look_for;
-    use crate::sys::Ended;
-
-    #[test]
-    fn a_child_is_looked_for_until_it_ends_or_time_is_up() {
-        let start = |time: &str| std::process::Command::new("sleep").arg(time).spawn().expect("it is everywhere");
-        let ended = look_for(start("0").id() as i32, Duration::from_secs(60));
-        assert!(matches!(ended, Ok(Some(Ended::Exited(0)))));
-        let mut lasting = start("1000");
-        assert!(matches!(look_for(lasting.id() as i32, Duration::from_millis(20)), Ok(None)));
-        lasting.kill().and_then(|()| lasting.wait()).expect("it is still ours");
     }
 }

@@ -150,9 +150,10 @@ mod tests {
         }
     }
 
+    /// Some of each scenario: a number that no axis has as its size.
     fn for_each_case(mut check: impl FnMut(&dyn Fn() -> Compiled)) {
         for scenario in &Catalogue::embedded().unwrap().scenarios {
-            for case in cases(scenario) {
+            for case in cases(scenario).step_by(11) {
                 check(&|| compile(scenario, &case).unwrap());
             }
         }
@@ -196,7 +197,7 @@ mod tests {
             before = now;
             turn += 1;
         });
-        assert!(turn > 3000, "of the whole catalogue");
+        assert!(turn > 300, "of the whole catalogue");
     }
 
     #[test]
@@ -226,6 +227,6 @@ mod tests {
                 }
             }
         });
-        assert!(mapped > 50, "{mapped}");
+        assert!(mapped > 5, "{mapped}");
     }
 }

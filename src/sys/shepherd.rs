@@ -74,7 +74,7 @@ impl Caller {
 }
 
 /// execvp(3): returns only if it fails.
-#[cfg_attr(test, expect(dead_code, reason = "Linux tests what macOS has"))]
+#[cfg_attr(all(test, target_os = "linux"), expect(dead_code, reason = "Linux tests what macOS has"))]
 pub fn become_command(command: &mut Command) -> Errno {
     errno_of(&command.exec())
 }

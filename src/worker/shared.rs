@@ -76,7 +76,7 @@ mod tests {
         let shared = Isolation { kind: "none", users: [0, 0], lacking: None };
         let alone = Isolation { kind: "netns", ..shared.clone() };
         let said = in_the_way(&shared, &plan).unwrap();
-        assert!(said.contains(&format!("on port {port}: tcp 127.0.0.1:{port}, listen")), "{said}");
+        assert!(said.contains(&format!("on port {port}: tcp 127.0.0.1:{port}, LISTEN")), "{said}");
         assert_eq!(in_the_way(&alone, &plan), None);
         drop(listener);
         assert_eq!(in_the_way(&shared, &plan), None);

@@ -55,7 +55,8 @@ for version in "${versions[@]}"; do
         worst=2
         continue
     fi
-    mkdir -p "$GVISOR/$release/run"
+    rm -rf "$GVISOR/$release/run"
+    mkdir "$GVISOR/$release/run"
     sandbox > "$GVISOR/$release/sandbox"
     chmod +x "$GVISOR/$release/sandbox"
     echo "gvisor $release: runsc $package"

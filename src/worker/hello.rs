@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::{HELLO_DEADLINE, enter_network, in_child, queries};
+use super::{HELLO_DEADLINE, enter_case, in_child, queries};
 use crate::names::{Family, Need, Os, Protocol};
 use crate::plan::{Capability, Fate, Hello, PROTOCOL};
 use crate::sys::{self, Isolation, Trail};
@@ -36,7 +36,7 @@ pub fn write(isolation: &Isolation, trail: &mut Trail, line: &mut Vec<u8>) -> st
     let mut fate = Fate::Done;
     if isolation.lacking.is_none() {
         fate = in_child(trail, HELLO_DEADLINE, |trail| {
-            enter_network(trail);
+            enter_case(trail);
             let hello = hello(isolation, probe_all(isolation), read_sysctls());
             trail.append(|out| Ok(serde_json::to_writer(out, &hello)?)).unwrap_or_default();
         })?;

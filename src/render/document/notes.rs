@@ -109,7 +109,8 @@ pub fn unstable(document: &Document<'_>) -> Vec<Unstable> {
             stacks.push((column.label.clone(), distribution(finding)));
         }
     }
-    let unstable = |((case, call), stacks): ((&String, Call), _)| Unstable { case: case.clone(), call: call.to_string(), stacks };
+    let unstable =
+        |((case, call), stacks): ((&String, Call), _)| Unstable { case: case.clone(), call: call.to_string(), stacks };
     calls.into_iter().map(unstable).collect()
 }
 

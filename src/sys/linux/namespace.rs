@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use super::command::{block_signals, shepherd, take_terminal};
 use crate::sys::{
-    Ended, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork,
-    look_for, machine, pipe, poll, read, reap,
+    Ended, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork, look_for,
+    machine, pipe, poll, read, reap,
 };
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.

@@ -77,7 +77,7 @@ impl std::fmt::Display for Fault {
 /// The private host that the worker's cases run on.
 #[derive(Clone, Debug)]
 pub struct Isolation {
-    /// `netns` or `none`, as reports say it.
+    /// `netns`, `sandbox` or `none`, as reports say it.
     pub kind: &'static str,
     /// The uids that user-a and user-b stand for.
     pub users: [u32; 2],
@@ -125,6 +125,8 @@ impl Isolation {
 pub struct Machine {
     pub release: String,
     pub arch: String,
+    /// What answers, where another kernel passes for this one.
+    pub stack: Option<&'static str>,
 }
 
 fn unsupported(need: Need, reason: impl Into<String>) -> Fault {

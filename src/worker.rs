@@ -20,6 +20,7 @@ use std::time::Duration;
 use crate::names::Need;
 use crate::plan::{Fate, MARK, Op, Performed, Plan, StepResult, Unsupported, message};
 use crate::sys::{self, Ended, Fork, Isolation, Outside, Tables, Trail};
+use unlisted::Listed;
 
 /// How much a case may report. Pages that no case touches are never allocated.
 const TRAIL_BYTES: usize = 64 << 20;
@@ -54,7 +55,7 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
     let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
     leave_panics_in(trail.alias());
 
-    let lists_bound = sys::lists_bound();
+    let listed = unlisted::listed();
     let mut line = Vec::with_capacity(64 * 1024);
     line.push(MARK);
     hello::write(isolation, &mut trail, &mut line)?;
@@ -71,8 +72,12 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
         let Some(message) = message(&received) else { continue };
         line.clear();
         line.push(MARK);
-        answer(message, isolation, lists_bound, &mut tables, &mut trail, &mut line)?;
+        answer(message, isolation, listed, &mut tables, &mut trail, &mut line)?;
         output.write_all(&line)?;
+        if isolation.kind == "sandbox" {
+            // What this case has left behind is nobody else's.
+            return Ok(());
+        }
     }
 }
 
@@ -80,7 +85,7 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
 fn answer(
     text: &[u8],
     isolation: &Isolation,
-    lists_bound: bool,
+    listed: Listed,
     tables: &mut Tables,
     trail: &mut Trail,
     line: &mut Vec<u8>,
@@ -108,7 +113,12 @@ fn answer(
         *tables = wanted;
     }
     let deadline = Duration::from_millis(plan.deadline_ms.into()) * plan.patience;
-    let fate = in_child(trail, deadline, |trail| interpreter::run(&plan, isolation, lists_bound, trail))?;
+    let fate = in_child(trail, deadline, |trail| {
+        if isolation.kind == "netns" {
+            enter_network(trail);
+        }
+        interpreter::run(&plan, isolation, listed, trail)
+    })?;
     compose(line, &plan.case, &fate, trail.records())
 }
 
@@ -124,15 +134,12 @@ fn compose(line: &mut Vec<u8>, case: &str, fate: &Fate, steps: &[u8]) -> std::io
     Ok(())
 }
 
-/// Runs `work` in a child with a network of its own, and clears away whatever the child leaves behind.
+/// Runs `work` in a child, and clears away whatever the child leaves behind.
 fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)) -> std::io::Result<Fate> {
     trail.reset();
     let pid = match sys::fork().map_err(|errno| std::io::Error::other(format!("fork: {errno}")))? {
         Fork::Child => {
             sys::die_with_parent();
-            if let Err(errno) = sys::enter_case() {
-                give_up(trail, &format!("a network namespace for this case: {errno}"));
-            }
             work(trail);
             sys::exit_now(0)
         }
@@ -155,6 +162,13 @@ fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)
     };
     sys::leave_case(pid);
     Ok(fate)
+}
+
+/// Gives this process a network of its own.
+fn enter_network(trail: &Trail) {
+    if let Err(errno) = sys::enter_case() {
+        give_up(trail, &format!("a network namespace for this case: {errno}"));
+    }
 }
 
 /// Ends a case's process with a reason.

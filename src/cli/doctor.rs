@@ -84,7 +84,8 @@ pub fn doctor(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
 
 fn text(hello: &Hello, affected: &BTreeMap<Need, u64>, switches: &[Switch], descriptors: &Descriptors) -> String {
     let width = output::width();
-    let mut text = format!("{} {} {}, isolation {}\n", hello.os, hello.release, hello.arch, hello.isolation);
+    let stack = hello.stack.as_ref().map(|stack| format!(" ({stack})")).unwrap_or_default();
+    let mut text = format!("{} {}{stack} {}, isolation {}\n", hello.os, hello.release, hello.arch, hello.isolation);
     text.push_str(&format!("\n{}\n", paint(HEADING, "needs of the catalogue")));
     for &need in Need::ALL {
         let Capability { available, reason } = capability(hello, need);

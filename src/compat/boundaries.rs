@@ -92,6 +92,8 @@ impl Class {
 /// By what classes are told apart.
 type Alike<'s> = (&'s str, Call, u32, BTreeSet<&'s str>, BTreeSet<&'s str>, bool);
 
+type Classes<'s> = BTreeMap<Alike<'s>, (Reasons, Vec<String>)>;
+
 pub fn boundaries(sweep: &Sweep) -> Boundaries {
     let mut versions = IndexMap::new();
     let mut boundaries = Vec::new();
@@ -102,7 +104,7 @@ pub fn boundaries(sweep: &Sweep) -> Boundaries {
             continue;
         }
         versions.insert(stack.to_owned(), own);
-        let mut found: BTreeMap<(&Version, &Version), BTreeMap<Alike<'_>, (Reasons, Vec<String>)>> = BTreeMap::new();
+        let mut found: BTreeMap<(&Version, &Version), Classes<'_>> = BTreeMap::new();
         for (key, asked) in &sweep.calls {
             for pair in runs(sweep, asked, &indices).windows(2) {
                 let [before, after] = pair else { continue };

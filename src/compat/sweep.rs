@@ -31,7 +31,7 @@ pub struct Source {
     pub version: Option<Version>,
     pub release: String,
     pub arch: String,
-    /// `netns`, or `none`.
+    /// `netns`, `sandbox` (a fresh stack for each case), or `none`.
     pub isolation: String,
     /// When the run began.
     pub started: Moment,
@@ -173,7 +173,9 @@ impl Sweep {
                 asked.newest = index;
                 asked.cause = finding.cause;
                 asked.expected = finding.elsewhere.clone();
-                asked.expected.insert(host.os, finding.expected.clone());
+                if host.is_own() {
+                    asked.expected.insert(host.os, finding.expected.clone());
+                }
             }
         }
     }

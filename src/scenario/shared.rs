@@ -143,6 +143,7 @@ mod tests {
             os,
             release: "24.0.0".to_owned(),
             arch: "arm64".to_owned(),
+            stack: None,
             isolation: isolation.to_owned(),
             capabilities: BTreeMap::from([(Need::SecondUser, capability)]),
             sysctls: BTreeMap::from([(PORT_RANGE.to_owned(), "49152 65535".to_owned())]),

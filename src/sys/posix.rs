@@ -4,13 +4,13 @@
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
-use std::time::{Duration, Instant};
 
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::sys::socket::SockaddrStorage;
 
 use super::os::OS;
-use super::{Ended, Fault, Mode, Result, check, errno_of, process, socket};
+pub use super::process::look_for as wait_for;
+use super::{Fault, Mode, Result, check, errno_of, process, socket};
 use crate::errno::Errno;
 
 pub(super) const WAIT_FLAGS: i32 = 0;
@@ -45,21 +45,6 @@ pub fn close_from(first: u32) {
     for fd in first as i32..i32::try_from(process::descriptor_limit().0).unwrap_or(i32::MAX).min(65_536) {
         // SAFETY: the caller uses none of these descriptors.
         unsafe { libc::close(fd) };
-    }
-}
-
-pub fn wait_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
-    let end = Instant::now() + limit;
-    loop {
-        let mut status = 0;
-        // SAFETY: the pointer is to an int.
-        if check(unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) })? == pid {
-            return Ok(Some(process::ended(status)));
-        }
-        if Instant::now() >= end {
-            return Ok(None);
-        }
-        process::pause_ms(0.5);
     }
 }
 

@@ -1,9 +1,10 @@
 //! Processes, signals, limits and users, as Unix systems share them.
 //!
-//! It starts processes and ends this one; waiting with a deadline is the operating system's own business.
+//! It starts processes and ends this one; how a wait is woken is the operating system's own business.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use nix::sys::time::TimeValLike;
 
@@ -53,6 +54,22 @@ pub fn reap(pid: i32) -> Result<Ended> {
     // SAFETY: the pointer is to an int.
     check(unsafe { libc::waitpid(pid, &mut status, super::os::WAIT_FLAGS) })?;
     Ok(ended(status))
+}
+
+/// Waits for a child for at most `limit` by looking again and again, where nothing can be polled; `None` if it is still running then.
+pub fn look_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
+    let end = Instant::now() + limit;
+    loop {
+        let mut status = 0;
+        // SAFETY: the pointer is to an int.
+        if check(unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) })? == pid {
+            return Ok(Some(ended(status)));
+        }
+        if Instant::now() >= end {
+            return Ok(None);
+        }
+        pause_ms(0.5);
+    }
 }
 
 pub(super) fn ended(status: i32) -> Ended {
@@ -174,6 +191,7 @@ pub fn effective_uid() -> u32 {
 }
 
 /// Soft and hard RLIMIT_NOFILE, as far as the kernel keeps to them.
+#[allow(clippy::unnecessary_cast, reason = "FreeBSD's limits have a sign")]
 pub fn descriptor_limit() -> (u64, u64) {
     let (limit, most) = (raw_descriptor_limit(), super::os::most_descriptors());
     ((limit.rlim_cur as u64).min(most), (limit.rlim_max as u64).min(most))
@@ -310,5 +328,30 @@ pub fn machine() -> super::Machine {
     let text = |part: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {
         uname.as_ref().map(|uname| part(uname).to_string_lossy().into_owned()).unwrap_or_default()
     };
-    super::Machine { release: text(|uname| uname.release()), arch: text(|uname| uname.machine()) }
+    let stack = is_gvisor(&text(|uname| uname.version())).then_some("gvisor");
+    super::Machine { release: text(|uname| uname.release()), arch: text(|uname| uname.machine()), stack }
+}
+
+/// gVisor names itself in no system call. It passes for a build of Linux 4.4 made five minutes after that was tagged, which nobody
+/// made (`pkg/sentry/syscalls/linux/linux64.go`), whatever release it claims: 4.4.0 for long, 4.19.0-gvisor since.
+fn is_gvisor(version: &str) -> bool {
+    version == "#1 SMP Sun Jan 10 15:06:54 PST 2016"
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::{Ended, look_for};
+
+    #[test]
+    fn a_child_is_looked_for_until_it_ends_or_time_is_up() {
+        let start = |time: &str| Command::new("sleep").arg(time).spawn().expect("it is everywhere");
+        let ended = look_for(start("0").id() as i32, Duration::from_secs(60));
+        assert!(matches!(ended, Ok(Some(Ended::Exited(0)))));
+        let mut lasting = start("1000");
+        assert!(matches!(look_for(lasting.id() as i32, Duration::from_millis(20)), Ok(None)));
+        lasting.kill().and_then(|()| lasting.wait()).expect("it is still ours");
+    }
 }

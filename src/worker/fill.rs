@@ -8,6 +8,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::interpreter::{Case, DetailedFault};
+use super::unlisted::Listed;
 use crate::names::{Family, Protocol, Reuse};
 use crate::plan::{Cost, Detail, Fill, FillHow, SocketOption};
 use crate::sys::{self, Address, Fault, Fork, Isolation};
@@ -55,7 +56,7 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
     let limit = sys::descriptor_limit().0;
     let room = limit.saturating_sub(sys::lowest_free_descriptor()? + SPARE);
     // Of other processes' sockets only the socket table tells.
-    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING && case.lists_bound;
+    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING && case.listed == Listed::All;
     // The others begin without a descriptor.
     let processes = count.div_ceil(limit.saturating_sub(SPARE).max(1)).max(if side_by_side { 2 } else { 1 });
     if count <= room && !side_by_side {

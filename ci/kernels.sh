@@ -122,7 +122,8 @@ machine_uml() {
     cat <<BOOT
 #!/bin/sh
 # user-mode linux $release; what is behind this command is given no arguments.
-exec '$root/usr/bin/linux.uml' mem=1G uml_dir='$KERNELS/$version/run/' initrd='$KERNELS/$version/initramfs' rdinit=/errnoscope root=none console=tty0 \\
+# It makes a session of its own and knows no end of its input: it goes when this shell does.
+setpriv --pdeathsig TERM '$root/usr/bin/linux.uml' mem=1G uml_dir='$KERNELS/$version/run/' initrd='$KERNELS/$version/initramfs' rdinit=/errnoscope root=none console=tty0 \\
     con=null con0=fd:0,fd:1 ssl=null lsm=apparmor loglevel=4 panic=-1 -- init
 BOOT
 }

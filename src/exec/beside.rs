@@ -5,7 +5,7 @@
 //! or cannot be seen, and is refused. Nothing here makes anything.
 
 use super::Request;
-use super::condition::{Condition, DEFAULT_RANGE, Holder, Named, Situation, Surroundings};
+use super::condition::{Condition, DEFAULT_RANGE, Named, Situation, Surroundings};
 use crate::plan::{FillHow, Op};
 
 /// The sysctl that has the host's range of ephemeral ports, which [`range`] reads.
@@ -26,7 +26,6 @@ fn condition(named: &Named, own: (u16, u16)) -> Result<Condition, String> {
     let refused = |why: &str| Err(format!("condition `{}` cannot be made here: {why}", named.text));
     let (low, high) = own;
     match &named.condition {
-        Condition::Held(Holder { user: Some(_), .. }) => refused("another user's socket takes users of its own, which only Linux has"),
         Condition::Held(_) | Condition::PortsHeld { .. } => Ok(named.condition.clone()),
         Condition::PortsExhausted { range, .. } if *range != DEFAULT_RANGE && *range != own => {
             refused(&format!("the range of ephemeral ports is everybody's, {low}-{high}; leave out range=…"))
@@ -80,7 +79,8 @@ pub fn range(value: &str) -> Option<(u16, u16)> {
 mod tests {
     use super::*;
     use crate::exec::World;
-    use crate::names::{HolderState, Protocol, Reuse, User};
+    use crate::exec::condition::Holder;
+    use crate::names::{HolderState, Protocol, Reuse};
     use crate::witness::Precondition;
 
     const OWN: (u16, u16) = (49152, 65535);
@@ -92,12 +92,9 @@ mod tests {
     }
 
     fn held() -> Condition {
-        Condition::Held(holder(None))
-    }
-
-    fn holder(user: Option<User>) -> Holder {
         let (local, reuse) = ("127.0.0.1:8080".parse().unwrap(), Reuse::None);
-        Holder { protocol: Protocol::Tcp, state: HolderState::TimeWait, local, reuse, peer: None, user }
+        let (protocol, state) = (Protocol::Tcp, HolderState::TimeWait);
+        Condition::Held(Holder { protocol, state, local, reuse, peer: None, user: None })
     }
 
     fn request(condition: Condition) -> Request {
@@ -123,7 +120,6 @@ mod tests {
             (Condition::Sysctl { name: "net.ipv4.tcp_tw_reuse", value: "1".to_owned() }, "only Linux has"),
             (Condition::OutputDropped { prefix: None, port: None, protocol: None, verdict: 0 }, "only Linux has"),
             (Condition::DescriptorsExhausted { free: 0 }, "nobody can ask"),
-            (Condition::Held(holder(Some(User::UserA))), "only Linux has"),
         ] {
             let said = conditions(&request(condition), OWN).unwrap_err();
             assert!(said.starts_with("condition `it` cannot be made here: ") && said.contains(why), "{said}");

@@ -28,7 +28,7 @@ command=("$program" run "${options[@]}" "${select[@]+"${select[@]}"}")
 if [ "$(uname)" = Linux ]; then
     command=(env ERRNOSCOPE_REQUIRE_NAMESPACES=1 "${command[@]}")
 fi
-# Root sees more: other users, privileged ports, a Mac's range of ports. Nothing of the machine is changed for it.
+# Root sees more: other users, privileged ports, a Mac's range of ports, which is put back after each case.
 if [ "$(id -u)" != 0 ] && sudo -n true 2> /dev/null; then
     command=(sudo -n "${command[@]}")
 fi

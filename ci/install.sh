@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # What the checks need beyond the Rust toolchain: nft for the packet filter scenarios, setpriv for the ordinary user, time for the tracer's memory; shellcheck,
-# npm and Python for the linters of scripts and workflows; chromium for the page that `report` makes.
+# npm and Python for the linters of scripts and workflows; zsh and fish, which have prompts; chromium for the page that `report` makes.
 set -euo pipefail
 need() {
     PATH="$PATH:/usr/sbin:/sbin" type -P "$1" >/dev/null || missing+=("$2")
@@ -14,6 +14,8 @@ need time time
 need shellcheck shellcheck
 need npm npm
 need python3 python3-venv
+need zsh zsh
+need fish fish
 if [ "${#missing[@]}" -gt 0 ]; then
     sudo=()
     [ "$(id -u)" = 0 ] || sudo=(sudo)

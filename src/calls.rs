@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
 use crate::errno::ErrnoName;
-use crate::names::{Call, Family, Os, PortChoice, Protocol, Reuse};
+use crate::names::{Call, Family, Os, PortChoice, Protocol, Reuse, words};
 use crate::plan::Outcome;
 use crate::policy::causes::{Knowledge, Query, rank};
 
@@ -51,9 +51,26 @@ pub struct Seen {
     pub left_out: u64,
     /// Some process set up io_uring, through which sockets can be used without a call that shows here.
     pub io_uring: bool,
+    /// Some program of 32 bits used sockets: none of its calls shows here.
+    #[serde(default)]
+    pub narrow: bool,
+    /// Some process filters its own system calls: those that its filter denied do not show here.
+    #[serde(default)]
+    pub own_filter: bool,
 }
 
-/// One call on a socket of IPv4 or IPv6 that has returned.
+words! {
+    /// System calls that do what another one is known for.
+    SystemCall {
+        Sendmsg = "sendmsg",
+        Sendmmsg = "sendmmsg",
+        Recvmsg = "recvmsg",
+        Recvmmsg = "recvmmsg",
+    }
+}
+
+/// One call on a socket of IPv4 or IPv6 that has returned. One that a signal interrupted has not: the kernel makes it again or
+/// says EINTR, and ptrace(2) does not tell which.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -62,8 +79,13 @@ pub struct Record {
     /// As the command's own PID namespace numbers them.
     pub pid: i32,
     pub thread: i32,
+    /// What it does: `sendto` with an address of its own, otherwise `send`, whichever system call it is. Of `send` and `recv`
+    /// only those that failed are here, and none that was to be tried again (EAGAIN).
     pub call: Call,
-    /// The socket's descriptor; for socket() the new one. Absent where there is none.
+    /// The system call, where its name is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub by: Option<SystemCall>,
+    /// The socket's descriptor; for socket() and accept() the new one. Absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<i32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -84,7 +106,7 @@ pub struct Record {
     /// For setsockopt(): the option and its value.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub option: Option<String>,
-    /// For SO_ERROR, the error that it gave.
+    /// For SO_ERROR and MSG_ERRQUEUE, the error that it gave.
     pub outcome: Outcome,
     /// What findings know to give this errno to this call, the likeliest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -135,8 +157,13 @@ fn causes(query: &Query) -> Vec<Cause> {
         rank(known.iter().filter(|known| query.selects(known))).into_iter().map(|ranked| ranked.cause).collect()
     };
     // Nobody may have looked at this call with these very options.
-    match (found(query), query.reuse) {
-        (causes, Some(_)) if causes.is_empty() => found(&Query { reuse: None, ..query.clone() }),
-        (causes, _) => causes,
+    let mut causes = found(query);
+    if causes.is_empty() && query.reuse.is_some() {
+        causes = found(&Query { reuse: None, ..query.clone() });
     }
+    // An error that waits is told to whichever call comes first (`sock_error()`), and those that receive were looked at.
+    if causes.is_empty() && [Call::Send, Call::Sendto, Call::ErrorQueue].contains(&query.calls[0]) {
+        causes = self::causes(&Query { calls: vec![Call::Recv], ..query.clone() });
+    }
+    causes
 }

@@ -3,6 +3,7 @@
 //! pid 1 of the world builds it, has the conditions made, and then looks after the command; with it everything ends. What
 //! the options of a command line mean is decided there.
 
+mod beside;
 mod condition;
 mod held;
 mod world;
@@ -42,6 +43,9 @@ pub struct Request {
     pub limit: Option<Duration>,
     /// Whether its socket calls are to be seen.
     pub watch: bool,
+    /// Whether it is to have the terminal. A shell gives it back to the group that it came in, and nobody outside of the
+    /// world has a number in there.
+    pub foreground: bool,
 }
 
 /// Why a command has not run.
@@ -56,20 +60,32 @@ pub enum Failed {
 /// Runs the command in its world. The process that returns from this may be another than the one that called it: see
 /// [`sys::isolate`].
 pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
-    let Request { world, conditions, limit, watch } = request;
+    let Request { world, conditions, limit, watch, foreground } = request;
     let what = |what: &'static str| move |errno: Errno| Failed::World(format!("{what}: {errno}"));
     let caller = Caller::current().map_err(what("cannot tell who the caller is"))?;
     let isolation = sys::isolate(Outside::Command);
     if let Some(lacking) = &isolation.lacking {
         return Err(Failed::World(format!("no private world to be had: {lacking}")));
     }
-    let chain = world.build(&caller).map_err(Failed::World)?;
-    let around = world::surroundings(&chain)
-        .map_err(|fault| Failed::World(format!("cannot read the client's socket table: {fault}")))?;
-    let wanted: Vec<Condition> = conditions.iter().map(|named| named.condition.clone()).collect();
-    let situation = Situation::of(&wanted, &around).map_err(|(index, why)| {
+    let no_table = |fault| Failed::World(format!("cannot read the client's socket table: {fault}"));
+    let refused = |(index, why): (usize, String)| {
         Failed::World(format!("condition `{}` cannot be made: {why}", conditions[index].text))
-    })?;
+    };
+    // Its namespaces are there as long as it is.
+    let (situation, _chain) = if isolation.is_shared() {
+        let range = sys::read_sysctl(beside::RANGE).map_err(what("the range of ephemeral ports"))?;
+        let range = beside::range(&range).ok_or_else(|| Failed::World(format!("`{range}` is no range of ports")))?;
+        let wanted = beside::conditions(request, range).map_err(Failed::World)?;
+        if let Some(warning) = beside::warning(&wanted) {
+            eprintln!("errnoscope: {warning}");
+        }
+        (beside::situation(&wanted, &world::bystanders().map_err(no_table)?).map_err(refused)?, None)
+    } else {
+        let chain = world.build(&caller).map_err(Failed::World)?;
+        let around = world::surroundings(&chain).map_err(no_table)?;
+        let wanted: Vec<Condition> = conditions.iter().map(|named| named.condition.clone()).collect();
+        (Situation::of(&wanted, &around).map_err(refused)?, Some(chain))
+    };
     let descriptors = situation.descriptors.map(|(index, free)| (index, sys::lowest_inheritable_gap() + free));
     let mut held = Held::make(conditions, situation, &isolation).map_err(Failed::World)?;
     // Until then the command waits: it is looked at from its first call on.
@@ -79,6 +95,9 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             drop(ready);
             let _ = sys::read(&go, &mut [0]);
             drop(go);
+            if *foreground {
+                sys::take_foreground();
+            }
             caller.restore().map_err(|why| Failed::World(format!("the caller's ids: {why}")))?;
             if let Some((_, most)) = descriptors {
                 sys::limit_descriptors(most).map_err(what("the limit of descriptors"))?;

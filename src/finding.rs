@@ -111,9 +111,9 @@ pub struct Host {
     pub os: Os,
     pub release: String,
     pub arch: String,
-    /// What answered: `linux 6.18`.
+    /// What answered: `linux 6.18`, the OS's own, or one that passes for it: `gvisor 20240729.0`.
     pub stack: String,
-    /// `netns`, or `none`.
+    /// `netns`, `sandbox` (a fresh stack for each case), or `none`.
     pub isolation: String,
     pub capabilities: BTreeMap<Need, Capability>,
     pub sysctls: BTreeMap<String, String>,
@@ -378,11 +378,16 @@ impl Host {
             os: hello.os,
             release: hello.release.clone(),
             arch: hello.arch.clone(),
-            stack: own_stack(hello.os, &version),
+            stack: hello.stack.clone().unwrap_or_else(|| own_stack(hello.os, &version)),
             isolation: hello.isolation.clone(),
             capabilities: hello.capabilities.clone(),
             sysctls: hello.sysctls.clone(),
         }
+    }
+
+    /// Whether it is the OS's own stack that answered: only then is it evidence of what the OS does.
+    pub fn is_own(&self) -> bool {
+        self.kernel().is_some()
     }
 
     /// The kernel's version, where it is the OS's own stack that answered.
@@ -390,6 +395,11 @@ impl Host {
         let version = crate::scenario::rule::version(&self.release);
         (self.stack == own_stack(self.os, &version)).then_some(version)
     }
+}
+
+/// What answers, where it is not the OS's own stack. No expectation is about it.
+pub fn stranger(hello: &Hello) -> Option<&str> {
+    hello.stack.as_deref().filter(|name| *name != stack(hello.os, &hello.release))
 }
 
 /// What the stack of an OS of that release is called.

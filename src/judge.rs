@@ -6,9 +6,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::finding::{Evidence, Finding, Missing, SubjectRef, TrailEntry, Verdict};
-use crate::names::Os;
-use crate::plan::{Answer, Fate, Hello, Observations, Op, Outcome, Performed, Plan, Role, StepResult};
+use crate::finding::{self, Evidence, Finding, Missing, SubjectRef, TrailEntry, Verdict};
+use crate::names::{Need, Os};
+use crate::plan::{Answer, Fate, Hello, Observations, Op, Outcome, Performed, Plan, Role, StepResult, Unsupported};
 use crate::scenario::{Case, Compiled, Expectation, Expected, Scenario, SubjectCall};
 
 /// The findings of one case, one for each subject call that was to be made.
@@ -24,7 +24,7 @@ pub fn judge(
         .iter()
         .filter_map(|result| Some((result.step, Arc::new(trail_entry(&compiled.plan, result)?))))
         .collect();
-    let ended = ending(&compiled.plan, seen);
+    let ended = ending(&compiled.plan, seen, hello);
     let mut findings = Vec::new();
     for subject in &compiled.subjects {
         let Some(mut evidence) = evidence(scenario, case, subject, hello) else { continue };
@@ -113,9 +113,18 @@ pub fn expectations(
 pub const CURRENT: &str = "9999.0.0";
 
 fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hello) -> Option<Evidence> {
-    let release = |os| if os == hello.os { hello.release.clone() } else { CURRENT.to_owned() };
+    // A stack that passes for an OS is not that OS, which is one of those elsewhere.
+    let stranger = finding::stranger(hello);
+    let release = |os| if os == hello.os && stranger.is_none() { hello.release.clone() } else { CURRENT.to_owned() };
     let mut all = expectations(scenario, case, subject, release)?;
-    let expected = all.remove(&hello.os).unwrap_or_default();
+    let expected = match stranger {
+        None => all.remove(&hello.os).unwrap_or_default(),
+        Some(stack) => Arc::new([Expectation {
+            outcome: Expected::Unknown.as_str().to_owned(),
+            authority: None,
+            reference: format!("no expectation is written for {stack}"),
+        }]),
+    };
     if not_reached(&expected) {
         return None;
     }
@@ -160,7 +169,7 @@ fn goes_on(performed: &Performed) -> bool {
 }
 
 /// Why a case ended before its plan did.
-fn ending(plan: &Plan, seen: &Observations) -> Option<Missing> {
+fn ending(plan: &Plan, seen: &Observations, hello: &Hello) -> Option<Missing> {
     let at = |steps: &[StepResult]| {
         let next = steps.last().map_or(0, |last| last.step as usize + 1);
         plan.steps.get(next).map_or_else(|| "after the last op".to_owned(), |step| format!("in {}", in_words(&step.op)))
@@ -181,11 +190,14 @@ fn ending(plan: &Plan, seen: &Observations) -> Option<Missing> {
         return None;
     }
     let op = format!("setup {}", in_words(&step.op));
-    Some(match &last.result {
-        Performed::Unsupported(lacking) => Missing::Unsupported(lacking.clone()),
-        Performed::Failed(why) => Missing::Broken(format!("{op}: {why}")),
-        Performed::Outcome(outcome) => Missing::Broken(format!("{op}: {}", outcome.name())),
-    })
+    let why = match &last.result {
+        Performed::Unsupported(lacking) => return Some(Missing::Unsupported(lacking.clone())),
+        Performed::Failed(why) => format!("{op}: {why}"),
+        Performed::Outcome(outcome) => format!("{op}: {}", outcome.name()),
+    };
+    // How a situation is made is written for systems: a stack that passes for one need not let itself be led into it.
+    let of = |reason| Unsupported { need: Need::Linux, reason };
+    Some(if finding::stranger(hello).is_some() { Missing::Unsupported(of(why)) } else { Missing::Broken(why) })
 }
 
 fn in_words(op: &Op) -> String {

@@ -18,7 +18,7 @@ use crate::socket_table::SocketRow;
 pub use op::{Fill, FillHow, How, Op, RouteKind, SocketOption, WaitFor};
 
 /// The version of the lines that coordinator and worker exchange.
-pub const PROTOCOL: u32 = 3;
+pub const PROTOCOL: u32 = 4;
 
 /// The record separator of JSON text sequences (RFC 7464): JSON never has this byte in it, and what consoles and shells
 /// print does not either.
@@ -353,7 +353,11 @@ pub struct Hello {
     pub os: Os,
     pub release: String,
     pub arch: String,
-    /// `netns` or `none`.
+    /// What answers, where it is not the OS's own stack but one that passes for it: `gvisor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<String>,
+    /// `netns`: each case has a network of its own. `sandbox`: the worker has, and is good for one case. `none`: cases share
+    /// the host's.
     pub isolation: String,
     /// For each need: nothing if the host offers it, otherwise why not.
     pub capabilities: BTreeMap<Need, Capability>,

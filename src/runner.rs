@@ -8,7 +8,7 @@ mod link;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Mutex, OnceLock, mpsc};
 use std::time::Duration;
 
@@ -40,6 +40,8 @@ pub struct Settings {
     pub patience: u32,
     /// How long a worker may take to say hello, and its answers longer than their cases.
     pub wait: Duration,
+    /// What answers over there, where whoever runs it knows better than it does itself.
+    pub stack: Option<String>,
 }
 
 impl Settings {
@@ -47,7 +49,7 @@ impl Settings {
     const WAIT: Duration = Duration::from_secs(10);
 
     pub fn new(place: Place, jobs: NonZeroUsize) -> Settings {
-        Settings { place, jobs, repeat: 1, patience: 1, wait: Settings::WAIT }
+        Settings { place, jobs, repeat: 1, patience: 1, wait: Settings::WAIT, stack: None }
     }
 }
 
@@ -80,20 +82,22 @@ pub fn run(
     mut progress: impl FnMut(&[Finding]),
 ) -> Result<Ran, String> {
     let first = Link::open(&settings.place, settings.wait, interrupted).map_err(|lost| lost.to_string())?;
+    let mut hello = first.hello.clone();
+    hello.stack = settings.stack.clone().or(hello.stack);
     let run = Run {
         catalogue,
         items,
         settings,
         interrupted,
-        hello: first.hello.clone(),
+        hello,
+        turn: AtomicUsize::new(0),
         failure: OnceLock::new(),
         given_up: OnceLock::new(),
     };
-    // Without namespaces all cases share the host's ports: one at a time, then, and nothing beside a slow one.
-    let isolated = run.hello.isolation == "netns";
-    let jobs = if isolated { settings.jobs.get() } else { 1 };
+    // Without isolation all cases share the host's ports: one at a time, then, and nothing beside a slow one.
+    let jobs = if run.isolated() { settings.jobs.get() } else { 1 };
     // Whoever says how often a command may be started has not asked for a crowd.
-    let beside = isolated && matches!(settings.place, Place::Here(_));
+    let beside = run.isolated() && matches!(settings.place, Place::Here(_));
     let (slow, fast): (Vec<usize>, Vec<usize>) = (0..items.len()).partition(|&index| beside && items[index].slow);
     let (fast, slow) = (Queue::new(fast, settings.repeat), Queue::new(slow, settings.repeat));
     let mut results: Vec<Vec<Vec<Finding>>> = items.iter().map(|_| Vec::new()).collect();
@@ -132,6 +136,8 @@ struct Run<'r> {
     settings: &'r Settings,
     interrupted: &'r AtomicBool,
     hello: Hello,
+    /// How many cases have been handed out.
+    turn: AtomicUsize,
     /// Why there is nothing to report.
     failure: OnceLock<String>,
     /// Why no worker can be had any more.
@@ -161,14 +167,34 @@ impl Queue {
 type Sender = mpsc::Sender<(usize, Vec<Finding>)>;
 
 impl Run<'_> {
-    /// One worker's thread: hands it plans until there are none, and replaces it when it is lost.
+    /// Whether a case has a network of its own.
+    fn isolated(&self) -> bool {
+        self.hello.isolation != "none"
+    }
+
+    /// Whether that network is the worker's, so that it is good for one case.
+    fn one_case_each(&self) -> bool {
+        self.hello.isolation == "sandbox"
+    }
+
+    /// One worker's thread: hands it plans until there are none, and replaces it when it is lost or has served its turn.
     fn serve(&self, queue: &Queue, mut link: Option<Link>, sender: &Sender) {
         let mut sent: VecDeque<(usize, Compiled)> = VecDeque::new();
         let mut lost_in_a_row = 0;
+        let window = match self.settings.place {
+            _ if self.one_case_each() => 1,
+            Place::Here(_) => IN_FLIGHT,
+            Place::Behind { .. } => IN_FLIGHT_BEHIND,
+        };
         loop {
             if self.interrupted.load(Ordering::Relaxed) || self.failure.get().is_some() {
                 return;
             }
+            while sent.len() < window && self.hand_out(queue, link.as_mut(), &mut sent, sender) {}
+            if sent.is_empty() {
+                return;
+            }
+            let mut lost = None;
             if link.is_none() && self.given_up.get().is_none() {
                 match Link::open(&self.settings.place, self.settings.wait, self.interrupted) {
                     Ok(opened) if !self.is_same_stack(&opened.hello) => {
@@ -180,21 +206,21 @@ impl Run<'_> {
                     }
                     Ok(opened) => {
                         let opened = link.insert(opened);
-                        // What the lost worker had been sent and had not begun.
+                        // Also what a lost worker had been sent and had not begun.
                         sent.iter().for_each(|(_, compiled)| opened.send(&compiled.plan));
                     }
-                    Err(lost) if matches!(lost.why, Why::Interrupted) => return,
-                    Err(lost) => drop(self.given_up.set(lost.to_string())),
+                    Err(why) if matches!(why.why, Why::Interrupted) => return,
+                    // One start of thousands, which costs its case.
+                    Err(why) if self.one_case_each() => lost = Some(why),
+                    Err(why) => drop(self.given_up.set(why.to_string())),
                 }
             }
-            let window = if matches!(self.settings.place, Place::Here(_)) { IN_FLIGHT } else { IN_FLIGHT_BEHIND };
-            while sent.len() < window && self.hand_out(queue, link.as_mut(), &mut sent, sender) {}
             let Some((index, compiled)) = sent.front() else { return };
             let (item, index) = (&self.items[*index], *index);
             let scenario = &self.catalogue.scenarios[item.scenario];
             let answered = match &mut link {
                 Some(link) => link.receive(&compiled.plan, self.interrupted).map_err(Some),
-                None => Err(None),
+                None => Err(lost),
             };
             let findings = match answered {
                 Ok(seen) => {
@@ -214,6 +240,9 @@ impl Run<'_> {
                 }
             };
             sent.pop_front();
+            if self.one_case_each() {
+                link = None;
+            }
             if sender.send((index, findings)).is_err() {
                 return;
             }
@@ -241,6 +270,7 @@ impl Run<'_> {
             let compiled = match compile(scenario, &item.case) {
                 Ok(mut compiled) => {
                     compiled.plan.patience = self.settings.patience;
+                    compiled.share(&self.hello, self.turn.fetch_add(1, Ordering::Relaxed));
                     compiled
                 }
                 Err(problem) => {
@@ -276,7 +306,7 @@ impl Run<'_> {
 
     fn lacking(&self, compiled: &Compiled) -> Option<Unsupported> {
         let implied = crate::names::Need::NetworkNamespace;
-        compiled.needs.iter().copied().chain((self.hello.isolation == "netns").then_some(implied)).find_map(|need| {
+        compiled.needs.iter().copied().chain(self.isolated().then_some(implied)).find_map(|need| {
             let capability = self.hello.capabilities.get(&need);
             if capability.is_some_and(|capability| capability.available) {
                 return None;

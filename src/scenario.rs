@@ -10,6 +10,7 @@ mod condition;
 mod hold;
 mod read;
 pub mod rule;
+mod shared;
 
 use std::ops::Range;
 

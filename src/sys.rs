@@ -1,13 +1,27 @@
 //! The kernel, as the worker sees it: one function per call, an errno as a value, nothing retried (not even EINTR).
 //!
-//! One name, `os`, picks the operating system; both files export the same functions, and what an OS lacks is the value
-//! [`Fault::Unsupported`]. Nothing here decides what an errno means.
+//! One name, `os`, picks the operating system; all its files export the same functions, and what an OS lacks is the value
+//! [`Fault::Unsupported`]. Nothing here decides what an errno means. What is pure or POSIX of macOS is tested on Linux, too.
 
+#[cfg(not(target_os = "linux"))]
+mod absent;
+#[cfg(any(target_os = "macos", test))]
+mod darwin;
+#[cfg(any(target_os = "macos", test))]
+mod journal;
 #[cfg(target_os = "linux")]
 mod linux;
 #[cfg(target_os = "macos")]
 mod macos;
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+mod other;
+#[cfg(not(target_os = "linux"))]
+mod posix;
 mod process;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+mod router;
+#[cfg(any(not(target_os = "linux"), test))]
+mod shepherd;
 mod signals;
 mod socket;
 mod trail;
@@ -16,6 +30,8 @@ mod trail;
 use linux as os;
 #[cfg(target_os = "macos")]
 use macos as os;
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+use other as os;
 
 pub use os::*;
 pub use process::*;
@@ -61,7 +77,7 @@ impl std::fmt::Display for Fault {
 /// The private host that the worker's cases run on.
 #[derive(Clone, Debug)]
 pub struct Isolation {
-    /// `netns` or `none`, as reports say it.
+    /// `netns`, `sandbox` or `none`, as reports say it.
     pub kind: &'static str,
     /// The uids that user-a and user-b stand for.
     pub users: [u32; 2],
@@ -89,6 +105,11 @@ pub struct Flock<'f> {
 }
 
 impl Isolation {
+    /// Whether others use the network that cases run in.
+    pub fn is_shared(&self) -> bool {
+        self.kind == "none"
+    }
+
     pub fn user_of(&self, uid: u32) -> Option<User> {
         match uid {
             0 => Some(User::Root),
@@ -104,6 +125,8 @@ impl Isolation {
 pub struct Machine {
     pub release: String,
     pub arch: String,
+    /// What answers, where another kernel passes for this one.
+    pub stack: Option<&'static str>,
 }
 
 fn unsupported(need: Need, reason: impl Into<String>) -> Fault {

@@ -7,6 +7,7 @@ mod fill;
 mod hello;
 mod interpreter;
 mod queries;
+mod shared;
 mod unlisted;
 
 pub use interpreter::Case;
@@ -19,6 +20,7 @@ use std::time::Duration;
 use crate::names::Need;
 use crate::plan::{Fate, MARK, Op, Performed, Plan, StepResult, Unsupported, message};
 use crate::sys::{self, Ended, Fork, Isolation, Outside, Tables, Trail};
+use unlisted::Listed;
 
 /// How much a case may report. Pages that no case touches are never allocated.
 const TRAIL_BYTES: usize = 64 << 20;
@@ -53,7 +55,7 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
     let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
     leave_panics_in(trail.alias());
 
-    let lists_bound = sys::lists_bound();
+    let listed = unlisted::listed();
     let mut line = Vec::with_capacity(64 * 1024);
     line.push(MARK);
     hello::write(isolation, &mut trail, &mut line)?;
@@ -70,8 +72,12 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
         let Some(message) = message(&received) else { continue };
         line.clear();
         line.push(MARK);
-        answer(message, isolation, lists_bound, &mut tables, &mut trail, &mut line)?;
+        answer(message, isolation, listed, &mut tables, &mut trail, &mut line)?;
         output.write_all(&line)?;
+        if isolation.kind == "sandbox" {
+            // What this case has left behind is nobody else's.
+            return Ok(());
+        }
     }
 }
 
@@ -79,7 +85,7 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
 fn answer(
     text: &[u8],
     isolation: &Isolation,
-    lists_bound: bool,
+    listed: Listed,
     tables: &mut Tables,
     trail: &mut Trail,
     line: &mut Vec<u8>,
@@ -93,8 +99,9 @@ fn answer(
             return compose(line, case, &fate, b"");
         }
     };
-    if let Some(reason) = &isolation.lacking {
-        let lack = Unsupported { need: Need::NetworkNamespace, reason: reason.clone() };
+    let lack = isolation.lacking.clone().or_else(|| shared::in_the_way(isolation, &plan));
+    if let Some(reason) = lack {
+        let lack = Unsupported { need: Need::NetworkNamespace, reason };
         let result = Performed::Unsupported(lack);
         let step = StepResult { step: 0, result, micros: 0.0, detail: None, before: Vec::new(), after: Vec::new() };
         return compose(line, &plan.case, &Fate::Done, &serde_json::to_vec(&step)?);
@@ -106,7 +113,13 @@ fn answer(
         *tables = wanted;
     }
     let deadline = Duration::from_millis(plan.deadline_ms.into()) * plan.patience;
-    let fate = in_child(trail, deadline, |trail| interpreter::run(&plan, isolation, lists_bound, trail))?;
+    let fate = in_child(trail, deadline, |trail| {
+        // A sandbox is this case's as it is.
+        if isolation.kind != "sandbox" {
+            enter_case(trail);
+        }
+        interpreter::run(&plan, isolation, listed, trail)
+    })?;
     compose(line, &plan.case, &fate, trail.records())
 }
 
@@ -122,15 +135,12 @@ fn compose(line: &mut Vec<u8>, case: &str, fate: &Fate, steps: &[u8]) -> std::io
     Ok(())
 }
 
-/// Runs `work` in a child with a network of its own, and clears away whatever the child leaves behind.
+/// Runs `work` in a child, and clears away whatever the child leaves behind.
 fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)) -> std::io::Result<Fate> {
     trail.reset();
     let pid = match sys::fork().map_err(|errno| std::io::Error::other(format!("fork: {errno}")))? {
         Fork::Child => {
             sys::die_with_parent();
-            if let Err(errno) = sys::enter_case() {
-                give_up(trail, &format!("a network namespace for this case: {errno}"));
-            }
             work(trail);
             sys::exit_now(0)
         }
@@ -151,11 +161,15 @@ fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)
             Fate::Exited { code: GAVE_UP, message: format!("the case could not be waited for: {errno}") }
         }
     };
-    // Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.
-    if sys::any_child() {
-        sys::kill_descendants();
-    }
+    sys::leave_case(pid);
     Ok(fate)
+}
+
+/// Gives this process a network of its own.
+fn enter_case(trail: &Trail) {
+    if let Err(errno) = sys::enter_case() {
+        give_up(trail, &format!("a network namespace for this case: {errno}"));
+    }
 }
 
 /// Ends a case's process with a reason.

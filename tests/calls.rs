@@ -2,12 +2,16 @@
 
 mod common;
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::process::CommandExt;
 use std::process::{Command, Output, Stdio};
 
 use common::PROGRAM;
-use errnoscope::calls::{self, Calls, Record};
+use errnoscope::calls::{self, Calls, Record, SystemCall};
 use errnoscope::cause::Cause;
 use errnoscope::names::{Call, PortChoice, Reuse};
+use errnoscope::sys;
 use rstest::rstest;
 
 fn exec(options: &[&str], command: &[&str]) -> (Output, Calls) {
@@ -140,9 +144,273 @@ fn lines_come_after_the_commands_output() {
 }
 
 #[test]
+fn a_line_has_the_system_call_and_what_it_is_about() {
+    let script = "import socket
+l = socket.create_server(('127.0.0.1', 4000))
+c = socket.create_connection(('127.0.0.1', 4000), source_address=('127.0.0.1', 4001))
+l.accept()
+u = socket.socket(type=socket.SOCK_DGRAM)
+u.bind(('127.0.0.1', 4002))
+u.connect(('127.0.0.1', 9))
+u.send(b'x')
+try: u.recvmsg(1)
+except OSError: pass
+u.sendmsg([b'x'], [], 0, ('127.0.0.1', 9))
+";
+    let output = Command::new(PROGRAM).args(["exec", "--trace", "--", "python3", "-c", script]).output().unwrap();
+    let complained = String::from_utf8(output.stderr).unwrap();
+    for line in [
+        "bind       tcp ipv4 127.0.0.1:4000 ok",
+        "connect    tcp ipv4 127.0.0.1:4001 → 127.0.0.1:4000 ok",
+        "accept     tcp ipv4 127.0.0.1:4000 ← 127.0.0.1:4001 ok",
+        "recvmsg    udp ipv4 127.0.0.1:4002 ← 127.0.0.1:9 ECONNREFUSED: refused",
+        "sendmsg    udp ipv4 127.0.0.1:4002 → 127.0.0.1:9 ok",
+    ] {
+        assert!(complained.contains(line), "{line}: {complained}");
+    }
+}
+
+#[test]
 fn a_program_that_is_traced_can_be_stopped_and_killed() {
     let (output, _) = exec(&["--timeout", "0.3"], &["sh", "-c", "kill -STOP $$"]);
     assert_eq!(output.status.code(), Some(124));
     let (output, calls) = exec(&[], &["sh", "-c", "kill -9 $$"]);
     assert_eq!((output.status.code(), calls.exit_code), (Some(137), 137));
+}
+
+#[test]
+fn what_a_connected_socket_is_told_later_is_seen() {
+    let script = "
+u = socket.socket(type=socket.SOCK_DGRAM)
+u.bind(('127.0.0.1', 4000))
+u.connect(('127.0.0.1', 9))
+def told(call):
+    u.send(b'x')
+    try: call()
+    except ConnectionRefusedError: pass
+    else: sys.exit('nothing was told')
+told(lambda: u.recv(1))
+told(lambda: u.recvmsg(1))
+told(lambda: u.send(b'x'))
+told(lambda: u.sendmsg([b'x']))
+u.setblocking(False)
+try: u.recv(1)
+except BlockingIOError: pass
+";
+    let calls = python(&[], script);
+    let told: Vec<&Record> = calls.iter().skip(3).collect();
+    let names: Vec<String> = told.iter().map(|it| format!("{} {:?}", it.call, it.by.map(|by| by.as_str()))).collect();
+    assert_eq!(names, ["recv None", "recv Some(\"recvmsg\")", "send None", "send Some(\"sendmsg\")"], "{calls:#?}");
+    for record in told {
+        assert_eq!((record.outcome.name(), record.causes[0]), ("ECONNREFUSED", Cause::Refused), "{record:#?}");
+        assert_eq!((record.local, record.port), ("127.0.0.1:4000".parse().ok(), PortChoice::Explicit));
+        assert_eq!(record.address, "127.0.0.1:9".parse().ok());
+    }
+}
+
+#[test]
+fn a_message_is_sent_to_its_own_address() {
+    let script = "
+u = socket.socket(type=socket.SOCK_DGRAM)
+u.sendmsg([b'x'], [], 0, ('127.0.0.1', 9))
+try: u.sendmsg([b'x'], [], 0, ('192.0.2.1', 9))
+except OSError: pass
+a, b = socket.socketpair(type=socket.SOCK_DGRAM)
+a.sendmsg([b'x'])
+b.recvmsg(1)
+";
+    let calls = python(&[], script);
+    assert_eq!(said(&calls), [(Call::Socket, "ok"), (Call::Sendto, "ok"), (Call::Sendto, "ENETUNREACH")], "{calls:#?}");
+    assert!(calls[1..].iter().all(|record| record.by == Some(SystemCall::Sendmsg)));
+    assert_eq!(calls[1].address, "127.0.0.1:9".parse().ok());
+    assert_eq!((calls[2].address, &calls[2].causes[..]), ("192.0.2.1:9".parse().ok(), &[Cause::NoRoute][..]));
+}
+
+/// Python has no sendmmsg().
+const SENDMMSG: &str = "
+import ctypes, struct
+libc = ctypes.CDLL(None, use_errno=True)
+def sendmmsg(u, places):
+  data = ctypes.create_string_buffer(b'x', 1)
+  parts = ctypes.create_string_buffer(struct.pack('PN', ctypes.addressof(data), 1))
+  names = [socket.inet_aton(host) for host in places]
+  names = [ctypes.create_string_buffer(struct.pack('=H', 2) + b'\\0\\x09' + name + bytes(8)) for name in names]
+  head = [struct.pack('PIPNPNi', ctypes.addressof(name), 16, ctypes.addressof(parts), 1, 0, 0, 0) for name in names]
+  return libc.sendmmsg(u.fileno(), b''.join(struct.pack('56sI4x', it.ljust(56, b'\\0'), 0) for it in head), len(head), 0)
+";
+
+#[test]
+fn many_messages_are_sent_by_one_call() {
+    let script = "
+u = socket.socket(type=socket.SOCK_DGRAM)
+assert sendmmsg(u, ['127.0.0.1', '127.0.0.2']) == 2
+assert sendmmsg(u, ['127.0.0.1', '192.0.2.1', '127.0.0.2']) == 1
+assert sendmmsg(u, ['192.0.2.1', '127.0.0.1']) == -1
+";
+    let calls = python(&[], &format!("{SENDMMSG}{script}"));
+    let sent: Vec<&Record> = calls.iter().filter(|record| record.call == Call::Sendto).collect();
+    assert!(sent.iter().all(|record| record.by == Some(SystemCall::Sendmmsg)), "{calls:#?}");
+    let sent: Vec<String> = sent.iter().map(|it| format!("{} {}", it.address.unwrap(), it.outcome.name())).collect();
+    // What the kernel did not try has no errno.
+    assert_eq!(sent, ["127.0.0.1:9 ok", "127.0.0.2:9 ok", "127.0.0.1:9 ok", "192.0.2.1:9 ENETUNREACH"], "{calls:#?}");
+}
+
+#[test]
+fn the_error_queue_gives_its_errno() {
+    let script = "
+u = socket.socket(type=socket.SOCK_DGRAM)
+u.setsockopt(socket.IPPROTO_IP, 11, 1)
+u.sendto(b'x', ('127.0.0.1', 9))
+u.recvmsg(1, 512, 0x2000)
+try: u.recvmsg(1, 512, 0x2000)
+except BlockingIOError: pass
+";
+    let calls = python(&[], script);
+    assert_eq!(said(&calls[3..]), [(Call::ErrorQueue, "ECONNREFUSED")], "{calls:#?}");
+    assert_eq!((calls[3].address, calls[3].causes[0]), ("127.0.0.1:9".parse().ok(), Cause::Refused));
+}
+
+#[test]
+fn who_was_accepted_is_told() {
+    let script = "
+l = socket.create_server(('127.0.0.1', 4000))
+c = socket.create_connection(('127.0.0.1', 4000))
+a, peer = l.accept()
+print(a.fileno(), '%s:%d' % peer)
+l.setblocking(False)
+try: l.accept()
+except BlockingIOError: pass
+try: c.accept()
+except OSError: pass
+";
+    let (output, calls) = exec(&[], &["python3", "-c", &format!("import os, socket\n{script}")]);
+    let accepted: Vec<&Record> = calls.calls.iter().filter(|record| record.call == Call::Accept).collect();
+    let [accepted, refused] = accepted[..] else { panic!("{calls:#?}") };
+    let told = format!("{} {}\n", accepted.descriptor.unwrap(), accepted.address.unwrap());
+    assert_eq!(told, String::from_utf8_lossy(&output.stdout));
+    assert_eq!((accepted.outcome.name(), accepted.local), ("ok", "127.0.0.1:4000".parse().ok()));
+    assert_eq!(refused.outcome.name(), "EINVAL");
+}
+
+/// What a traced program may not notice.
+#[rstest]
+#[case::a_signal_without_a_name(
+    "import signal
+heard = []
+signal.signal(signal.SIGRTMIN + 1, lambda *_: heard.append(1))
+os.kill(os.getpid(), signal.SIGRTMIN + 1)
+assert heard"
+)]
+#[case::stops(
+    "import signal
+for stop in (signal.SIGSTOP, signal.SIGTSTP):
+  child = os.fork()
+  if child == 0:
+    os.setpgid(0, 0)
+    os.kill(os.getpid(), stop)
+    connect()
+    os._exit(7)
+  _, status = os.waitpid(child, os.WUNTRACED)
+  assert os.WIFSTOPPED(status) and os.WSTOPSIG(status) == stop, status
+  os.kill(child, signal.SIGCONT)
+  _, status = os.waitpid(child, 0)
+  assert os.waitstatus_to_exitcode(status) == 7, status"
+)]
+fn a_program_goes_on_as_if_nobody_looked(#[case] script: &str) {
+    python(&[], &format!("{CONNECT}\n{script}"));
+}
+
+/// The descriptors of a process are those of its threads, where the first has ended.
+#[test]
+fn sockets_are_looked_at_when_the_first_thread_has_ended() {
+    let script = "
+import ctypes, platform
+def later():
+    try: os.close(os.pidfd_open(threading.get_native_id(), os.O_EXCL))
+    except OSError: print('no pidfds of threads here')
+    while open('/proc/self/task/%d/stat' % os.getpid()).read().rsplit(')')[1].split()[0] != 'Z': pass
+    connect()
+    sys.stdout.flush()
+    os._exit(0)
+threading.Thread(target=later).start()
+ctypes.CDLL(None).syscall({'x86_64': 60, 'aarch64': 93}[platform.machine()], 0)
+";
+    let script = format!("import os, socket, sys, threading\n{CONNECT}\n{script}");
+    let (output, calls) = exec(&["--timeout", "20"], &["python3", "-c", &script]);
+    let connect =
+        calls.calls.iter().find(|record| record.call == Call::Connect).unwrap_or_else(|| panic!("{output:?}"));
+    assert_eq!(connect.outcome.name(), "ECONNREFUSED");
+    // Linux 6.9 and later have them.
+    assert_eq!(connect.family.is_some(), output.stdout.is_empty(), "{connect:#?}");
+}
+
+/// Whether the note is there, and whether the script said that it has to be.
+#[rstest]
+#[case::io_uring(
+    "ring = ctypes.CDLL(None).syscall(425, 1, ctypes.create_string_buffer(120))
+if ring >= 0: print('seen')",
+    |calls: &Calls| calls.seen.io_uring,
+    "io_uring"
+)]
+// socket(AF_INET, SOCK_STREAM, 0) by the numbers of i386: mov, int 0x80. A kernel without IA32_EMULATION kills who tries.
+#[cfg_attr(target_arch = "x86_64", case::int_0x80(
+    "import mmap
+code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)
+code.write(bytes.fromhex('53 bb02000000 b901000000 31d2 b867010000 cd80 5b c3'))
+place = ctypes.addressof(ctypes.c_char.from_buffer(code))
+child = os.fork()
+if child == 0: os._exit(0 if ctypes.CFUNCTYPE(ctypes.c_int)(place)() >= 0 else 1)
+if os.waitstatus_to_exitcode(os.wait()[1]) == 0: print('seen')",
+    |calls: &Calls| calls.seen.narrow,
+    "32 bits"
+))]
+#[case::a_filter_of_its_own(
+    "import struct
+def op(code, jt, jf, k): return struct.pack('HBBI', code, jt, jf, k)
+connect_number = {'x86_64': 42, 'aarch64': 203}[os.uname().machine]
+ops = op(0x20, 0, 0, 0) + op(0x15, 0, 1, connect_number) + op(0x06, 0, 0, 0x5000d) + op(0x06, 0, 0, 0x7fff0000)
+class Program(ctypes.Structure): _fields_ = [('length', ctypes.c_ushort), ('ops', ctypes.c_char_p)]
+libc = ctypes.CDLL(None)
+assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.prctl(22, 2, ctypes.byref(Program(4, ops))) == 0
+import errno
+assert socket.socket().connect_ex(('127.0.0.1', 9)) == errno.EACCES
+print('seen')",
+    |calls: &Calls| calls.seen.own_filter && calls.calls.iter().all(|record| record.call != Call::Connect),
+    "denies"
+)]
+fn what_cannot_be_seen_is_told(#[case] script: &str, #[case] is_noted: fn(&Calls) -> bool, #[case] note: &str) {
+    let script = format!("import ctypes, os, socket\n{script}");
+    let (output, calls) = exec(&["--trace"], &["python3", "-c", &script]);
+    let [said, complained] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
+    assert!(output.status.success(), "{complained}");
+    assert_eq!(is_noted(&calls), said.contains("seen"), "{said} {complained}");
+    assert_eq!(complained.contains(note), said.contains("seen"), "{complained}");
+    let (_, calls) = exec(&[], &["python3", "-c", "import socket; socket.socket().connect_ex(('127.0.0.1', 9))"]);
+    assert_eq!((calls.seen.io_uring, calls.seen.narrow, calls.seen.own_filter), (false, false, false));
+}
+
+/// To whoever may be another user, and to whoever may not.
+#[test]
+fn a_set_uid_program_is_who_it_is_without_the_trace() {
+    if sys::effective_uid() != 0 {
+        eprintln!("only root has set-uid programs of others: not tested");
+        return;
+    }
+    let directory = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
+    let program = directory.path().join("id");
+    std::fs::copy("/usr/bin/id", &program).unwrap();
+    std::os::unix::fs::chown(&program, Some(65_533), Some(65_533)).unwrap();
+    std::fs::set_permissions(&program, Permissions::from_mode(0o4755)).unwrap();
+    let uid = |user: u32, before: &[&str]| {
+        let mut command = Command::new("env");
+        command.args(before).arg(&program).arg("-u").stdin(Stdio::null()).current_dir("/").uid(user).gid(user);
+        String::from_utf8(command.output().unwrap().stdout).unwrap()
+    };
+    for user in [0, 65_534] {
+        let (without, with) = ([PROGRAM, "exec", "--"], [PROGRAM, "exec", "--trace", "--"]);
+        assert_eq!(uid(user, &with), uid(user, &without), "as {user}");
+        assert!(!uid(user, &with).is_empty(), "as {user}");
+    }
+    assert_eq!(uid(0, &[PROGRAM, "exec", "--trace", "--"]), "65533\n", "root may run them");
 }

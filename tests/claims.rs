@@ -53,6 +53,7 @@ fn nothing_observed() -> Report {
         os: Os::Linux,
         release: judged::CURRENT.to_owned(),
         arch: "none".to_owned(),
+        stack: None,
         isolation: "none".to_owned(),
         capabilities: BTreeMap::new(),
         sysctls: BTreeMap::new(),

@@ -54,6 +54,7 @@ fn report() -> Report {
         os: Os::Linux,
         release: "6.18.1".to_owned(),
         arch: "x86_64".to_owned(),
+        stack: None,
         isolation: "netns".to_owned(),
         capabilities: Default::default(),
         sysctls: Default::default(),

@@ -180,8 +180,8 @@ fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
 #[case::hangs("echo 'Booting the kernel.'\nsleep 1000", "said nothing for 1 s; it said: Booting the kernel.")]
 #[case::sends_half_a_hello("printf '\\036{\"protocol\":2,'\nexit 0", "the worker ended before it said hello")]
 #[case::sends_something_marked("printf '\\036hello\\n'\ncat", "not of the protocol")]
-#[case::is_older("printf '\\036{\"protocol\":1,\"os\":\"linux\"}\\n'\ncat", "speaks protocol 1, this program 3")]
-#[case::is_newer("printf '\\036{\"protocol\":9,\"more\":true}\\n'\ncat", "speaks protocol 9, this program 3")]
+#[case::is_older("printf '\\036{\"protocol\":1,\"os\":\"linux\"}\\n'\ncat", "speaks protocol 1, this program 4")]
+#[case::is_newer("printf '\\036{\"protocol\":9,\"more\":true}\\n'\ncat", "speaks protocol 9, this program 4")]
 fn a_host_without_a_worker_is_an_error_with_its_words(#[case] script: &str, #[case] message: &str) {
     no_worker(script, "1", message);
 }
@@ -330,6 +330,8 @@ fn a_host_that_fails_leaves_the_others_report() {
 #[case::two_reports_in_one_file(&["--on", "true", "--on", "true", "--json", "one.json"], "name a directory, `one.json/`")]
 #[case::two_reports_on_standard_output(&["--on", "true", "--on", "true", "--json", "-"], "name a directory")]
 #[case::a_binary_of_no_remote(&["--remote-binary", "x"], "--on")]
+#[case::a_stack_of_no_remote(&["--stack", "x"], "--on")]
+#[case::fewer_names_than_stacks(&["--on", "true", "--on", "true", "--stack", "x"], "--stack is given 1 times and --on 2")]
 #[case::no_patience(&["--patience", "0"], "1..=100")]
 fn usage(#[case] arguments: &[&str], #[case] message: &str) {
     let place = tempfile::tempdir().unwrap();
@@ -391,6 +393,97 @@ fn a_coordinator_that_ends_leaves_no_worker(#[case] signal: &str, #[case] code: 
     Command::new("kill").args([signal, &coordinator.id().to_string()]).status().unwrap();
     assert_eq!(ends(&mut coordinator), code);
     is_gone(&worker);
+}
+
+/// What a host says that isolates no case but is a fresh stack each time.
+const SANDBOX: &str = r#"1s/"isolation":"netns"/"isolation":"sandbox"/"#;
+
+/// From its second answer on, this host has kept something of the first case: whoever gets a host for himself never sees it.
+#[rstest]
+#[case::for_one_case_each(SANDBOX, "3", 40)]
+#[case::for_all("", "1", 1)]
+fn a_host_that_isolates_nothing_is_used_once(#[case] hello: &str, #[case] jobs: &str, #[case] starts: usize) {
+    let stage = Stage::new(QUICK);
+    let kept = r#"1,2!s/"outcome":{"ok":true}/"outcome":{"errno":"EADDRINUSE","raw":98}/g"#;
+    let script = format!("echo start >> starts\n\"$@\" | sed -u -e '{hello}' -e '{kept}'");
+    let said = stage.run(&[&stage.host("host", &script)], &["--json", "report.json", "-j", jobs]);
+    let findings = stage.report("report.json").findings;
+    assert_eq!((findings.len(), verdicts(&findings, Verdict::Match)), (40, starts), "{said:?}");
+    assert_eq!(fs::read_to_string(stage.path("starts")).unwrap().lines().count(), starts);
+}
+
+/// None of these hosts answers before there is another one.
+#[test]
+fn as_many_hosts_as_jobs_run_at_once() {
+    let stage = Stage::new(QUICK);
+    let script = format!(
+        r#"
+        echo start >> starts
+        "$@" | sed -u '{SANDBOX}' | {{
+            sed -u 1q
+            for i in $(seq 300); do [ $(wc -l < starts) -ge 2 ] && exec cat; sleep 0.1; done
+        }}
+        "#
+    );
+    let findings = stage.findings(&stage.host("host", &script), &["-j", "2"], 0);
+    assert_eq!(verdicts(&findings, Verdict::Match), 40);
+}
+
+/// One start in three fails: each costs the case that it was for.
+#[test]
+fn a_host_that_does_not_start_costs_its_case() {
+    let stage = Stage::new(QUICK);
+    let script = format!(
+        "echo start >> starts\n[ $(($(wc -l < starts) % 3)) = 0 ] && echo 'no room' >&2 && exit 7\n\"$@\" | sed -u '{SANDBOX}'"
+    );
+    let findings = stage.findings(&stage.host("host", &script), &[], 4);
+    assert_eq!((verdicts(&findings, Verdict::Broken), verdicts(&findings, Verdict::Match)), (13, 27));
+    for finding in findings.iter().filter(|finding| finding.verdict() == Verdict::Broken) {
+        let reason = finding.reason.clone().unwrap_or_default();
+        assert!(reason.contains("ended before it said hello: exit code 7; it said: no room"), "{reason}");
+    }
+}
+
+#[test]
+fn a_host_that_never_starts_again_is_given_up() {
+    let stage = Stage::new(QUICK);
+    let script = format!("echo start >> starts\n[ $(wc -l < starts) = 1 ] || exit 7\n\"$@\" | sed -u '{SANDBOX}'");
+    let findings = stage.findings(&stage.host("host", &script), &[], 4);
+    assert_eq!((verdicts(&findings, Verdict::Broken), verdicts(&findings, Verdict::Match)), (39, 1));
+    assert_eq!(fs::read_to_string(stage.path("starts")).unwrap().lines().count(), 6, "one, and five in a row");
+    let last = findings.last().and_then(|finding| finding.reason.clone()).unwrap_or_default();
+    assert!(last.contains("in a row were lost") && last.contains("exit code 7"), "{last}");
+}
+
+/// What passes for Linux is not held against what Linux is expected to do, which the report still tells.
+#[rstest]
+#[case::says_so_itself(r#"1s/"isolation"/"stack":"lookalike","isolation"/"#, &[], "lookalike", "unknown")]
+#[case::is_said_to(r#"1s/"isolation"/"stack":"lookalike","isolation"/"#, &["--stack", "lookalike 2.0"], "lookalike 2.0", "unknown")]
+#[case::is_linux("", &[], "linux", "ok")]
+fn another_stack_is_not_judged_as_linux(
+    #[case] hello: &str,
+    #[case] more: &[&str],
+    #[case] stack: &str,
+    #[case] expected: &str,
+) {
+    let stage = Stage::new(QUICK);
+    let other = r#"1!s/"outcome":{"ok":true}/"outcome":{"errno":"EPERM","raw":1}/g"#;
+    let script = format!("\"$@\" | sed -u -e '{hello}' -e '{other}'");
+    let said = stage.run(&[&stage.host("host", &script)], &[&["--json", "reports/"], more].concat());
+    let name = fs::read_dir(stage.path("reports")).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();
+    assert!(name.starts_with(&stack.replace(' ', "-")), "{name}");
+    let file = fs::File::open(stage.path("reports").join(&name)).unwrap();
+    let report: Report = serde_json::from_reader(flate2::read::GzDecoder::new(file)).unwrap();
+    assert_eq!((report.host.is_own(), report.host.stack == stack), (expected == "ok", expected != "ok"));
+    let last = report.findings.last().unwrap();
+    assert_eq!(last.expected[0].outcome, expected);
+    assert_eq!(last.elsewhere.values().next().unwrap()[0].outcome, "ok", "what Linux or macOS is expected to do");
+    assert_eq!(last.outcome_name(), "EPERM");
+    assert_eq!(
+        said.code,
+        if expected == "ok" { 1 } else { 0 },
+        "a mismatch only where something is expected: {said:?}"
+    );
 }
 
 /// What ran before the interrupt is in the report, which says that it is not all.

@@ -221,6 +221,7 @@ mod tests {
             pid: 4,
             thread: 4,
             call,
+            by: None,
             descriptor: Some(descriptor),
             protocol: Some(Protocol::Tcp),
             family: Some(Family::Ipv4),

@@ -120,11 +120,11 @@ struct Items<'r> {
     expected: BTreeMap<Os, BTreeSet<Item<'r>>>,
 }
 
-/// Holds every claim against all reports together.
+/// Holds every claim against all reports together, but for those of stacks that only pass for a system: a claim is about systems.
 pub fn judge<'r>(claims: &[Claim], reports: impl IntoIterator<Item = &'r Report>) -> Vec<Judged> {
     let mut all: Vec<Items<'r>> = claims.iter().map(|_| Items::default()).collect();
     let mut seen: BTreeSet<(Os, Key<'r>)> = BTreeSet::new();
-    for report in reports {
+    for report in reports.into_iter().filter(|report| report.host.is_own()) {
         let host = report.host.os;
         for finding in &report.findings {
             let (call, port) = (finding.subject.call, finding.subject.port);

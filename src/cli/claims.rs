@@ -48,9 +48,11 @@ pub fn claims(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     let claims = load(arguments.claims.as_deref())?;
     let (selected, files) = sort(&claims, &arguments.arguments)?;
     let reports = files.iter().map(|file| source::report(file)).collect::<Result<Vec<Report>, Failure>>()?;
+    reports.iter().for_each(source::mention_stranger);
     let named = selected.len() < claims.claims.len();
     let judged = claim::judge(&selected, &reports);
-    let stacks: BTreeSet<String> = reports.iter().map(|report| report.host.stack.clone()).collect();
+    let own = reports.iter().filter(|report| report.host.is_own());
+    let stacks: BTreeSet<String> = own.map(|report| report.host.stack.clone()).collect();
     if arguments.json {
         let judgement = Judgement { format: claim::FORMAT, stacks, claims: judged };
         output::json(&judgement, out)?;

@@ -78,12 +78,14 @@ pub fn doctor(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     } else {
         write!(out, "{}", text(&hello, &affected, &switches, &descriptors))?;
     }
-    Ok(if capability(&hello, Need::NetworkNamespace).available { Exit::Success } else { Exit::Broken })
+    let runs = hello.os == Os::Macos || capability(&hello, Need::NetworkNamespace).available;
+    Ok(if runs { Exit::Success } else { Exit::Broken })
 }
 
 fn text(hello: &Hello, affected: &BTreeMap<Need, u64>, switches: &[Switch], descriptors: &Descriptors) -> String {
     let width = output::width();
-    let mut text = format!("{} {} {}, isolation {}\n", hello.os, hello.release, hello.arch, hello.isolation);
+    let stack = hello.stack.as_ref().map(|stack| format!(" ({stack})")).unwrap_or_default();
+    let mut text = format!("{} {}{stack} {}, isolation {}\n", hello.os, hello.release, hello.arch, hello.isolation);
     text.push_str(&format!("\n{}\n", paint(HEADING, "needs of the catalogue")));
     for &need in Need::ALL {
         let Capability { available, reason } = capability(hello, need);
@@ -153,7 +155,8 @@ fn untried(hello: &Hello, need: Need, reason: &str) -> bool {
 /// What to do about a need that this host does not offer, beyond what the reason says.
 fn remedies(hello: &Hello, need: Need, switches: &[Switch]) -> Vec<String> {
     let Capability { available, reason } = capability(hello, need);
-    if available || untried(hello, need, reason.as_deref().unwrap_or_default()) {
+    // The reasons of macOS say all there is to do.
+    if available || hello.os == Os::Macos || untried(hello, need, reason.as_deref().unwrap_or_default()) {
         return Vec::new();
     }
     let remedy = match need {

@@ -87,7 +87,7 @@ pub struct Arguments {
 
 fn after_help() -> String {
     format!(
-        "{}\n\n{ADDRESSES}\n\n\
+        "{}\n\n{ADDRESSES}\n\n{TRACED}\n\n\
 The command has the caller's user, files, environment and terminal. When it ends, everything that it has left in \
 the background is ended too.\n\n\
 Exit codes: the command's own, 128 + the number of the signal that killed it, 124 if its time was up, 125 if there is \
@@ -109,6 +109,14 @@ router N and the server. Of link I, the end nearer to the client is 10.77.I.1 an
 10.77.I.2 and fd77:0:0:I::2, with prefixes of 24 and 64 bits; I has the same digits in both, so that link 15 is \
 fd77:0:0:15::. So the client is 10.77.0.1, router K answers as 10.77.(K-1).2, and the server of a path of N routers is \
 10.77.N.2. The devices are named towards-server and towards-client.";
+
+const TRACED: &str = "\
+--trace shows, of sockets of IPv4 and IPv6: socket, setsockopt, bind, connect, listen, accept, what is sent to an \
+address (sendto, sendmsg, sendmmsg), getsockopt(SO_ERROR), what the error queue gives, and each other send or recv call \
+that failed, EAGAIN apart. read(2) and write(2) are not seen, nor are io_uring, programs of 32 bits, and what a seccomp \
+filter of the command's own denies; that one of these three was met is told. The command cannot trace others itself. \
+Calls that are seen stop twice: `taskset -c 0 errnoscope exec --trace` keeps both sides on one processor, which makes \
+that cheaper.";
 
 fn unreachable(text: &str) -> Result<(u8, RouteKind), String> {
     let (router, kind) = text.split_once(',').unwrap_or((text, "unreachable"));
@@ -169,10 +177,10 @@ impl Surroundings {
     /// Runs the command, and says on standard error what the exit code alone would not.
     pub fn run(&self, rest: Rest, program: &OsString, given: &[OsString]) -> Result<Exit, Failure> {
         let failed = |code, message| Failure::Command { code, message };
-        let Rest { limit, trace, json, out, environment } = rest;
+        let Rest { limit, trace, json, out, environment, foreground } = rest;
         let json = json.map(Destination::new).transpose().map_err(own_code)?;
         let conditions = self.conditions.clone();
-        let request = Request { world: self.world()?, conditions, limit, watch: trace || json.is_some() };
+        let request = Request { world: self.world()?, conditions, limit, watch: trace || json.is_some(), foreground };
         let ran = match exec::run(
             &request,
             Command::new(program).args(given).envs(environment.iter().map(|(name, value)| (name, value))),
@@ -231,6 +239,8 @@ pub struct Rest<'a> {
     pub out: &'a mut dyn Write,
     /// Variables beside the caller's.
     pub environment: &'a [(&'static str, String)],
+    /// Whether the command is to have the terminal to itself.
+    pub foreground: bool,
 }
 
 /// The codes of a command's own begin low.
@@ -250,6 +260,6 @@ pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
         return Err(no_world("there is no command to run"));
     };
     let Arguments { timeout, trace, json, .. } = arguments;
-    let rest = Rest { limit: *timeout, trace: *trace, json: json.as_deref(), out, environment: &[] };
+    let rest = Rest { limit: *timeout, trace: *trace, json: json.as_deref(), out, environment: &[], foreground: false };
     arguments.surroundings.run(rest, program, given)
 }

@@ -71,7 +71,9 @@ pub fn explain(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
     let reading = read::read(&words(&arguments.text)?).map_err(|unreadable| Failure::bad(unreadable.to_string()))?;
     let mut knowledge = Knowledge::built_in().clone();
     for file in &arguments.report {
-        knowledge = knowledge.and(Knowledge::of([&source::report(file)?]));
+        let report = source::report(file)?;
+        source::mention_stranger(&report);
+        knowledge = knowledge.and(Knowledge::of([&report]));
     }
     let given = Given { os, port, protocol, family, reuse };
     let understood = explain::understand(reading, given, sys::OS, &knowledge).map_err(Failure::bad)?;

@@ -14,7 +14,7 @@ use super::output::{self, Destination};
 use super::select::Selection;
 use super::{Exit, Failure, complain};
 use crate::catalogue::Catalogue;
-use crate::finding::{self, Finding, Report, Verdict};
+use crate::finding::{self, Finding, Host, Report, Verdict};
 use crate::moment::Moment;
 use crate::names::Need;
 use crate::plan::Hello;
@@ -60,6 +60,11 @@ pub struct Arguments {
     /// The errnoscope over there: a path, or a name in its PATH
     #[arg(long, value_name = "PATH", default_value = "errnoscope", requires = "on")]
     remote_binary: String,
+
+    /// What answers behind COMMAND, where it passes for another kernel: `gvisor 20240729.0`; once for each --on. No expectation is about
+    /// it, and its report bears this name
+    #[arg(long, value_name = "NAME", requires = "on", value_parser = clap::builder::NonEmptyStringValueParser::new())]
+    stack: Vec<String>,
 
     /// How long COMMAND may take to bring a worker up, and an answer longer than its case
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "on", value_parser = clap::value_parser!(u64).range(1..=3600))]
@@ -182,11 +187,18 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
         let program = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
         return Ok(vec![with(Place::Here(program), std::thread::available_parallelism().ok())]);
     }
-    let behind = |command: &String| Settings {
+    let (commands, stacks) = (arguments.on.len(), arguments.stack.len());
+    if stacks != 0 && stacks != commands {
+        return Err(Failure::bad(format!(
+            "--stack is given {stacks} times and --on {commands}: once for each, in the same order"
+        )));
+    }
+    let behind = |(index, command): (usize, &String)| Settings {
         wait: Duration::from_secs(arguments.wait),
+        stack: arguments.stack.get(index).cloned(),
         ..with(Place::Behind { command: command.clone(), program: arguments.remote_binary.clone() }, None)
     };
-    Ok(arguments.on.iter().map(behind).collect())
+    Ok(arguments.on.iter().enumerate().map(behind).collect())
 }
 
 fn report(ran: Ran, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Result<Report, String> {
@@ -248,15 +260,23 @@ impl Output {
 struct Names(BTreeSet<String>);
 
 impl Names {
-    /// After the stack's kernel: `linux-6.1.0-50-cloud-amd64`.
+    /// After the stack's kernel, `linux-6.1.0-50-cloud-amd64`, or after the stack itself: `gvisor-20240729.0`.
     fn of(&mut self, report: &Report) -> String {
         let plain = |letter: char| if letter.is_ascii_alphanumeric() || ".+_-".contains(letter) { letter } else { '-' };
-        let name: String = format!("{}-{}", report.host.os, report.host.release).chars().map(plain).collect();
+        let name: String = own_name(&report.host).chars().map(plain).collect();
         let numbered = (2..).map(|number| format!("{name}-{number}"));
         let free = std::iter::once(name.clone()).chain(numbered).find(|name| !self.0.contains(name));
         let free = free.unwrap_or(name);
         self.0.insert(free.clone());
         free
+    }
+}
+
+/// The kernel with its release, or what passes for one.
+fn own_name(host: &Host) -> String {
+    match host.kernel() {
+        Some(_) => format!("{} {}", host.os, host.release),
+        None => host.stack.clone(),
     }
 }
 
@@ -277,7 +297,7 @@ fn sum_up(
     let text = match place {
         Place::Here(_) => text,
         Place::Behind { command, .. } => {
-            format!("{}\n{text}\n", paint(HEADING, &format!("{} {}, behind {command}", host.os, host.release)))
+            format!("{}\n{text}\n", paint(HEADING, &format!("{}, behind {command}", own_name(host))))
         }
     };
     if to_stderr {

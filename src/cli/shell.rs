@@ -21,7 +21,7 @@ pub struct Arguments {
 
 fn after_help() -> String {
     format!(
-        "{}\n\nIt is the shell that SHELL names, or /bin/sh; bash and fish read their own files first. ERRNOSCOPE has the \
+        "{}\n\nIt is the shell that SHELL names, or /bin/sh; bash, zsh and fish read their own files first. ERRNOSCOPE has the \
 conditions. When it ends, everything that it has left in the background is ended too.
 
 Examples:
@@ -38,25 +38,70 @@ pub fn shell(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     let prompt = format!("(errnoscope{blank}{conditions}) ");
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or("/bin/sh".into());
     let name = Path::new(&shell).file_name().unwrap_or_default().to_string_lossy().into_owned();
+    let mut environment = vec![("ERRNOSCOPE", conditions)];
+    let no_setting = |what: &str, why: &dyn std::fmt::Display| no_world(format!("{what}: {why}"));
+    // What the shell reads before it asks for its first line, to be kept until then.
+    let (mut pipe, mut directory) = (None, None);
     // Conditions hold no quote: their words are names, numbers and addresses.
-    let (given, setting): (Vec<OsString>, _) = match &*name {
+    let given: Vec<OsString> = match &*name {
         "bash" => {
-            let (from, to) = sys::pipe().map_err(|errno| no_world(format!("pipe: {errno}")))?;
+            let (from, to) = sys::pipe().map_err(|errno| no_setting("pipe", &errno))?;
             let fd = from.as_raw_fd();
             let file = format!("[ -r ~/.bashrc ] && . ~/.bashrc\nPS1='{prompt}'\"$PS1\"\nexec {fd}<&-\n");
-            sys::write(&to, file.as_bytes()).map_err(|errno| no_world(format!("a pipe: {errno}")))?;
-            (vec!["--rcfile".into(), format!("/dev/fd/{fd}").into(), "-i".into()], Some(from))
+            sys::write(&to, file.as_bytes()).map_err(|errno| no_setting("a pipe", &errno))?;
+            pipe = Some(from);
+            vec!["--rcfile".into(), format!("/dev/fd/{fd}").into(), "-i".into()]
+        }
+        "zsh" => {
+            let own = tempfile::Builder::new().prefix("errnoscope-").tempdir();
+            let own = own.map_err(|error| no_setting("a directory for zsh to begin in", &error))?;
+            let former = std::env::var("ZDOTDIR").ok();
+            std::fs::write(own.path().join(".zshenv"), zshenv(own.path(), former.as_deref(), &prompt))
+                .map_err(|error| no_setting("a file for zsh to begin with", &error))?;
+            environment.push(("ZDOTDIR", own.path().to_string_lossy().into_owned()));
+            directory = Some(own);
+            vec!["-i".into()]
         }
         "fish" => {
             let greeting = "functions -c fish_prompt errnoscope_former_prompt";
             let function = format!("function fish_prompt; echo -n '{prompt}'; errnoscope_former_prompt; end");
-            (vec!["-i".into(), "-C".into(), format!("{greeting}; {function}").into()], None)
+            vec!["-i".into(), "-C".into(), format!("{greeting}; {function}").into()]
         }
-        _ => (vec!["-i".into()], None),
+        _ => {
+            environment.push(("PS1", format!("{prompt}$ ")));
+            vec!["-i".into()]
+        }
     };
-    let environment = [("ERRNOSCOPE", conditions), ("PS1", format!("{prompt}$ "))];
-    let rest = Rest { limit: None, trace: false, json: None, out, environment: &environment };
+    let rest = Rest {
+        limit: None,
+        trace: false,
+        json: None,
+        out,
+        environment: &environment,
+        foreground: sys::is_in_foreground(),
+    };
     let exit = arguments.surroundings.run(rest, &shell, &given);
-    drop(setting);
+    drop((pipe, directory));
     exit
+}
+
+/// What zsh reads first, from where ZDOTDIR says: it has no option for that. It removes itself, and lets zsh go on with the
+/// user's files; the prompt is that of whoever sets it last, before every line.
+fn zshenv(own: &Path, former: Option<&str>, prompt: &str) -> String {
+    let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
+    let restore = former.map_or("unset ZDOTDIR".to_owned(), |former| format!("export ZDOTDIR={}", quoted(former)));
+    let own = quoted(&own.to_string_lossy());
+    let shown = quoted(&prompt.replace('%', "%%"));
+    format!(
+        "command rm -rf -- {own}
+{restore}
+[[ -r ${{ZDOTDIR:-$HOME}}/.zshenv ]] && . ${{ZDOTDIR:-$HOME}}/.zshenv
+errnoscope_prompt() {{
+    emulate -L zsh
+    precmd_functions=(${{precmd_functions:#errnoscope_prompt}} errnoscope_prompt)
+    [[ $PROMPT = {shown}* ]] || PROMPT={shown}$PROMPT
+}}
+precmd_functions+=(errnoscope_prompt)
+"
+    )
 }

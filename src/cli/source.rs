@@ -8,10 +8,10 @@ use std::path::Path;
 
 use flate2::read::MultiGzDecoder;
 
-use super::Failure;
+use super::{Failure, complain};
 use crate::catalogue::{self, Catalogue};
 use crate::digest;
-use crate::finding::Report;
+use crate::finding::{Host, Report};
 use crate::render::json;
 
 /// What gzip files begin with (RFC 1952 section 2.3.1).
@@ -19,6 +19,14 @@ const GZIP: [u8; 2] = [0x1f, 0x8b];
 
 /// More text than any report has: the whole catalogue gives 18 MB.
 const LARGEST: u64 = 128 << 20;
+
+/// Says of a report that it counts for nothing where systems are meant.
+pub fn mention_stranger(report: &Report) {
+    let Host { os, stack, .. } = &report.host;
+    if !report.host.is_own() {
+        complain("note", &format!("the report of {stack} is left out: it passes for {os} and says nothing of it"));
+    }
+}
 
 /// The catalogue of this binary, or, read and checked, that of a directory.
 pub fn load(scenarios: Option<&Path>) -> Result<Catalogue, Failure> {

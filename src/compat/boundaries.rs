@@ -1,6 +1,7 @@
 //! Between which observed versions of a kernel calls began to give something else, by classes of cases.
 //!
-//! Only a stack that is its OS's own has versions: others are never on its line. Why something changed is not known here.
+//! Only a stack that is its OS's own has versions: others are never on its line. Why something changed is what the expectations
+//! say that the findings met; nothing is concluded here.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -62,7 +63,17 @@ pub struct Class {
     pub to: BTreeSet<String>,
     /// Repeated runs, or reports of one version, disagree on one side or the other.
     pub unstable: bool,
+    /// Where the last version before is documented to give what it gave, and the first one after.
+    pub because: Reasons,
     pub cases: Vec<String>,
+}
+
+/// References of the expectations that were met on either side; none where nothing is documented.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Reasons {
+    pub before: BTreeSet<String>,
+    pub since: BTreeSet<String>,
 }
 
 impl Class {
@@ -81,6 +92,8 @@ impl Class {
 /// By what classes are told apart.
 type Alike<'s> = (&'s str, Call, u32, BTreeSet<&'s str>, BTreeSet<&'s str>, bool);
 
+type Classes<'s> = BTreeMap<Alike<'s>, (Reasons, Vec<String>)>;
+
 pub fn boundaries(sweep: &Sweep) -> Boundaries {
     let mut versions = IndexMap::new();
     let mut boundaries = Vec::new();
@@ -91,7 +104,7 @@ pub fn boundaries(sweep: &Sweep) -> Boundaries {
             continue;
         }
         versions.insert(stack.to_owned(), own);
-        let mut found: BTreeMap<(&Version, &Version), BTreeMap<Alike<'_>, Vec<String>>> = BTreeMap::new();
+        let mut found: BTreeMap<(&Version, &Version), Classes<'_>> = BTreeMap::new();
         for (key, asked) in &sweep.calls {
             for pair in runs(sweep, asked, &indices).windows(2) {
                 let [before, after] = pair else { continue };
@@ -99,11 +112,14 @@ pub fn boundaries(sweep: &Sweep) -> Boundaries {
                 let (from, to) = alike;
                 let unstable = before.is_unstable() || after.is_unstable();
                 let alike = (&*key.scenario, key.call, key.ordinal, from, to, unstable);
-                found.entry(place).or_default().entry(alike).or_default().push(key.case.clone());
+                let (because, cases) = found.entry(place).or_default().entry(alike).or_default();
+                because.before.extend(before.because[1].iter().map(|&reference| reference.to_owned()));
+                because.since.extend(after.because[0].iter().map(|&reference| reference.to_owned()));
+                cases.push(key.case.clone());
             }
         }
         for ((after, since), classes) in found {
-            let mut classes: Vec<Class> = classes.into_iter().map(|(alike, cases)| class(alike, cases)).collect();
+            let mut classes: Vec<Class> = classes.into_iter().map(|(alike, found)| class(alike, found)).collect();
             classes.sort_by_key(|class| Reverse(class.cases.len()));
             boundaries.push(Boundary {
                 stack: stack.to_owned(),
@@ -125,9 +141,10 @@ fn place<'s>(before: &Run<'s>, after: &Run<'s>) -> Option<(Place<'s>, Change<'s>
     Some(((last, first), (before.outcomes.clone(), after.outcomes.clone())))
 }
 
-fn class((scenario, call, ordinal, from, to, unstable): Alike<'_>, cases: Vec<String>) -> Class {
+fn class(alike: Alike<'_>, (because, cases): (Reasons, Vec<String>)) -> Class {
+    let (scenario, call, ordinal, from, to, unstable) = alike;
     let owned = |names: BTreeSet<&str>| names.into_iter().map(str::to_owned).collect();
-    Class { scenario: scenario.to_owned(), call, ordinal, from: owned(from), to: owned(to), unstable, cases }
+    Class { scenario: scenario.to_owned(), call, ordinal, from: owned(from), to: owned(to), unstable, because, cases }
 }
 
 /// What differs around the newest reports of two versions, besides the version.

@@ -22,6 +22,8 @@ pub(super) struct Run<'s> {
     pub conflict: BTreeMap<&'s str, Vec<&'s str>>,
     /// What was expected instead.
     pub against: Vec<&'s Arc<[Expectation]>>,
+    /// Where it is documented for the first and for the last of the versions.
+    pub because: [BTreeSet<&'s str>; 2],
 }
 
 impl Run<'_> {
@@ -53,7 +55,8 @@ fn at_one_version<'s>(said: &[(&'s Source, &'s Said)]) -> Option<Run<'s>> {
         choice: said.choice.iter().map(String::as_str).collect(),
         distributions: said.distribution.iter().map(|distribution| (source.id(), distribution)).collect(),
         conflict: BTreeMap::new(),
-        against: said.against.iter().collect(),
+        against: said.against().into_iter().collect(),
+        because: [said.because(), said.because()],
     });
     let mut whole = runs.next()?;
     let mut agree = true;
@@ -82,6 +85,8 @@ impl<'s> Run<'s> {
         if let (Some((_, last)), Some((_, next))) = (&mut self.versions, next.versions) {
             *last = next;
         }
+        let [_, last] = next.because;
+        self.because[1] = last;
         self.outcomes.extend(next.outcomes);
         self.choice.retain(|outcome| next.choice.contains(outcome));
         self.distributions.extend(next.distributions);

@@ -31,7 +31,7 @@ pub struct Source {
     pub version: Option<Version>,
     pub release: String,
     pub arch: String,
-    /// `netns`, or `none`.
+    /// `netns`, `sandbox` (a fresh stack for each case), or `none`.
     pub isolation: String,
     /// When the run began.
     pub started: Moment,
@@ -86,8 +86,8 @@ pub(super) struct Said {
     pub choice: BTreeSet<String>,
     /// How often repeated runs gave each, where they disagree.
     pub distribution: Option<BTreeMap<String, u32>>,
-    /// What was expected instead.
-    pub against: Option<Arc<[Expectation]>>,
+    /// What was expected, whether it came about or not.
+    pub expected: Arc<[Expectation]>,
 }
 
 impl Said {
@@ -100,8 +100,19 @@ impl Said {
             outcomes: if counts { names(compare::outcomes(finding)) } else { BTreeSet::new() },
             choice: names(compare::choice(finding)),
             distribution: finding.distribution.clone().filter(|_| compare::is_unstable(finding)),
-            against: (verdict == Verdict::Mismatch).then(|| finding.expected.clone()),
+            expected: finding.expected.clone(),
         }
+    }
+
+    /// What was expected instead.
+    pub fn against(&self) -> Option<&Arc<[Expectation]>> {
+        (self.verdict == Verdict::Mismatch).then_some(&self.expected)
+    }
+
+    /// Where it is documented that this is what comes about.
+    pub fn because(&self) -> BTreeSet<&str> {
+        let own = self.expected.iter().filter(|expectation| self.outcomes.contains(&expectation.outcome));
+        own.map(|expectation| &*expectation.reference).collect()
     }
 }
 
@@ -162,7 +173,9 @@ impl Sweep {
                 asked.newest = index;
                 asked.cause = finding.cause;
                 asked.expected = finding.elsewhere.clone();
-                asked.expected.insert(host.os, finding.expected.clone());
+                if host.is_own() {
+                    asked.expected.insert(host.os, finding.expected.clone());
+                }
             }
         }
     }

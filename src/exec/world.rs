@@ -99,10 +99,16 @@ impl World {
 /// What the client's namespace has before any condition.
 pub fn surroundings(chain: &Chain) -> Result<Surroundings, Fault> {
     chain.enter(0)?;
-    let mut around = Surroundings { device: sys::ONWARD, ..Surroundings::default() };
+    let mut around = Surroundings { device: sys::ONWARD, ..bystanders()? };
     if chain.server() > 0 {
         (around.client, around.server) = (chain.client_addresses(), chain.server_addresses());
     }
+    Ok(around)
+}
+
+/// Who has ports in the network that this process is in.
+pub fn bystanders() -> Result<Surroundings, Fault> {
+    let mut around = Surroundings::default();
     let mut table = SocketTable::open()?;
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         let held = table.ports(protocol)?;

@@ -143,10 +143,10 @@ impl Knowledge {
         &BUILT_IN
     }
 
-    /// The failed calls in reports: those that were observed, and those that somebody only expects.
+    /// The failed calls in reports of systems' own stacks: those that were observed, and those that somebody only expects.
     pub fn of<'r>(reports: impl IntoIterator<Item = &'r Report>) -> Knowledge {
         let mut cases: BTreeMap<Known, BTreeSet<String>> = BTreeMap::new();
-        for report in reports {
+        for report in reports.into_iter().filter(|report| report.host.is_own()) {
             for finding in &report.findings {
                 for known in of_finding(finding, &report.host.stack, report.host.os) {
                     // Reports of one stack, and what several expect of another, say the same of the same case.

@@ -39,6 +39,8 @@ words! {
         Unknown = "unknown",
         /// An errno without a name.
         Unreadable = "unreadable",
+        /// Of a stack that passes for a system, which no policy tells from it.
+        OtherStack = "other-stack",
     }
 }
 
@@ -66,9 +68,14 @@ pub struct Evidence {
 
 /// Takes the items out of reports.
 pub fn evidence<'r>(reports: impl IntoIterator<Item = &'r Report> + Clone) -> Evidence {
-    let observed: BTreeSet<Os> = reports.clone().into_iter().map(|report| report.host.os).collect();
+    let own = reports.clone().into_iter().filter(|report| report.host.is_own());
+    let observed: BTreeSet<Os> = own.map(|report| report.host.os).collect();
     let mut evidence = Evidence::default();
     for report in reports {
+        if !report.host.is_own() {
+            *evidence.left_out.entry(LeftOut::OtherStack).or_default() += report.findings.len() as u64;
+            continue;
+        }
         evidence.stacks.insert(report.host.stack.clone());
         for finding in &report.findings {
             evidence.observe(finding, report.host.os);

@@ -51,6 +51,12 @@ fn one(boundary: &Boundary, cases: Cases, width: usize) -> String {
         text.push_str(&format!("  {}  {}  {number}{unstable}\n", shown(&class.scenario), class.call()));
         let change = format!("{} → {}", names(&class.from), names(&class.to));
         text.push_str(&format!("    {}\n", paint(BAD, &change)));
+        for (side, references) in [("before", &class.because.before), ("since", &class.because.since)] {
+            for reference in references {
+                text.push_str(&paint(FAINT, field(&format!("    {side:<6}  "), &shown(reference), width).trim_end()));
+                text.push('\n');
+            }
+        }
         text.push_str(&format!("    {}\n", shown(&class.command())));
         let named = class.cases.iter().filter(|_| cases == Cases::Named);
         text.extend(named.map(|case| format!("      {}\n", shown(case))));

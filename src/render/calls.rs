@@ -4,7 +4,7 @@
 
 use super::style::{FAINT, paint};
 use super::text::{count, field};
-use crate::calls::{Calls, Record};
+use crate::calls::{Calls, Record, Seen};
 use crate::names::{Call, PortChoice};
 
 /// More lines than anybody reads.
@@ -46,32 +46,36 @@ pub fn calls(calls: &Calls, width: usize) -> String {
     if calls.seen.left_out > 0 {
         text.push_str(&format!("{} came after that and were only counted\n", count(calls.seen.left_out, "call")));
     }
-    if calls.seen.io_uring {
-        text.push_str(&field(
-            "",
-            "a process uses io_uring: what its sockets do by that is not among these calls",
-            width,
-        ));
+    let Seen { io_uring, narrow, own_filter, .. } = calls.seen;
+    let notes = [
+        (io_uring, "a process uses io_uring: what its sockets do by that is not among these calls"),
+        (narrow, "a program of 32 bits uses sockets: its calls are not among these"),
+        (own_filter, "a process filters its own system calls: those that its filter denies are not among these"),
+    ];
+    for (_, note) in notes.iter().filter(|(is_so, _)| *is_so) {
+        text.push_str(&field("", note, width));
     }
     text
 }
 
 /// Without what tells a call from the same one a moment later.
 fn line(record: &Record, width: usize) -> String {
-    let label = format!("{:>6} {:<10} ", record.pid, record.call);
+    let name = record.by.map_or(record.call.as_str(), |by| by.as_str());
+    let label = format!("{:>6} {name:<10} ", record.pid);
     let kind = [record.protocol.map(|it| it.as_str()), record.family.map(|it| it.as_str())];
     let kind = kind.into_iter().flatten().collect::<Vec<_>>().join(" ");
     let own = match (record.local, record.port) {
         (Some(local), PortChoice::Explicit) => format!("{local} "),
-        (Some(local), _) if record.call == Call::SoError => format!("{local} "),
+        (Some(local), _) if is_told_its_name(record.call) => format!("{local} "),
         _ => String::new(),
     };
     let to = |arrow: &str| record.address.map_or(String::new(), |address| format!("{own}{arrow}{address}"));
     let what = match record.call {
         Call::Socket => kind,
         Call::Setsockopt => format!("{kind} {}", record.option.as_deref().unwrap_or_default()),
-        Call::Bind => format!("{kind} {}", to("")),
-        Call::Connect | Call::Sendto => format!("{kind} {}", to("→ ")),
+        Call::Bind => format!("{kind} {}", record.address.map_or(String::new(), |address| address.to_string())),
+        Call::Connect | Call::Sendto | Call::Send | Call::ErrorQueue => format!("{kind} {}", to("→ ")),
+        Call::Accept | Call::Recv => format!("{kind} {}", to("← ")),
         _ => format!("{kind} {own}"),
     };
     let outcome = record.outcome.name();
@@ -81,4 +85,9 @@ fn line(record: &Record, width: usize) -> String {
         _ => String::new(),
     };
     field(&label, &format!("{} {outcome}{cause}", what.trim_end()), width)
+}
+
+/// Calls that do not choose a port: which one the socket has is known by then.
+fn is_told_its_name(call: Call) -> bool {
+    matches!(call, Call::SoError | Call::Accept | Call::Send | Call::Recv | Call::ErrorQueue)
 }

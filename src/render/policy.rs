@@ -120,6 +120,7 @@ fn left_out(reason: LeftOut) -> &'static str {
         LeftOut::Unconfirmed => "did not run or were not confirmed",
         LeftOut::Unknown => "of which nobody knows the outcome",
         LeftOut::Unreadable => "with an errno without a name",
+        LeftOut::OtherStack => "of stacks that only pass for one of these systems",
     }
 }
 

@@ -23,7 +23,7 @@ pub use delay::carry;
 pub use diag::{SocketTable, UNCONNECTED, bound_row, lists_bound, tcp_state};
 pub use error_queue::receive_error;
 pub use file::{name_file, nameless_file};
-pub use namespace::{Tables, die_with_parent, enter_case, isolate, kill_descendants, size_tables, wait_for};
+pub use namespace::{Tables, die_with_parent, enter_case, isolate, leave_case, size_tables, wait_for};
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
@@ -37,6 +37,11 @@ use crate::names::Os;
 pub const OS: Os = Os::Linux;
 
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
+
+/// RLIMIT_NOFILE says all there is to say.
+pub(super) fn most_descriptors() -> u64 {
+    u64::MAX
+}
 
 /// Threads that are traced can be waited for like children.
 pub(super) const WAIT_FLAGS: i32 = libc::__WALL;

@@ -158,6 +158,28 @@ fn name(call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> i32) -> 
     Ok(unsafe { SockAddr::new(storage, length) }.as_socket())
 }
 
+/// The uid of an open socket's owner, and its inode (fstat(2)).
+pub fn owner(fd: &OwnedFd) -> Result<(u32, u32)> {
+    // SAFETY: zeroed is a valid stat, which fstat(2) fills in.
+    let stat = unsafe {
+        let mut stat: libc::stat = std::mem::zeroed();
+        check(libc::fstat(fd.as_raw_fd(), &mut stat))?;
+        stat
+    };
+    Ok((stat.st_uid, stat.st_ino as u32))
+}
+
+/// Whether an IPv6 socket refuses to speak IPv4.
+pub fn is_v6_only(fd: &OwnedFd) -> Result<bool> {
+    let (mut value, mut length) = (0_i32, size_of::<i32>() as libc::socklen_t);
+    // SAFETY: the pointers are to an int and its length.
+    check(unsafe {
+        let value = (&raw mut value).cast();
+        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, value, &mut length)
+    })?;
+    Ok(value != 0)
+}
+
 /// getsockopt(SO_ERROR), which clears what it reads.
 pub fn socket_error(fd: &OwnedFd) -> Result<()> {
     let (mut error, mut length) = (0_i32, size_of::<i32>() as libc::socklen_t);

@@ -8,9 +8,10 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::interpreter::{Case, DetailedFault};
+use super::unlisted::Listed;
 use crate::names::{Family, Protocol, Reuse};
 use crate::plan::{Cost, Detail, Fill, FillHow, SocketOption};
-use crate::sys::{self, Address, Fault, Fork};
+use crate::sys::{self, Address, Fault, Fork, Isolation};
 
 /// Descriptors that a case keeps for itself.
 const SPARE: u64 = 64;
@@ -55,18 +56,19 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
     let limit = sys::descriptor_limit().0;
     let room = limit.saturating_sub(sys::lowest_free_descriptor()? + SPARE);
     // Of other processes' sockets only the socket table tells.
-    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING && case.lists_bound;
+    let side_by_side = fill.how == FillHow::Bind && count >= WORTH_SHARING && case.listed == Listed::All;
     // The others begin without a descriptor.
     let processes = count.div_ceil(limit.saturating_sub(SPARE).max(1)).max(if side_by_side { 2 } else { 1 });
     if count <= room && !side_by_side {
         case.filled.reserve(count as usize);
-        return hold(fill, 0..count, &mut case.filled, &mut Taken::new(count, &mut done.ports, &mut done.costs));
+        let mut taken = Taken::new(count, &mut done.ports, &mut done.costs);
+        return hold(fill, case.isolation, 0..count, &mut case.filled, &mut taken);
     }
     done.processes = processes as u32;
     let share = count.div_ceil(processes);
     let mut reports = Vec::new();
     for from in (0..count).step_by(share as usize) {
-        let report = holder(fill, from..(from + share).min(count))?;
+        let report = holder(fill, case.isolation, from..(from + share).min(count))?;
         if side_by_side {
             reports.push(report);
         } else {
@@ -82,7 +84,7 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
 }
 
 /// Starts a process that takes a share, reports on the pipe that is returned, and then lives as long as the case.
-fn holder(fill: &Fill, share: std::ops::Range<u64>) -> Result<OwnedFd, Fault> {
+fn holder(fill: &Fill, isolation: &Isolation, share: std::ops::Range<u64>) -> Result<OwnedFd, Fault> {
     let (report, ours) = sys::pipe()?;
     match sys::fork()? {
         Fork::Parent(_) => Ok(report),
@@ -90,7 +92,7 @@ fn holder(fill: &Fill, share: std::ops::Range<u64>) -> Result<OwnedFd, Fault> {
             sys::die_with_parent();
             let ours = sys::keep_only(ours);
             let (mut held, mut ports) = (Vec::with_capacity((share.end - share.start) as usize), 0);
-            let error = match hold(fill, share, &mut held, &mut Taken::new(0, &mut ports, &mut Vec::new())) {
+            let error = match hold(fill, isolation, share, &mut held, &mut Taken::new(0, &mut ports, &mut Vec::new())) {
                 Ok(()) => 0,
                 Err(Fault::Errno(errno)) => errno.raw(),
                 Err(_) => -1,
@@ -150,7 +152,13 @@ impl<'d> Taken<'d> {
 }
 
 /// Takes the ports of a share, in this process.
-fn hold(fill: &Fill, share: std::ops::Range<u64>, held: &mut Vec<OwnedFd>, taken: &mut Taken<'_>) -> Result<(), Fault> {
+fn hold(
+    fill: &Fill,
+    isolation: &Isolation,
+    share: std::ops::Range<u64>,
+    held: &mut Vec<OwnedFd>,
+    taken: &mut Taken<'_>,
+) -> Result<(), Fault> {
     let family = Family::of(fill.address);
     let mut take = |target: Option<&Address>, port: u16| -> Result<(), sys::Fault> {
         let fd = open(family, fill)?;
@@ -158,7 +166,11 @@ fn hold(fill: &Fill, share: std::ops::Range<u64>, held: &mut Vec<OwnedFd>, taken
         let start = Instant::now();
         match target {
             Some(target) => connect(&fd, target)?,
-            None => sys::bind(&fd, &name)?,
+            None => match sys::bind(&fd, &name) {
+                // Somebody else has it, which fills the range as well; whether it is full the socket table says.
+                Err(errno) if isolation.is_shared() && port != 0 && errno.name() == "EADDRINUSE" => return Ok(()),
+                result => result?,
+            },
         }
         taken.one_more(start.elapsed());
         held.push(fd);

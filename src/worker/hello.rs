@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
-use super::{HELLO_DEADLINE, in_child, queries};
+use super::{HELLO_DEADLINE, enter_case, in_child, queries};
 use crate::names::{Family, Need, Os, Protocol};
 use crate::plan::{Capability, Fate, Hello, PROTOCOL};
 use crate::sys::{self, Isolation, Trail};
@@ -36,6 +36,7 @@ pub fn write(isolation: &Isolation, trail: &mut Trail, line: &mut Vec<u8>) -> st
     let mut fate = Fate::Done;
     if isolation.lacking.is_none() {
         fate = in_child(trail, HELLO_DEADLINE, |trail| {
+            enter_case(trail);
             let hello = hello(isolation, probe_all(isolation), read_sysctls());
             trail.append(|out| Ok(serde_json::to_writer(out, &hello)?)).unwrap_or_default();
         })?;
@@ -60,6 +61,7 @@ fn hello(isolation: &Isolation, capabilities: BTreeMap<Need, Capability>, sysctl
         os: sys::OS,
         release: machine.release,
         arch: machine.arch,
+        stack: machine.stack.map(str::to_owned),
         isolation,
         capabilities,
         sysctls,
@@ -80,7 +82,7 @@ fn probe_all(isolation: &Isolation) -> BTreeMap<Need, Capability> {
 
 fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
     match need {
-        Need::NetworkNamespace if isolation.kind == "netns" => Ok(()),
+        Need::NetworkNamespace if isolation.kind != "none" => Ok(()),
         Need::NetworkNamespace => Err("this OS has no network namespaces".to_owned()),
         Need::Ipv6 => {
             let address = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
@@ -92,9 +94,11 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
             let [user, _] = isolation.users;
             let own = sys::effective_uid();
             let there_and_back = sys::set_effective_uid(user).and_then(|()| sys::set_effective_uid(own));
-            there_and_back.map_err(|errno| {
-                format!("uid {user} cannot be taken: {errno}; run as root, or install newuidmap and give this user a range in /etc/subuid and /etc/subgid")
-            })
+            let otherwise = match sys::OS {
+                Os::Linux => ", or install newuidmap and give this user a range in /etc/subuid and /etc/subgid",
+                Os::Macos => "",
+            };
+            there_and_back.map_err(|errno| format!("uid {user} cannot be taken: {errno}; run as root{otherwise}"))
         }
         Need::Tun => sys::Tun::create("errnoscope0").map(drop).map_err(|fault| fault.to_string()),
         Need::Nft => queries::nft(&["--check", "-f", "-"], RULES).map(drop).map_err(|fault| {

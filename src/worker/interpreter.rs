@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::unlisted::{self, Bound};
+use super::unlisted::{self, Bound, Listed};
 use super::{fill, give_up, queries};
 use crate::errno::Errno;
 use crate::names::{Family, Need, Protocol, SocketState, User};
@@ -40,10 +40,10 @@ pub struct Case<'a> {
     /// Ports that `fill` holds, in this process and in others.
     pub filled: Vec<OwnedFd>,
     has_filled: bool,
-    isolation: &'a Isolation,
+    pub isolation: &'a Isolation,
     patience: u32,
-    /// Whether the socket table has TCP sockets that are merely bound; where not, those of this process are asked.
-    pub lists_bound: bool,
+    /// What the socket table has; what it has not, sockets of this process are asked themselves.
+    pub listed: Listed,
     table: Option<SocketTable>,
     tuns: BTreeMap<String, Tun>,
     exhausted_at: Option<u64>,
@@ -52,8 +52,8 @@ pub struct Case<'a> {
 }
 
 /// Performs the plan; the trail has every step as soon as it is done.
-pub fn run(plan: &Plan, isolation: &Isolation, lists_bound: bool, trail: &mut Trail) {
-    let mut case = Case { lists_bound, patience: plan.patience, ..Case::new(isolation) };
+pub fn run(plan: &Plan, isolation: &Isolation, listed: Listed, trail: &mut Trail) {
+    let mut case = Case { listed, patience: plan.patience, ..Case::new(isolation) };
     // Whether each step went well enough for those that require it.
     let mut went_well = vec![false; plan.steps.len()];
     // What was asked after the latest step, which is as good right before the next.
@@ -171,7 +171,7 @@ impl<'a> Case<'a> {
             has_filled: false,
             isolation,
             patience: 1,
-            lists_bound: true,
+            listed: Listed::All,
             table: None,
             tuns: BTreeMap::new(),
             exhausted_at: None,
@@ -202,22 +202,29 @@ impl<'a> Case<'a> {
     /// The rows of a port. All sockets in the namespace are this case's, so that only one that is open here or was
     /// filled in can listen or be merely bound.
     pub fn rows(&mut self, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
-        let mut named = if self.has_filled { sys::UNCONNECTED.to_vec() } else { Vec::new() };
-        let here = |known: &&Known| known.protocol == Protocol::Tcp && known.local.is_some_and(|at| at.port() == port);
-        for fd in self.sockets.values().filter(here).filter_map(|known| known.fd.as_ref()) {
-            named.extend(sys::tcp_state(fd)?);
+        let mut rows = unlisted::rows(self, protocol)?;
+        rows.retain(|row| row.local.port() == port);
+        if self.listed != Listed::Nothing {
+            rows.splice(0..0, self.table_rows(protocol, port)?);
         }
-        let mut rows = self.table()?.rows(protocol, port, &named)?;
-        rows.extend(unlisted::rows(self, protocol)?.into_iter().filter(|row| row.local.port() == port));
         for row in rows.iter_mut().filter(|row| row.inode != 0) {
             row.user = self.isolation.user_of(row.uid);
         }
         Ok(rows)
     }
 
+    fn table_rows(&mut self, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
+        let mut named = if self.has_filled { sys::UNCONNECTED.to_vec() } else { Vec::new() };
+        let here = |known: &&Known| known.protocol == Protocol::Tcp && known.local.is_some_and(|at| at.port() == port);
+        for fd in self.sockets.values().filter(here).filter_map(|known| known.fd.as_ref()) {
+            named.extend(sys::tcp_state(fd)?);
+        }
+        self.table()?.rows(protocol, port, &named)
+    }
+
     /// The ports of either family that any socket holds, as a bitmap.
     pub fn ports(&mut self, protocol: Protocol) -> Result<Vec<u64>, Fault> {
-        let mut held = self.table()?.ports(protocol)?;
+        let mut held = if self.listed == Listed::Nothing { vec![0; 1024] } else { self.table()?.ports(protocol)? };
         for row in unlisted::rows(self, protocol)? {
             let port = usize::from(row.local.port());
             held[port / 64] |= 1 << (port % 64);
@@ -237,6 +244,10 @@ impl<'a> Case<'a> {
         work: impl FnOnce(&mut Self) -> Result<T, E>,
     ) -> Result<T, E> {
         let uid = match user {
+            Some(User::Root) if sys::effective_uid() != 0 => {
+                let reason = "this worker is not root; run as root".to_owned();
+                return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
+            }
             None | Some(User::Root) => return work(self),
             Some(User::UserA) => self.isolation.users[0],
             Some(User::UserB) => self.isolation.users[1],
@@ -455,7 +466,9 @@ impl<'a> Case<'a> {
             }
             Op::Nft { ruleset } => self.timed(|| queries::nft(&["-f", "-"], ruleset)).map(drop)?,
             Op::ExhaustDescriptors {} => {
-                self.table()?;
+                if self.listed != Listed::Nothing {
+                    self.table()?;
+                }
                 let limit = sys::lowest_free_descriptor()?;
                 self.timed(|| sys::set_descriptor_limit(limit))?;
                 self.exhausted_at = Some(limit);
@@ -528,6 +541,7 @@ impl<'a> Case<'a> {
         let known = known_as(&self.sockets, socket)?;
         let (protocol, remote) = (known.protocol, known.remote);
         let local = known.local.ok_or_else(|| Fault::Failed(format!("`{socket}` has no local name to wait for")))?;
+        unlisted::can_tell(self, known)?;
         let wanted = until.in_table(protocol);
         let start = Instant::now();
         loop {

@@ -7,7 +7,7 @@ use std::process::{Command, Stdio};
 
 use super::interpreter::{Case, known_as};
 use super::unlisted;
-use crate::names::{Need, User};
+use crate::names::{Family, Need, Protocol, User};
 use crate::plan::{Answer, Query, Unsupported};
 use crate::socket_table;
 use crate::sys::{self, Fault};
@@ -24,6 +24,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
     Ok(match query {
         Query::Socket { socket } => {
             let known = known_as(&case.sockets, socket)?;
+            unlisted::can_tell(case, known)?;
             let (protocol, local) = (known.protocol, known.local);
             let remote = known.remote.filter(|_| !unlisted::has(case, known).unwrap_or(false));
             let mut rows = match local {
@@ -48,13 +49,24 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
         }
         Query::Address { address } => Answer::Address { local: sys::has_address(*address)? },
         Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.to_owned() },
-        Query::Sysctl { name } => Answer::Sysctl { value: sys::read_sysctl(name)? },
+        Query::Sysctl { name } => Answer::Sysctl { value: sysctl(name)? },
         Query::Descriptors {} => Answer::Descriptors { open: sys::open_descriptors()?, limit: case.descriptor_limit() },
         Query::Counter { counter } => Answer::Counter { packets: packets(counter)? },
         Query::User {} => case.as_user::<_, Fault>(user, |_| {
             Ok(Answer::User { uid: sys::effective_uid(), net_bind_service: sys::may_bind_low_ports()? })
         })?,
     })
+}
+
+fn sysctl(name: &str) -> Result<String, Fault> {
+    match sys::read_sysctl(name) {
+        // Where there is no such switch, a new socket tells the default that it would be for (gVisor).
+        Err(errno) if errno.name() == "ENOENT" && name == "net.ipv6.bindv6only" => {
+            let socket = sys::socket(Family::Ipv6, Protocol::Tcp)?;
+            Ok(u8::from(sys::is_v6_only(&socket)?).to_string())
+        }
+        value => Ok(value?),
+    }
 }
 
 fn packets(counter: &str) -> Result<u64, Fault> {

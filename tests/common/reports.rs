@@ -19,13 +19,17 @@ pub fn baseline() -> &'static Report {
     &REPORT
 }
 
-/// The reports that are committed, of every stack that has been observed.
-pub fn baselines() -> Vec<Report> {
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines");
-    let files = std::fs::read_dir(&directory).expect("the baselines are there").map(|entry| entry.unwrap().path());
-    let reports: Vec<Report> = files.map(|path| compressed(&path)).collect();
-    assert!(!reports.is_empty(), "no baseline in {}", directory.display());
-    reports
+/// The reports that are committed, of every stack that has been observed, in the order of their names, which is the scripts'.
+pub fn baselines() -> &'static [Report] {
+    static REPORTS: LazyLock<Vec<Report>> = LazyLock::new(|| {
+        let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines");
+        let files = std::fs::read_dir(&directory).expect("the baselines are there");
+        let mut files: Vec<_> = files.map(|entry| entry.unwrap().path()).collect();
+        assert!(!files.is_empty(), "no baseline in {}", directory.display());
+        files.sort();
+        files.iter().map(|path| compressed(path)).collect()
+    });
+    &REPORTS
 }
 
 #[track_caller]

@@ -11,6 +11,7 @@ use super::super::summary::{kinds, lacks};
 use super::super::text::{count, distribution};
 use super::{Document, Given, Scenario};
 use crate::finding::{Finding, Verdict};
+use crate::names::Call;
 
 /// As much of a digest as tells two catalogues apart.
 const DIGEST: usize = "sha256:".len() + 12;
@@ -93,25 +94,24 @@ pub fn trouble(document: &Document<'_>) -> Vec<Trouble> {
     trouble.collect()
 }
 
-/// Calls that gave more than one outcome when they were repeated.
+/// A call that gave more than one outcome when it was repeated, and how often each on the stacks where it did.
 pub struct Unstable {
-    pub stack: String,
     pub case: String,
     pub call: String,
-    pub distribution: String,
+    pub stacks: Vec<(String, String)>,
 }
 
 pub fn unstable(document: &Document<'_>) -> Vec<Unstable> {
-    let reports = document.reports.iter().zip(document.observed());
-    let unstable = reports.flat_map(|(report, (_, column))| {
-        report.findings.iter().filter(|finding| finding.is_unstable()).map(|finding| Unstable {
-            stack: column.label.clone(),
-            case: finding.case.clone(),
-            call: finding.subject.call.to_string(),
-            distribution: distribution(finding),
-        })
-    });
-    unstable.collect()
+    let mut calls: IndexMap<_, Vec<(String, String)>> = IndexMap::new();
+    for (report, (_, column)) in document.reports.iter().zip(document.observed()) {
+        for finding in report.findings.iter().filter(|finding| finding.is_unstable()) {
+            let stacks = calls.entry((&finding.case, finding.subject.call)).or_default();
+            stacks.push((column.label.clone(), distribution(finding)));
+        }
+    }
+    let unstable =
+        |((case, call), stacks): ((&String, Call), _)| Unstable { case: case.clone(), call: call.to_string(), stacks };
+    calls.into_iter().map(unstable).collect()
 }
 
 /// What a host lacked, and how many findings that costs.

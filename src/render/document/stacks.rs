@@ -48,7 +48,8 @@ pub fn columns(reports: &[Report]) -> Vec<Column> {
     }
     let observed =
         labels.into_iter().zip(reports).map(|(label, report)| Column { label, os: report.host.os, observed: true });
-    let expected = Os::ALL.iter().filter(|os| reports.iter().all(|report| report.host.os != **os));
+    let own = |os: Os| reports.iter().any(|report| report.host.os == os && report.host.is_own());
+    let expected = Os::ALL.iter().filter(|os| !own(**os));
     let expected = expected.map(|&os| Column { label: format!("{os}*"), os, observed: false });
     observed.chain(expected).collect()
 }

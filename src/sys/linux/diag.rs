@@ -43,14 +43,16 @@ pub fn tcp_state(fd: &OwnedFd) -> Result<Option<SocketState>> {
 pub fn bound_row(fd: &OwnedFd) -> Result<Option<SocketRow>> {
     let local = crate::sys::local_name(fd)?.filter(|local| local.port() != 0);
     let (Some(local), Some(SocketState::Bound)) = (local, tcp_state(fd)?) else { return Ok(None) };
-    // SAFETY: zeroed is a valid stat, which fstat(2) fills in.
-    let stat = unsafe {
-        let mut stat: libc::stat = std::mem::zeroed();
-        check(libc::fstat(fd.as_raw_fd(), &mut stat))?;
-        stat
-    };
-    let (protocol, state, inode) = (Protocol::Tcp, SocketState::Bound, stat.st_ino as u32);
-    Ok(Some(SocketRow { protocol, state, local, remote: None, uid: stat.st_uid, user: None, inode }))
+    let (uid, inode) = crate::sys::owner(fd)?;
+    Ok(Some(SocketRow {
+        protocol: Protocol::Tcp,
+        state: SocketState::Bound,
+        local,
+        remote: None,
+        uid,
+        user: None,
+        inode,
+    }))
 }
 
 /// Whether the table has TCP sockets that are merely bound. Linux 6.8 lists them (91051f003948, "tcp: Dump bound-only

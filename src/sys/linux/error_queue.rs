@@ -44,7 +44,7 @@ pub fn receive_error(fd: &OwnedFd) -> Result<(Errno, Detail), Fault> {
 }
 
 /// `struct sock_extended_err`, and behind it the offender's address (`include/uapi/linux/errqueue.h`).
-fn parse(payload: &[u8]) -> Option<(Errno, Detail)> {
+pub(super) fn parse(payload: &[u8]) -> Option<(Errno, Detail)> {
     let (entry, offender) = payload.split_at_checked(size_of::<libc::sock_extended_err>())?;
     let errno = u32::from_ne_bytes(entry[..4].try_into().ok()?);
     let family = offender.get(..2).map_or(0, |bytes| i32::from(u16::from_ne_bytes([bytes[0], bytes[1]])));

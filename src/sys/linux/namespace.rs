@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use super::command::{block_signals, shepherd, take_terminal};
 use crate::sys::{
-    Ended, Flock, Fork, Isolation, Outside, Result, Until, check, effective_uid, exit_now, fork, pipe, poll, read, reap,
+    Ended, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork, look_for,
+    machine, pipe, poll, read, reap,
 };
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
@@ -30,6 +31,11 @@ pub fn isolate(outside: Outside) -> Isolation {
         }
         Outside::Command => block_signals(),
     }
+    if outside == Outside::Worker
+        && let Some(stack) = machine().stack
+    {
+        return sandbox(stack);
+    }
     let mut users = PRIVILEGED_USERS;
     if let Err(first) = private_host() {
         let entered = user_namespace(outside).and_then(|mapped| {
@@ -45,6 +51,23 @@ pub fn isolate(outside: Outside) -> Isolation {
         Ok(()) => Isolation { kind: "netns", users, lacking: None },
         Err(errno) => {
             Isolation { kind: "none", users, lacking: Some(format!("pid 1 of a new PID namespace: {errno}")) }
+        }
+    }
+}
+
+/// gVisor has network namespaces, but only one set of `net.*` sysctls, those of the first (`pkg/sentry/fsimpl/proc/tasks_sys.go`), and no
+/// table that tells one namespace's sockets from another's: what is private is the sandbox, if nobody else is in it.
+fn sandbox(stack: &str) -> Isolation {
+    let users = PRIVILEGED_USERS;
+    // SAFETY: getpid(2) takes no arguments.
+    match unsafe { libc::getpid() } {
+        1 => Isolation { kind: "sandbox", users, lacking: None },
+        _ => {
+            let lacking = format!(
+                "{stack} has no private network for a case but that of a fresh sandbox, and this one is in use: from outside, \
+                 `errnoscope run --on 'runsc --network=none do --'` starts one for each"
+            );
+            Isolation { kind: "none", users, lacking: Some(lacking) }
         }
     }
 }
@@ -247,14 +270,31 @@ pub fn enter_case() -> Result<()> {
     request.ifr_name[1] = b'o' as libc::c_char;
     request.ifr_ifru.ifru_flags = (libc::IFF_UP | libc::IFF_RUNNING) as libc::c_short;
     // SAFETY: SIOCSIFFLAGS reads one ifreq.
-    check(unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) }).map(drop)
+    match check(unsafe { libc::ioctl(control.as_raw_fd(), libc::SIOCSIFFLAGS as _, &raw mut request) }) {
+        // On gVisor it is up, and knows no other state.
+        Err(errno) if errno.raw() == libc::ENOTTY => Ok(()),
+        set => set.map(drop),
+    }
 }
 
 /// Waits for a child for at most `limit`; `None` if it is still running then.
 pub fn wait_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
-    // SAFETY: pidfd_open(2) takes no pointers; the descriptor is new.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(check(libc::syscall(libc::SYS_pidfd_open, pid, 0) as i32)?) };
+    // SAFETY: pidfd_open(2) takes no pointers.
+    let pidfd = match check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32) {
+        // gVisor.
+        Err(errno) if errno.raw() == libc::ENOSYS => return look_for(pid, limit),
+        pidfd => pidfd?,
+    };
+    // SAFETY: the descriptor is new.
+    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
     if poll(pidfd.as_raw_fd(), Until::Readable, limit.as_millis() as u32)? { reap(pid).map(Some) } else { Ok(None) }
+}
+
+/// Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.
+pub fn leave_case(_: i32) {
+    if any_child() {
+        kill_descendants();
+    }
 }
 
 /// Kills everything else in this PID namespace and reaps it. Only pid 1 of a namespace may.

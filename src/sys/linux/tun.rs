@@ -1,6 +1,6 @@
 //! A TUN device: behind it this process is the only router, or `delay` has a line.
 //!
-//! As a router it answers SYNs with the ICMP error that a plan asks for; it forwards nothing.
+//! What the router answers is the business of `router`.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
@@ -8,8 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use crate::names::Need;
-use crate::packet::{Syn, icmp_error};
-use crate::sys::{Fault, Until, check, errno_of, poll, unsupported, write_sysctl};
+use crate::sys::{Fault, check, errno_of, router, unsupported, write_sysctl};
 
 pub struct Tun {
     file: File,
@@ -52,24 +51,11 @@ impl Tun {
     /// Waits for a TCP SYN, answers it, and says whose it was.
     pub fn answer_syn(
         &mut self,
-        router: IpAddr,
+        from: IpAddr,
         icmp: (u8, u8),
         wait_ms: u32,
     ) -> Result<(SocketAddr, SocketAddr), Fault> {
-        let end = std::time::Instant::now() + std::time::Duration::from_millis(wait_ms.into());
-        let mut packet = [0_u8; 2048];
-        loop {
-            let left = end.saturating_duration_since(std::time::Instant::now()).as_millis() as u32;
-            if left == 0 || !poll(self.file.as_raw_fd(), Until::Readable, left)? {
-                return Err(Fault::Blocked { ms: wait_ms });
-            }
-            let size = self.receive(&mut packet)?;
-            let Some(Syn { source, destination, .. }) = Syn::parse(&packet[..size]) else { continue };
-            let answer = icmp_error(router, source.ip(), icmp, &packet[..size])
-                .ok_or_else(|| Fault::Failed(format!("{router} cannot answer {source}: another family")))?;
-            self.send(&answer)?;
-            return Ok((source, destination));
-        }
+        router::answer_syn(self.file.as_raw_fd(), self, Tun::receive, Tun::send, from, icmp, wait_ms)
     }
 
     /// Waits for the next packet that is sent into the device, and gives its size.

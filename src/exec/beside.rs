@@ -1,0 +1,164 @@
+//! Conditions that are made beside a command, on a host without namespaces: which of them can be, and what of a situation is
+//! then left out.
+//!
+//! Sockets that hold ports are as much in the command's way there as anywhere. Everything else would be changed for everybody,
+//! or cannot be seen, and is refused. Nothing here makes anything.
+
+use super::Request;
+use super::condition::{Condition, DEFAULT_RANGE, Named, Situation, Surroundings};
+use crate::plan::{FillHow, Op};
+
+/// The sysctl that has the host's range of ephemeral ports, which [`range`] reads.
+pub const RANGE: &str = "net.ipv4.ip_local_port_range";
+
+/// The conditions as they can be made there, `range` being the host's own range of ephemeral ports; or why not.
+pub fn conditions(request: &Request, range: (u16, u16)) -> Result<Vec<Condition>, String> {
+    if !request.world.is_bare() {
+        return Err("a path, a server or a helper takes a network of its own, which only Linux has".to_owned());
+    }
+    if request.watch {
+        return Err("system calls are watched on Linux only".to_owned());
+    }
+    request.conditions.iter().map(|named| condition(named, range)).collect()
+}
+
+fn condition(named: &Named, own: (u16, u16)) -> Result<Condition, String> {
+    let refused = |why: &str| Err(format!("condition `{}` cannot be made here: {why}", named.text));
+    let (low, high) = own;
+    match &named.condition {
+        Condition::Held(_) | Condition::PortsHeld { .. } => Ok(named.condition.clone()),
+        Condition::PortsExhausted { range, .. } if *range != DEFAULT_RANGE && *range != own => {
+            refused(&format!("the range of ephemeral ports is everybody's, {low}-{high}; leave out range=…"))
+        }
+        Condition::PortsExhausted { protocol, address, reuse, to, free, .. } => Ok(Condition::PortsExhausted {
+            protocol: *protocol,
+            address: *address,
+            range: own,
+            reuse: *reuse,
+            to: *to,
+            free: *free,
+        }),
+        Condition::DescriptorsExhausted { .. } => {
+            refused("nobody can ask whether another process still has that limit")
+        }
+        _ => refused("it takes a network of its own, which only Linux has"),
+    }
+}
+
+/// What can be made without a network of the command's own.
+///
+/// Settings stay as they are. A port that a bound socket holds is gone for connections to every destination as well: XNU chooses a port
+/// whatever the tuple (`tcp_connect()`, `bsd/netinet/tcp_usrreq.c`, with `in_pcbbind()`, `bsd/netinet/in_pcb.c`), so that no
+/// connection has to be made, which a listener's queue would have no room for.
+pub fn situation(conditions: &[Condition], around: &Surroundings) -> Result<Situation, (usize, String)> {
+    let mut situation = Situation::of(conditions, around)?;
+    situation.steps.retain_mut(|(_, step)| match &mut step.op {
+        Op::SetSysctl { .. } => false,
+        Op::Fill(fill) => {
+            (fill.how, fill.to) = (FillHow::Bind, None);
+            true
+        }
+        _ => true,
+    });
+    Ok(situation)
+}
+
+/// What the user ought to know beforehand.
+pub fn warning(conditions: &[Condition]) -> Option<&'static str> {
+    let exhausts = conditions.iter().any(|condition| matches!(condition, Condition::PortsExhausted { .. }));
+    exhausts.then_some("other programs of this machine have no ephemeral port either, as long as the command runs")
+}
+
+/// As a sysctl has it.
+pub fn range(value: &str) -> Option<(u16, u16)> {
+    let (low, high) = value.split_once(char::is_whitespace)?;
+    Some((low.parse().ok()?, high.trim().parse().ok()?))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::exec::World;
+    use crate::exec::condition::Holder;
+    use crate::names::{HolderState, Protocol, Reuse};
+    use crate::witness::Precondition;
+
+    const OWN: (u16, u16) = (49152, 65535);
+
+    fn exhausted(range: (u16, u16), to: Option<&str>, free: u16) -> Condition {
+        let (protocol, reuse) = (Protocol::Tcp, Reuse::None);
+        let to = to.map(|to| to.parse().unwrap());
+        Condition::PortsExhausted { protocol, address: [0, 0, 0, 0].into(), range, reuse, to, free }
+    }
+
+    fn held() -> Condition {
+        let (local, reuse) = ("127.0.0.1:8080".parse().unwrap(), Reuse::None);
+        let (protocol, state) = (Protocol::Tcp, HolderState::TimeWait);
+        Condition::Held(Holder { protocol, state, local, reuse, peer: None, user: None })
+    }
+
+    fn request(condition: Condition) -> Request {
+        let conditions = vec![Named { text: "it".to_owned(), condition }];
+        Request { conditions, world: World { timestamps: true, ..World::default() }, ..Request::default() }
+    }
+
+    #[test]
+    fn which_conditions_need_a_network_of_their_own() {
+        let address = [127, 0, 0, 1].into();
+        let ports = Condition::PortsHeld { protocol: Protocol::Udp, address, low: 1, high: 2, reuse: Reuse::None };
+        for condition in [held(), ports] {
+            assert_eq!(conditions(&request(condition.clone()), OWN).unwrap(), [condition]);
+        }
+        let to = Some("192.0.2.1:443");
+        for range in [DEFAULT_RANGE, OWN] {
+            assert_eq!(conditions(&request(exhausted(range, to, 3)), OWN).unwrap(), [exhausted(OWN, to, 3)]);
+        }
+        for (condition, why) in [
+            (exhausted((40000, 40001), None, 0), "everybody's, 49152-65535"),
+            (Condition::SourceNotLocal { address }, "only Linux has"),
+            (Condition::NoRoute { prefix: None }, "only Linux has"),
+            (Condition::Sysctl { name: "net.ipv4.tcp_tw_reuse", value: "1".to_owned() }, "only Linux has"),
+            (Condition::OutputDropped { prefix: None, port: None, protocol: None, verdict: 0 }, "only Linux has"),
+            (Condition::DescriptorsExhausted { free: 0 }, "nobody can ask"),
+        ] {
+            let said = conditions(&request(condition), OWN).unwrap_err();
+            assert!(said.starts_with("condition `it` cannot be made here: ") && said.contains(why), "{said}");
+        }
+        let world = World { path: Some(1), ..World::default() };
+        conditions(&Request { world, ..request(held()) }, OWN).unwrap_err();
+        conditions(&Request { watch: true, ..request(held()) }, OWN).unwrap_err();
+    }
+
+    /// Nothing of the machine is set, and what shows the condition is what shows it on Linux.
+    #[test]
+    fn what_is_made_beside_a_command_holds_ports_and_sets_nothing() {
+        for to in [None, Some("127.0.0.1:8080"), Some("192.0.2.1:443")] {
+            let conditions = [exhausted(OWN, to, 2), held()];
+            let around = Surroundings { taken: [(Protocol::Tcp, 50000)].into(), ..Surroundings::default() };
+            let situation = situation(&conditions, &around).unwrap();
+            let ops: Vec<&Op> = situation.steps.iter().map(|(_, step)| &step.op).collect();
+            assert!(!ops.iter().any(|op| matches!(op, Op::SetSysctl { .. })), "{ops:?}");
+            let mut bound = Vec::new();
+            for op in ops {
+                if let Op::Fill(fill) = op {
+                    assert_eq!((fill.how, fill.to), (FillHow::Bind, None));
+                    bound.extend(fill.low..=fill.high);
+                }
+            }
+            assert_eq!(bound, (OWN.0..=65533).filter(|port| *port != 50000).collect::<Vec<u16>>());
+            let checks: Vec<&Precondition> = situation.checks.iter().map(|check| &check.precondition).collect();
+            let full =
+                |check: &&&Precondition| matches!(check, Precondition::Full { low: 49152, high: 65535, free: 2, .. });
+            assert_eq!(checks.iter().filter(full).count(), 1, "{checks:?}");
+            assert!(checks.iter().any(|check| matches!(check, Precondition::Socket { .. })), "{checks:?}");
+        }
+        assert!(warning(&[held()]).is_none() && warning(&[held(), exhausted(OWN, None, 0)]).is_some());
+    }
+
+    #[test]
+    fn a_range_is_two_numbers() {
+        assert_eq!(range("49152 65535"), Some(OWN));
+        assert_eq!(range("49152\t65535\n"), Some(OWN));
+        assert_eq!(range("49152"), None);
+    }
+}

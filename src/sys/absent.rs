@@ -1,0 +1,145 @@
+//! What only Linux has, on every other system: each answers with its reason, and of some types no value exists.
+//!
+//! It makes no call. What a system has in a way of its own is not here but in its own file.
+
+use std::convert::Infallible;
+use std::net::IpAddr;
+use std::os::fd::OwnedFd;
+use std::time::Duration;
+
+use super::os::{NAME, OS, Tun};
+use super::{Fault, Result, process, unsupported};
+use crate::calls::{Record, Seen};
+use crate::errno::Errno;
+use crate::names::Need;
+use crate::plan::{Detail, RouteKind};
+
+/// Its kernel is not one to boot from an initramfs.
+pub fn boot(_: fn() -> std::process::ExitCode) -> std::process::ExitCode {
+    eprintln!("errnoscope init: only Linux boots this program");
+    std::process::ExitCode::from(2)
+}
+
+/// There is no O_TMPFILE.
+pub fn nameless_file(_: &std::path::Path) -> std::io::Result<std::fs::File> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+pub fn name_file(_: &std::fs::File, _: &std::path::Path) -> std::io::Result<()> {
+    Err(std::io::ErrorKind::Unsupported.into())
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Tables {
+    Small,
+    Large,
+}
+
+pub fn size_tables(_: Tables) {}
+
+pub fn receive_error(_: &OwnedFd) -> Result<(Errno, Detail), Fault> {
+    Err(unsupported(Need::Linux, format!("{NAME} has no error queue")))
+}
+
+pub(super) fn no_private_host<T>() -> Result<T, Fault> {
+    Err(unsupported(
+        Need::NetworkNamespace,
+        format!("{NAME} has no network namespaces, and what this would change is everybody's"),
+    ))
+}
+
+pub fn set_up(_: &str) -> Result<(), Fault> {
+    no_private_host()
+}
+
+/// No 4-tuple is taken over from TIME_WAIT: in_pcbconnect() fails for it on macOS.
+pub fn time_waits_taken_over() -> Result<u64> {
+    Ok(0)
+}
+
+pub fn add_veth(_: &str, _: &str) -> Result<(), Fault> {
+    no_private_host()
+}
+
+pub const ONWARD: &str = "";
+
+/// No value of this type exists here.
+pub struct Chain(Infallible);
+
+pub type Line = (Tun, Infallible);
+
+impl Chain {
+    pub fn single() -> Result<Chain, Fault> {
+        no_private_host()
+    }
+
+    pub fn build(_: u8, _: bool) -> Result<(Chain, Option<Line>), Fault> {
+        no_private_host()
+    }
+
+    pub fn server(&self) -> usize {
+        match self.0 {}
+    }
+
+    pub fn enter(&self, _: usize) -> Result<(), Fault> {
+        match self.0 {}
+    }
+
+    pub fn client_addresses(&self) -> Vec<(IpAddr, u8)> {
+        match self.0 {}
+    }
+
+    pub fn server_addresses(&self) -> Vec<IpAddr> {
+        match self.0 {}
+    }
+
+    pub fn check(&self, _: Duration) -> Result<(), Fault> {
+        match self.0 {}
+    }
+
+    pub fn silence(&self, _: u8) -> Result<(), Fault> {
+        match self.0 {}
+    }
+
+    pub fn refuse(&self, _: u8, _: RouteKind) -> Result<(), Fault> {
+        match self.0 {}
+    }
+
+    pub fn filter(&self) -> Result<(), Fault> {
+        match self.0 {}
+    }
+}
+
+pub fn carry((_, never): Line, _: Duration) -> ! {
+    match never {}
+}
+
+pub fn listen_on(_: u16) -> Result<Vec<OwnedFd>, Fault> {
+    no_private_host()
+}
+
+pub fn serve(_: Vec<OwnedFd>) -> ! {
+    process::pause_for_ever()
+}
+
+pub fn descriptor_limit_of(_: i32) -> Result<u64> {
+    Err(Errno::from_raw(OS, libc::ENOTSUP))
+}
+
+/// No value of this type exists here.
+pub struct Watch {
+    pub seen: Seen,
+    pub calls: Vec<Record>,
+    #[expect(dead_code, reason = "it is what keeps a value from being made")]
+    never: Infallible,
+}
+
+impl Watch {
+    pub fn begin(_: i32) -> Result<Watch> {
+        Err(Errno::from_raw(OS, libc::ENOTSUP))
+    }
+}
+
+pub fn be_watched() -> Result<()> {
+    Err(Errno::from_raw(OS, libc::ENOTSUP))
+}

@@ -1,0 +1,58 @@
+//! Processes that must not outlive who started them, on a system that has no parent-death signal.
+//!
+//! A case and all that it starts are a process group, which the worker kills; whoever cannot be told by a signal looks.
+
+use std::sync::atomic::{AtomicI32, Ordering};
+
+use super::super::{Result, check, exit_now, process};
+
+/// How often a process looks who its parent is.
+const LOOK_MS: f64 = 50.0;
+
+/// The process whose parent is being watched: a child of it starts without the thread.
+static WATCHED: AtomicI32 = AtomicI32::new(0);
+
+/// From now on this process ends, soon, when its parent has.
+pub fn die_with_parent() {
+    // SAFETY: neither takes an argument.
+    let (own, parent) = unsafe { (libc::getpid(), libc::getppid()) };
+    if WATCHED.swap(own, Ordering::Relaxed) == own {
+        return;
+    }
+    // An alarm is for the thread that made the call which it is to end: this one takes no signals.
+    // SAFETY: zeroed is a valid set, and the pointers are to whole ones.
+    let former = unsafe {
+        let (mut all, mut former): (libc::sigset_t, libc::sigset_t) = (std::mem::zeroed(), std::mem::zeroed());
+        libc::sigfillset(&mut all);
+        libc::pthread_sigmask(libc::SIG_SETMASK, &all, &mut former);
+        former
+    };
+    let _ = std::thread::Builder::new().stack_size(32 * 1024).spawn(move || {
+        loop {
+            process::pause_ms(LOOK_MS);
+            // SAFETY: it takes no argument.
+            if unsafe { libc::getppid() } != parent {
+                exit_now(1)
+            }
+        }
+    });
+    // SAFETY: the pointer is to a whole set.
+    unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &former, std::ptr::null_mut()) };
+}
+
+/// A case's process leads a group, into which everything is born that it starts.
+pub fn enter_case() -> Result<()> {
+    // SAFETY: setpgid(2) takes no pointers.
+    check(unsafe { libc::setpgid(0, 0) }).map(drop)
+}
+
+/// Kills what is left of a case's group, and waits until nothing is.
+pub(super) fn end_group(leader: i32) {
+    for _ in 0..2000 {
+        // SAFETY: kill(2) takes no pointers.
+        if unsafe { libc::kill(-leader, libc::SIGKILL) } == -1 {
+            return;
+        }
+        process::pause_ms(0.5);
+    }
+}

@@ -1,0 +1,132 @@
+//! A Unix that is neither Linux nor macOS: its findings can be read, and none can be made.
+//!
+//! No worker runs here: nobody has written down what such a kernel is expected to do, nor how it is asked for its sockets. It is
+//! type-checked, so that what the rest of the program takes for granted is POSIX.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::OwnedFd;
+
+pub use super::absent::*;
+pub use super::posix::*;
+pub use super::shepherd::{Caller, become_command, shepherd};
+
+use super::{Fault, Isolation, Outside, Result, exit_now, unsupported};
+use crate::errno::Errno;
+use crate::names::{Family, Need, Os, Protocol, SocketState};
+use crate::plan::{RouteKind, SocketOption};
+use crate::socket_table::SocketRow;
+
+/// Errnos have the numbers of 4.4BSD, as they have on macOS.
+pub const OS: Os = Os::Macos;
+pub const NAME: &str = "this system";
+
+pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER;
+pub const BOUND_INTERFACE: &str = "";
+pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bound];
+
+pub fn isolate(outside: Outside) -> Isolation {
+    const WHY: &str = "cases and commands run on Linux and macOS";
+    if outside == Outside::Worker {
+        eprintln!("errnoscope worker: {WHY}");
+        exit_now(2);
+    }
+    Isolation { kind: "none", users: [0, 0], lacking: Some(WHY.to_owned()) }
+}
+
+pub fn die_with_parent() {}
+
+pub fn enter_case() -> Result<()> {
+    absent()
+}
+
+pub fn leave_case(_: i32) {}
+
+pub(super) fn most_descriptors() -> u64 {
+    u64::MAX
+}
+
+pub fn set_own_option(_: &OwnedFd, _: Family, option: &SocketOption) -> Result<(), Fault> {
+    Err(unsupported(Need::Linux, format!("{NAME} has no such socket option: {option:?}")))
+}
+
+pub(super) fn filter_icmp(_: &OwnedFd, _: Family) -> Result<()> {
+    Ok(())
+}
+
+pub fn read_sysctl(_: &str) -> Result<String> {
+    absent()
+}
+
+pub fn write_sysctl(_: &str, _: &str) -> Result<(), Fault> {
+    no_private_host()
+}
+
+pub fn add_address(_: &str, _: IpAddr, _: u8) -> Result<(), Fault> {
+    no_private_host()
+}
+
+pub fn delete_address(_: &str, _: IpAddr, _: u8) -> Result<(), Fault> {
+    no_private_host()
+}
+
+pub fn add_route(_: IpAddr, _: u8, _: RouteKind, _: Option<&str>) -> Result<(), Fault> {
+    no_private_host()
+}
+
+pub fn route_kind(_: IpAddr) -> Result<&'static str, Fault> {
+    no_private_host()
+}
+
+pub fn tcp_state(_: &OwnedFd) -> Result<Option<SocketState>> {
+    absent()
+}
+
+pub fn bound_row(_: &OwnedFd) -> Result<Option<SocketRow>> {
+    absent()
+}
+
+pub fn lists_bound() -> bool {
+    false
+}
+
+/// No value of this type exists here.
+pub struct SocketTable(std::convert::Infallible);
+
+impl SocketTable {
+    pub fn open() -> Result<SocketTable> {
+        absent()
+    }
+
+    pub fn rows(&mut self, _: Protocol, _: u16, _: &[SocketState]) -> Result<Vec<SocketRow>, Fault> {
+        match self.0 {}
+    }
+
+    pub fn ports(&mut self, _: Protocol) -> Result<Vec<u64>, Fault> {
+        match self.0 {}
+    }
+}
+
+/// No value of this type exists here.
+pub struct Tun(std::convert::Infallible);
+
+impl Tun {
+    pub fn create(_: &str) -> Result<Tun, Fault> {
+        no_private_host()
+    }
+
+    pub fn answer_syn(&mut self, _: IpAddr, _: (u8, u8), _: u32) -> Result<(SocketAddr, SocketAddr), Fault> {
+        match self.0 {}
+    }
+
+    pub fn receive(&mut self, _: &mut [u8]) -> Result<usize, Fault> {
+        match self.0 {}
+    }
+
+    pub fn send(&mut self, _: &[u8]) -> Result<(), Fault> {
+        match self.0 {}
+    }
+}
+
+fn absent<T>() -> Result<T> {
+    Err(Errno::from_raw(OS, libc::ENOSYS))
+}

@@ -1,0 +1,72 @@
+//! What Linux does by calls of its own, by calls that every Unix has.
+//!
+//! Where none of them has a way, `absent` says so.
+
+use std::net::IpAddr;
+use std::os::fd::{AsRawFd, OwnedFd};
+
+use nix::ifaddrs::{InterfaceAddress, getifaddrs};
+use nix::sys::socket::SockaddrStorage;
+
+use super::os::OS;
+pub use super::process::look_for as wait_for;
+use super::{Fault, Mode, Result, check, errno_of, process, socket};
+use crate::errno::Errno;
+
+pub(super) const WAIT_FLAGS: i32 = 0;
+
+/// The standard library has SIGPIPE ignored.
+pub(super) const SEND_FLAGS: i32 = 0;
+
+pub(super) fn socket_flags(_: Mode) -> i32 {
+    0
+}
+
+pub(super) fn after_open(fd: &OwnedFd, mode: Mode) -> Result<()> {
+    close_on_exec(fd)?;
+    match mode {
+        Mode::Blocking => Ok(()),
+        Mode::Nonblocking => socket::set_nonblocking(fd, mode),
+    }
+}
+
+pub(super) fn close_on_exec(fd: &OwnedFd) -> Result<()> {
+    // SAFETY: F_SETFD takes an int.
+    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+}
+
+pub(super) fn raw_accept(fd: i32) -> Result<i32> {
+    // SAFETY: null pointers ask for no address.
+    check(unsafe { libc::accept(fd, std::ptr::null_mut(), std::ptr::null_mut()) })
+}
+
+/// Closes what a process may have inherited.
+pub fn close_from(first: u32) {
+    for fd in first as i32..i32::try_from(process::descriptor_limit().0).unwrap_or(i32::MAX).min(65_536) {
+        // SAFETY: the caller uses none of these descriptors.
+        unsafe { libc::close(fd) };
+    }
+}
+
+pub fn open_descriptors() -> Result<u64> {
+    let entries = std::fs::read_dir("/dev/fd").map_err(|error| errno_of(&error))?;
+    Ok(entries.count().saturating_sub(1) as u64)
+}
+
+/// Without capabilities, it is the superuser who may.
+pub fn may_bind_low_ports() -> Result<bool> {
+    Ok(process::effective_uid() == 0)
+}
+
+pub fn has_address(address: IpAddr) -> Result<bool, Fault> {
+    Ok(interfaces()?.iter().any(|interface| interface.address.as_ref().and_then(ip) == Some(address)))
+}
+
+pub(super) fn interfaces() -> Result<Vec<InterfaceAddress>> {
+    getifaddrs().map(Iterator::collect).map_err(|errno| Errno::from_raw(OS, errno as i32))
+}
+
+pub(super) fn ip(address: &SockaddrStorage) -> Option<IpAddr> {
+    let v4 = address.as_sockaddr_in().map(|address| IpAddr::V4(address.ip()));
+    v4.or_else(|| address.as_sockaddr_in6().map(|address| IpAddr::V6(address.ip())))
+}

@@ -1,0 +1,36 @@
+//! The router behind a TUN device: it answers SYNs with the ICMP error that a plan asks for, and forwards nothing.
+//!
+//! How packets get out of the device and into it is the system's own business.
+
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::RawFd;
+use std::time::{Duration, Instant};
+
+use super::{Fault, Until, poll};
+use crate::packet::{Syn, icmp_error};
+
+/// Waits for a TCP SYN, answers it, and says whose it was.
+pub(super) fn answer_syn<D>(
+    fd: RawFd,
+    device: &mut D,
+    receive: impl Fn(&mut D, &mut [u8]) -> Result<usize, Fault>,
+    send: impl Fn(&mut D, &[u8]) -> Result<(), Fault>,
+    router: IpAddr,
+    icmp: (u8, u8),
+    wait_ms: u32,
+) -> Result<(SocketAddr, SocketAddr), Fault> {
+    let end = Instant::now() + Duration::from_millis(wait_ms.into());
+    let mut packet = [0_u8; 2048];
+    loop {
+        let left = end.saturating_duration_since(Instant::now()).as_millis() as u32;
+        if left == 0 || !poll(fd, Until::Readable, left)? {
+            return Err(Fault::Blocked { ms: wait_ms });
+        }
+        let size = receive(device, &mut packet)?;
+        let Some(Syn { source, destination, .. }) = Syn::parse(&packet[..size]) else { continue };
+        let answer = icmp_error(router, source.ip(), icmp, &packet[..size])
+            .ok_or_else(|| Fault::Failed(format!("{router} cannot answer {source}: another family")))?;
+        send(device, &answer)?;
+        return Ok((source, destination));
+    }
+}

@@ -1,0 +1,84 @@
+//! Ports of a host that others use as well: a case waits until those that it names are nobody's.
+//!
+//! Which ports a case takes was decided before; nobody is asked to give one up.
+
+use std::time::{Duration, Instant};
+
+use crate::names::Protocol;
+use crate::plan::{Op, Plan};
+use crate::sys::{self, Fault, Isolation, SocketTable};
+
+/// How long to wait for what is closing. TIME_WAIT can last longer, and cases take other ports one after the other.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Who has a port of the plan's that does not come free, in a sentence.
+pub fn in_the_way(isolation: &Isolation, plan: &Plan) -> Option<String> {
+    if !isolation.is_shared() {
+        return None;
+    }
+    let ports = ports(plan);
+    let end = Instant::now() + PATIENCE * plan.patience;
+    loop {
+        let holder = match holder(&ports) {
+            Ok(holder) => holder?,
+            Err(fault) => return Some(format!("whether its ports are free cannot be told: {fault}")),
+        };
+        if Instant::now() >= end {
+            return Some(holder);
+        }
+        sys::pause_ms(50.0);
+    }
+}
+
+fn ports(plan: &Plan) -> Vec<u16> {
+    let named = plan.steps.iter().filter_map(|step| match &step.op {
+        Op::Bind { port, .. } | Op::Connect { port, .. } | Op::SendTo { port, .. } => Some(*port),
+        Op::Fill(fill) => fill.to.map(|to| to.port()),
+        _ => None,
+    });
+    let mut ports: Vec<u16> = named.filter(|port| *port != 0).collect();
+    ports.sort_unstable();
+    ports.dedup();
+    ports
+}
+
+fn holder(ports: &[u16]) -> Result<Option<String>, Fault> {
+    let mut table = SocketTable::open()?;
+    for protocol in [Protocol::Tcp, Protocol::Udp] {
+        for &port in ports {
+            if let Some(row) = table.rows(protocol, port, &sys::UNCONNECTED)?.first() {
+                return Ok(Some(format!(
+                    "this host has no network of the case's own, and in the one it has another socket is on port {port}: \
+                     {protocol} {}, {}",
+                    row.local, row.state
+                )));
+            }
+        }
+    }
+    Ok(None)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::plan::{Role, Step};
+
+    #[test]
+    fn a_port_that_somebody_has_is_told_and_a_free_one_is_not() {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let op = Op::Bind { socket: "s".to_owned(), address: [127, 0, 0, 1].into(), port, length: None, scope: None };
+        let role = Role::Setup { permit: Vec::new(), unsupported: Vec::new(), requires: None };
+        let steps = vec![Step { op, user: None, role }];
+        let plan = Plan { case: String::new(), deadline_ms: 1, patience: 0, steps };
+        let shared = Isolation { kind: "none", users: [0, 0], lacking: None };
+        let alone = Isolation { kind: "netns", ..shared.clone() };
+        let said = in_the_way(&shared, &plan).unwrap();
+        assert!(said.contains(&format!("on port {port}: tcp 127.0.0.1:{port}, LISTEN")), "{said}");
+        assert_eq!(in_the_way(&alone, &plan), None);
+        drop(listener);
+        assert_eq!(in_the_way(&shared, &plan), None);
+    }
+}

@@ -46,8 +46,11 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     }
     let mut reports =
         arguments.files.iter().map(|file| source::report(file)).collect::<Result<Vec<Report>, Failure>>()?;
-    // A shell's wildcards know nothing of versions; reports of one version stay in the order in which they were named.
-    reports.sort_by_cached_key(|report| (report.host.os, family(report), version(&report.host.release)));
+    // A shell's wildcards know nothing of versions; reports of one version stay in the order in which they were named. Others are
+    // held against the OS's own stack, which comes first.
+    let place =
+        |report: &Report| (report.host.os, !report.host.is_own(), family(report), version(&report.host.release));
+    reports.sort_by_cached_key(place);
     let judged = claim::judge(&claims, &reports);
     if let Some(text) = text {
         text.write(out, |out| out.write_all(markdown(&reports, &judged).as_bytes()))?;

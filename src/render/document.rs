@@ -23,7 +23,7 @@ use crate::names::{Call, PortChoice};
 use crate::scenario::Expectation;
 
 pub use costs::{Curve, Plot};
-pub use stacks::{Column, joined};
+pub use stacks::{Column, families, joined};
 
 /// Reports beside each other.
 pub struct Document<'r> {

@@ -2,6 +2,7 @@
 //!
 //! Which causes there are, and in which order, has been decided before.
 
+use super::document::families;
 use super::style::{FAINT, HEADING, WARN, paint};
 use super::text::{count, field};
 use crate::explain::{Candidate, Explanation, Failure, Told, Understood};
@@ -72,15 +73,16 @@ fn candidate(rank: usize, candidate: &Candidate, understood: &Understood, width:
     };
     let scenarios = count(candidate.scenarios, "scenario");
     let mut text = format!("  {rank}  {}  in {scenarios}{only}\n", paint(HEADING, candidate.cause.as_str()));
-    for evidence in &candidate.evidence {
-        let findings = count(evidence.findings, "finding");
-        let said = match evidence.basis {
-            Basis::Observed => format!("{findings} on {}, such as", evidence.by),
-            Basis::Permitted => format!("{findings} on {}, which chose otherwise, such as", evidence.by),
-            Basis::Expected => format!("{} by {}, such as", count(evidence.findings, "case"), evidence.by),
+    for alike in candidate.evidence.chunk_by(|a, b| a.basis == b.basis) {
+        let number = alike.iter().map(|evidence| evidence.findings).sum();
+        let by = families(alike.iter().map(|evidence| &*evidence.by));
+        let said = match alike[0].basis {
+            Basis::Observed => format!("{} on {by}, such as", count(number, "finding")),
+            Basis::Permitted => format!("{} on {by}, which chose otherwise, such as", count(number, "finding")),
+            Basis::Expected => format!("{} by {by}, such as", count(number, "case")),
         };
-        text.push_str(&field(&format!("     {:<9}  ", evidence.basis), &said, width));
-        text.push_str(&format!("{INDENT}{}\n", paint(FAINT, &evidence.example)));
+        text.push_str(&field(&format!("     {:<9}  ", alike[0].basis), &said, width));
+        text.push_str(&format!("{INDENT}{}\n", paint(FAINT, &alike[0].example)));
     }
     text.extend(kinds(candidate, understood).map(|kinds| field("     where      ", &kinds, width)));
     for (index, command) in candidate.commands.iter().enumerate() {

@@ -191,10 +191,11 @@ pub fn effective_uid() -> u32 {
 }
 
 /// Soft and hard RLIMIT_NOFILE, as far as the kernel keeps to them.
-#[allow(clippy::unnecessary_cast, reason = "FreeBSD's limits have a sign")]
 pub fn descriptor_limit() -> (u64, u64) {
     let (limit, most) = (raw_descriptor_limit(), super::os::most_descriptors());
-    ((limit.rlim_cur as u64).min(most), (limit.rlim_max as u64).min(most))
+    // They have a sign on FreeBSD.
+    let own = |limit| u64::try_from(i128::from(limit)).unwrap_or(u64::MAX).min(most);
+    (own(limit.rlim_cur), own(limit.rlim_max))
 }
 
 fn raw_descriptor_limit() -> libc::rlimit {

@@ -69,9 +69,14 @@ pub fn joined(columns: &[Column], places: &[usize]) -> String {
     if observed > 2 && own().filter(|column| column.observed).count() == observed {
         return format!("all {observed} stacks");
     }
+    families(own().map(|column| &*column.label))
+}
+
+/// `linux 5.10, 6.1; gvisor 2025`.
+pub fn families<'l>(labels: impl Iterator<Item = &'l str>) -> String {
     let mut families: IndexMap<&str, Vec<&str>> = IndexMap::new();
-    for column in own() {
-        let (family, version) = column.label.split_once(' ').unwrap_or((&column.label, ""));
+    for label in labels {
+        let (family, version) = label.split_once(' ').unwrap_or((label, ""));
         families.entry(family).or_default().push(version);
     }
     let families = families.into_iter().map(|(family, versions)| format!("{family} {}", versions.join(", ")));

@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
-use common::reports::{baseline, evidence, text_of};
+use common::reports::{evidence, single, text_of};
 use common::said::{Said, command, said};
 use errnoscope::compare::{self, Comparison, Kind, Weight, compare};
 use errnoscope::errno::Errno;
@@ -24,14 +24,14 @@ use proptest::strategy::ValueTree;
 /// Some of it: every scenario, and the findings where the kernel may choose.
 static SOME: LazyLock<Report> = LazyLock::new(|| {
     let keep = |(index, finding): &(usize, &Finding)| {
-        let first = *index == 0 || baseline().findings[index - 1].scenario != finding.scenario;
+        let first = *index == 0 || single().findings[index - 1].scenario != finding.scenario;
         first || index % 60 == 0 || finding.expected.len() > 1
     };
-    with(baseline().findings.iter().enumerate().filter(keep).map(|(_, finding)| finding.clone()).collect())
+    with(single().findings.iter().enumerate().filter(keep).map(|(_, finding)| finding.clone()).collect())
 });
 
 fn with(findings: Vec<Finding>) -> Report {
-    baseline().with(findings)
+    single().with(findings)
 }
 
 fn errno(raw: i32) -> Outcome {
@@ -249,7 +249,7 @@ fn check(old: Finding, new: Finding, kinds: &[Kind], weight: Option<Weight>) {
 }
 
 fn matching() -> Finding {
-    baseline().findings.iter().find(|finding| finding.outcome_name() == "EADDRINUSE").unwrap().clone()
+    single().findings.iter().find(|finding| finding.outcome_name() == "EADDRINUSE").unwrap().clone()
 }
 
 fn repeated(outcomes: &[(&str, u32)]) -> Finding {
@@ -280,7 +280,7 @@ fn instability_is_a_change_and_which_outcome_it_shows_is_not() {
 
 #[test]
 fn what_the_kernel_may_choose_is_no_change() {
-    let free = baseline().findings.iter().find(|finding| finding.expected.len() > 1).unwrap();
+    let free = single().findings.iter().find(|finding| finding.expected.len() > 1).unwrap();
     let [one, other] = [0, 1].map(|index| free.expected[index].outcome.clone());
     let raw = |name: &str| (1..200).find(|&raw| Errno::from_raw(Os::Linux, raw).name() == name).unwrap();
     let first = Finding::observed(evidence(free), errno(raw(&one)));
@@ -399,13 +399,13 @@ fn the_eleventh_annotation_is_counted_in_the_tenth() {
 
 #[test]
 fn a_summary_that_is_too_long_is_cut_at_a_row() {
-    let again = baseline().findings.iter().cloned().map(|mut finding| {
+    let again = single().findings.iter().cloned().map(|mut finding| {
         finding.case.push_str(" again");
         finding
     });
-    let all = with(baseline().findings.iter().cloned().chain(again).collect());
+    let all = with(single().findings.iter().cloned().chain(again).collect());
     let comparison = compare(&with(vec![]), &all);
-    assert_eq!(comparison.changes.len(), 2 * baseline().findings.len());
+    assert_eq!(comparison.changes.len(), 2 * single().findings.len());
     for room in [github::SUMMARY, 100_000, 20_000, 2_000, 500, 10, 0] {
         let summary = github::summary(&comparison, room);
         assert!(summary.len() <= room);
@@ -465,7 +465,7 @@ fn the_command_tells_of_changes_by_its_exit_code() {
     let place = Place::new(&SOME);
     let later = Report { started: common::started(), ..with(SOME.findings.clone()) };
     place.write("b.json", &text_of(&later));
-    let [then, now] = [baseline().started, later.started].map(|started| format!("{started})"));
+    let [then, now] = [single().started, later.started].map(|started| format!("{started})"));
     place.run(&["a.json.gz", "b.json"]).check(0, &["baseline  linux 6.18", &then, &now, "no change: "], &[]);
     place.write("b.json", &text_of(&worse(3)));
     let said = place.run(&["a.json.gz", "b.json"]);

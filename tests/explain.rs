@@ -281,7 +281,7 @@ fn first(explanation: &Explanation) -> Vec<String> {
 #[test]
 fn one_errno_has_other_causes_elsewhere() {
     let linux = |text| first(&explained(text, Given::default(), Os::Linux));
-    assert_eq!(linux("connect EADDRNOTAVAIL"), ["connect explicit tuple-in-use", "connect ephemeral ports-exhausted"]);
+    assert_eq!(linux("connect EADDRNOTAVAIL"), ["connect ephemeral ports-exhausted", "connect explicit tuple-in-use"]);
     let ephemeral = Given { port: Some(PortChoice::Ephemeral), ..Given::default() };
     let bind = explained("bind EADDRINUSE", ephemeral, Os::Linux);
     assert_eq!(first(&bind), ["bind ephemeral ports-exhausted"]);

@@ -230,10 +230,11 @@ fn a_command_finds_what_its_caller_gave_it() {
     assert!(output.status.success(), "{}", output.status);
 }
 
-/// A world that has everything, and a command that says when it runs.
+/// A world that has everything, and a command that says when it runs. Whoever runs the tests (nohup, a shell's background) may have
+/// had signals ignored, which would stay so.
 fn running(command: &str) -> Child {
-    let mut child = Command::new(PROGRAM)
-        .args(["exec", "--path", "1", "--listen", "443", "--", "sh", "-c"])
+    let mut child = Command::new("env")
+        .args(["--default-signal=INT,HUP", PROGRAM, "exec", "--path", "1", "--listen", "443", "--", "sh", "-c"])
         .arg(format!("{command}; echo ready; while :; do sleep 0.01; done"))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

@@ -116,15 +116,14 @@ initramfs() {
     rm -rf "$tree"
 }
 
-# User-mode Linux as such a command. It adds a root and a console of its own unless it is told which; and SELinux, which this kernel starts and the cloud
-# kernels do not, has errnos of its own (EINVAL for a short sockaddr_in6 given to an IPv4 socket's bind(), where the kernel without it says EAFNOSUPPORT).
+# User-mode Linux as such a command. It adds a root and a console of its own unless it is told which. It has SELinux enabled, as the cloud kernels have not.
 machine_uml() {
     cat <<BOOT
 #!/bin/sh
 # user-mode linux $release; what is behind this command is given no arguments.
 # It makes a session of its own and knows no end of its input: it goes when this shell does.
 setpriv --pdeathsig TERM '$root/usr/bin/linux.uml' mem=1G uml_dir='$KERNELS/$version/run/' initrd='$KERNELS/$version/initramfs' rdinit=/errnoscope root=none console=tty0 \\
-    con=null con0=fd:0,fd:1 ssl=null lsm=apparmor loglevel=4 panic=-1 -- init
+    con=null con0=fd:0,fd:1 ssl=null loglevel=4 panic=-1 -- init
 BOOT
 }
 

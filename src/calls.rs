@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
 use schemars::JsonSchema;
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
@@ -131,8 +132,8 @@ pub fn schema() -> serde_json::Value {
 /// What may be asked of what is known: the same for many calls.
 type Question = (Call, ErrnoName, PortChoice, Option<Protocol>, Option<Family>, Option<Reuse>);
 
-/// Adds to each failed call what is known of it.
-pub fn explain(calls: &mut [Record], os: Os) {
+/// Adds to each failed call what is known of it on a kernel of this release.
+pub fn explain(calls: &mut [Record], os: Os, kernel: &Version) {
     let mut known: BTreeMap<Question, Vec<Cause>> = BTreeMap::new();
     for record in calls {
         let Outcome::Errno(errno) = &record.outcome else { continue };
@@ -145,16 +146,16 @@ pub fn explain(calls: &mut [Record], os: Os) {
         let causes = known.entry((call, errno, port, protocol, family, reuse)).or_insert_with(|| {
             let port = (port != PortChoice::None).then_some(port);
             let query = Query { os: Some(os), calls: vec![call], errno: Some(errno), port, protocol, family, reuse };
-            causes(&query)
+            causes(&query, os, kernel)
         });
         record.causes.clone_from(causes);
     }
 }
 
-fn causes(query: &Query) -> Vec<Cause> {
-    let known = &Knowledge::built_in().known;
+fn causes(query: &Query, os: Os, kernel: &Version) -> Vec<Cause> {
     let found = |query: &Query| -> Vec<Cause> {
-        rank(known.iter().filter(|known| query.selects(known))).into_iter().map(|ranked| ranked.cause).collect()
+        let known = Knowledge::built_in().of_kernel(os, kernel, |known| query.selects(known));
+        rank(known).into_iter().map(|ranked| ranked.cause).collect()
     };
     // Nobody may have looked at this call with these very options.
     let mut causes = found(query);
@@ -163,7 +164,7 @@ fn causes(query: &Query) -> Vec<Cause> {
     }
     // An error that waits is told to whichever call comes first (`sock_error()`), and those that receive were looked at.
     if causes.is_empty() && [Call::Send, Call::Sendto, Call::ErrorQueue].contains(&query.calls[0]) {
-        causes = self::causes(&Query { calls: vec![Call::Recv], ..query.clone() });
+        causes = self::causes(&Query { calls: vec![Call::Recv], ..query.clone() }, os, kernel);
     }
     causes
 }

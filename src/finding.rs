@@ -407,6 +407,11 @@ pub fn stack(os: Os, release: &str) -> String {
     own_stack(os, &crate::scenario::rule::version(release))
 }
 
+/// The version in the name of an OS's own stack; 0.0.0 where it is none.
+pub fn stack_version(os: Os, stack: &str) -> semver::Version {
+    crate::scenario::rule::version(stack.strip_prefix(os.as_str()).unwrap_or_default().trim_start())
+}
+
 /// What an OS's own stack is called.
 fn own_stack(os: Os, version: &semver::Version) -> String {
     format!("{os} {}.{}", version.major, version.minor)

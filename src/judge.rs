@@ -9,7 +9,8 @@ use std::sync::Arc;
 use crate::finding::{self, Evidence, Finding, Missing, SubjectRef, TrailEntry, Verdict};
 use crate::names::{Need, Os};
 use crate::plan::{Answer, Fate, Hello, Observations, Op, Outcome, Performed, Plan, Role, StepResult, Unsupported};
-use crate::scenario::{Case, Compiled, Expectation, Expected, Scenario, SubjectCall};
+use crate::scenario::rule::version;
+use crate::scenario::{Case, Compiled, Expectation, Expected, Platform, Scenario, SubjectCall};
 
 /// The findings of one case, one for each subject call that was to be made.
 pub fn judge(
@@ -102,21 +103,18 @@ pub fn expectations(
     scenario: &Scenario,
     case: &Case,
     subject: &SubjectCall,
-    release_of: impl Fn(Os) -> String,
+    platform: impl Fn(Os) -> Platform,
 ) -> Option<BTreeMap<Os, Arc<[Expectation]>>> {
     let all: BTreeMap<Os, Arc<[Expectation]>> =
-        Os::ALL.iter().map(|&os| (os, scenario.expectations(case, subject.subject, os, &release_of(os)))).collect();
+        Os::ALL.iter().map(|&os| (os, scenario.expectations(case, subject.subject, &platform(os)))).collect();
     all.values().any(|expected| !not_reached(expected)).then_some(all)
 }
-
-/// A release newer than any: what a current kernel is expected to do.
-pub const CURRENT: &str = "9999.0.0";
 
 fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hello) -> Option<Evidence> {
     // A stack that passes for an OS is not that OS, which is one of those elsewhere.
     let stranger = finding::stranger(hello);
-    let release = |os| if os == hello.os && stranger.is_none() { hello.release.clone() } else { CURRENT.to_owned() };
-    let mut all = expectations(scenario, case, subject, release)?;
+    let platform = |os| if os == hello.os && stranger.is_none() { platform_of(hello) } else { Platform::current(os) };
+    let mut all = expectations(scenario, case, subject, platform)?;
     let expected = match stranger {
         None => all.remove(&hello.os).unwrap_or_default(),
         Some(stack) => Arc::new([Expectation {
@@ -140,6 +138,11 @@ fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hel
         witness: Vec::new(),
         trail: Vec::new(),
     })
+}
+
+fn platform_of(hello: &Hello) -> Platform {
+    let offers = hello.capabilities.iter().filter(|(_, capability)| capability.available).map(|(&need, _)| need);
+    Platform { os: hello.os, release: version(&hello.release), offers: offers.collect() }
 }
 
 fn not_reached(expected: &[Expectation]) -> bool {

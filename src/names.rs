@@ -168,6 +168,8 @@ words! {
         /// XNU's own rules, which no other kernel has.
         Xnu = "xnu",
         Linux = "linux",
+        /// SELinux is enabled: its hooks answer some calls before the protocol does.
+        Selinux = "selinux",
     }
 }
 

@@ -27,7 +27,7 @@ pub use compile::{Compiled, SubjectCall, compile};
 pub use condition::Condition;
 pub use hold::{Compound, Hold};
 pub use read::read;
-pub use rule::{Expectation, Expected, Rule};
+pub use rule::{Expectation, Expected, Platform, Rule};
 
 /// The schema-like description of a scenario file that error messages refer to.
 pub const KEYS: &[&str] = &[

@@ -129,6 +129,13 @@ pub struct Machine {
     pub stack: Option<&'static str>,
 }
 
+impl Machine {
+    /// The version in the release.
+    pub fn kernel(&self) -> semver::Version {
+        crate::scenario::rule::version(&self.release)
+    }
+}
+
 fn unsupported(need: Need, reason: impl Into<String>) -> Fault {
     Fault::Unsupported(Unsupported { need, reason: reason.into() })
 }

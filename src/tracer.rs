@@ -31,6 +31,8 @@ pub use state::{Next, State};
 pub struct Settings {
     /// Whose errnos the network gives.
     pub os: Os,
+    /// The release of that kernel.
+    pub kernel: semver::Version,
     pub target: SocketAddr,
     /// The address that probes are bound to; without one, the kernel's choice.
     pub source: Option<IpAddr>,

@@ -51,7 +51,7 @@ fn nothing_observed() -> Report {
     let hello = Hello {
         protocol: PROTOCOL,
         os: Os::Linux,
-        release: judged::CURRENT.to_owned(),
+        release: errnoscope::scenario::rule::NEWEST.to_string(),
         arch: "none".to_owned(),
         stack: None,
         isolation: "none".to_owned(),

@@ -141,6 +141,20 @@ fn the_good_one_is_good() {
     "no range of kernel releases",
     ">=6.17"
 )]
+#[case::unknown_need(
+    "outcome = \"ok\"",
+    "need = \"selinuks\"\noutcome = \"ok\"",
+    "41:8",
+    "unknown need `selinuks`",
+    "linux, selinux"
+)]
+#[case::only_where_something_is_offered(
+    "outcome = \"ok\"",
+    "need = \"selinux\"\noutcome = \"ok\"",
+    "26:1",
+    "no rule covers bind",
+    "add a rule"
+)]
 #[case::no_reference("ref = \"bind(), POSIX.1-2024\"\n", "", "32:1", "takes `authority` and `ref`", "")]
 #[case::unknown_with_authority(
     "why = \"nobody has looked\"",

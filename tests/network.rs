@@ -212,6 +212,7 @@ fn a_trace_to_this_host_has_one_hop(
     let mut wire = open(&Config { replies, ..config(target) });
     let settings = Settings {
         os: errnoscope::sys::OS,
+        kernel: errnoscope::sys::machine().kernel(),
         target,
         source: wire.source(),
         ttls: 1..=30,

@@ -68,22 +68,21 @@ impl Observed {
     }
 
     /// What it did most often about each signal. After many skips one has to end: a last attempt counts only where nothing
-    /// else was seen.
-    pub fn habits(&self) -> Vec<Habit> {
+    /// else was seen. Which causes it may have met is asked of a kernel of this release.
+    pub fn habits(&self, kernel: &semver::Version) -> Vec<Habit> {
         let habits = self.seen.iter().map(|(&(call, port, errno), actions)| {
             let most = actions.iter().filter(|(action, _)| actions.len() == 1 || **action != Action::Abort);
             let (&action, &seen) = most.max_by_key(|(_, count)| **count).expect("an entry has an action");
             let signal = self.signals[&(call, port, errno)];
-            let known = causes::causes(&signal).into_iter();
+            let known = causes::causes(&signal, kernel).into_iter();
             let by_cause = known.map(|cause| (cause, decision(action, right(cause, errno).action).kind)).collect();
             Habit { call, port, errno, action, seen, otherwise: actions.values().sum::<u64>() - seen, by_cause }
         });
         habits.collect()
     }
 
-    /// The policies of this binary, the most alike first.
-    pub fn likenesses(&self) -> Vec<Likeness> {
-        let habits = self.habits();
+    /// The policies of this binary, those first that agree with the most of these habits.
+    pub fn likenesses(&self, habits: &[Habit]) -> Vec<Likeness> {
         let policies = BUILT_IN.iter().filter_map(|(name, _)| built_in(name)?.ok());
         let mut likenesses: Vec<Likeness> = policies
             .map(|policy| {
@@ -159,7 +158,7 @@ mod tests {
         let (skip, abort) = (Some(Next::Skip), Some(Next::Abort));
         // The last of many skips ends the trace: it is no other habit.
         observed.add(&attempts, &[(0, skip), (0, skip), (0, abort), (0, None), (1, abort)]);
-        let habits = observed.habits();
+        let habits = observed.habits(&crate::scenario::rule::NEWEST);
         let told: Vec<(ProbeCall, &str, Action, u64, u64)> =
             habits.iter().map(|it| (it.call, it.errno.as_str(), it.action, it.seen, it.otherwise)).collect();
         let expected = [
@@ -168,7 +167,7 @@ mod tests {
         ];
         assert_eq!(told, expected);
         assert_eq!(habits[1].by_cause[&Cause::TupleInUse], Kind::GivesUp);
-        let agrees = |name: &str| observed.likenesses().iter().find(|it| it.policy == name).unwrap().agrees;
+        let agrees = |name: &str| observed.likenesses(&habits).iter().find(|it| it.policy == name).unwrap().agrees;
         assert_eq!((agrees("addr-in-use-only"), agrees("evidence"), agrees("conflate")), (2, 1, 1));
         // What a file would say reads as the same policy.
         let policy = policy("x", Os::Linux, &habits);

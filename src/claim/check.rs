@@ -10,7 +10,7 @@ use super::{Claim, Claims, Condition};
 use crate::catalogue::Catalogue;
 use crate::judge;
 use crate::problem::Problem;
-use crate::scenario::{cases, compile};
+use crate::scenario::{Platform, cases, compile};
 
 /// Every fault, in the order of their places.
 pub fn check(claims: &Claims, catalogue: &Catalogue) -> Vec<Problem> {
@@ -80,8 +80,7 @@ fn selecting_nothing<'c>(mut claims: Vec<&'c Claim>, catalogue: &Catalogue) -> V
             let Ok(compiled) = compile(scenario, &case) else { continue };
             let axes: IndexMap<String, String> = case.axes.iter().cloned().collect();
             for subject in &compiled.subjects {
-                let release = |_| judge::CURRENT.to_owned();
-                let expected = judge::expectations(scenario, &case, subject, release).unwrap_or_default();
+                let expected = judge::expectations(scenario, &case, subject, Platform::current).unwrap_or_default();
                 for (os, outcome) in expected.iter().flat_map(|(os, all)| all.iter().map(move |one| (*os, one))) {
                     let (call, port, cause) = (subject.call, subject.port, subject.cause);
                     let outcome = &*outcome.outcome;

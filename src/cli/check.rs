@@ -215,7 +215,8 @@ fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<
         }
     }
     let command = profile.command(Trouble::Nothing.places());
-    let (habits, like) = (observed.habits(), observed.likenesses());
+    let habits = observed.habits(&sys::machine().kernel());
+    let like = observed.likenesses(&habits);
     Ok(Tracer { name: profile.name.clone(), version: version(profile), command, runs: rows, habits, like })
 }
 

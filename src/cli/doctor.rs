@@ -143,7 +143,7 @@ fn capability(hello: &Hello, need: Need) -> Capability {
 fn may_be_missing(need: Need) -> bool {
     match need {
         Need::NetworkNamespace => false,
-        Need::Ipv6 | Need::SecondUser | Need::Tun | Need::Nft | Need::Xnu | Need::Linux => true,
+        Need::Ipv6 | Need::SecondUser | Need::Tun | Need::Nft | Need::Xnu | Need::Linux | Need::Selinux => true,
     }
 }
 
@@ -174,7 +174,7 @@ fn remedies(hello: &Hello, need: Need, switches: &[Switch]) -> Vec<String> {
         // The reasons name the remedy.
         Need::Ipv6 | Need::SecondUser => return Vec::new(),
         // There is none.
-        Need::Xnu | Need::Linux => return Vec::new(),
+        Need::Xnu | Need::Linux | Need::Selinux => return Vec::new(),
     };
     vec![remedy.to_owned()]
 }

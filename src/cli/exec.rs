@@ -15,7 +15,7 @@ use super::{Exit, Failure};
 use crate::calls::{self, Calls};
 use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, World};
 use crate::plan::RouteKind;
-use crate::sys::{Ended, OS};
+use crate::sys::{Ended, OS, machine};
 
 /// The longest round trip that a line can be given.
 const LONGEST_RTT_MS: f64 = 10_000.0;
@@ -198,7 +198,7 @@ impl Surroundings {
         };
         let Ran { ended, timed_out, lost, watched } = ran;
         if let Some((seen, mut calls)) = watched {
-            calls::explain(&mut calls, OS);
+            calls::explain(&mut calls, OS, &machine().kernel());
             let command = std::iter::once(program).chain(given).map(|word| word.to_string_lossy().into_owned());
             let calls = Calls {
                 format: calls::FORMAT.to_owned(),

@@ -15,7 +15,7 @@ use crate::names::{Call, Os};
 use crate::render::style::{FAINT, HEADING, paint};
 use crate::render::text::{count, truncate};
 use crate::runner::Item;
-use crate::scenario::{Expectation, Scenario, compile};
+use crate::scenario::{Expectation, Platform, Scenario, compile};
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -54,7 +54,7 @@ pub fn list(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
                 let scenario = &catalogue.scenarios[item.scenario];
                 let compiled = compile(scenario, &item.case).map_err(|problem| Failure::Problems(vec![problem]))?;
                 for subject in &compiled.subjects {
-                    let expected = judge::expectations(scenario, &item.case, subject, |_| judge::CURRENT.to_owned());
+                    let expected = judge::expectations(scenario, &item.case, subject, Platform::current);
                     entries.extend(expected.map(|expected| Entry {
                         scenario: &scenario.id,
                         case: &item.case.id,

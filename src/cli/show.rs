@@ -11,7 +11,7 @@ use crate::names::Os;
 use crate::plan::Role;
 use crate::render::style::{HEADING, paint};
 use crate::render::text::{field, heading, lines, table, unwrapped};
-use crate::scenario::{Case, Condition, Rule, Scenario, StepText, Subject, cases, compile};
+use crate::scenario::{Case, Condition, Platform, Rule, Scenario, StepText, Subject, cases, compile};
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -137,7 +137,8 @@ fn rules_table(rules: &[&Rule], references: &mut References, width: usize) -> St
     for (index, rule) in rules.iter().enumerate() {
         let kernel = rule.kernel.as_ref().map(|kernel| format!("kernel {kernel}"));
         let when = rule.when.as_ref().map(|when| clauses(when).join("\n"));
-        let condition = [kernel, when].into_iter().flatten().collect::<Vec<_>>().join(", ");
+        let need = rule.need.map(|need| format!("need {need}"));
+        let condition = [kernel, need, when].into_iter().flatten().collect::<Vec<_>>().join(", ");
         let condition = match (condition.is_empty(), index) {
             (false, _) => condition,
             (true, 0) => "always".to_owned(),
@@ -195,7 +196,7 @@ fn show_case(scenario: &Scenario, case: &Case, width: usize) -> Result<String, F
         for (_, precondition) in &subject.preconditions {
             text.push_str(&field("  while   ", &precondition.describe(), width));
         }
-        match judge::expectations(scenario, case, subject, |_| judge::CURRENT.to_owned()) {
+        match judge::expectations(scenario, case, subject, Platform::current) {
             None => text.push_str("  not reached on any OS\n"),
             Some(expected) => {
                 for (os, expectations) in expected {

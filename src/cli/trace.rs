@@ -261,6 +261,7 @@ fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failu
     })?;
     Ok(Settings {
         os: sys::OS,
+        kernel: sys::machine().kernel(),
         target,
         source: arguments.source,
         ttls: arguments.first_ttl..=arguments.max_ttl,

@@ -6,13 +6,14 @@ use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
+use semver::Version;
 use serde::{Deserialize, Serialize};
 
 use super::evidence::{Basis, socket};
 use super::{ProbeCall, Signal};
 use crate::cause::Cause;
 use crate::errno::ErrnoName;
-use crate::finding::{Finding, Report, Verdict};
+use crate::finding::{Finding, Report, Verdict, stack_version};
 use crate::names::{Call, Family, Os, PortChoice, Protocol, Reuse};
 use crate::scenario::Expectation;
 
@@ -115,10 +116,10 @@ pub fn rank<'k>(known: impl IntoIterator<Item = &'k Known>) -> Vec<Ranked<'k>> {
     ranked
 }
 
-/// The causes that are known to give this errno to this call of a probe, the most likely first.
+/// The causes that are known to give this errno to this call of a probe on a kernel of this release, the most likely first.
 ///
 /// Empty where no finding has it. A probe's socket is new, so that its state is never the cause.
-pub fn causes(signal: &Signal) -> Vec<Cause> {
+pub fn causes(signal: &Signal, kernel: &Version) -> Vec<Cause> {
     let Signal { os, call, port, protocol, family, errno, .. } = *signal;
     let query = Query {
         os: Some(os),
@@ -130,7 +131,7 @@ pub fn causes(signal: &Signal) -> Vec<Cause> {
         reuse: None,
     };
     let probes = |known: &&Known| known.cause != Cause::SocketState && ProbeCall::new(known.call).is_some();
-    let known = Knowledge::built_in().known.iter().filter(|known| query.selects(known)).filter(probes);
+    let known = Knowledge::built_in().of_kernel(os, kernel, |known| query.selects(known) && probes(&known));
     rank(known).into_iter().map(|ranked| ranked.cause).collect()
 }
 
@@ -159,6 +160,24 @@ impl Knowledge {
             Known { findings: cases.len() as u64, example, ..known }
         });
         Knowledge { format: FORMAT.to_owned(), known: known.collect() }
+    }
+
+    /// What is known of the stack that a kernel of this release is the most like, and only where that is nothing, of all: other
+    /// releases have other reasons for the same errno.
+    pub fn of_kernel(&self, os: Os, kernel: &Version, selects: impl Fn(&Known) -> bool) -> Vec<&Known> {
+        let selected: Vec<&Known> = self.known.iter().filter(|known| selects(known)).collect();
+        let stack = self.most_like(os, kernel);
+        let own: Vec<&Known> = selected.iter().copied().filter(|known| Some(&*known.by) == stack).collect();
+        if own.is_empty() { selected } else { own }
+    }
+
+    /// The newest observed stack that is not newer than this kernel, or else the oldest.
+    fn most_like(&self, os: Os, kernel: &Version) -> Option<&str> {
+        let observed = self.known.iter().filter(|known| known.os == os && known.basis == Basis::Observed);
+        let stacks: BTreeMap<Version, &str> =
+            observed.map(|known| (stack_version(os, &known.by), &*known.by)).collect();
+        let older = stacks.range(..=kernel).next_back();
+        older.or(stacks.first_key_value()).map(|(_, stack)| *stack)
     }
 
     /// This and `newer`, which is believed where both observed a scenario on the same stack.

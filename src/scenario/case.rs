@@ -2,9 +2,7 @@
 
 use std::sync::Arc;
 
-use super::rule::version;
-use super::{Expectation, Expected, Scenario};
-use crate::names::Os;
+use super::{Expectation, Expected, Platform, Scenario};
 
 /// One point of the product of a scenario's axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,23 +51,13 @@ impl Scenario {
         self.slow.as_ref().is_some_and(|slow| slow.holds(self, case))
     }
 
-    /// What `os` is expected to answer to subject call number `subject` of `case`.
+    /// What `platform` is expected to answer to subject call number `subject` of `case`.
     ///
     /// Empty where no rule covers the case, which reading a catalogue rules out. Where an earlier call that this
     /// one stands on is expected to fail, the one expectation is `not-reached`.
-    pub fn expectations(&self, case: &Case, subject: usize, os: Os, release: &str) -> Arc<[Expectation]> {
-        self.expectations_at(case, subject, os, &version(release))
-    }
-
-    pub(super) fn expectations_at(
-        &self,
-        case: &Case,
-        subject: usize,
-        os: Os,
-        release: &semver::Version,
-    ) -> Arc<[Expectation]> {
+    pub fn expectations(&self, case: &Case, subject: usize, platform: &Platform) -> Arc<[Expectation]> {
         if let Some(earlier) = self.earlier(subject)
-            && let Some(rule) = self.deciding_rule(case, earlier, os, release)
+            && let Some(rule) = self.deciding_rule(case, earlier, platform)
             && !rule.outcomes.iter().any(Expected::goes_on)
         {
             let outcomes: Vec<&str> = rule.outcomes.iter().map(Expected::as_str).collect();
@@ -82,18 +70,12 @@ impl Scenario {
                 reference: format!("{call} is expected to give {}: {}", outcomes.join(" or "), reference),
             }]);
         }
-        self.deciding_rule(case, subject, os, release).map(|rule| rule.expectations.clone()).unwrap_or_default()
+        self.deciding_rule(case, subject, platform).map(|rule| rule.expectations.clone()).unwrap_or_default()
     }
 
     /// The first rule that applies, unless an earlier subject call is expected to fail.
-    pub(super) fn deciding_rule(
-        &self,
-        case: &Case,
-        subject: usize,
-        os: Os,
-        release: &semver::Version,
-    ) -> Option<&super::Rule> {
-        self.subjects[subject].rules.iter().find(|rule| rule.applies(self, case, os, release))
+    pub(super) fn deciding_rule(&self, case: &Case, subject: usize, platform: &Platform) -> Option<&super::Rule> {
+        self.subjects[subject].rules.iter().find(|rule| rule.applies(self, case, platform))
     }
 
     /// The subject call that must have succeeded for this one to be made.

@@ -7,8 +7,9 @@ use toml::Spanned;
 
 use super::case::product;
 use super::condition::Test;
-use super::{Case, Condition, Expected, Problem, Scenario, cases, compile, kebab};
-use crate::names::{Os, axis_vocabulary};
+use super::rule::NEWEST;
+use super::{Case, Condition, Expected, Platform, Problem, Scenario, cases, compile, kebab};
+use crate::names::{Need, Os, axis_vocabulary};
 
 /// A scenario that spans more than this is a mistake.
 const MOST_CASES: usize = 20_000;
@@ -207,7 +208,7 @@ impl<'s> Checker<'s> {
     fn rules(&mut self, subject: usize, cases: &[Case]) {
         let scenario = self.scenario;
         let rules = &scenario.subjects[subject].rules;
-        let releases = representative_releases(scenario);
+        let platforms = representative_platforms(scenario);
         let mut decides = vec![false; rules.len()];
         let mut uncovered = Vec::new();
         for case in cases {
@@ -215,18 +216,15 @@ impl<'s> Checker<'s> {
             if step.when.as_ref().is_some_and(|when| !when.holds(scenario, case)) {
                 continue;
             }
-            for &os in Os::ALL {
-                for release in &releases {
-                    if !self.reached(case, subject, os, release) {
-                        continue;
-                    }
-                    match rules.iter().position(|rule| rule.applies(scenario, case, os, release)) {
-                        Some(rule) => decides[rule] = true,
-                        None if uncovered.last().is_none_or(|(last, other)| (*last, *other) != (&case.id, os)) => {
-                            uncovered.push((&case.id, os));
-                        }
-                        None => {}
-                    }
+            for platform in &platforms {
+                if !self.reached(case, subject, platform) {
+                    continue;
+                }
+                let uncovered_on = (&case.id, platform.os);
+                match rules.iter().position(|rule| rule.applies(scenario, case, platform)) {
+                    Some(rule) => decides[rule] = true,
+                    None if uncovered.last() != Some(&uncovered_on) => uncovered.push(uncovered_on),
+                    None => {}
                 }
             }
         }
@@ -248,20 +246,22 @@ impl<'s> Checker<'s> {
         }
     }
 
-    fn reached(&self, case: &Case, subject: usize, os: Os, release: &Version) -> bool {
+    fn reached(&self, case: &Case, subject: usize, platform: &Platform) -> bool {
         let Some(earlier) = self.scenario.earlier(subject) else { return true };
-        self.reached(case, earlier, os, release)
+        self.reached(case, earlier, platform)
             && self
                 .scenario
-                .deciding_rule(case, earlier, os, release)
+                .deciding_rule(case, earlier, platform)
                 .is_none_or(|rule| rule.outcomes.iter().any(Expected::goes_on))
     }
 }
 
-/// Releases on both sides of every boundary that the rules name.
-fn representative_releases(scenario: &Scenario) -> Vec<Version> {
-    let mut releases = BTreeSet::from([Version::new(0, 0, 0), Version::new(9_999, 0, 0)]);
+/// Releases of every OS on both sides of every boundary that the rules name, with what the rules need and without.
+fn representative_platforms(scenario: &Scenario) -> Vec<Platform> {
+    let mut releases = BTreeSet::from([Version::new(0, 0, 0), NEWEST]);
+    let mut needs: BTreeSet<Vec<Need>> = BTreeSet::from([Vec::new()]);
     for rule in scenario.subjects.iter().flat_map(|subject| &subject.rules) {
+        needs.extend(rule.need.map(|need| vec![need]));
         for comparator in rule.kernel.iter().flat_map(|kernel| &kernel.comparators) {
             let boundary = Version::new(comparator.major, comparator.minor.unwrap_or(0), comparator.patch.unwrap_or(0));
             let before = match (boundary.minor, boundary.patch) {
@@ -274,5 +274,15 @@ fn representative_releases(scenario: &Scenario) -> Vec<Version> {
             releases.extend([before, boundary, after, next]);
         }
     }
-    releases.into_iter().collect()
+    let mut platforms = Vec::new();
+    for &os in Os::ALL {
+        for release in &releases {
+            platforms.extend(needs.iter().map(|offers| Platform {
+                os,
+                release: release.clone(),
+                offers: offers.clone(),
+            }));
+        }
+    }
+    platforms
 }

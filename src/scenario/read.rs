@@ -11,7 +11,7 @@ use super::{
     Axis, Condition, Exclude, Expectation, Expected, KEYS, NeedRule, PreconditionText, Problem, Rule, Scenario,
     StepText, Subject, ValueRow,
 };
-use crate::names::{Authority, Os};
+use crate::names::{Authority, Need, Os};
 use crate::witness::Moment;
 
 type Table = DeTable<'static>;
@@ -270,6 +270,7 @@ impl Reader {
                 None
             }
         });
+        let need: Option<Need> = text.need.and_then(|word| self.word(word.get_ref(), word.span()));
         let outcomes: Vec<Expected> = self.words(&text.outcome);
         let unknown = outcomes.contains(&Expected::Unknown);
         if unknown && outcomes.len() > 1 {
@@ -305,7 +306,7 @@ impl Reader {
                 reference: reference.clone(),
             })
             .collect();
-        Some(Rule { os, kernel, when: text.when, outcomes, expectations, span })
+        Some(Rule { os, kernel, need, when: text.when, outcomes, expectations, span })
     }
 
     fn words<T: std::str::FromStr<Err = String>>(&mut self, list: &Spanned<OneOrMore>) -> Vec<T> {

@@ -6,8 +6,11 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::{Case, Condition, Scenario};
-use crate::names::{Authority, Os};
+use crate::names::{Authority, Need, Os};
 use crate::plan::Outcome;
+
+/// Newer than any release there will be.
+pub const NEWEST: semver::Version = semver::Version::new(9_999, 0, 0);
 
 /// One rule of one subject call. The first rule that applies decides.
 #[derive(Debug)]
@@ -15,11 +18,21 @@ pub struct Rule {
     pub os: Vec<Os>,
     /// The kernel releases it applies to.
     pub kernel: Option<semver::VersionReq>,
+    /// It applies only where the host offers this.
+    pub need: Option<Need>,
     pub when: Option<Condition>,
     pub outcomes: Vec<Expected>,
     /// The outcomes with their authority, as findings share them.
     pub expectations: Arc<[Expectation]>,
     pub span: std::ops::Range<usize>,
+}
+
+/// What something is expected of: an OS, its release, and what it offers beyond what all of them do.
+#[derive(Clone, Debug)]
+pub struct Platform {
+    pub os: Os,
+    pub release: semver::Version,
+    pub offers: Vec<Need>,
 }
 
 /// An outcome that an expectation permits.
@@ -87,10 +100,18 @@ impl std::str::FromStr for Expected {
     }
 }
 
+impl Platform {
+    /// A release newer than any, with what every host of that OS offers: what a current kernel is expected to do.
+    pub fn current(os: Os) -> Platform {
+        Platform { os, release: NEWEST, offers: Vec::new() }
+    }
+}
+
 impl Rule {
-    pub fn applies(&self, scenario: &Scenario, case: &Case, os: Os, release: &semver::Version) -> bool {
-        self.os.contains(&os)
-            && self.kernel.as_ref().is_none_or(|kernel| kernel.matches(release))
+    pub fn applies(&self, scenario: &Scenario, case: &Case, platform: &Platform) -> bool {
+        self.os.contains(&platform.os)
+            && self.kernel.as_ref().is_none_or(|kernel| kernel.matches(&platform.release))
+            && self.need.is_none_or(|need| platform.offers.contains(&need))
             && self.when.as_ref().is_none_or(|when| when.holds(scenario, case))
     }
 }
@@ -101,6 +122,7 @@ impl Rule {
 pub(super) struct RuleText {
     pub os: Spanned<OneOrMore>,
     pub kernel: Option<Spanned<String>>,
+    pub need: Option<Spanned<String>>,
     pub when: Option<Condition>,
     pub outcome: Spanned<OneOrMore>,
     pub authority: Option<Spanned<String>>,

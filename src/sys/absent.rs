@@ -29,6 +29,10 @@ pub fn name_file(_: &std::fs::File, _: &std::path::Path) -> std::io::Result<()> 
     Err(std::io::ErrorKind::Unsupported.into())
 }
 
+pub fn has_selinux() -> bool {
+    false
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tables {
     Small,

@@ -73,6 +73,12 @@ pub fn read_sysctl(name: &str) -> Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
+/// Whether SELinux is enabled, with a policy or without: `init_sel_fs()`, security/selinux/selinuxfs.c, registers its filesystem only then.
+pub fn has_selinux() -> bool {
+    let text = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+    text.split_whitespace().any(|name| name == "selinuxfs")
+}
+
 /// Of the network namespace that this process is in.
 pub fn write_sysctl(name: &str, value: &str) -> Result<(), Fault> {
     use std::io::Write;

@@ -333,7 +333,8 @@ pub(super) fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }
 
-/// What `causes` are asked for: the failed call as the policy saw it.
-pub(super) fn abort(failure: Failure, signal: Option<&Signal>) -> Abort {
-    Abort { failure, causes: signal.map(crate::policy::causes::causes).unwrap_or_default() }
+/// What `causes` are asked for: the failed call as the policy saw it, and whose release gave the errno.
+pub(super) fn abort(failure: Failure, signal: Option<&Signal>, kernel: &semver::Version) -> Abort {
+    let causes = signal.map(|signal| crate::policy::causes::causes(signal, kernel)).unwrap_or_default();
+    Abort { failure, causes }
 }

@@ -163,7 +163,7 @@ impl<'t> State<'t> {
             Action::Abort => {
                 let failure = failure(failed, decision);
                 self.fail(probe, Fate::Failed, failure.clone());
-                self.end(Ended::Aborted(abort(failure, signal.as_ref())));
+                self.end(Ended::Aborted(abort(failure, signal.as_ref(), &self.settings.kernel)));
             }
         }
         self.forget.push_back(probe);
@@ -188,7 +188,7 @@ impl<'t> State<'t> {
             let failure = failure(failed, decision);
             record.failure = Some(failure.clone());
             match decision.map_or(Action::Abort, |decision| decision.action) {
-                Action::Abort => aborted = Some(abort(failure, signal.as_ref())),
+                Action::Abort => aborted = Some(abort(failure, signal.as_ref(), &self.settings.kernel)),
                 Action::Skip => {
                     let ttl = record.ttl;
                     self.round.again(ttl);

@@ -109,6 +109,8 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
         Need::Xnu => Err("only XNU has this rule".to_owned()),
         Need::Linux if sys::OS == Os::Linux => Ok(()),
         Need::Linux => Err("only Linux has this rule".to_owned()),
+        Need::Selinux if sys::has_selinux() => Ok(()),
+        Need::Selinux => Err("SELinux is not enabled".to_owned()),
     }
 }
 

@@ -9,6 +9,7 @@ use errnoscope::errno::ErrnoName;
 use errnoscope::names::{Family, Os, Reuse};
 use errnoscope::policy::right::right;
 use errnoscope::policy::{Action, ProbeCall};
+use errnoscope::scenario::rule::NEWEST;
 use errnoscope::tracer::{PortMode, Sequences, Settings};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
@@ -71,6 +72,7 @@ fn settings(os: &'static [Os]) -> impl Strategy<Value = Settings> {
                 let low = low.min(u16::MAX - (size - 1));
                 Settings {
                     os,
+                    kernel: NEWEST,
                     target: target.parse().expect("an address"),
                     source: with_source.then(|| source.parse().expect("an address")),
                     ttls: first..=u8::try_from(u16::from(first) + count - 1).unwrap_or(u8::MAX),

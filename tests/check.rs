@@ -144,7 +144,7 @@ fn what_does_not_meet_a_trouble_is_never_right() {
 #[test]
 fn a_tracer_that_cannot_be_run_or_finds_nothing_says_nothing_about_troubles() {
     for (command, why) in [
-        (vec!["no-such-tracer", "{target}"], "cannot run `no-such-tracer`"),
+        (vec!["no-such-tracer", "{target}"], "none not-run broken none why cannot run `no-such-tracer`: ENOENT"),
         (vec!["true", "{target}"], "is its profile right?"),
     ] {
         let (_place, fake) = profile(&command, 20);

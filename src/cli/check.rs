@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
+use super::exec::{CANNOT_RUN, NOT_FOUND};
 use super::output::{self, Destination};
 use super::select::or_list;
 use super::{Exit, Failure, complain, source};
@@ -280,7 +281,9 @@ fn under(
     let (output, errors) = (text(output), text(errors));
     let calls: Option<Calls> =
         std::fs::read_to_string(file("calls")).ok().and_then(|text| serde_json::from_str(&text).ok());
-    Ok(match calls {
+    let codes = [CANNOT_RUN, NOT_FOUND].map(i32::from);
+    let never_ran = |calls: &Calls| calls.calls.is_empty() && codes.contains(&calls.exit_code);
+    Ok(match calls.filter(|calls| !never_ran(calls)) {
         Some(calls) if calls.lost.is_empty() => {
             // A tracer may exit with that code itself: then nothing told it to end.
             let timed_out = ended == Ended::Exited(TIMED_OUT) && calls.exit_code != TIMED_OUT;

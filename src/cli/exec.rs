@@ -23,13 +23,12 @@ const LONGEST_RTT_MS: f64 = 10_000.0;
 /// Exit codes of our own, as env(1) and timeout(1) have them.
 pub const NO_WORLD: u8 = 125;
 const TIMED_OUT: u8 = 124;
-const CANNOT_RUN: u8 = 126;
-const NOT_FOUND: u8 = 127;
+pub(super) const CANNOT_RUN: u8 = 126;
+pub(super) const NOT_FOUND: u8 = 127;
 
-/// Run a command in private network namespaces
 /// What a command finds around it, and runs into.
 #[derive(clap::Args)]
-pub struct Surroundings {
+pub struct WorldArguments {
     /// What the command runs into: see below. May be repeated
     #[arg(short, long = "condition", value_name = "CONDITION", value_parser = condition::named)]
     pub conditions: Vec<Named>,
@@ -69,7 +68,7 @@ pub struct Surroundings {
 #[command(override_usage = "errnoscope exec [OPTIONS] -- CMD [ARG]...", after_long_help = after_help())]
 pub struct Arguments {
     #[command(flatten)]
-    surroundings: Surroundings,
+    world: WorldArguments,
     /// End the command after this time (SIGTERM, 2 s later SIGKILL): seconds, or with m, h or d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -153,7 +152,7 @@ pub fn no_world(message: impl Into<String>) -> Failure {
     Failure::Command { code: NO_WORLD, message: message.into() }
 }
 
-impl Surroundings {
+impl WorldArguments {
     fn world(&self) -> Result<World, Failure> {
         let routers = self.path.unwrap_or(0);
         let named = self.silent.iter().chain(self.unreachable.iter().map(|(router, _)| router));
@@ -261,5 +260,5 @@ pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
     };
     let Arguments { timeout, trace, json, .. } = arguments;
     let rest = Rest { limit: *timeout, trace: *trace, json: json.as_deref(), out, environment: &[], foreground: false };
-    arguments.surroundings.run(rest, program, given)
+    arguments.world.run(rest, program, given)
 }

@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use super::exec::{Rest, Surroundings, no_world};
+use super::exec::{Rest, WorldArguments, no_world};
 use super::{Exit, Failure, exec};
 use crate::sys;
 
@@ -16,7 +16,7 @@ use crate::sys;
 #[command(after_long_help = after_help())]
 pub struct Arguments {
     #[command(flatten)]
-    surroundings: Surroundings,
+    world: WorldArguments,
 }
 
 fn after_help() -> String {
@@ -32,7 +32,7 @@ Examples:
 }
 
 pub fn shell(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let conditions: Vec<&str> = arguments.surroundings.conditions.iter().map(|named| &*named.text).collect();
+    let conditions: Vec<&str> = arguments.world.conditions.iter().map(|named| &*named.text).collect();
     let conditions = conditions.join(" ");
     let blank = if conditions.is_empty() { "" } else { " " };
     let prompt = format!("(errnoscope{blank}{conditions}) ");
@@ -80,7 +80,7 @@ pub fn shell(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
         environment: &environment,
         foreground: sys::is_in_foreground(),
     };
-    let exit = arguments.surroundings.run(rest, &shell, &given);
+    let exit = arguments.world.run(rest, &shell, &given);
     drop((pipe, directory));
     exit
 }

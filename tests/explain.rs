@@ -3,11 +3,12 @@
 mod common;
 
 use common::reports::{baseline, baselines};
+use errnoscope::cause::Cause;
 use errnoscope::explain::read::{Reading, Unreadable, read};
 use errnoscope::explain::{self, Explanation, Given, Told, Understood, explain, near, schema, understand};
 use errnoscope::finding::Verdict;
 use errnoscope::names::{Os, PortChoice};
-use errnoscope::policy::causes::{self, Knowledge};
+use errnoscope::policy::causes::{self, Knowledge, Known};
 use errnoscope::policy::evidence::Basis;
 use errnoscope::policy::separate::End;
 use errnoscope::render;
@@ -371,6 +372,37 @@ fn counts_are_those_of_the_reports() {
         assert!(observed.clone().all(|known| known.os == report.host.os));
         assert_eq!(observed.map(|known| known.findings).sum::<u64>(), count.count() as u64);
     }
+}
+
+/// Older kernels had another reason for the same errno: who sits before one is not told theirs.
+#[test]
+fn a_kernel_is_told_what_the_observed_one_nearest_to_it_did() {
+    let known = &Knowledge::built_in().known[0];
+    let entry = |by: &str, basis, cause| Known { os: Os::Linux, by: by.to_owned(), basis, cause, ..known.clone() };
+    let known = vec![
+        entry("kernel-source", Basis::Expected, Cause::Refused),
+        entry("linux 6.1", Basis::Observed, Cause::InProgress),
+        entry("linux 6.18", Basis::Observed, Cause::PortsExhausted),
+        entry("linux 6.18", Basis::Permitted, Cause::TupleInUse),
+    ];
+    let knowledge = Knowledge { known, ..Knowledge::default() };
+    let told = |os, kernel: &str, selects: fn(&Known) -> bool| -> Vec<Cause> {
+        let kernel = kernel.parse().expect("a version");
+        knowledge.of_kernel(os, &kernel, selects).iter().map(|known| known.cause).collect()
+    };
+    let newest = vec![Cause::PortsExhausted, Cause::TupleInUse];
+    for (kernel, causes) in [
+        ("6.18.44", &newest),
+        ("7.3.0", &newest),
+        ("6.17.13", &vec![Cause::InProgress]),
+        // Older than all that were observed.
+        ("5.4.0", &vec![Cause::InProgress]),
+    ] {
+        assert_eq!(told(Os::Linux, kernel, |_| true), *causes, "{kernel}");
+    }
+    // Where the nearest has nothing to say, whatever is known.
+    assert_eq!(told(Os::Linux, "6.18.44", |known| known.cause == Cause::InProgress), [Cause::InProgress]);
+    assert_eq!(told(Os::Macos, "24.2.0", |_| true).len(), 4);
 }
 
 #[test]

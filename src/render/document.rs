@@ -15,6 +15,7 @@ use std::collections::BTreeMap;
 
 use indexmap::{IndexMap, IndexSet};
 
+use super::claims;
 use super::text::distribution;
 use crate::cause::Cause;
 use crate::claim::Judged;
@@ -33,6 +34,18 @@ pub struct Document<'r> {
     /// The stacks that were observed, in the order of the reports, and then the systems that none of them is about.
     pub columns: Vec<Column>,
     pub scenarios: Vec<Scenario<'r>>,
+}
+
+/// What every document says, beside the scenarios and what is drawn.
+pub struct Contents {
+    pub stacks: Vec<notes::Stack>,
+    pub answers: answers::Answers,
+    pub claims: claims::Table,
+    pub trouble: Vec<notes::Trouble>,
+    pub unstable: Vec<notes::Unstable>,
+    pub unsupported: Vec<notes::Lack>,
+    pub not_observed: Vec<notes::NotObserved>,
+    pub counted: Vec<(Verdict, String, Vec<u64>)>,
 }
 
 /// The findings of one scenario.
@@ -55,6 +68,21 @@ pub struct Item<'r> {
 pub enum Given<'r> {
     Observed(&'r Finding),
     Expected(&'r [Expectation]),
+}
+
+impl Contents {
+    pub fn new(document: &Document<'_>) -> Contents {
+        Contents {
+            stacks: notes::stacks(document),
+            answers: answers::answers(document),
+            claims: claims::Table::new(document.claims),
+            trouble: notes::trouble(document),
+            unstable: notes::unstable(document),
+            unsupported: notes::unsupported(document),
+            not_observed: notes::not_observed(document),
+            counted: notes::counted(document),
+        }
+    }
 }
 
 impl Given<'_> {

@@ -11,10 +11,9 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use super::claims;
-use super::document::answers::{self, Answers};
+use super::document::answers;
 use super::document::tables::{self, Subject};
-use super::document::{Document, costs, notes};
+use super::document::{Contents, Document, costs, notes};
 use super::text::count;
 use crate::claim::Judged;
 use crate::finding::{Report, Verdict};
@@ -36,16 +35,9 @@ pub fn html(reports: &[Report], claims: &[Judged]) -> String {
         subjects: tables::subjects(&document, scenario),
     });
     let page = Page {
-        stacks: notes::stacks(&document),
-        answers: answers::answers(&document),
-        claims: claims::Table::new(claims),
-        trouble: notes::trouble(&document),
-        unstable: notes::unstable(&document),
-        unsupported: notes::unsupported(&document),
-        not_observed: notes::not_observed(&document),
+        contents: Contents::new(&document),
         plots: plot::plots(&costs::plots(&document)),
         scenarios: scenarios.collect(),
-        counted: notes::counted(&document),
         index: data::index(&document),
         details: data::details(&document),
         script: SCRIPT,
@@ -60,16 +52,9 @@ pub fn html(reports: &[Report], claims: &[Judged]) -> String {
 #[derive(Template)]
 #[template(path = "page.html")]
 struct Page<'d> {
-    stacks: Vec<notes::Stack>,
-    answers: Answers,
-    claims: claims::Table,
-    trouble: Vec<notes::Trouble>,
-    unstable: Vec<notes::Unstable>,
-    unsupported: Vec<notes::Lack>,
-    not_observed: Vec<notes::NotObserved>,
+    contents: Contents,
     plots: Option<plot::Drawn>,
     scenarios: Vec<Scenario<'d>>,
-    counted: Vec<(Verdict, String, Vec<u64>)>,
     /// Compressed, in base64: letters that mean nothing to HTML.
     index: String,
     details: String,
@@ -89,7 +74,7 @@ struct Scenario<'d> {
 
 impl Page<'_> {
     fn title(&self) -> String {
-        match &*self.stacks {
+        match &*self.contents.stacks {
             [one] => format!("What {} answers", one.label),
             several => format!("What {} answer", count(several.len() as u64, "network stack")),
         }
@@ -97,7 +82,7 @@ impl Page<'_> {
 
     /// Whether the row before has the same cause.
     fn again(&self, place: &usize) -> bool {
-        let cause = |place: usize| self.answers.rows.get(place).map(|row| row.cause);
+        let cause = |place: usize| self.contents.answers.rows.get(place).map(|row| row.cause);
         place.checked_sub(1).and_then(cause) == cause(*place)
     }
 

@@ -7,10 +7,9 @@ use std::fmt;
 use askama::Template;
 use askama::filters::{Escaper as Escape, Safe};
 
-use super::claims;
-use super::document::answers::{self, AnswerCell, Answers};
+use super::document::answers::AnswerCell;
 use super::document::tables::{self, Cell, Subject};
-use super::document::{Document, costs, notes};
+use super::document::{Contents, Document, costs, notes};
 use super::text::count;
 use crate::claim::Judged;
 use crate::finding::Report;
@@ -19,16 +18,9 @@ use crate::finding::Report;
 pub fn markdown(reports: &[Report], claims: &[Judged]) -> String {
     let document = Document::new(reports, claims);
     let page = Page {
-        stacks: notes::stacks(&document),
-        answers: answers::answers(&document),
-        claims: claims::Table::new(claims),
-        trouble: notes::trouble(&document),
-        unstable: notes::unstable(&document),
-        unsupported: notes::unsupported(&document),
-        not_observed: notes::not_observed(&document),
+        contents: Contents::new(&document),
         plots: costs::plots(&document),
         scenarios: document.scenarios.iter().map(|scenario| Scenario::new(&document, scenario)).collect(),
-        counted: notes::counted(&document),
         document: &document,
     };
     // Writing to a string cannot fail.
@@ -39,16 +31,9 @@ pub fn markdown(reports: &[Report], claims: &[Judged]) -> String {
 #[template(path = "report.md")]
 struct Page<'d> {
     document: &'d Document<'d>,
-    stacks: Vec<notes::Stack>,
-    answers: Answers,
-    claims: claims::Table,
-    trouble: Vec<notes::Trouble>,
-    unstable: Vec<notes::Unstable>,
-    unsupported: Vec<notes::Lack>,
-    not_observed: Vec<notes::NotObserved>,
+    contents: Contents,
     plots: Vec<costs::Plot>,
     scenarios: Vec<Scenario<'d>>,
-    counted: Vec<(crate::finding::Verdict, String, Vec<u64>)>,
 }
 
 struct Scenario<'d> {
@@ -85,7 +70,7 @@ impl<'d> Scenario<'d> {
 
 impl Page<'_> {
     fn title(&self) -> String {
-        match &*self.stacks {
+        match &*self.contents.stacks {
             [one] => one.label.clone(),
             several => count(several.len() as u64, "network stack"),
         }

@@ -544,13 +544,14 @@ impl<'a> Case<'a> {
     /// Polls the socket table: what changes it gives no other sign.
     fn wait(&mut self, socket: &str, until: WaitFor, limit: Duration) -> Result<(), Fault> {
         let known = known_as(&self.sockets, socket)?;
-        let (protocol, remote) = (known.protocol, known.remote);
+        let protocol = known.protocol;
         let local = known.local.ok_or_else(|| Fault::Failed(format!("`{socket}` has no local name to wait for")))?;
         unlisted::can_tell(self, known)?;
         let wanted = until.in_table(protocol);
         let start = Instant::now();
         loop {
             let rows = self.rows(protocol, local.port())?;
+            let remote = unlisted::peer(self, known_as(&self.sockets, socket)?);
             let states: Vec<SocketState> = socket_table::find(&rows, local, remote).map(|row| row.state).collect();
             let reached = match wanted {
                 Some(wanted) => states.contains(&wanted),

@@ -25,8 +25,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
         Query::Socket { socket } => {
             let known = known_as(&case.sockets, socket)?;
             unlisted::can_tell(case, known)?;
-            let (protocol, local) = (known.protocol, known.local);
-            let remote = known.remote.filter(|_| !unlisted::has(case, known).unwrap_or(false));
+            let (protocol, local, remote) = (known.protocol, known.local, unlisted::peer(case, known));
             let mut rows = match local {
                 Some(local) if local.port() != 0 => case.rows(protocol, local.port())?,
                 _ => Vec::new(),

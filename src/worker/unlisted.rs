@@ -2,6 +2,7 @@
 //!
 //! What the table lists is not its business, and other processes' sockets it cannot see.
 
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use super::interpreter::{Case, Known};
@@ -56,9 +57,12 @@ pub fn rows(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
     Ok(rows)
 }
 
-/// Whether this socket is among them and merely bound. Such a one has no peer, whatever it tried to connect to.
-pub fn has(case: &Case, socket: &Known) -> Result<bool, Fault> {
-    Ok(case.listed != Listed::All && row(case, socket)?.is_some_and(|row| row.state == SocketState::Bound))
+/// The peer that its row has. A socket that is merely bound has none, whatever it tried to connect to: the table of a kernel
+/// that lists such sockets says so, here the socket does.
+pub fn peer(case: &Case, socket: &Known) -> Option<SocketAddr> {
+    let is_bound = |row: SocketRow| row.state == SocketState::Bound;
+    let is_bound = case.listed != Listed::All && row(case, socket).is_ok_and(|row| row.is_some_and(is_bound));
+    socket.remote.filter(|_| !is_bound)
 }
 
 /// Where there is no table, nobody tells what became of a connection without a descriptor: neither that it is there nor that it
@@ -105,8 +109,6 @@ fn own_row(fd: &OwnedFd, protocol: Protocol) -> Result<Option<SocketRow>, Fault>
 
 #[cfg(test)]
 mod tests {
-    use std::net::SocketAddr;
-
     use super::*;
     use crate::names::Family;
     use crate::sys::{Address, UNCONNECTED};

@@ -4,15 +4,16 @@ mod common;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
+use std::sync::Arc;
 
 use common::reports::{BASELINE, SMALL, baseline, evidence, small, text_of};
 use common::said::{Said, command, run, said};
-use errnoscope::compat::boundaries::{Boundaries, boundaries};
+use errnoscope::compat::boundaries::{Boundaries, Side, boundaries};
 use errnoscope::compat::{self, Basis, Compat, Sweep};
 use errnoscope::errno::Errno;
-use errnoscope::finding::{Finding, Missing, Report, Verdict};
-use errnoscope::names::{Call, Os};
-use errnoscope::plan::Outcome;
+use errnoscope::finding::{Evidence, Finding, Missing, Report, TrailEntry, Verdict};
+use errnoscope::names::{Call, Need, Os};
+use errnoscope::plan::{Outcome, Unsupported};
 use errnoscope::render::json;
 use proptest::prelude::*;
 use serde_json::Value;
@@ -285,6 +286,54 @@ fn what_the_kernel_may_choose_is_one_value() {
     assert_eq!(compat.calls[0].on["linux"].values[0].outcomes.len(), 2);
     assert_eq!(compat.stacks["linux"].unstable, 0);
     assert_eq!(boundaries(&sweep).boundaries, []);
+}
+
+/// The findings of a host that refuses an op for all of these.
+fn refusing(need: Need) -> Vec<Finding> {
+    let unsupported = Unsupported { need, reason: "set-option option={}: ENOPROTOOPT".to_owned() };
+    let refuse = |finding: &Finding| {
+        let last = finding.trail.last().expect("it was run");
+        let entry = TrailEntry { unsupported: Some(unsupported.clone()), outcome: None, ..(**last).clone() };
+        let evidence = Evidence { outcome: None, trail: vec![Arc::new(entry)], ..evidence(finding) };
+        Finding::without_outcome(evidence, Missing::Unsupported(unsupported.clone()))
+    };
+    plain().iter().map(refuse).collect()
+}
+
+/// What a host lacks besides, such as a second user, another of the same kernel may have.
+#[test]
+fn an_op_that_only_one_of_two_kernels_refuses_is_a_boundary() {
+    let sides = |before, now| -> Vec<(String, String, Side, usize)> {
+        let found = boundaries(&sweep(&[on("6.9.1", None, before), on("6.16.12", None, now)])).boundaries;
+        let told = found.iter().flat_map(|boundary| {
+            assert!(boundary.classes.is_empty(), "{boundary:?}");
+            let (after, since) = (boundary.after.to_string(), boundary.since.to_string());
+            boundary.refused.iter().map(move |it| (after.clone(), since.clone(), it.by, it.cases.len()))
+        });
+        told.collect()
+    };
+    let cases = plain().iter().map(|finding| finding.case.clone()).collect::<BTreeSet<_>>().len();
+    let told = |side| vec![("6.9.1".to_owned(), "6.16.12".to_owned(), side, cases)];
+    assert_eq!(sides(refusing(Need::Linux), plain()), told(Side::Before));
+    assert_eq!(sides(plain(), refusing(Need::Linux)), told(Side::Since));
+    assert_eq!(sides(refusing(Need::Linux), refusing(Need::Linux)), []);
+    assert_eq!(sides(refusing(Need::SecondUser), plain()), []);
+}
+
+#[test]
+fn a_sysctl_that_only_one_of_two_kernels_has_is_a_boundary() {
+    let newer = on("6.16.12", None, plain());
+    let mut older = on("6.9.1", None, plain());
+    assert!(older.host.sysctls.remove("net.ipv4.tcp_tw_reuse_delay").is_some());
+    let found = boundaries(&sweep([&newer, &older])).boundaries;
+    let [boundary] = &found[..] else { panic!("{found:?}") };
+    assert_eq!((boundary.classes.len(), boundary.refused.len()), (0, 0));
+    assert_eq!(boundary.environment[0].fact, "net.ipv4.tcp_tw_reuse_delay");
+    // Another value may be the host's choice.
+    let mut other = newer.clone();
+    (other.host.release, other.host.stack) = ("6.17.13".to_owned(), "linux 6.17".to_owned());
+    other.host.sysctls.insert("net.ipv4.tcp_tw_reuse_delay".to_owned(), "0".to_owned());
+    assert_eq!(boundaries(&sweep([&newer, &other])).boundaries, []);
 }
 
 #[test]

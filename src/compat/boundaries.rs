@@ -8,21 +8,21 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 use semver::Version;
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::run::{Run, runs};
-use super::sweep::{Source, Sweep};
+use super::sweep::{Asked, Said, Source, Sweep};
 use crate::compare::{Difference, environment};
-use crate::names::Call;
+use crate::names::{Call, words};
 
 /// The version of the boundaries, their first field.
-pub const FORMAT: &str = "errnoscope-boundaries/1";
+pub const FORMAT: &str = "errnoscope-boundaries/2";
 
 /// Where the versions of each stack differ.
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Boundaries {
-    /// `errnoscope-boundaries/1`.
+    /// `errnoscope-boundaries/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     /// The reports by the first digits of their digests, in the order of stack, version and time.
@@ -49,6 +49,27 @@ pub struct Boundary {
     pub environment: Vec<Difference>,
     /// The largest first.
     pub classes: Vec<Class>,
+    /// What only the kernels on one side can do, so that cases could not be made on the other.
+    pub refused: Vec<Refused>,
+}
+
+/// An op of cases that a kernel refused.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Refused {
+    /// The op, and the errno that it got.
+    pub op: String,
+    /// By the version before, and not by the one after; or the other way round.
+    pub by: Side,
+    pub cases: Vec<String>,
+}
+
+words! {
+    /// One side of a boundary.
+    Side {
+        Before = "before",
+        Since = "since",
+    }
 }
 
 /// Calls that changed alike.
@@ -89,6 +110,13 @@ impl Class {
     }
 }
 
+/// What is found between two versions.
+#[derive(Default)]
+struct Found<'s> {
+    classes: Classes<'s>,
+    refused: BTreeMap<(Side, &'s str), BTreeSet<String>>,
+}
+
 /// By what classes are told apart.
 type Alike<'s> = (&'s str, Call, u32, BTreeSet<&'s str>, BTreeSet<&'s str>, bool);
 
@@ -103,8 +131,15 @@ pub fn boundaries(sweep: &Sweep) -> Boundaries {
         if own.len() < 2 {
             continue;
         }
+        let mut found: BTreeMap<Place<'_>, Found<'_>> = BTreeMap::new();
+        for pair in indices.windows(2) {
+            let [before, after] = [pair[0], pair[1]].map(|index| sweep.sources[index].version.as_ref());
+            let Some(place) = before.zip(after).filter(|(before, after)| before < after) else { continue };
+            if around(sweep, &indices, place.0, place.1).iter().any(is_setting_of_one) {
+                found.entry(place).or_default();
+            }
+        }
         versions.insert(stack.to_owned(), own);
-        let mut found: BTreeMap<(&Version, &Version), Classes<'_>> = BTreeMap::new();
         for (key, asked) in &sweep.calls {
             for pair in runs(sweep, asked, &indices).windows(2) {
                 let [before, after] = pair else { continue };
@@ -112,13 +147,21 @@ pub fn boundaries(sweep: &Sweep) -> Boundaries {
                 let (from, to) = alike;
                 let unstable = before.is_unstable() || after.is_unstable();
                 let alike = (&*key.scenario, key.call, key.ordinal, from, to, unstable);
-                let (because, cases) = found.entry(place).or_default().entry(alike).or_default();
+                let (because, cases) = found.entry(place).or_default().classes.entry(alike).or_default();
                 because.before.extend(before.because[1].iter().map(|&reference| reference.to_owned()));
                 because.since.extend(after.because[0].iter().map(|&reference| reference.to_owned()));
                 cases.push(key.case.clone());
             }
+            for (place, side, op) in refusals(sweep, asked, &indices) {
+                found.entry(place).or_default().refused.entry((side, op)).or_default().insert(key.case.clone());
+            }
         }
-        for ((after, since), classes) in found {
+        for ((after, since), Found { classes, refused }) in found {
+            let refused = refused.into_iter().map(|((by, op), cases)| Refused {
+                op: op.to_owned(),
+                by,
+                cases: cases.into_iter().collect(),
+            });
             let mut classes: Vec<Class> = classes.into_iter().map(|(alike, found)| class(alike, found)).collect();
             classes.sort_by_key(|class| Reverse(class.cases.len()));
             boundaries.push(Boundary {
@@ -127,6 +170,7 @@ pub fn boundaries(sweep: &Sweep) -> Boundaries {
                 since: since.clone(),
                 environment: around(sweep, &indices, after, since),
                 classes,
+                refused: refused.collect(),
             });
         }
     }
@@ -139,6 +183,29 @@ type Change<'s> = (BTreeSet<&'s str>, BTreeSet<&'s str>);
 fn place<'s>(before: &Run<'s>, after: &Run<'s>) -> Option<(Place<'s>, Change<'s>)> {
     let ((_, last), (first, _)) = before.versions.zip(after.versions)?;
     Some(((last, first), (before.outcomes.clone(), after.outcomes.clone())))
+}
+
+/// Neighbours of which one could be led into the situation and the other refused an op for it.
+fn refusals<'s>(sweep: &'s Sweep, asked: &'s Asked, indices: &[usize]) -> Vec<(Place<'s>, Side, &'s str)> {
+    let said =
+        indices.iter().filter_map(|index| Some((sweep.sources[*index].version.as_ref()?, asked.said.get(index)?)));
+    let said: Vec<(&Version, &Said)> =
+        said.filter(|(_, said)| said.refused.is_some() || !said.outcomes.is_empty()).collect();
+    let neighbours = said.windows(2).filter(|pair| pair[0].0 < pair[1].0);
+    let one_sided = neighbours.filter_map(|pair| {
+        let [(after, before), (since, now)] = [pair[0], pair[1]];
+        match (before.refused.as_deref(), now.refused.as_deref()) {
+            (Some(op), None) => Some(((after, since), Side::Before, op)),
+            (None, Some(op)) => Some(((after, since), Side::Since, op)),
+            _ => None,
+        }
+    });
+    one_sided.collect()
+}
+
+/// A sysctl that only one of the two kernels has.
+fn is_setting_of_one(difference: &Difference) -> bool {
+    difference.fact.starts_with("net.") && difference.baseline.is_some() != difference.current.is_some()
 }
 
 fn class(alike: Alike<'_>, (because, cases): (Reasons, Vec<String>)) -> Class {

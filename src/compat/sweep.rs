@@ -13,7 +13,7 @@ use crate::cause::Cause;
 use crate::compare;
 use crate::finding::{Finding, Report, Verdict};
 use crate::moment::Moment;
-use crate::names::{Call, Os};
+use crate::names::{Call, Need, Os};
 use crate::scenario::Expectation;
 
 /// How much of a digest names a report or a reference.
@@ -88,6 +88,8 @@ pub(super) struct Said {
     pub distribution: Option<BTreeMap<String, u32>>,
     /// What was expected, whether it came about or not.
     pub expected: Arc<[Expectation]>,
+    /// The op that this kernel refused, and how, where it could not be led into the situation.
+    pub refused: Option<String>,
 }
 
 impl Said {
@@ -101,6 +103,7 @@ impl Said {
             choice: names(compare::choice(finding)),
             distribution: finding.distribution.clone().filter(|_| compare::is_unstable(finding)),
             expected: finding.expected.clone(),
+            refused: refused(finding),
         }
     }
 
@@ -114,6 +117,13 @@ impl Said {
         let own = self.expected.iter().filter(|expectation| self.outcomes.contains(&expectation.outcome));
         own.map(|expectation| &*expectation.reference).collect()
     }
+}
+
+/// What a host lacks besides, another of the same kernel may have.
+fn refused(finding: &Finding) -> Option<String> {
+    let last = finding.trail.last().filter(|_| finding.verdict() == Verdict::Unsupported)?;
+    let lacking = last.unsupported.as_ref().filter(|lacking| lacking.need == Need::Linux)?;
+    Some(lacking.reason.clone())
 }
 
 /// A call with all that is said of it.

@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::compare::values;
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{count, field, shown};
-use crate::compat::boundaries::{Boundaries, Boundary, Class};
+use crate::compat::boundaries::{Boundaries, Boundary, Class, Refused};
 
 /// How much of each class is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,12 +38,18 @@ pub fn boundaries(boundaries: &Boundaries, cases: Cases, width: usize) -> String
 }
 
 fn one(boundary: &Boundary, cases: Cases, width: usize) -> String {
-    let Boundary { after, since, environment, classes, .. } = boundary;
+    let Boundary { after, since, environment, classes, refused, .. } = boundary;
     let mut text = format!("\n{}\n", paint(HEADING, &format!("between {after} and {since}")));
     for difference in environment {
         let label = format!("  {}  ", shown(&difference.fact));
         text.push_str(&paint(FAINT, field(&label, &values(difference), width).trim_end()));
         text.push('\n');
+    }
+    for Refused { op, by, cases: refusing } in refused {
+        let number = count(refusing.len() as u64, "case");
+        text.push_str(&field(&format!("  refused {by}  "), &format!("{}  {number}", shown(op)), width));
+        let named = refusing.iter().filter(|_| cases == Cases::Named);
+        text.extend(named.map(|case| format!("      {}\n", shown(case))));
     }
     for class in classes {
         let unstable = if class.unstable { format!("  {}", paint(WARN, "unstable")) } else { String::new() };

@@ -3,14 +3,15 @@
 //! It never sees an expectation and judges nothing. A case runs in a child with a network of its own; what becomes
 //! of the child is part of the observations and never of the worker.
 
+mod case;
 mod fill;
 mod hello;
 mod interpreter;
 mod queries;
 mod shared;
-mod unlisted;
+mod table;
 
-pub use interpreter::Case;
+pub use case::Case;
 pub use queries::nft;
 
 use std::io::{BufRead, BufReader, Write};
@@ -20,7 +21,7 @@ use std::time::Duration;
 use crate::names::Need;
 use crate::plan::{Fate, MARK, Op, Performed, Plan, StepResult, Unsupported, message};
 use crate::sys::{self, Ended, Fork, Isolation, Outside, Tables, Trail};
-use unlisted::Listed;
+use case::Listed;
 
 /// How much a case may report. Pages that no case touches are never allocated.
 const TRAIL_BYTES: usize = 64 << 20;
@@ -55,7 +56,7 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
     let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
     leave_panics_in(trail.alias());
 
-    let listed = unlisted::listed();
+    let listed = table::listed();
     let mut line = Vec::with_capacity(64 * 1024);
     line.push(MARK);
     hello::write(isolation, &mut trail, &mut line)?;

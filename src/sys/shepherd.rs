@@ -15,22 +15,9 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use signal_hook::low_level;
 
+use super::signals::{FORWARDED, GRACE};
 use super::{Ended, Flock, Result, Until, check, errno_of, poll, process};
 use crate::errno::Errno;
-
-/// Signals that are meant for a command: most ask it to end.
-const FORWARDED: [Signal; 7] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGALRM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-];
-
-/// How long a command has from SIGTERM to SIGKILL when its time is up.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// The longest sleep: a signal that comes between two looks ends it at once, and this is for what has no signal.
 const LONGEST: Duration = Duration::from_secs(60);

@@ -1,4 +1,4 @@
-//! SIGINT and SIGTERM: the first is a wish to end in good order, a later one ends everything.
+//! Which signals are meant for whom. SIGINT and SIGTERM to us: the first is a wish to end in good order, a later one ends everything.
 //!
 //! What good order is, and who is woken up for it, the caller knows. There is no thread that waits for signals.
 
@@ -6,10 +6,25 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::Signal;
 use signal_hook::low_level;
 
 /// The signals that ask for an end.
 pub const INTERRUPTS: [i32; 2] = [libc::SIGINT, libc::SIGTERM];
+
+/// Signals that are meant for a command: most ask it to end.
+pub(super) const FORWARDED: [Signal; 7] = [
+    Signal::SIGHUP,
+    Signal::SIGINT,
+    Signal::SIGQUIT,
+    Signal::SIGTERM,
+    Signal::SIGALRM,
+    Signal::SIGUSR1,
+    Signal::SIGUSR2,
+];
+
+/// How long a command has from SIGTERM to SIGKILL when its time is up.
+pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// Signals that come together are one wish: timeout(1) sends its signal to the program and to the whole group.
 const TOGETHER: Duration = Duration::from_millis(500);

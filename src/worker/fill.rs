@@ -7,8 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::interpreter::{Case, DetailedFault};
-use super::unlisted::Listed;
+use super::case::{Case, DetailedFault, Listed};
 use crate::names::{Family, Protocol, Reuse};
 use crate::plan::{Cost, Detail, Fill, FillHow, SocketOption};
 use crate::sys::{self, Address, Fault, Fork, Isolation};

@@ -2,20 +2,19 @@
 //!
 //! It knows which step ends a case and which does not, and nothing of what any step is supposed to give.
 
-use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use super::unlisted::{self, Bound, Listed};
-use super::{fill, give_up, queries};
+use super::case::{Bound, Case, DetailedFault, Known, Listed, Tried, known_as, not_open};
+use super::{fill, give_up, queries, table};
 use crate::errno::Errno;
 use crate::names::{Family, Need, Protocol, SocketState, User};
 use crate::plan::{
     Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, SocketOption, Step, StepResult, Unsupported, WaitFor,
 };
-use crate::socket_table::{self, SocketRow};
-use crate::sys::{self, Address, Fault, Isolation, Mode, SocketTable, Trail, Tun, Until};
+use crate::socket_table;
+use crate::sys::{self, Address, Fault, Isolation, Mode, Trail, Tun, Until};
 
 /// How long AnswerSyn waits for its SYN.
 const SYN_WAIT_MS: u32 = 500;
@@ -23,37 +22,10 @@ const SYN_WAIT_MS: u32 = 500;
 const PIECE: usize = 64 * 1024;
 const MOST_PIECES: usize = 4096;
 
-/// A socket that a plan named. It stays known when it is closed, because the kernel may keep the connection.
-pub struct Known {
-    pub fd: Option<OwnedFd>,
-    pub family: Family,
-    pub protocol: Protocol,
-    pub local: Option<SocketAddr>,
-    pub remote: Option<SocketAddr>,
-    mode: Mode,
-    pub bound: Bound,
-}
-
-/// What one case has built up.
-pub struct Case<'a> {
-    pub sockets: BTreeMap<String, Known>,
-    /// Ports that `fill` holds, in this process and in others.
-    pub filled: Vec<OwnedFd>,
-    has_filled: bool,
-    pub isolation: &'a Isolation,
-    patience: u32,
-    /// What the socket table has; what it has not, sockets of this process are asked themselves.
-    pub listed: Listed,
-    table: Option<SocketTable>,
-    tuns: BTreeMap<String, Tun>,
-    exhausted_at: Option<u64>,
-    /// How long the last system call took.
-    took: Duration,
-}
-
 /// Performs the plan; the trail has every step as soon as it is done.
 pub fn run(plan: &Plan, isolation: &Isolation, listed: Listed, trail: &mut Trail) {
-    let mut case = Case { listed, patience: plan.patience, ..Case::new(isolation) };
+    let mut case = Case::new(isolation);
+    (case.listed, case.patience) = (listed, plan.patience);
     // Whether each step went well enough for those that require it.
     let mut went_well = vec![false; plan.steps.len()];
     // What was asked after the latest step, which is as good right before the next.
@@ -160,32 +132,7 @@ fn need_of(op: &Op) -> Need {
     }
 }
 
-pub fn known_as<'c>(sockets: &'c BTreeMap<String, Known>, name: &str) -> Result<&'c Known, Fault> {
-    sockets.get(name).ok_or_else(|| Fault::Failed(format!("no socket is called `{name}`")))
-}
-
-/// An op's detail may come with a fault as well as without.
-type Tried = Result<Option<Detail>, DetailedFault>;
-
-pub struct DetailedFault(pub Fault, pub Option<Detail>);
-
-impl<'a> Case<'a> {
-    /// A case of the network namespace that this process is in.
-    pub fn new(isolation: &'a Isolation) -> Case<'a> {
-        Case {
-            sockets: BTreeMap::new(),
-            filled: Vec::new(),
-            has_filled: false,
-            isolation,
-            patience: 1,
-            listed: Listed::All,
-            table: None,
-            tuns: BTreeMap::new(),
-            exhausted_at: None,
-            took: Duration::ZERO,
-        }
-    }
-
+impl Case<'_> {
     /// Performs a setup step by itself; an error is what keeps the next from being performed.
     pub fn set_up(&mut self, step: &Step) -> Result<(), Performed> {
         let tried = self.as_user(step.user, |case| case.perform(&step.op));
@@ -196,78 +143,6 @@ impl<'a> Case<'a> {
     /// Asks the kernel about what has been set up.
     pub fn answers(&mut self, questions: &[Query]) -> Vec<Answer> {
         self.ask(questions, None, &Asked::default())
-    }
-
-    /// The socket table of this case's namespace, opened when it is first needed.
-    pub fn table(&mut self) -> Result<&mut SocketTable, Fault> {
-        if self.table.is_none() {
-            self.table = Some(SocketTable::open()?);
-        }
-        self.table.as_mut().ok_or_else(|| Fault::Failed("the socket table is not open".to_owned()))
-    }
-
-    /// The rows of a port. All sockets in the namespace are this case's, so that only one that is open here or was
-    /// filled in can listen or be merely bound.
-    pub fn rows(&mut self, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
-        let mut rows = unlisted::rows(self, protocol)?;
-        rows.retain(|row| row.local.port() == port);
-        if self.listed != Listed::Nothing {
-            rows.splice(0..0, self.table_rows(protocol, port)?);
-        }
-        for row in rows.iter_mut().filter(|row| row.inode != 0) {
-            row.user = self.isolation.user_of(row.uid);
-        }
-        Ok(rows)
-    }
-
-    fn table_rows(&mut self, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
-        let mut named = if self.has_filled { sys::UNCONNECTED.to_vec() } else { Vec::new() };
-        let here = |known: &&Known| known.protocol == Protocol::Tcp && known.local.is_some_and(|at| at.port() == port);
-        for fd in self.sockets.values().filter(here).filter_map(|known| known.fd.as_ref()) {
-            named.extend(sys::tcp_state(fd)?);
-        }
-        self.table()?.rows(protocol, port, &named)
-    }
-
-    /// The ports of either family that any socket holds, as a bitmap.
-    pub fn ports(&mut self, protocol: Protocol) -> Result<Vec<u64>, Fault> {
-        let mut held = if self.listed == Listed::Nothing { vec![0; 1024] } else { self.table()?.ports(protocol)? };
-        for row in unlisted::rows(self, protocol)? {
-            let port = usize::from(row.local.port());
-            held[port / 64] |= 1 << (port % 64);
-        }
-        Ok(held)
-    }
-
-    /// Soft RLIMIT_NOFILE as the ops find it, whatever the queries do to it meanwhile.
-    pub fn descriptor_limit(&self) -> u64 {
-        self.exhausted_at.unwrap_or_else(|| sys::descriptor_limit().0)
-    }
-
-    /// Runs something under a user's effective uid.
-    pub fn as_user<T, E: From<Fault>>(
-        &mut self,
-        user: Option<User>,
-        work: impl FnOnce(&mut Self) -> Result<T, E>,
-    ) -> Result<T, E> {
-        let uid = match user {
-            Some(User::Root) if sys::effective_uid() != 0 => {
-                let reason = "this worker is not root; run as root".to_owned();
-                return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
-            }
-            None | Some(User::Root) => return work(self),
-            Some(User::UserA) => self.isolation.users[0],
-            Some(User::UserB) => self.isolation.users[1],
-        };
-        if let Err(errno) = sys::set_effective_uid(uid) {
-            let reason = format!("the effective uid {uid} cannot be taken: {errno}");
-            return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
-        }
-        let result = work(self);
-        match sys::set_effective_uid(0) {
-            Ok(()) => result,
-            Err(errno) => Err(E::from(Fault::Failed(format!("back to uid 0: {errno}")))),
-        }
     }
 
     fn ask(&mut self, questions: &[Query], user: Option<User>, earlier: &Asked) -> Vec<Answer> {
@@ -293,22 +168,6 @@ impl<'a> Case<'a> {
             let _ = sys::set_descriptor_limit(limit);
         }
         answers
-    }
-
-    /// How long a wait of so many milliseconds takes on this machine.
-    fn patient(&self, ms: u32) -> u32 {
-        ms.saturating_mul(self.patience)
-    }
-
-    pub fn note_time(&mut self, took: Duration) {
-        self.took = took;
-    }
-
-    fn timed<T>(&mut self, call: impl FnOnce() -> T) -> T {
-        let start = Instant::now();
-        let result = call();
-        self.took = start.elapsed();
-        result
     }
 
     fn perform(&mut self, op: &Op) -> Tried {
@@ -485,15 +344,6 @@ impl<'a> Case<'a> {
     }
 
     /// Makes a call on a named socket and times it.
-    fn on<T, E: Into<Fault>>(&mut self, socket: &str, call: impl FnOnce(&OwnedFd) -> Result<T, E>) -> Result<T, Fault> {
-        let known = known_as(&self.sockets, socket)?;
-        let fd = known.fd.as_ref().ok_or_else(|| not_open(socket))?;
-        let start = Instant::now();
-        let result = call(fd);
-        self.took = start.elapsed();
-        result.map_err(E::into)
-    }
-
     fn set_mode(&mut self, socket: &str, mode: Mode) -> Result<(), Fault> {
         let known = self.sockets.get_mut(socket).ok_or_else(|| not_open(socket))?;
         if known.mode != mode {
@@ -546,12 +396,12 @@ impl<'a> Case<'a> {
         let known = known_as(&self.sockets, socket)?;
         let protocol = known.protocol;
         let local = known.local.ok_or_else(|| Fault::Failed(format!("`{socket}` has no local name to wait for")))?;
-        unlisted::can_tell(self, known)?;
+        table::can_tell(self, known)?;
         let wanted = until.in_table(protocol);
         let start = Instant::now();
         loop {
-            let rows = self.rows(protocol, local.port())?;
-            let remote = unlisted::peer(self, known_as(&self.sockets, socket)?);
+            let rows = table::rows(self, protocol, local.port())?;
+            let remote = table::peer(self, known_as(&self.sockets, socket)?);
             let states: Vec<SocketState> = socket_table::find(&rows, local, remote).map(|row| row.state).collect();
             let reached = match wanted {
                 Some(wanted) => states.contains(&wanted),
@@ -589,14 +439,4 @@ fn send_until_full(fd: &OwnedFd) -> Result<u64, Fault> {
         }
     }
     Err(Fault::Failed(format!("the socket took {count} bytes and was not full")))
-}
-
-fn not_open(socket: &str) -> Fault {
-    Fault::Failed(format!("no open socket is called `{socket}`"))
-}
-
-impl From<Fault> for DetailedFault {
-    fn from(fault: Fault) -> DetailedFault {
-        DetailedFault(fault, None)
-    }
 }

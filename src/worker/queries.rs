@@ -5,8 +5,8 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::interpreter::{Case, known_as};
-use super::unlisted;
+use super::case::{Case, known_as};
+use super::table;
 use crate::names::{Family, Need, Protocol, User};
 use crate::plan::{Answer, Query, Unsupported};
 use crate::socket_table;
@@ -24,10 +24,10 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
     Ok(match query {
         Query::Socket { socket } => {
             let known = known_as(&case.sockets, socket)?;
-            unlisted::can_tell(case, known)?;
-            let (protocol, local, remote) = (known.protocol, known.local, unlisted::peer(case, known));
+            table::can_tell(case, known)?;
+            let (protocol, local, remote) = (known.protocol, known.local, table::peer(case, known));
             let mut rows = match local {
-                Some(local) if local.port() != 0 => case.rows(protocol, local.port())?,
+                Some(local) if local.port() != 0 => table::rows(case, protocol, local.port())?,
                 _ => Vec::new(),
             };
             if let (Some(local), true) = (local, rows.len() > MOST_ROWS) {
@@ -40,7 +40,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
             Answer::Socket { local, remote, rows }
         }
         Query::Census { protocol, family: _, low, high } => {
-            let held = case.ports(*protocol)?;
+            let held = table::ports(case, *protocol)?;
             let is_free = |port: &u16| held[usize::from(*port) / 64] & (1 << (port % 64)) == 0;
             let size = u32::from(*high).saturating_sub(u32::from(*low)) + 1;
             let free = (*low..=*high).filter(is_free).count() as u32;

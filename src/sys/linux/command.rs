@@ -15,21 +15,8 @@ use nix::unistd::{Pid, getegid};
 use super::OS;
 use super::namespace::leave_root_to;
 use crate::errno::Errno;
+use crate::sys::signals::{FORWARDED, GRACE};
 use crate::sys::{Ended, Flock, Result, Watch, check, effective_uid, errno_of, reap};
-
-/// Signals that are meant for a command: most ask it to end.
-const FORWARDED: [Signal; 7] = [
-    Signal::SIGHUP,
-    Signal::SIGINT,
-    Signal::SIGQUIT,
-    Signal::SIGTERM,
-    Signal::SIGALRM,
-    Signal::SIGUSR1,
-    Signal::SIGUSR2,
-];
-
-/// How long a command has from SIGTERM to SIGKILL when its time is up.
-const GRACE: Duration = Duration::from_secs(2);
 
 /// What a command inherits, and this process loses on the way to it.
 pub struct Caller {

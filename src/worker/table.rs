@@ -1,25 +1,14 @@
-//! Sockets that the kernel's table has not: those of a case's own process are asked themselves.
-//!
-//! What the table lists is not its business, and other processes' sockets it cannot see.
+//! The socket table of a case: what the kernel lists, and the sockets of the case's own process that it does not, which are asked
+//! themselves. Those of other processes nobody can ask.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use super::interpreter::{Case, Known};
+use super::case::{Bound, Case, Known, Listed};
 use crate::names::{Need, Protocol, SocketState};
 use crate::plan::Unsupported;
 use crate::socket_table::SocketRow;
 use crate::sys::{self, Fault, SocketTable};
-
-/// What the socket table has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Listed {
-    All,
-    /// All but TCP sockets that are merely bound (Linux before 6.8).
-    AllButBound,
-    /// There is none (gVisor).
-    Nothing,
-}
 
 pub fn listed() -> Listed {
     match SocketTable::open() {
@@ -29,17 +18,41 @@ pub fn listed() -> Listed {
     }
 }
 
-/// Which port bind() gave a socket. An explicit one it keeps as long as it is open; one that the kernel chose goes back when a
-/// connection ends, although getsockname(2) still names it (`tcp_set_state`, SOCK_BINDPORT_LOCK).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Bound {
-    No,
-    Explicit,
-    Ephemeral,
+/// The rows of a port. All sockets in the namespace are this case's, so that only one that is open here or was
+/// filled in can listen or be merely bound.
+pub fn rows(case: &mut Case<'_>, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
+    let mut rows = unlisted(case, protocol)?;
+    rows.retain(|row| row.local.port() == port);
+    if case.listed != Listed::Nothing {
+        rows.splice(0..0, listed_rows(case, protocol, port)?);
+    }
+    for row in rows.iter_mut().filter(|row| row.inode != 0) {
+        row.user = case.isolation.user_of(row.uid);
+    }
+    Ok(rows)
 }
 
-/// The rows that the socket table should have and has not.
-pub fn rows(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
+fn listed_rows(case: &mut Case<'_>, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
+    let mut named = if case.has_filled { sys::UNCONNECTED.to_vec() } else { Vec::new() };
+    let here = |known: &&Known| known.protocol == Protocol::Tcp && known.local.is_some_and(|at| at.port() == port);
+    for fd in case.sockets.values().filter(here).filter_map(|known| known.fd.as_ref()) {
+        named.extend(sys::tcp_state(fd)?);
+    }
+    case.table()?.rows(protocol, port, &named)
+}
+
+/// The ports of either family that any socket holds, as a bitmap.
+pub fn ports(case: &mut Case<'_>, protocol: Protocol) -> Result<Vec<u64>, Fault> {
+    let mut held = if case.listed == Listed::Nothing { vec![0; 1024] } else { case.table()?.ports(protocol)? };
+    for row in unlisted(case, protocol)? {
+        let port = usize::from(row.local.port());
+        held[port / 64] |= 1 << (port % 64);
+    }
+    Ok(held)
+}
+
+/// The rows that the kernel's table should have and has not.
+fn unlisted(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
     let mut rows = Vec::new();
     if case.listed == Listed::All || (case.listed == Listed::AllButBound && protocol != Protocol::Tcp) {
         return Ok(rows);

@@ -1,0 +1,164 @@
+//! What one case has built up, and what holds for every op on it.
+//!
+//! What ops do is the interpreter's business, what the kernel is asked that of `queries` and `table`.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
+use std::time::{Duration, Instant};
+
+use crate::names::{Family, Need, Protocol, User};
+use crate::plan::{Detail, Unsupported};
+use crate::sys::{self, Fault, Isolation, Mode, SocketTable, Tun};
+
+/// Which port bind() gave a socket. An explicit one it keeps as long as it is open; one that the kernel chose goes back when a
+/// connection ends, although getsockname(2) still names it (`tcp_set_state`, SOCK_BINDPORT_LOCK).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Bound {
+    No,
+    Explicit,
+    Ephemeral,
+}
+
+/// What the socket table has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Listed {
+    All,
+    /// All but TCP sockets that are merely bound (Linux before 6.8).
+    AllButBound,
+    /// There is none (gVisor).
+    Nothing,
+}
+
+/// A socket that a plan named. It stays known when it is closed, because the kernel may keep the connection.
+pub struct Known {
+    pub fd: Option<OwnedFd>,
+    pub family: Family,
+    pub protocol: Protocol,
+    pub local: Option<SocketAddr>,
+    pub remote: Option<SocketAddr>,
+    pub(super) mode: Mode,
+    pub bound: Bound,
+}
+
+/// What one case has built up.
+pub struct Case<'a> {
+    pub sockets: BTreeMap<String, Known>,
+    /// Ports that `fill` holds, in this process and in others.
+    pub filled: Vec<OwnedFd>,
+    pub(super) has_filled: bool,
+    pub isolation: &'a Isolation,
+    pub(super) patience: u32,
+    /// What the socket table has; what it has not, sockets of this process are asked themselves.
+    pub listed: Listed,
+    table: Option<SocketTable>,
+    pub(super) tuns: BTreeMap<String, Tun>,
+    pub(super) exhausted_at: Option<u64>,
+    /// How long the last system call took.
+    pub(super) took: Duration,
+}
+
+/// An op's detail may come with a fault as well as without.
+pub type Tried = Result<Option<Detail>, DetailedFault>;
+
+pub struct DetailedFault(pub Fault, pub Option<Detail>);
+
+pub fn known_as<'c>(sockets: &'c BTreeMap<String, Known>, name: &str) -> Result<&'c Known, Fault> {
+    sockets.get(name).ok_or_else(|| Fault::Failed(format!("no socket is called `{name}`")))
+}
+
+impl<'a> Case<'a> {
+    /// A case of the network namespace that this process is in.
+    pub fn new(isolation: &'a Isolation) -> Case<'a> {
+        Case {
+            sockets: BTreeMap::new(),
+            filled: Vec::new(),
+            has_filled: false,
+            isolation,
+            patience: 1,
+            listed: Listed::All,
+            table: None,
+            tuns: BTreeMap::new(),
+            exhausted_at: None,
+            took: Duration::ZERO,
+        }
+    }
+
+    /// The socket table of this case's namespace, opened when it is first needed.
+    pub fn table(&mut self) -> Result<&mut SocketTable, Fault> {
+        if self.table.is_none() {
+            self.table = Some(SocketTable::open()?);
+        }
+        self.table.as_mut().ok_or_else(|| Fault::Failed("the socket table is not open".to_owned()))
+    }
+
+    /// Soft RLIMIT_NOFILE as the ops find it, whatever the queries do to it meanwhile.
+    pub fn descriptor_limit(&self) -> u64 {
+        self.exhausted_at.unwrap_or_else(|| sys::descriptor_limit().0)
+    }
+
+    /// Runs something under a user's effective uid.
+    pub fn as_user<T, E: From<Fault>>(
+        &mut self,
+        user: Option<User>,
+        work: impl FnOnce(&mut Self) -> Result<T, E>,
+    ) -> Result<T, E> {
+        let uid = match user {
+            Some(User::Root) if sys::effective_uid() != 0 => {
+                let reason = "this worker is not root; run as root".to_owned();
+                return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
+            }
+            None | Some(User::Root) => return work(self),
+            Some(User::UserA) => self.isolation.users[0],
+            Some(User::UserB) => self.isolation.users[1],
+        };
+        if let Err(errno) = sys::set_effective_uid(uid) {
+            let reason = format!("the effective uid {uid} cannot be taken: {errno}");
+            return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
+        }
+        let result = work(self);
+        match sys::set_effective_uid(0) {
+            Ok(()) => result,
+            Err(errno) => Err(E::from(Fault::Failed(format!("back to uid 0: {errno}")))),
+        }
+    }
+
+    /// How long a wait of so many milliseconds takes on this machine.
+    pub(super) fn patient(&self, ms: u32) -> u32 {
+        ms.saturating_mul(self.patience)
+    }
+
+    pub fn note_time(&mut self, took: Duration) {
+        self.took = took;
+    }
+
+    pub(super) fn timed<T>(&mut self, call: impl FnOnce() -> T) -> T {
+        let start = Instant::now();
+        let result = call();
+        self.took = start.elapsed();
+        result
+    }
+
+    pub(super) fn on<T, E: Into<Fault>>(
+        &mut self,
+        socket: &str,
+        call: impl FnOnce(&OwnedFd) -> Result<T, E>,
+    ) -> Result<T, Fault> {
+        let known = known_as(&self.sockets, socket)?;
+        let fd = known.fd.as_ref().ok_or_else(|| not_open(socket))?;
+        let start = Instant::now();
+        let result = call(fd);
+        self.took = start.elapsed();
+        result.map_err(E::into)
+    }
+}
+
+pub fn not_open(socket: &str) -> Fault {
+    Fault::Failed(format!("no open socket is called `{socket}`"))
+}
+
+impl From<Fault> for DetailedFault {
+    fn from(fault: Fault) -> DetailedFault {
+        DetailedFault(fault, None)
+    }
+}

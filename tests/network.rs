@@ -168,6 +168,7 @@ fn a_wish_for_the_end_wakes_whoever_waits() {
     let mut wire = Wire::open(&config(SocketAddr::new(V4, 80)), interrupt).expect("a network");
     std::thread::scope(|scope| {
         scope.spawn(|| {
+            // So that the other most likely waits already; before or after, the wish has to be heard.
             std::thread::sleep(Duration::from_millis(20));
             other.write_all(b"!").expect("written");
         });

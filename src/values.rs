@@ -6,8 +6,8 @@ use std::fmt;
 use std::marker::PhantomData;
 
 use serde::Deserialize;
-use serde::de::value::StrDeserializer;
-use serde::de::{self, DeserializeOwned, Deserializer, SeqAccess, Visitor};
+use serde::de::value::{MapAccessDeserializer, StrDeserializer};
+use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 
 /// Empty where the key is absent, which is no condition.
 #[derive(Clone, Debug, PartialEq)]
@@ -51,6 +51,39 @@ impl<'de, T: DeserializeOwned + PartialEq> Deserialize<'de> for Values<T> {
 
         deserializer.deserialize_any(ValuesVisitor(PhantomData))
     }
+}
+
+/// A table, or an array of tables of which one must hold; `example` is one.
+pub fn tables<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+    example: &'static str,
+) -> Result<Vec<T>, D::Error> {
+    struct TablesVisitor<T>(&'static str, PhantomData<T>);
+
+    impl<'de, T: Deserialize<'de>> Visitor<'de> for TablesVisitor<T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            write!(f, "a condition: a table such as {}, or an array of tables of which one must hold", self.0)
+        }
+
+        fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Vec<T>, M::Error> {
+            Ok(vec![T::deserialize(MapAccessDeserializer::new(map))?])
+        }
+
+        fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Vec<T>, S::Error> {
+            let mut tables = Vec::new();
+            while let Some(table) = seq.next_element()? {
+                tables.push(table);
+            }
+            if tables.is_empty() {
+                return Err(de::Error::custom("an empty array of conditions never holds"));
+            }
+            Ok(tables)
+        }
+    }
+
+    deserializer.deserialize_any(TablesVisitor(example, PhantomData))
 }
 
 /// One value, or several that differ.

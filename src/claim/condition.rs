@@ -4,19 +4,17 @@
 //! exist is the business of `check`.
 
 use std::collections::BTreeMap;
-use std::fmt;
 
 use indexmap::IndexMap;
 use serde::Deserialize;
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{self, Deserializer};
 use toml::Spanned;
 use wildmatch::WildMatch;
 
 use crate::cause::Cause;
 use crate::names::{Call, Os, PortChoice};
 use crate::scenario::Expected;
-use crate::values::Values;
+use crate::values::{Values, tables};
 
 /// One of these clauses holds.
 #[derive(Clone, Debug)]
@@ -124,34 +122,7 @@ impl<'de> Deserialize<'de> for OutcomeName {
 
 impl<'de> Deserialize<'de> for Condition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Condition, D::Error> {
-        struct ConditionVisitor;
-
-        impl<'de> Visitor<'de> for ConditionVisitor {
-            type Value = Condition;
-
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a condition: a table such as { call = \"bind\" }, or an array of tables of which one must hold",
-                )
-            }
-
-            fn visit_map<M: MapAccess<'de>>(self, map: M) -> Result<Condition, M::Error> {
-                Ok(Condition { any: vec![Clause::deserialize(MapAccessDeserializer::new(map))?] })
-            }
-
-            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Condition, S::Error> {
-                let mut any = Vec::new();
-                while let Some(condition) = seq.next_element::<Condition>()? {
-                    any.extend(condition.any);
-                }
-                if any.is_empty() {
-                    return Err(de::Error::custom("an empty array of conditions never holds"));
-                }
-                Ok(Condition { any })
-            }
-        }
-
-        deserializer.deserialize_any(ConditionVisitor)
+        Ok(Condition { any: tables(deserializer, "{ call = \"bind\" }")? })
     }
 }
 

@@ -10,6 +10,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
 use super::{Case, Scenario};
+use crate::values::tables;
 
 /// One of these clauses holds.
 #[derive(Clone, Debug, Default)]
@@ -98,38 +99,31 @@ impl fmt::Display for Condition {
 
 impl<'de> Deserialize<'de> for Condition {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Condition, D::Error> {
-        struct ConditionVisitor;
+        Ok(Condition { any: tables(deserializer, "{ family = \"ipv4\" }")? })
+    }
+}
 
-        impl<'de> Visitor<'de> for ConditionVisitor {
-            type Value = Condition;
+impl<'de> Deserialize<'de> for Clause {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Clause, D::Error> {
+        struct ClauseVisitor;
+
+        impl<'de> Visitor<'de> for ClauseVisitor {
+            type Value = Clause;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str(
-                    "a condition: a table such as { family = \"ipv4\" }, or an array of tables of which one must hold",
-                )
+                f.write_str("a table such as { family = \"ipv4\" }")
             }
 
-            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Condition, M::Error> {
+            fn visit_map<M: MapAccess<'de>>(self, mut map: M) -> Result<Clause, M::Error> {
                 let mut clause = Clause::default();
-                while let Some(key) = map.next_key::<Spanned<String>>()? {
-                    clause.all.push((key, map.next_value()?));
+                while let Some(entry) = map.next_entry()? {
+                    clause.all.push(entry);
                 }
-                Ok(Condition { any: vec![clause] })
-            }
-
-            fn visit_seq<S: SeqAccess<'de>>(self, mut seq: S) -> Result<Condition, S::Error> {
-                let mut any = Vec::new();
-                while let Some(condition) = seq.next_element::<Condition>()? {
-                    any.extend(condition.any);
-                }
-                if any.is_empty() {
-                    return Err(de::Error::custom("an empty array of conditions never holds"));
-                }
-                Ok(Condition { any })
+                Ok(clause)
             }
         }
 
-        deserializer.deserialize_any(ConditionVisitor)
+        deserializer.deserialize_map(ClauseVisitor)
     }
 }
 

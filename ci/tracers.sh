@@ -17,14 +17,14 @@ for version in 0.10.0 0.13.0; do
 done
 mkdir -p ci/tracers
 # What is wrong with a tracer does not stop this; what could not be run does.
-check() { "$errnoscope" check "$@" || [ $? -eq 1 ]; }
-check errnoscope --json ci/tracers/errnoscope.json >/dev/null
+check() { "$errnoscope" check "$@" >/dev/null || [ $? -eq 1 ]; }
+check errnoscope --json ci/tracers/errnoscope.json
 for version in 0.10.0 0.13.0; do
-    PATH="$directory/trippy-$version/bin:$PATH" check trippy --json "ci/tracers/trippy-$version.json" >/dev/null
+    PATH="$directory/trippy-$version/bin:$PATH" check trippy --json "ci/tracers/trippy-$version.json"
 done
 for tracer in mtr traceroute tcptraceroute; do
-    check "$tracer" --json "ci/tracers/$tracer.json" >/dev/null
+    check "$tracer" --json "ci/tracers/$tracer.json"
 done
 arguments=()
 for file in ci/tracers/*.json; do arguments+=(--results "$file"); done
-check "${arguments[@]}" --markdown >TRACERS.md
+"$errnoscope" check "${arguments[@]}" --markdown >TRACERS.md || [ $? -eq 1 ]

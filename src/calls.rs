@@ -2,6 +2,7 @@
 //!
 //! They were seen as they happened; here nothing is asked for, and nothing is said about what the program should have done.
 
+use std::cell::LazyCell;
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 
@@ -135,6 +136,7 @@ type Question = (Call, ErrnoName, PortChoice, Option<Protocol>, Option<Family>, 
 /// Adds to each failed call what is known of it on a kernel of this release.
 pub fn explain(calls: &mut [Record], os: Os, kernel: &Version) {
     let mut known: BTreeMap<Question, Vec<Cause>> = BTreeMap::new();
+    let stack = LazyCell::new(|| Knowledge::built_in().most_like(os, kernel));
     for record in calls {
         let Outcome::Errno(errno) = &record.outcome else { continue };
         let Some(errno) = ErrnoName::new(errno.name()) else { continue };
@@ -146,15 +148,15 @@ pub fn explain(calls: &mut [Record], os: Os, kernel: &Version) {
         let causes = known.entry((call, errno, port, protocol, family, reuse)).or_insert_with(|| {
             let port = (port != PortChoice::None).then_some(port);
             let query = Query { os: Some(os), calls: vec![call], errno: Some(errno), port, protocol, family, reuse };
-            causes(&query, os, kernel)
+            causes(&query, *stack)
         });
         record.causes.clone_from(causes);
     }
 }
 
-fn causes(query: &Query, os: Os, kernel: &Version) -> Vec<Cause> {
+fn causes(query: &Query, stack: Option<&str>) -> Vec<Cause> {
     let found = |query: &Query| -> Vec<Cause> {
-        let known = Knowledge::built_in().of_kernel(os, kernel, |known| query.selects(known));
+        let known = Knowledge::built_in().of_stack(stack, |known| query.selects(known));
         rank(known).into_iter().map(|ranked| ranked.cause).collect()
     };
     // Nobody may have looked at this call with these very options.
@@ -164,7 +166,7 @@ fn causes(query: &Query, os: Os, kernel: &Version) -> Vec<Cause> {
     }
     // An error that waits is told to whichever call comes first (`sock_error()`), and those that receive were looked at.
     if causes.is_empty() && [Call::Send, Call::Sendto, Call::ErrorQueue].contains(&query.calls[0]) {
-        causes = self::causes(&Query { calls: vec![Call::Recv], ..query.clone() }, os, kernel);
+        causes = self::causes(&Query { calls: vec![Call::Recv], ..query.clone() }, stack);
     }
     causes
 }

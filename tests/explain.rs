@@ -395,7 +395,7 @@ fn a_kernel_is_told_what_the_observed_one_nearest_to_it_did() {
     let knowledge = Knowledge { known, ..Knowledge::default() };
     let told = |os, kernel: &str, selects: fn(&Known) -> bool| -> Vec<Cause> {
         let kernel = kernel.parse().expect("a version");
-        knowledge.of_kernel(os, &kernel, selects).iter().map(|known| known.cause).collect()
+        knowledge.of_stack(knowledge.most_like(os, &kernel), selects).iter().map(|known| known.cause).collect()
     };
     let newest = vec![Cause::PortsExhausted, Cause::TupleInUse];
     for (kernel, causes) in [

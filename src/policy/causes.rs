@@ -131,7 +131,8 @@ pub fn causes(signal: &Signal, kernel: &Version) -> Vec<Cause> {
         reuse: None,
     };
     let probes = |known: &&Known| known.cause != Cause::SocketState && ProbeCall::new(known.call).is_some();
-    let known = Knowledge::built_in().of_kernel(os, kernel, |known| query.selects(known) && probes(&known));
+    let knowledge = Knowledge::built_in();
+    let known = knowledge.of_stack(knowledge.most_like(os, kernel), |known| query.selects(known) && probes(&known));
     rank(known).into_iter().map(|ranked| ranked.cause).collect()
 }
 
@@ -162,20 +163,18 @@ impl Knowledge {
         Knowledge { format: FORMAT.to_owned(), known: known.collect() }
     }
 
-    /// What is known of the stack that a kernel of this release is the most like, and only where that is nothing, of all: other
-    /// releases have other reasons for the same errno.
-    pub fn of_kernel(&self, os: Os, kernel: &Version, selects: impl Fn(&Known) -> bool) -> Vec<&Known> {
+    /// What is known of a stack, and only where that is nothing, of all: other releases have other reasons for the same errno.
+    pub fn of_stack(&self, stack: Option<&str>, selects: impl Fn(&Known) -> bool) -> Vec<&Known> {
         let selected: Vec<&Known> = self.known.iter().filter(|known| selects(known)).collect();
-        let stack = self.most_like(os, kernel);
         let own: Vec<&Known> = selected.iter().copied().filter(|known| Some(&*known.by) == stack).collect();
         if own.is_empty() { selected } else { own }
     }
 
     /// The newest observed stack that is not newer than this kernel, or else the oldest.
-    fn most_like(&self, os: Os, kernel: &Version) -> Option<&str> {
+    pub fn most_like(&self, os: Os, kernel: &Version) -> Option<&str> {
         let observed = self.known.iter().filter(|known| known.os == os && known.basis == Basis::Observed);
-        let stacks: BTreeMap<Version, &str> =
-            observed.map(|known| (stack_version(os, &known.by), &*known.by)).collect();
+        let names: BTreeSet<&str> = observed.map(|known| &*known.by).collect();
+        let stacks: BTreeMap<Version, &str> = names.into_iter().map(|by| (stack_version(os, by), by)).collect();
         let older = stacks.range(..=kernel).next_back();
         older.or(stacks.first_key_value()).map(|(_, stack)| *stack)
     }

@@ -139,6 +139,7 @@ impl<'a> Case<'a> {
         result
     }
 
+    /// Makes a call on a named socket and times it.
     pub(super) fn on<T, E: Into<Fault>>(
         &mut self,
         socket: &str,

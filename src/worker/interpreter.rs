@@ -343,7 +343,6 @@ impl Case<'_> {
         Ok(None)
     }
 
-    /// Makes a call on a named socket and times it.
     fn set_mode(&mut self, socket: &str, mode: Mode) -> Result<(), Fault> {
         let known = self.sockets.get_mut(socket).ok_or_else(|| not_open(socket))?;
         if known.mode != mode {

@@ -70,8 +70,8 @@ fn unlisted(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
     Ok(rows)
 }
 
-/// The peer that its row has. A socket that is merely bound has none, whatever it tried to connect to: the table of a kernel
-/// that lists such sockets says so, here the socket does.
+/// The peer that its row has. Where the kernel lists a socket that is merely bound, it names whatever that last tried to connect to; one
+/// that is asked itself has none.
 pub fn peer(case: &Case, socket: &Known) -> Option<SocketAddr> {
     let is_bound = |row: SocketRow| row.state == SocketState::Bound;
     let is_bound = case.listed != Listed::All && row(case, socket).is_ok_and(|row| row.is_some_and(is_bound));

@@ -301,8 +301,22 @@ impl fmt::Debug for Lot {
 /// As a reader wants a counter-example: what was asked, and what happened that is out of the ordinary.
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Settings { os, kernel, target, source, ttls, .. } = &self.settings;
-        let Settings { queries, rounds, wait, interval, in_flight, ports, sequences, reuse, .. } = &self.settings;
+        // All of them: a setting that is new has to be told as well.
+        let Settings {
+            os,
+            kernel,
+            target,
+            source,
+            ttls,
+            queries,
+            rounds,
+            wait,
+            interval,
+            in_flight,
+            ports,
+            sequences,
+            reuse,
+        } = &self.settings;
         let (low, high) = (sequences.low(), sequences.high());
         writeln!(f, "on {os} {kernel} to {target} from {source:?}, TTL {ttls:?}, {queries} queries, {rounds} rounds,")?;
         writeln!(

@@ -7,6 +7,7 @@
 mod absent;
 #[cfg(any(target_os = "macos", test))]
 mod darwin;
+mod file;
 #[cfg(any(target_os = "macos", test))]
 mod journal;
 #[cfg(target_os = "linux")]
@@ -24,6 +25,7 @@ mod router;
 mod shepherd;
 mod signals;
 mod socket;
+mod stdout;
 mod trail;
 
 #[cfg(target_os = "linux")]
@@ -33,10 +35,12 @@ use macos as os;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 use other as os;
 
+pub use file::{Directory, Name, Reader, Target, Unwritable, is_same_file, open_to_append};
 pub use os::*;
 pub use process::*;
-pub use signals::{INTERRUPTS, Signals};
+pub use signals::{INTERRUPTS, Signals, end_on_signals};
 pub use socket::*;
+pub use stdout::{Stdout, stdout_was_closed};
 pub use trail::Trail;
 
 use crate::errno::Errno;

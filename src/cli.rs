@@ -40,7 +40,8 @@ use crate::render::style::{BAD, paint};
 #[command(name = "errnoscope", version, max_term_width = 100)]
 #[command(
     after_help = "`errnoscope help COMMAND` shows examples. Exit codes: 0 all match, 1 some mismatch or change, \
-2 usage or a file that does not parse, 3 nothing was selected, 4 broken, timed-out or unwitnessed."
+2 usage, a file that does not parse or a result that cannot be written, 3 nothing was selected, 4 broken, timed-out or \
+unwitnessed, 130 Ctrl-C, 143 SIGTERM."
 )]
 struct Arguments {
     #[command(subcommand)]

@@ -8,6 +8,7 @@ mod condition;
 mod held;
 mod world;
 
+use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
         let range = beside::range(&range).ok_or_else(|| Failed::World(format!("`{range}` is no range of ports")))?;
         let wanted = beside::conditions(request, range).map_err(Failed::World)?;
         if let Some(warning) = beside::warning(&wanted) {
-            eprintln!("errnoscope: {warning}");
+            let _ = writeln!(std::io::stderr(), "errnoscope: {warning}");
         }
         (beside::situation(&wanted, &world::bystanders().map_err(no_table)?).map_err(refused)?, None)
     } else {

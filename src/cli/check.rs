@@ -110,6 +110,14 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
         [] => run(arguments).map(|(check, signals)| (check, Some(signals)))?,
         results => (earlier(results)?, None),
     };
+    if let Some(signal) = signals.as_ref().and_then(Signals::received) {
+        drop(signals);
+        // What there is, for people: a file with some of the results would pass for all of them.
+        if check.tracers.iter().any(|tracer| !tracer.runs.is_empty()) {
+            write!(out, "{}", text::check(&check, arguments.verbose, output::width()))?;
+        }
+        return Ok(Exit::Interrupted(signal));
+    }
     let mut inferred = String::new();
     if policy.is_some() {
         let [tracer] = &check.tracers[..] else {
@@ -169,8 +177,12 @@ fn run(arguments: &Arguments) -> Result<(Check, Signals), Failure> {
     };
     let troubles: Vec<Trouble> = Trouble::ALL.iter().copied().filter(asked).collect();
     let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
-    let tracers = profiles.iter().map(|profile| tracer(profile, &troubles, &signals));
-    let tracers = tracers.collect::<Result<Vec<_>, Failure>>()?;
+    let mut tracers = Vec::new();
+    for profile in &profiles {
+        if signals.received().is_none() {
+            tracers.push(tracer(profile, &troubles, &signals)?);
+        }
+    }
     let stack = stack(sys::OS, &sys::machine().release);
     Ok((Check { format: FORMAT.to_owned(), tool: Tool::this(), stack, tracers }, signals))
 }
@@ -200,7 +212,12 @@ fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<
             let why = "its profile names no option for the source address";
             Row::new(trouble, conditions, None, unseen(Behaviour::NotExercised, Verdict::NotExercised, why))
         } else {
-            match under(trouble, profile, &conditions, signals)? {
+            let ran = under(trouble, profile, &conditions, signals);
+            if signals.received().is_some() {
+                complain("interrupted", &format!("while {} ran under {trouble}; no file is written", profile.name));
+                break;
+            }
+            match ran? {
                 Ok(Seen { calls, timed_out, output, errors }) => {
                     let attempts = attempts(&calls.calls, calls.os);
                     observed.add(&attempts, &reactions(&attempts, !timed_out));
@@ -225,7 +242,8 @@ fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<
     let command = profile.command(Trouble::Nothing.places());
     let habits = observed.habits(&sys::machine().kernel());
     let like = observed.likenesses(&habits);
-    Ok(Tracer { name: profile.name.clone(), version: version(profile), command, runs: rows, habits, like })
+    let version = if signals.received().is_some() { String::new() } else { version(profile) };
+    Ok(Tracer { name: profile.name.clone(), version, command, runs: rows, habits, like })
 }
 
 fn unseen(behaviour: Behaviour, verdict: Verdict, why: &str) -> Judgement {
@@ -279,10 +297,6 @@ fn under(
             _ => {}
         }
     };
-    if let Some(signal) = signals.received() {
-        let message = format!("interrupted while {} ran under {trouble}: nothing is written", profile.name);
-        return Err(Failure::Command { code: 128 + signal, message });
-    }
     // It ends with the last process of the tracer's world.
     let text = |reader: Option<JoinHandle<String>>| reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
     let (output, errors) = (text(output), text(errors));

@@ -133,7 +133,11 @@ impl Destination {
         };
         let cannot = |why| cannot_write(path, why);
         let bytes = bytes(path, content).map_err(|error| cannot(error.into()))?;
-        let in_place = |mut file: &fs::File| file.write_all(&bytes).map_err(|error| cannot(error.into()));
+        let in_place = |mut file: &fs::File| match file.write_all(&bytes) {
+            // As for standard output, a reader that has seen enough has lost nothing.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot(error.into())),
+            Ok(()) | Err(_) => Ok(()),
+        };
         match &**target {
             Target::File(name) => name.write(&bytes).map_err(cannot),
             Target::Special(name, number) => in_place(&name.open_special(*number, reader).map_err(cannot)?),

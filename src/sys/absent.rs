@@ -21,7 +21,7 @@ use crate::plan::{Detail, RouteKind};
 
 /// Its kernel is not one to boot from an initramfs.
 pub fn boot(_: fn() -> std::process::ExitCode) -> std::process::ExitCode {
-    eprintln!("errnoscope init: only Linux boots this program");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), b"errnoscope init: only Linux boots this program\n");
     std::process::ExitCode::from(2)
 }
 

@@ -1,7 +1,5 @@
 //! Where results go: pipes that close, outputs that take nothing, signals, and files that are there whole or not at all.
 
-mod common;
-
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
@@ -11,8 +9,9 @@ use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
-use common::PROGRAM;
-use common::reports::{SMALL, small, text_of};
+use crate::common::PROGRAM;
+use crate::common::reports::{SMALL, small, text_of};
+use crate::harness::test;
 use errnoscope::finding::{Finding, Report, Verdict};
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill, killpg};
@@ -154,7 +153,7 @@ fn unwritable(command: &str) -> i32 {
     if command.starts_with("exec") { 125 } else { 2 }
 }
 
-#[test]
+#[test(Namespaces, Ptrace)]
 fn the_exit_code_is_what_was_found_whoever_reads_it() {
     for &(command, expected) in COMMANDS {
         let output = named(command).output().unwrap();
@@ -183,7 +182,7 @@ fn shrink(stdout: &ChildStdout) {
     fcntl(stdout, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
 }
 
-#[test]
+#[test(Namespaces, Ptrace)]
 fn what_standard_output_does_not_take_is_an_error() {
     for &(command, _) in COMMANDS {
         let full = named(command).stdout(File::options().write(true).open("/dev/full").unwrap()).output().unwrap();
@@ -214,7 +213,7 @@ fn what_standard_output_does_not_take_is_an_error() {
     assert!(!complaint.contains("running") && begun.elapsed() < LONGEST, "{complaint}");
 }
 
-#[test]
+#[test(Namespaces, Ptrace)]
 fn standard_error_decides_nothing() {
     let commands = COMMANDS.iter().copied().chain([
         ("exec --trace -- true", 0),
@@ -285,7 +284,7 @@ fn signal(child: &Child, signal: Signal) {
 }
 
 /// Commands that wait for something, and how one sees that they do.
-#[test]
+#[test(Namespaces)]
 fn every_command_that_waits_ends_on_the_first_signal() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = at(&directory, "fifo.toml");
@@ -338,7 +337,7 @@ fn until_idle(child: &Child) {
 }
 
 /// pid 1 of a PID namespace, to which nothing happens by default.
-#[test]
+#[test(Namespaces, Tun)]
 fn the_demo_ends_on_signals_with_the_hops_it_has() {
     for ending in ENDING {
         let arguments = ["trace", "--demo", "-n", "-c", "1000", "--interval", "60"];
@@ -362,7 +361,7 @@ fn the_demo_ends_on_signals_with_the_hops_it_has() {
 }
 
 /// A worker that never speaks.
-#[test]
+#[test(Namespaces)]
 fn before_there_is_a_worker_signals_end_a_run_and_a_doctor() {
     for (arguments, message) in [(&["run", "bind.broadcast"][..], "there was no worker yet"), (&["doctor"], "")] {
         for ending in ENDING {
@@ -409,7 +408,7 @@ fn stop_worker(parent: &Child) -> Pid {
 }
 
 /// A run that was interrupted, and whose summary nobody reads; a FIFO that nobody opens.
-#[test]
+#[test(Namespaces, Ptrace, Tun)]
 fn a_second_signal_and_one_after_the_run_end_at_once() {
     let directory = tempfile::tempdir().unwrap();
     let fifo = at(&directory, "fifo");
@@ -532,10 +531,6 @@ fn names(directory: &Path) -> Vec<String> {
 
 const STRANGER: u32 = 65_534;
 
-fn assert_root() {
-    assert!(errnoscope::sys::effective_uid() == 0, "this needs two users: run it as root");
-}
-
 /// A sticky directory that everybody may write to, with a file that only its owner may.
 fn sticky() -> (TempDir, String, String) {
     let directory = tempfile::tempdir().unwrap();
@@ -551,9 +546,8 @@ fn given_to(path: &str, user: u32) {
     std::os::unix::fs::lchown(path, Some(user), Some(user)).unwrap();
 }
 
-#[test]
+#[test(Root, Namespaces, Ptrace)]
 fn nothing_is_written_through_what_a_stranger_planted() {
-    assert_root();
     let (directory, sticky, victim) = sticky();
     let planted = format!("{sticky}/report");
     for &(before, after) in WRITERS {
@@ -616,7 +610,7 @@ fn nothing_is_written_through_what_a_stranger_planted() {
 }
 
 /// What is one's own works, and what belongs to whoever owns the directory.
-#[test]
+#[test(Namespaces, Ptrace)]
 fn links_of_ones_own_still_work() {
     let (directory, sticky, victim) = sticky();
     let link = format!("{sticky}/report");
@@ -659,7 +653,7 @@ fn links_of_ones_own_still_work() {
     }
 }
 
-#[test]
+#[test(Namespaces, Ptrace)]
 fn the_mode_and_the_owner_of_a_replaced_file_are_kept() {
     let directory = tempfile::tempdir().unwrap();
     let path = at(&directory, "report");
@@ -708,9 +702,8 @@ fn the_mode_and_the_owner_of_a_replaced_file_are_kept() {
 }
 
 /// A new name may be impossible although the file can be made: without /proc a file without a name never gets one.
-#[test]
+#[test(Root)]
 fn that_a_name_can_be_made_is_tried_before_the_run() {
-    assert_root();
     let directory = tempfile::tempdir().unwrap();
     let (old, new) = (at(&directory, "old"), at(&directory, "new"));
     fs::write(&old, "old").unwrap();
@@ -763,7 +756,7 @@ fn no_name_can_be_taken_beforehand() {
 }
 
 /// What was seen until then is shown, and no file says that it is all.
-#[test]
+#[test(Namespaces, Ptrace)]
 fn a_check_that_is_interrupted_shows_what_it_has() {
     let directory = tempfile::tempdir().unwrap();
     let (profile, results, began) = (at(&directory, "slow.toml"), at(&directory, "results"), at(&directory, "began"));

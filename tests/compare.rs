@@ -532,12 +532,12 @@ fn nothing_in_a_report_is_a_command_for_github() {
     report.host.arch = hostile(68);
     report.host.release = hostile(3);
     report.host.sysctls.insert(COMMANDS[0].to_owned(), COMMANDS.join("\n"));
-    for (_, capability) in &mut report.host.capabilities {
+    for capability in report.host.capabilities.values_mut() {
         capability.reason = Some(COMMANDS.join("\r\n"));
     }
     for finding in &mut report.findings {
-        finding.scenario = format!("{}.{}", finding.scenario, COMMANDS[1]).into();
-        finding.case = format!("{}{}", finding.case, COMMANDS.join("\n")).into();
+        finding.scenario = format!("{}.{}", finding.scenario, COMMANDS[1]);
+        finding.case = format!("{}{}", finding.case, COMMANDS.join("\n"));
     }
     let place = Place::new(&report);
     let said = place.run(&["a.json.gz", "b.json", "--github", "-v"]);

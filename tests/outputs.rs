@@ -184,21 +184,15 @@ fn shrink(stdout: &ChildStdout) {
 
 #[test(Namespaces, Ptrace)]
 fn what_standard_output_does_not_take_is_an_error() {
-    for &(command, _) in COMMANDS {
+    for (&(command, _), redirection) in COMMANDS.iter().zip([">&-", ">&-", "1</dev/null"].into_iter().cycle()) {
         let full = named(command).stdout(File::options().write(true).open("/dev/full").unwrap()).output().unwrap();
         assert_eq!(code(full.status), unwritable(command), "{command}, to /dev/full");
-        for redirection in [">&-", "1</dev/null"] {
-            let expected = unwritable(command);
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("exec \"$@\" {redirection}"), "sh", PROGRAM]).args(words(command));
-            let output = shell.stdin(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
-            let complaint = String::from_utf8_lossy(&output.stderr);
-            assert_eq!(code(output.status), expected, "{command} {redirection}: {complaint}");
-            assert!(
-                complaint.contains("cannot write to standard output: Bad file descriptor"),
-                "{command}: {complaint}"
-            );
-        }
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec \"$@\" {redirection}"), "sh", PROGRAM]).args(words(command));
+        let output = shell.stdin(Stdio::null()).stderr(Stdio::piped()).output().unwrap();
+        let complaint = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(code(output.status), unwritable(command), "{command} {redirection}: {complaint}");
+        assert!(complaint.contains("cannot write to standard output: Bad file descriptor"), "{command}: {complaint}");
     }
     // What prints nothing has lost nothing.
     let directory = tempfile::tempdir().unwrap();
@@ -221,13 +215,11 @@ fn standard_error_decides_nothing() {
         ("list --no-such-option", 2),
         ("list no-such-scenario", 3),
     ]);
-    for (command, expected) in commands {
-        for redirection in ["2>&-", "2>/dev/full"] {
-            let mut shell = Command::new("sh");
-            shell.args(["-c", &format!("exec \"$@\" {redirection}"), "sh", PROGRAM]).args(words(command));
-            let status = shell.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
-            assert_eq!(code(status), expected, "{command} {redirection}");
-        }
+    for ((command, expected), redirection) in commands.zip(["2>&-", "2>/dev/full"].into_iter().cycle()) {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", &format!("exec \"$@\" {redirection}"), "sh", PROGRAM]).args(words(command));
+        let status = shell.stdin(Stdio::null()).stdout(Stdio::null()).status().unwrap();
+        assert_eq!(code(status), expected, "{command} {redirection}");
     }
 }
 

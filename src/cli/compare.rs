@@ -88,14 +88,15 @@ pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
 fn print(comparison: &Comparison, arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
     let cases = if arguments.verbose { Cases::Named } else { Cases::Counted };
     let text = || text::comparison(comparison, cases, output::width());
-    Ok(match (arguments.json, arguments.github) {
-        (true, _) => output::json(comparison, out)?,
-        (false, false) => write!(out, "{}", text())?,
+    let written = match (arguments.json, arguments.github) {
+        (true, _) => output::json(comparison, out),
+        (false, false) => write!(out, "{}", text()),
         (false, true) => {
             let text = github::without_commands(&text(), &token());
-            write!(out, "{text}{}", github::annotations(comparison))?;
+            write!(out, "{text}{}", github::annotations(comparison))
         }
-    })
+    };
+    Ok(written?)
 }
 
 /// What nobody guesses who has written a report.

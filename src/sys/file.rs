@@ -93,13 +93,16 @@ pub enum Reader {
     Present,
 }
 
+/// Which file it is, whatever it is called: its device and its inode.
+pub type FileNumber = (libc::dev_t, libc::ino_t);
+
 /// What a path leads to.
 #[derive(Debug)]
 pub enum Target {
     /// A file, or a name that is free.
     File(Name),
     /// A FIFO or a device, which cannot be replaced, and its file number.
-    Special(Name, (u64, u64)),
+    Special(Name, FileNumber),
     /// One of this process's own open files, by its name in /proc.
     Open(File),
 }
@@ -276,7 +279,7 @@ impl Name {
     }
 
     /// Opens what is no regular file, if it is still what was found: its file number says so.
-    pub fn open_special(&self, found: (u64, u64), reader: Reader) -> Result<File, Unwritable> {
+    pub fn open_special(&self, found: FileNumber, reader: Reader) -> Result<File, Unwritable> {
         let wait = match reader {
             Reader::Awaited => OFlag::empty(),
             Reader::Present => OFlag::O_NONBLOCK,
@@ -408,8 +411,8 @@ fn kind(found: &FileStat) -> SFlag {
     SFlag::from_bits_truncate(found.st_mode & SFlag::S_IFMT.bits())
 }
 
-fn number(found: &FileStat) -> (u64, u64) {
-    (found.st_dev as u64, found.st_ino as u64)
+fn number(found: &FileStat) -> FileNumber {
+    (found.st_dev, found.st_ino)
 }
 
 /// Nobody may read what they could not read before, also while it is being written.

@@ -246,8 +246,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// The exit code for usage, and for what cannot be read or written. The codes of a command's own begin low, so that those
-/// of whoever starts one are high.
+/// The exit code for usage, and for what cannot be read or written. The codes of a command's own begin low, so that
+/// those of whoever starts one are high.
 fn bad(starts_a_command: bool) -> u8 {
     if starts_a_command { exec::NO_WORLD } else { 2 }
 }

@@ -1,4 +1,5 @@
-//! Where results go: pipes that close, outputs that take nothing, signals, and files that are there whole or not at all.
+//! Where results go: pipes that close, outputs that take nothing, signals, and files that are there whole or not at
+//! all.
 
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read};
@@ -73,7 +74,8 @@ static INPUTS: LazyLock<Inputs> = LazyLock::new(|| {
         why = \"The simplest thing that can work.\"\ncause = \"none\"\n\n[axes]\nprotocol = [\"tcp\", \"udp\"]\n\n\
         [[setup]]\nopen = { socket = \"claimer\", protocol = \"$protocol\", family = \"ipv4\" }\n\n\
         [[subject]]\nbind = { socket = \"claimer\", address = \"127.0.0.1\", port = 20000 }\n\n\
-        [[subject.expect]]\nos = [\"linux\", \"macos\"]\noutcome = \"EADDRINUSE\"\nauthority = \"posix\"\nref = \"bind()\"\n";
+        [[subject.expect]]\nos = [\"linux\", \"macos\"]\noutcome = \"EADDRINUSE\"\n\
+        authority = \"posix\"\nref = \"bind()\"\n";
     fs::create_dir(inputs.path("mismatch")).unwrap();
     fs::write(inputs.path("mismatch/a.toml"), scenario).unwrap();
     inputs
@@ -85,7 +87,8 @@ impl Inputs {
     }
 }
 
-/// Commands with all that they find, and their exit codes where somebody reads everything. `LESS`, `WRONG` and `MISMATCH` are inputs.
+/// Commands with all that they find, and their exit codes where somebody reads everything. `LESS`, `WRONG` and
+/// `MISMATCH` are inputs.
 const COMMANDS: &[(&str, i32)] = &[
     ("--help", 0),
     ("--version", 0),

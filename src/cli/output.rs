@@ -30,8 +30,9 @@ pub fn stdout() -> impl Write {
     AutoStream::new(buffered, choice)
 }
 
-/// Standard output for a command that goes on when nobody reads it any more: what a command finds and does is not for its reader to
-/// decide. Only a flush tells that something was lost, and a pipe that was closed has lost nothing that anybody wanted.
+/// Standard output for a command that goes on when nobody reads it any more: what a command finds and does is not for
+/// its reader to decide. Only a flush tells that something was lost, and a pipe that was closed has lost nothing that
+/// anybody wanted.
 struct Lasting<W> {
     stdout: W,
     failed: Option<io::Error>,
@@ -167,8 +168,9 @@ pub struct Writing<'w> {
     pub content: &'w dyn Fn(&mut dyn Write) -> io::Result<()>,
 }
 
-/// Writes everything, also where one place fails, and first what has no reader. Before it comes to the others, `signals` are no
-/// longer watched, so that they end a wait. One that has come already is reason enough not to wait for the reader of a FIFO.
+/// Writes everything, also where one place fails, and first what has no reader. Before it comes to the others,
+/// `signals` are no longer watched, so that they end a wait. One that has come already is reason enough not to wait for
+/// the reader of a FIFO.
 pub fn write_all(writings: &[Writing<'_>], signals: Option<Signals>, out: &mut dyn Write) -> Result<(), Failure> {
     let interrupted = signals.as_ref().is_some_and(|signals| signals.received().is_some());
     let reader = if interrupted { Reader::Present } else { Reader::Awaited };

@@ -1,7 +1,8 @@
-//! Where a file is to be written, found in such a way that nobody else decides it; and files that are there whole or not at all.
+//! Where a file is to be written, found in such a way that nobody else decides it; and files that are there whole or
+//! not at all.
 //!
-//! A directory is held open from the moment it is found, so that what is checked is what is written. Which file it is, and
-//! what goes into it, is decided elsewhere.
+//! A directory is held open from the moment it is found, so that what is checked is what is written. Which file it is,
+//! and what goes into it, is decided elsewhere.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
@@ -201,8 +202,8 @@ impl Name {
         Ok(unlinkat(&self.directory, &*named, UnlinkatFlags::NoRemoveDir)?)
     }
 
-    /// Puts a file with this content in the place of what is there, with its mode and its owner. It is on the disk before it
-    /// has its name, and the name is when this returns.
+    /// Puts a file with this content in the place of what is there, with its mode and its owner. It is on the disk
+    /// before it has its name, and the name is when this returns.
     pub fn write(&self, content: &[u8]) -> Result<(), Unwritable> {
         let former = self.look()?;
         let filled = |mut file: &File| file.write_all(content).and_then(|()| file.sync_all());
@@ -311,8 +312,8 @@ enum Walked {
     Open(File),
 }
 
-/// Follows a path as the kernel would, but for links that somebody else planted: also where `fs.protected_symlinks` is 0, and
-/// also in its middle.
+/// Follows a path as the kernel would, but for links that somebody else planted: also where `fs.protected_symlinks` is
+/// 0, and also in its middle.
 fn walk(path: &Path, missing: Missing) -> Result<Walked, Unwritable> {
     let open = |at: &OwnedFd, name: &OsStr, more: OFlag| {
         openat(at, name, DIRECTORY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | more, Mode::empty())

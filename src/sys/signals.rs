@@ -29,8 +29,8 @@ pub(super) const GRACE: Duration = Duration::from_secs(2);
 /// Signals that come together are one wish: timeout(1) sends its signal to the program and to the whole group.
 const TOGETHER: Duration = Duration::from_millis(250);
 
-/// What has been wished for since the handlers are in place. When it is dropped, nobody looks any more, and a signal ends the
-/// program at once.
+/// What has been wished for since the handlers are in place. When it is dropped, nobody looks any more, and a signal
+/// ends the program at once.
 pub struct Signals {
     pub interrupted: Arc<AtomicBool>,
     /// The first signal, and in the upper half when it came, in ms; 0 as long as there is none.
@@ -73,8 +73,8 @@ impl Drop for Signals {
     }
 }
 
-/// In the process that stands in for a command in a world of its own, where signals are kept back and pid 1 has no default
-/// effects: from now on each ends it at once, but for those that somebody else here watches.
+/// In the process that stands in for a command in a world of its own, where signals are kept back and pid 1 has no
+/// default effects: from now on each ends it at once, but for those that somebody else here watches.
 pub fn end_on_signals(watched: &[i32]) -> std::io::Result<()> {
     for signal in FORWARDED.map(|signal| signal as i32).into_iter().filter(|signal| !watched.contains(signal)) {
         // SAFETY: the handler calls _exit(2) alone.

@@ -19,8 +19,8 @@ extern "C" fn look() {
     WAS_CLOSED.store(unsafe { libc::fcntl(libc::STDOUT_FILENO, libc::F_GETFD) } == -1, Ordering::Relaxed);
 }
 
-// SAFETY: what stands in this section is a pointer to a function that the C library calls before main(); the function needs
-// nothing that has to be set up before it. Its arguments, which glibc hands over, are ignored.
+// SAFETY: what stands in this section is a pointer to a function that the C library calls before main(); the function
+// needs nothing that has to be set up before it. Its arguments, which glibc hands over, are ignored.
 #[used]
 #[cfg_attr(target_os = "macos", unsafe(link_section = "__DATA,__mod_init_func"))]
 #[cfg_attr(not(target_os = "macos"), unsafe(link_section = ".init_array"))]

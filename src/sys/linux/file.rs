@@ -1,4 +1,5 @@
-//! What Linux knows of files beyond POSIX: files without a name, links that are open files, files that nothing can replace.
+//! What Linux knows of files beyond POSIX: files without a name, links that are open files, files that nothing can
+//! replace.
 
 use std::ffi::OsStr;
 use std::fs::File;
@@ -31,7 +32,8 @@ pub fn has_magic_links(directory: &OwnedFd) -> bool {
     fstatfs(directory).is_ok_and(|found| found.filesystem_type() == PROC_SUPER_MAGIC)
 }
 
-/// Why nothing can take the place of `name`, or take a name for a while in its directory, if the kernel says that (statx(2)).
+/// Why nothing can take the place of `name`, or take a name for a while in its directory, if the kernel says that
+/// (statx(2)).
 pub fn is_fixed(directory: &OwnedFd, name: Option<&OsStr>) -> Option<&'static str> {
     let set = |name: &[u8], flags| attributes(directory, name, flags).unwrap_or(0);
     let own = name.map_or(0, |name| set(name.as_bytes(), libc::AT_SYMLINK_NOFOLLOW));

@@ -40,7 +40,7 @@ use other as os;
 pub use file::{Directory, Name, Reader, Target, Unwritable, is_same_file, open_to_append};
 pub use os::*;
 pub use process::*;
-pub use signals::{INTERRUPTS, Signals, end_on_signals};
+pub use signals::{INTERRUPTS, Signals, TOGETHER, end_on_signals};
 pub use socket::*;
 pub use stdout::{Stdout, stdout_was_closed};
 pub use trail::Trail;

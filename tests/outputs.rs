@@ -424,6 +424,10 @@ fn a_second_signal_and_one_after_the_run_end_at_once() {
         for ending in ENDING {
             let mut child = program(arguments).stdout(Stdio::null()).spawn().unwrap();
             until_waiting_for(&child, &fifo);
+            if arguments[0] == "exec" {
+                // What comes at once was for the command.
+                std::thread::park_timeout(Duration::from_millis(300));
+            }
             signal(&child, ending);
             assert_eq!(end_of(&mut child), 128 + ending as i32, "{arguments:?} {ending}");
         }
@@ -780,5 +784,19 @@ fn a_check_that_is_interrupted_shows_what_it_has() {
         assert_eq!(said.contains("errnoscope "), ending == Signal::SIGINT, "{said}");
         assert!(!Path::new(&results).exists());
         fs::remove_file(&began).unwrap();
+    }
+}
+
+/// timeout(1) signals the program and then its group: the second signal is no reason to lose what the first one ended.
+#[test(Namespaces, Ptrace)]
+fn what_is_sent_to_the_whole_group_ends_the_command_alone() {
+    let directory = tempfile::tempdir().unwrap();
+    let calls = at(&directory, "calls");
+    let mut command = Command::new("timeout");
+    command.args(["-s", "TERM", "1", PROGRAM, "exec", "--json", &calls, "--", "sleep", "60"]);
+    for _ in 0..5 {
+        assert_eq!(code(command.stdin(Stdio::null()).status().unwrap()), 124);
+        assert!(fs::read_to_string(&calls).unwrap().contains("\"exit_code\": 143"));
+        fs::remove_file(&calls).unwrap();
     }
 }

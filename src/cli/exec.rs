@@ -200,7 +200,8 @@ impl WorldArguments {
             }
         };
         // Nobody is left to pass them on to, and whoever is slow to read must not hold us.
-        sys::end_on_signals(&[]).map_err(|error| Failure::because("cannot let signals through", error))?;
+        sys::end_on_signals(&[], sys::TOGETHER)
+            .map_err(|error| Failure::because("cannot let signals through", error))?;
         let Ran { ended, timed_out, lost, watched } = ran;
         if let Some((seen, mut calls)) = watched {
             calls::explain(&mut calls, OS, &machine().kernel());

@@ -149,7 +149,7 @@ pub fn trace(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
             let host = demo(routers, arguments)?;
             let watched = watch().map_err(cannot)?;
             // They were kept back until here.
-            sys::end_on_signals(&sys::INTERRUPTS).map_err(cannot)?;
+            sys::end_on_signals(&sys::INTERRUPTS, Duration::ZERO).map_err(cannot)?;
             (host, Some(watched))
         }
     };

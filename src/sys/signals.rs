@@ -27,7 +27,7 @@ pub(super) const FORWARDED: [Signal; 7] = [
 pub(super) const GRACE: Duration = Duration::from_secs(2);
 
 /// Signals that come together are one wish: timeout(1) sends its signal to the program and to the whole group.
-const TOGETHER: Duration = Duration::from_millis(250);
+pub const TOGETHER: Duration = Duration::from_millis(250);
 
 /// What has been wished for since the handlers are in place. When it is dropped, nobody looks any more, and a signal
 /// ends the program at once.
@@ -73,12 +73,19 @@ impl Drop for Signals {
     }
 }
 
-/// In the process that stands in for a command in a world of its own, where signals are kept back and pid 1 has no
-/// default effects: from now on each ends it at once, but for those that somebody else here watches.
-pub fn end_on_signals(watched: &[i32]) -> std::io::Result<()> {
+/// In the process that stands in for a command in a world of its own, where signals are kept back and pid 1 has no default
+/// effects: from now on each ends it at once, but for those that somebody else here watches. Those that come within
+/// `grace` change nothing: they were for a command that has just ended.
+pub fn end_on_signals(watched: &[i32], grace: Duration) -> std::io::Result<()> {
+    let start = Instant::now();
     for signal in FORWARDED.map(|signal| signal as i32).into_iter().filter(|signal| !watched.contains(signal)) {
-        // SAFETY: the handler calls _exit(2) alone.
-        unsafe { low_level::register(signal, move || low_level::exit(128 + signal)) }?;
+        let handle = move || {
+            if start.elapsed() >= grace {
+                low_level::exit(128 + signal);
+            }
+        };
+        // SAFETY: the handler reads a clock and calls _exit(2).
+        unsafe { low_level::register(signal, handle) }?;
     }
     Ok(SigSet::from_iter(FORWARDED).thread_unblock()?)
 }

@@ -13,12 +13,13 @@ use serde::{Deserialize, Serialize};
 
 use crate::errno::{Errno, ErrnoName};
 use crate::names::{Family, Need, Os, Protocol, User};
+use crate::ports::flat_range;
 use crate::socket_table::SocketRow;
 
 pub use op::{Fill, FillHow, How, Op, RouteKind, SocketOption, WaitFor};
 
 /// The version of the lines that coordinator and worker exchange.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
 
 /// The record separator of JSON text sequences (RFC 7464): JSON never has this byte in it, and what consoles and shells
 /// print does not either.
@@ -93,12 +94,7 @@ pub enum Query {
         socket: String,
     },
     /// How many ports of the range any socket holds, from the socket table.
-    Census {
-        protocol: Protocol,
-        family: Family,
-        low: u16,
-        high: u16,
-    },
+    Census(Census),
     /// Whether an address is configured on an interface (RTM_GETADDR).
     Address {
         address: IpAddr,
@@ -120,15 +116,29 @@ pub enum Query {
     User {},
 }
 
+flat_range! {
+    /// A range of ports of a protocol.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Census {
+        protocol: Protocol,
+        family: Family,
+        ..range,
+    }
+}
+
 /// What the kernel said to a [`Query`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Answer {
-    /// Rows, and the tuple by which `socket` is to be found among them.
+    /// Rows, and by what `socket` is to be found among them (see [`crate::socket_table::Sought`]).
     Socket {
         local: Option<SocketAddr>,
         remote: Option<SocketAddr>,
         rows: Vec<SocketRow>,
+        /// The inode that fstat(2) gives its descriptor, which the table has as well; 0 once it is closed. Absent where there
+        /// is no such number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inode: Option<u32>,
     },
     /// Ports of the range held by at least one socket, and the first few that none holds.
     Census {

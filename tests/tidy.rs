@@ -21,6 +21,7 @@ const PURE: &[&str] = &[
     "packet.rs",
     "plan.rs",
     "policy",
+    "ports.rs",
     "problem.rs",
     "render",
     "scenario",

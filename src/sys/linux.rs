@@ -20,7 +20,7 @@ pub use boot::boot;
 pub use chain::{Chain, Line, ONWARD};
 pub use command::{Caller, become_command, descriptor_limit_of, shepherd};
 pub use delay::carry;
-pub use diag::{SocketTable, UNCONNECTED, bound_row, lists_bound, tcp_state};
+pub use diag::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state};
 pub use error_queue::receive_error;
 pub use file::{name_file, nameless_file};
 pub use namespace::{Tables, die_with_parent, enter_case, isolate, leave_case, size_tables, wait_for};

@@ -106,7 +106,7 @@ pub enum Query {
     Sysctl {
         name: String,
     },
-    /// Open descriptors and the soft RLIMIT_NOFILE.
+    /// The soft RLIMIT_NOFILE, and how many descriptors below it are open.
     Descriptors {},
     /// Packets counted by an nftables counter object in table `inet errnoscope`.
     Counter {

@@ -28,6 +28,7 @@ open = {{ socket = "claimer", protocol = "$protocol", family = "$family" }}
 
 [[subject]]
 bind = {{ socket = "claimer", address = "127.0.0.1", port = 20000 }}
+unwitnessed = "nobody is in the way"
 
 [[subject.expect]]
 os = ["linux", "macos"]

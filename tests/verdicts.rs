@@ -320,6 +320,30 @@ fn another_time_wait_of_the_same_tuple_is_no_witness() {
     check(&of_claimer(twins("tcp", &left, nothing, "time-wait", "both", "ok")), Verdict::Match, "");
 }
 
+/// Descriptors above the limit do not make up for one that is free below it.
+#[test]
+fn a_descriptor_that_is_free_is_no_witness_that_none_is() {
+    let setup = |between: &str| {
+        let sockets = ["a", "b", "c"].map(|socket| {
+            format!("[[setup]]\nopen = {{ socket = \"{socket}\", protocol = \"tcp\", family = \"ipv4\" }}\n{between}")
+        });
+        sockets.concat()
+    };
+    let exhaust = "[[setup]]\nexhaust-descriptors = {}\n";
+    let close = |socket: &str| format!("[[setup]]\nclose = {{ socket = \"{socket}\" }}\n");
+    let check_after = |steps: String, verdict| {
+        let text = scenario(&steps, "descriptors = { free = 0 }", "ok", "");
+        check(&text, verdict, if verdict == Verdict::Match { "" } else { "descriptors free" });
+    };
+    let subject = "close = { socket = \"holder\" }\n";
+    check_after(setup("") + exhaust + "[[setup]]\n" + subject, Verdict::Unwitnessed);
+    check_after("[[setup]]\n".to_owned() + subject + &setup("") + exhaust, Verdict::Match);
+    // Closed below, while `b` and `c` are above the limit.
+    let above = setup("") + &close("a") + exhaust;
+    check_after("[[setup]]\n".to_owned() + subject + &above, Verdict::Match);
+    check_after(above + "[[setup]]\n" + subject, Verdict::Unwitnessed);
+}
+
 /// A socket that has finished stays open, while the kernel keeps its connection without a file.
 #[test]
 fn the_time_wait_of_a_socket_that_is_open_is_its_own() {

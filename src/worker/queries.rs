@@ -52,7 +52,10 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
         Query::Address { address } => Answer::Address { local: sys::has_address(*address)? },
         Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.to_owned() },
         Query::Sysctl { name } => Answer::Sysctl { value: sysctl(name)? },
-        Query::Descriptors {} => Answer::Descriptors { open: sys::open_descriptors()?, limit: case.descriptor_limit() },
+        Query::Descriptors {} => {
+            let limit = case.descriptor_limit();
+            Answer::Descriptors { open: sys::open_descriptors(limit)?, limit }
+        }
         Query::Counter { counter } => Answer::Counter { packets: packets(counter)? },
         Query::User {} => case.as_user::<_, Fault>(user, |_| {
             Ok(Answer::User { uid: sys::effective_uid(), net_bind_service: sys::may_bind_low_ports()? })

@@ -82,7 +82,7 @@ fn repeats_no_sequence(script: &Script, run: &Run) -> TestCaseResult {
     let sequences = script.settings.sequences;
     for Record { round, sequence, .. } in &run.trace.probes {
         prop_assert!(taken.insert((round, sequence)), "sequence number {sequence} twice in round {round}");
-        prop_assert!((sequences.low()..=sequences.high()).contains(sequence));
+        prop_assert!(sequences.range().contains(*sequence));
     }
     Ok(())
 }

@@ -382,3 +382,30 @@ pub struct Capability {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::PortRange;
+
+    /// Ranges are written as two numbers beside the other arguments, and one that is empty is not read.
+    #[test]
+    fn a_range_on_the_wire_is_flat_and_never_empty() {
+        let (protocol, family) = (Protocol::Tcp, Family::Ipv4);
+        let query = Query::Census(Census { protocol, family, range: PortRange::of::<30_000, 30_015>() });
+        let text = r#"{"census":{"protocol":"tcp","family":"ipv4","low":30000,"high":30015}}"#;
+        assert_eq!(serde_json::to_string(&query).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Query>(text).unwrap(), query);
+        let fill = r#"{"fill":{"how":"bind","protocol":"tcp","address":"127.0.0.1","low":1,"high":2,"reuse":"none"}}"#;
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Op>(fill).unwrap()).unwrap(), fill);
+        for (from, to) in
+            [("\"low\":1", "\"low\":3"), ("\"low\":1", "\"low\":0"), ("\"low\":1,", ""), ("\"low\"", "\"lowest\"")]
+        {
+            serde_json::from_str::<Op>(&fill.replace(from, to)).expect_err(to);
+        }
+        serde_json::from_str::<Query>(&text.replace("30015", "29999")).expect_err("an empty range");
+        let option = r#"{"set-option":{"socket":"s","option":{"local-port-range":[40000,40004]}}}"#;
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Op>(option).unwrap()).unwrap(), option);
+        serde_json::from_str::<Op>(&option.replace("40004", "3")).expect_err("an empty range");
+    }
+}

@@ -204,7 +204,7 @@ mod tests {
             assert_eq!((range.low(), range.high(), range.size()), (low, high, size));
             assert_eq!(range.ports().count(), size as usize);
             assert!(range.contains(low) && range.contains(high) && range.overlaps(range));
-            assert_eq!(range.contains(low - 1), false);
+            assert!(!range.contains(low - 1));
         }
     }
 

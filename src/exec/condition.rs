@@ -434,7 +434,7 @@ fn route_word(kind: RouteKind) -> &'static str {
 /// Ports in order, as ranges without gaps.
 fn runs(ports: &[u16]) -> Vec<PortRange> {
     let follows = |before: &u16, port: &u16| before.checked_add(1) == Some(*port);
-    let ends = |run: &[u16]| Some(PortRange::new(*run.first()?, *run.last()?).ok()?);
+    let ends = |run: &[u16]| PortRange::new(*run.first()?, *run.last()?).ok();
     ports.chunk_by(follows).filter_map(ends).collect()
 }
 

@@ -20,7 +20,7 @@ use super::OS;
 use super::options::option_name;
 use crate::calls::{MOST_CALLS, Record, Seen};
 use crate::errno::Errno;
-use crate::names::{Call, PortChoice};
+use crate::names::{Call, LocalPort, PortChoice};
 use crate::plan::Outcome;
 use crate::sys::Result;
 use call::{About, Begun};
@@ -43,8 +43,8 @@ struct Thread {
 pub struct Watch {
     threads: HashMap<i32, Thread>,
     processes: HashSet<i32>,
-    /// Inodes of the sockets that were bound to a port by number.
-    explicit: HashSet<u64>,
+    /// Inodes of the sockets that have a port from bind() or accept().
+    bound: HashSet<u64>,
     pub seen: Seen,
     pub calls: Vec<Record>,
     start: Instant,
@@ -65,7 +65,7 @@ impl Watch {
         let mut watch = Watch {
             threads: HashMap::new(),
             processes: HashSet::new(),
-            explicit: HashSet::new(),
+            bound: HashSet::new(),
             seen: Seen::default(),
             calls: Vec::new(),
             start: Instant::now(),
@@ -230,21 +230,9 @@ impl Watch {
         (record.family, record.protocol) = (Some(socket.family), socket.protocol());
         record.reuse = Some(socket.reuse());
         record.local = socket.local;
-        let is_explicit = |watch: &Watch| {
-            let inode = socket.local.filter(|_| !watch.explicit.is_empty()).and_then(|_| socket.inode());
-            inode.is_some_and(|inode| watch.explicit.contains(&inode))
-        };
-        record.port = match record.call {
-            Call::Setsockopt => PortChoice::None,
-            Call::Bind if begun.address.is_some_and(|address| address.port() != 0) => PortChoice::Explicit,
-            Call::Bind => PortChoice::Ephemeral,
-            _ if is_explicit(self) => PortChoice::Explicit,
-            _ => PortChoice::Ephemeral,
-        };
+        let port = self.port(&socket, record, begun);
+        record.port = PortChoice::of(record.call, port);
         match record.call {
-            Call::Bind if record.port == PortChoice::Explicit && record.outcome == Outcome::Ok => {
-                self.explicit.extend(socket.inode());
-            }
             Call::Setsockopt => {
                 let [_, level, name, place, length, _] = begun.arguments;
                 let mut value = [0; 16];
@@ -263,6 +251,26 @@ impl Watch {
             _ => {}
         }
         true
+    }
+
+    /// What the call found where the socket's port should be.
+    fn port(&mut self, socket: &Socket, record: &Record, begun: &Begun) -> LocalPort {
+        let gives_port = matches!(record.call, Call::Bind | Call::Accept) && record.outcome == Outcome::Ok;
+        let inode = if gives_port || !self.bound.is_empty() { socket.inode() } else { None };
+        let is_bound = inode.is_some_and(|inode| self.bound.contains(&inode));
+        match (inode, socket.local) {
+            // A bind that leaves the port to connect() gives none.
+            (Some(inode), Some(_)) if gives_port => drop(self.bound.insert(inode)),
+            // A connect that fails takes back what bind(port 0) gave (`tcp_set_state()`: SOCK_BINDPORT_LOCK); what is read here is
+            // what the call has left.
+            (Some(inode), None) => drop(self.bound.remove(&inode)),
+            _ => {}
+        }
+        match (record.call, begun.address) {
+            (Call::Bind, Some(address)) => address.port().into(),
+            _ if is_bound => LocalPort::Set,
+            _ => LocalPort::Open,
+        }
     }
 
     fn keep(&mut self, record: Record) {

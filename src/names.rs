@@ -209,13 +209,7 @@ impl PortChoice {
     pub fn of(call: Call, port: LocalPort) -> PortChoice {
         match (call, port) {
             (
-                Call::Socket
-                | Call::Setsockopt
-                | Call::Accept
-                | Call::Send
-                | Call::Recv
-                | Call::Shutdown
-                | Call::Close,
+                Call::Socket | Call::Setsockopt | Call::Accept | Call::Send | Call::Recv | Call::Shutdown | Call::Close,
                 _,
             ) => PortChoice::None,
             (

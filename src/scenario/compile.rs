@@ -231,13 +231,16 @@ fn port_choice(steps: &[Step], call: Call, op: &Op) -> PortChoice {
     });
     let port = match op {
         Op::Bind { port, .. } => LocalPort::from(*port),
-        _ => steps.iter().rev().find_map(|step| match &step.op {
-            Op::Bind { socket, port: 0, .. } if is_own(socket) && deferred => Some(LocalPort::Open),
-            Op::Bind { socket, .. } if is_own(socket) => Some(LocalPort::Set),
-            Op::Accept { new, .. } if is_own(new) => Some(LocalPort::Set),
-            _ => None,
-        })
-        .unwrap_or(LocalPort::Open),
+        _ => steps
+            .iter()
+            .rev()
+            .find_map(|step| match &step.op {
+                Op::Bind { socket, port: 0, .. } if is_own(socket) && deferred => Some(LocalPort::Open),
+                Op::Bind { socket, .. } if is_own(socket) => Some(LocalPort::Set),
+                Op::Accept { new, .. } if is_own(new) => Some(LocalPort::Set),
+                _ => None,
+            })
+            .unwrap_or(LocalPort::Open),
     };
     PortChoice::of(call, port)
 }

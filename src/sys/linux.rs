@@ -33,8 +33,12 @@ pub use watch::{Watch, be_watched};
 
 use super::{Fault, Result, check};
 use crate::names::Os;
+use crate::tracer::TracerCall;
 
 pub const OS: Os = Os::Linux;
+
+/// The call by which mio asks to be told of a socket's events.
+pub const EVENT_CALL: TracerCall = TracerCall::EpollCtl;
 
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 

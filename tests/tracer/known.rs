@@ -31,7 +31,7 @@ fn check(policy: &str, law: impl Fn(&Script, &Run) -> TestCaseResult, expected: 
     let run = run(&script, crate::laws::policy(policy));
     let [met] = &run.met[..] else { panic!("{} probes in {script:?}", run.met.len()) };
     let fault = met.fault.expect("something is wrong");
-    let picked = script.settings.ports == PortMode::Ephemeral;
+    let picked = matches!(script.settings.ports, PortMode::Ephemeral | PortMode::BindZero);
     assert_eq!((picked, format!("{fault:?}").as_str()), expected, "{why}: {script:?}");
     assert_eq!(script.lots.len() + usize::from(script.rest != Lot::Path), 1, "{script:?}");
 }
@@ -41,7 +41,7 @@ fn check(policy: &str, law: impl Fn(&Script, &Run) -> TestCaseResult, expected: 
 fn conflate_hides_errors() {
     check("conflate", hides_no_error, (true, "bind: EADDRINUSE because ports-exhausted"));
     let of_a_chosen_port = |script: &Script, run: &Run| match script.settings.ports {
-        PortMode::Ephemeral => Ok(()),
+        PortMode::Ephemeral | PortMode::BindZero => Ok(()),
         PortMode::Sequence | PortMode::Fixed(_) => hides_no_error(script, run),
     };
     check("conflate", of_a_chosen_port, (false, "bind: EADDRNOTAVAIL because address-not-local"));

@@ -3,11 +3,13 @@
 //! A seccomp filter stops the calls that matter and no other, which is what keeps a program near its own pace. It changes
 //! no call, and says nothing about what one means.
 
+mod ask;
 mod call;
 mod filter;
 mod look;
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -20,9 +22,10 @@ use super::OS;
 use super::options::option_name;
 use crate::calls::{MOST_CALLS, Record, Seen};
 use crate::errno::Errno;
-use crate::names::{Call, LocalPort, PortChoice};
+use crate::names::{Call, LocalPort, PortChoice, Protocol};
 use crate::plan::Outcome;
 use crate::sys::Result;
+use ask::Sent;
 use call::{About, Begun};
 use look::Socket;
 
@@ -45,6 +48,7 @@ pub struct Watch {
     processes: HashSet<i32>,
     /// Inodes of the sockets that have a port from bind() or accept().
     bound: HashSet<u64>,
+    sent: Sent,
     pub seen: Seen,
     pub calls: Vec<Record>,
     start: Instant,
@@ -66,6 +70,7 @@ impl Watch {
             threads: HashMap::new(),
             processes: HashSet::new(),
             bound: HashSet::new(),
+            sent: Sent::default(),
             seen: Seen::default(),
             calls: Vec::new(),
             start: Instant::now(),
@@ -171,6 +176,8 @@ impl Watch {
             local: None,
             option: None,
             outcome,
+            reason: None,
+            earlier: None,
             causes: Vec::new(),
         };
         match begun.about {
@@ -179,6 +186,7 @@ impl Watch {
             About::NewSocket => {
                 let [domain, kind, protocol, ..] = begun.arguments.map(|argument| argument as i32);
                 (record.family, record.protocol) = look::kind(domain, kind, protocol);
+                record.reason = ask::about_new_socket(&record, begun.arguments);
                 self.keep(record);
             }
             About::Socket { call, by } => {
@@ -211,7 +219,7 @@ impl Watch {
         if record.call != Call::Accept || record.outcome != Outcome::Ok {
             record.descriptor = i32::try_from(begun.arguments[0] as i64).ok().filter(|descriptor| *descriptor >= 0);
         }
-        if !self.describe(&mut record, begun) {
+        if !self.describe(&mut record, begun, &addresses) {
             return;
         }
         if addresses.is_empty() {
@@ -223,7 +231,7 @@ impl Watch {
     }
 
     /// Whether it is a socket of IPv4 or IPv6. Of one that is gone already nothing but the call is known.
-    fn describe(&mut self, record: &mut Record, begun: &Begun) -> bool {
+    fn describe(&mut self, record: &mut Record, begun: &Begun, addresses: &[SocketAddr]) -> bool {
         let Some(socket) = record.descriptor.and_then(|descriptor| self.socket(record.thread, descriptor)) else {
             return begun.address.is_some();
         };
@@ -249,6 +257,18 @@ impl Watch {
             }
             Call::Send | Call::Recv | Call::Accept if record.address.is_none() => record.address = socket.peer(),
             _ => {}
+        }
+        let destinations = if addresses.is_empty() { record.address.as_slice() } else { addresses };
+        match record.outcome {
+            Outcome::Ok if record.protocol == Some(Protocol::Udp) && is_sending(record.call) => {
+                self.sent.add(&socket, destinations);
+            }
+            Outcome::Errno(_) => {
+                let told = ask::about(record, destinations.first().copied(), &socket, &self.sent);
+                (record.reason, record.earlier) =
+                    told.map_or((None, None), |(reason, earlier)| (Some(reason), earlier));
+            }
+            Outcome::Ok | Outcome::Blocked { .. } => {}
         }
         true
     }
@@ -290,6 +310,10 @@ impl Watch {
         }
         Socket::of(self.threads.get(&thread)?.pidfd.as_ref()?, descriptor)
     }
+}
+
+fn is_sending(call: Call) -> bool {
+    matches!(call, Call::Send | Call::Sendto)
 }
 
 /// A thread may be killed at any time: that this fails then does not matter.

@@ -42,12 +42,35 @@ struct Thread {
     pidfd: Option<OwnedFd>,
 }
 
+/// A port from bind() or accept().
+#[derive(Clone, Copy)]
+struct Bound {
+    port: u16,
+    /// Whether the program has set it, and keeps it.
+    kept: LocalPort,
+}
+
+impl Bound {
+    /// A TCP connection attempt that has come to nothing gives a port back that bind(port 0) had picked (`tcp_set_state()`,
+    /// net/ipv4/tcp.c: SOCK_BINDPORT_LOCK). getsockname() goes on telling it.
+    fn is_given_back(self, record: &Record) -> bool {
+        let is_over = match record.call {
+            Call::Connect => {
+                matches!(record.outcome.name(), "EADDRNOTAVAIL" | "ECONNREFUSED" | "ECONNRESET" | "ETIMEDOUT")
+            }
+            Call::SoError => record.outcome != Outcome::Ok,
+            _ => false,
+        };
+        is_over && self.kept == LocalPort::Open && record.protocol == Some(Protocol::Tcp)
+    }
+}
+
 /// What has been seen so far.
 pub struct Watch {
     threads: HashMap<i32, Thread>,
     processes: HashSet<i32>,
-    /// Inodes of the sockets that have a port from bind() or accept().
-    bound: HashSet<u64>,
+    /// Sockets that have a port from bind() or accept(), by their inodes.
+    bound: HashMap<u64, Bound>,
     sent: Sent,
     pub seen: Seen,
     pub calls: Vec<Record>,
@@ -69,7 +92,7 @@ impl Watch {
         let mut watch = Watch {
             threads: HashMap::new(),
             processes: HashSet::new(),
-            bound: HashSet::new(),
+            bound: HashMap::new(),
             sent: Sent::default(),
             seen: Seen::default(),
             calls: Vec::new(),
@@ -238,8 +261,6 @@ impl Watch {
         (record.family, record.protocol) = (Some(socket.family), socket.protocol());
         record.reuse = Some(socket.reuse());
         record.local = socket.local;
-        let port = self.port(&socket, record, begun);
-        record.port = PortChoice::of(record.call, port);
         match record.call {
             Call::Setsockopt => {
                 let [_, level, name, place, length, _] = begun.arguments;
@@ -258,6 +279,10 @@ impl Watch {
             Call::Send | Call::Recv | Call::Accept if record.address.is_none() => record.address = socket.peer(),
             _ => {}
         }
+        let port = self.port(&socket, record, begun);
+        // A message with an address of its own is sent to that.
+        let call = if addresses.is_empty() { record.call } else { Call::Sendto };
+        record.port = PortChoice::of(call, port);
         let destinations = if addresses.is_empty() { record.address.as_slice() } else { addresses };
         match record.outcome {
             Outcome::Ok if record.protocol == Some(Protocol::Udp) && is_sending(record.call) => {
@@ -275,20 +300,26 @@ impl Watch {
 
     /// What the call found where the socket's port should be.
     fn port(&mut self, socket: &Socket, record: &Record, begun: &Begun) -> LocalPort {
+        let passed = begun.address.map_or(LocalPort::Open, |address| address.port().into());
         let gives_port = matches!(record.call, Call::Bind | Call::Accept) && record.outcome == Outcome::Ok;
         let inode = if gives_port || !self.bound.is_empty() { socket.inode() } else { None };
-        let is_bound = inode.is_some_and(|inode| self.bound.contains(&inode));
+        let known = inode.and_then(|inode| self.bound.get(&inode).copied());
         match (inode, socket.local) {
+            (Some(inode), Some(local)) if gives_port => {
+                let kept = if record.call == Call::Bind { passed } else { LocalPort::Set };
+                self.bound.insert(inode, Bound { port: local.port(), kept });
+            }
+            (Some(inode), _) if known.is_some_and(|bound| bound.is_given_back(record)) => {
+                self.bound.remove(&inode);
+            }
             // A bind that leaves the port to connect() gives none.
-            (Some(inode), Some(_)) if gives_port => drop(self.bound.insert(inode)),
-            // A connect that fails takes back what bind(port 0) gave (`tcp_set_state()`: SOCK_BINDPORT_LOCK); what is read here is
-            // what the call has left.
-            (Some(inode), None) => drop(self.bound.remove(&inode)),
             _ => {}
         }
-        match (record.call, begun.address) {
-            (Call::Bind, Some(address)) => address.port().into(),
-            _ if is_bound => LocalPort::Set,
+        // What is read here is what the call has left: another port is one that the kernel has picked since.
+        let is_found = known.is_some_and(|bound| socket.local.is_none_or(|local| local.port() == bound.port));
+        match record.call {
+            Call::Bind => passed,
+            _ if is_found => LocalPort::Set,
             _ => LocalPort::Open,
         }
     }

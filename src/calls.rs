@@ -74,7 +74,7 @@ words! {
 words! {
     /// Why a call failed, as far as the host itself says so.
     Reason {
-        /// No interface has an address of the destination's family; for `::1`, none has `::1`.
+        /// There is no address of the destination's family to send from; for `::1`, no interface has `::1`.
         NoSourceAddress = "no-source-address",
         /// bind() refuses the address with any port.
         AddressNotLocal = "address-not-local",

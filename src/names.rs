@@ -146,7 +146,7 @@ words! {
 }
 
 words! {
-    /// Whether a call finds its source port, or has the kernel look for one: [`PortChoice::of`] is the definition.
+    /// Whether a call finds its source port, or has the kernel look for one.
     PortChoice {
         /// The port is fixed: bind() passes it, or an earlier bind() or accept() gave the socket one, whoever chose the number.
         Explicit = "explicit",

@@ -94,10 +94,12 @@ fn line(record: &Record, width: usize) -> String {
 fn sentence(reason: Reason, record: &Record) -> String {
     let said = match reason {
         Reason::NoSourceAddress => match record.family {
-            Some(Family::Ipv4) => "this host has no IPv4 address: see `ip -4 address`",
+            Some(Family::Ipv4) => "this host has no IPv4 address to send from: see `ip -4 address`",
             Some(Family::Ipv6) | None => match record.address.map(|address| address.ip()) {
                 Some(IpAddr::V6(to)) if to.is_loopback() => "this host has no IPv6 address ::1: see `ip -6 address`",
-                _ => "this host has no IPv6 address: see `ip -6 address` and `sysctl net.ipv6.conf.all.disable_ipv6`",
+                _ => {
+                    "this host has no IPv6 address to send from: see `ip -6 address` and `sysctl net.ipv6.conf.all.disable_ipv6`"
+                }
             },
         },
         Reason::AddressNotLocal => "no interface of this host has that address",

@@ -183,6 +183,10 @@ pub fn error(ended: &Ended, settings: &Choices) -> Option<String> {
     match ended {
         Ended::Aborted(abort) => Some(aborted(abort, settings)),
         Ended::SequencesSpent { round, numbers, tried } => {
+            if tried.is_empty() {
+                let numbers = count(*numbers, "sequence number");
+                return Some(format!("round {round} has used up its {numbers}; widen --source-port-range"));
+            }
             let advice = match settings.port_mode {
                 PortModeName::Fixed => "choose another --source-port, or let the tracer choose",
                 PortModeName::Sequence => {
@@ -246,7 +250,7 @@ fn no_source(settings: &Choices) -> String {
         (Os::Linux, IpAddr::V6(_)) => "`ip -6 address` and `sysctl net.ipv6.conf.all.disable_ipv6`",
         (Os::Macos, _) => "`ifconfig`",
     };
-    format!("this host has no {lacks}, so that nothing can be sent to {target}; see {look}")
+    format!("this host has no {lacks} to send to {target} from; see {look}")
 }
 
 /// Which of the tracer's options help against a cause that ends a trace.
@@ -274,6 +278,33 @@ fn option(cause: Cause) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::Reuse;
+
+    #[test]
+    fn numbers_that_were_all_used_are_no_ports_that_were_tried_in_vain() {
+        let settings = Choices {
+            os: Os::Linux,
+            target: "192.0.2.9:80".parse().unwrap(),
+            source: None,
+            first_ttl: 1,
+            max_ttl: 30,
+            queries: 1,
+            rounds: 1,
+            wait_ms: 1000,
+            interval_ms: 1000,
+            in_flight: 32,
+            port_mode: PortModeName::Sequence,
+            fixed_port: None,
+            first_sequence: 1,
+            last_sequence: 4,
+            reuse: Reuse::Port,
+            policy: "evidence".to_owned(),
+        };
+        let spent = |tried| error(&Ended::SequencesSpent { round: 1, numbers: 4, tried }, &settings).unwrap();
+        assert_eq!(spent(Vec::new()), "round 1 has used up its 4 sequence numbers; widen --source-port-range");
+        let tried = Tried { call: crate::tracer::TracerCall::Bind, errno: "EADDRINUSE".to_owned(), count: 4 };
+        assert!(spent(vec![tried]).contains("4 ports tried, 4 bind EADDRINUSE; widen --source-port-range, or"));
+    }
 
     #[test]
     fn ports_next_to_each_other_are_one_range() {

@@ -230,6 +230,8 @@ fn port_choice(steps: &[Step], call: Call, op: &Op) -> PortChoice {
         matches!(&step.op, Op::SetOption { socket, option: SocketOption::BindAddressNoPort(true) } if is_own(socket))
     });
     let port = match op {
+        // It dissolves an association, and asks for no port.
+        Op::Disconnect { .. } => return PortChoice::None,
         Op::Bind { port, .. } => LocalPort::from(*port),
         _ => steps
             .iter()

@@ -6,14 +6,19 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use nix::ifaddrs::getifaddrs;
 
-use super::{Address, bind, connect, set_option, socket};
+use super::{Address, bind, connect, os, set_option, socket};
 use crate::errno::Errno;
-use crate::names::{Family, Protocol};
+use crate::names::{Family, Os, Protocol};
 use crate::plan::SocketOption;
 
-/// Whether no interface has an address of the destination's family; for `::1`, whether none has `::1`. `false` where the
-/// addresses cannot be read.
+/// Whether there is no address to send to the destination from: no interface has one of its family, or none has `::1` for `::1`,
+/// or Linux says of a UDP socket that there is none, as where all are tentative. `false` where the addresses cannot be read.
 pub fn lacks_source(destination: IpAddr) -> bool {
+    // What lacks ports is EAGAIN there (`inet_dgram_connect()`, net/ipv4/af_inet.c).
+    let refused = || refuses_destination(SocketAddr::new(destination, 9), Broadcast::Permitted);
+    if os::OS == Os::Linux && refused().is_some_and(|errno| errno.name() == "EADDRNOTAVAIL") {
+        return true;
+    }
     let destination = match destination.to_canonical() {
         // As a destination it means this host.
         IpAddr::V6(Ipv6Addr::UNSPECIFIED) => IpAddr::V6(Ipv6Addr::LOCALHOST),

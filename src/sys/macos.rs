@@ -25,6 +25,7 @@ use crate::plan::SocketOption;
 use crate::tracer::TracerCall;
 
 pub const OS: Os = Os::Macos;
+pub const HOST: Option<Os> = Some(OS);
 pub const NAME: &str = "macOS";
 
 /// SO_LINGER counts in clock ticks; this one counts in seconds (`bsd/sys/socket.h`).

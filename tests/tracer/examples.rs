@@ -14,8 +14,9 @@ use errnoscope::tracer::record::{Ended, Fate, Hop, Tried};
 use errnoscope::tracer::view::View;
 use errnoscope::tracer::{Answer, Dispatched, Failed, Meaning, Next, PortMode, Sequences, Settings, State, TracerCall};
 
-use crate::laws::policy;
-use crate::simulated::{Fault, Lot, Reply, Run, Script, run, run_watched};
+use crate::harness::test;
+use crate::tracer::laws::policy;
+use crate::tracer::simulated::{Fault, Lot, Reply, Run, Script, run, run_watched};
 
 fn ms(number: u64) -> Duration {
     Duration::from_millis(number)

@@ -7,6 +7,7 @@ mod ask;
 mod call;
 mod filter;
 mod look;
+mod option;
 
 use std::collections::{HashMap, HashSet};
 use std::net::SocketAddr;
@@ -19,7 +20,6 @@ use nix::unistd::Pid;
 pub use filter::be_watched;
 
 use super::OS;
-use super::options::option_name;
 use crate::calls::{MOST_CALLS, Record, Seen};
 use crate::errno::Errno;
 use crate::names::{Call, LocalPort, PortChoice, Protocol};
@@ -28,6 +28,7 @@ use crate::sys::Result;
 use ask::Sent;
 use call::{About, Begun};
 use look::Socket;
+use option::option_name;
 
 /// PTRACE_EVENT_STOP: a new thread, or a stop of the whole group (`include/uapi/linux/ptrace.h`).
 const EVENT_STOP: i32 = 128;
@@ -154,12 +155,12 @@ impl Watch {
     /// Whether the end of the call is to be seen as well.
     fn begin_call(&mut self, thread: i32) -> bool {
         let Ok(info) = ptrace::syscall_info(Pid::from_raw(thread)) else { return false };
-        if info.arch != filter::NATIVE {
+        // SAFETY: in this stop the kernel has filled in `seccomp`.
+        let (number, arguments) = unsafe { (info.u.seccomp.nr as i64, info.u.seccomp.args) };
+        if filter::is_narrow(info.arch, number) {
             self.seen.narrow = true;
             return false;
         }
-        // SAFETY: in this stop the kernel has filled in `seccomp`.
-        let (number, arguments) = unsafe { (info.u.seccomp.nr as i64, info.u.seccomp.args) };
         let Some(begun) = Begun::new(thread, number, arguments) else { return false };
         // Most other sockets are told by the address that is passed, which saves a look and a stop.
         let is_one = match begun.about {
@@ -282,7 +283,11 @@ impl Watch {
         let port = self.port(&socket, record, begun);
         // A message with an address of its own is sent to that.
         let call = if addresses.is_empty() { record.call } else { Call::Sendto };
-        record.port = PortChoice::of(call, port);
+        record.port = match begun.address {
+            // connect(AF_UNSPEC) dissolves an association, and asks for no port.
+            None if call == Call::Connect => PortChoice::None,
+            _ => PortChoice::of(call, port),
+        };
         let destinations = if addresses.is_empty() { record.address.as_slice() } else { addresses };
         match record.outcome {
             Outcome::Ok if record.protocol == Some(Protocol::Udp) && is_sending(record.call) => {
@@ -352,6 +357,11 @@ fn resume(request: libc::c_uint, thread: i32, signal: i32) {
     let (none, signal) = (std::ptr::null_mut::<libc::c_void>(), signal as usize as *mut libc::c_void);
     // SAFETY: these requests take no pointers; the last argument is a number.
     unsafe { libc::ptrace(request, thread, none, signal) };
+}
+
+/// Nothing is in the way of tracing that is known beforehand.
+pub fn cannot_trace() -> Option<String> {
+    None
 }
 
 fn own(errno: nix::Error) -> Errno {

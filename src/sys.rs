@@ -12,6 +12,7 @@ mod file;
 mod journal;
 #[cfg(target_os = "linux")]
 mod linux;
+mod local;
 #[cfg(target_os = "macos")]
 mod macos;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
@@ -38,6 +39,7 @@ use macos as os;
 use other as os;
 
 pub use file::{Directory, Name, Reader, Target, Unwritable, is_same_file, open_to_append};
+pub use local::{Broadcast, lacks_source, refuses_address, refuses_destination};
 pub use os::*;
 pub use process::*;
 pub use signals::{INTERRUPTS, Signals, TOGETHER, end_on_signals};

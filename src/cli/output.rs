@@ -61,6 +61,8 @@ pub fn bearing_closed_pipe(written: Result<(), Failure>) -> Result<(), Failure> 
 pub enum Destination {
     Stdout,
     File(PathBuf),
+    /// One of this process's own open files, by its name in /proc, which is not where it is.
+    Open(PathBuf),
 }
 
 impl Destination {
@@ -72,6 +74,9 @@ impl Destination {
         let cannot = |error| Failure::because(format!("cannot write {}", path.display()), error);
         if path.is_dir() {
             return Err(cannot(io::Error::from(io::ErrorKind::IsADirectory)));
+        }
+        if ["/dev/fd", "/proc/self/fd"].iter().any(|place| path.starts_with(place)) && path.exists() {
+            return Ok(Destination::Open(path.to_owned()));
         }
         // A report takes the place of the file that a link leads to, not of the link.
         let path = if path.is_symlink() { fs::canonicalize(path).map_err(cannot)? } else { path.to_owned() };
@@ -94,6 +99,11 @@ impl Destination {
         let path = match self {
             Destination::Stdout => return Ok(content(out)?),
             Destination::File(path) => path,
+            Destination::Open(path) => {
+                let cannot = |error| Failure::because(format!("cannot write {}", path.display()), error);
+                let file = fs::OpenOptions::new().write(true).open(path).map_err(cannot)?;
+                return buffered(&file, path, content).map_err(cannot);
+            }
         };
         let cannot = |error| Failure::because(format!("cannot write {}", path.display()), error);
         if !is_regular_or_absent(path) {

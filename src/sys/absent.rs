@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::os::{NAME, OS, Tun};
-use super::{Fault, Result, process, unsupported};
+use super::{Fault, Life, Result, process, unsupported};
 use crate::calls::{Record, Seen};
 use crate::errno::Errno;
 use crate::names::Need;
@@ -23,6 +23,10 @@ pub fn boot(_: fn() -> std::process::ExitCode) -> std::process::ExitCode {
 /// There is no O_TMPFILE.
 pub fn nameless_file(_: &std::path::Path) -> std::io::Result<std::fs::File> {
     Err(std::io::ErrorKind::Unsupported.into())
+}
+
+pub fn nameless_directory(_: &str, _: &str) -> Result<std::path::PathBuf> {
+    Err(Errno::from_raw(OS, libc::ENOTSUP))
 }
 
 pub fn name_file(_: &std::fs::File, _: &std::path::Path) -> std::io::Result<()> {
@@ -125,6 +129,18 @@ pub fn listen_on(_: u16) -> Result<Vec<OwnedFd>, Fault> {
 pub fn serve(_: Vec<OwnedFd>) -> ! {
     process::pause_for_ever()
 }
+
+/// Nothing here has others to rely on.
+pub fn life_of(_: i32) -> Result<Life> {
+    Err(Errno::from_raw(OS, libc::ENOTSUP))
+}
+
+pub fn children() -> Vec<i32> {
+    Vec::new()
+}
+
+/// No system but Linux has such a thing: it goes on until it notices by itself.
+pub fn end_with_this(_: &mut std::process::Command) {}
 
 pub fn descriptor_limit_of(_: i32) -> Result<u64> {
     Err(Errno::from_raw(OS, libc::ENOTSUP))

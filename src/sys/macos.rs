@@ -15,7 +15,7 @@ pub use utun::Tun;
 
 pub use super::absent::*;
 pub use super::posix::*;
-pub use super::shepherd::{Caller, become_command, shepherd};
+pub use super::shepherd::{Caller, become_command, end_on_signals, keep_signals, shepherd};
 
 use std::os::fd::OwnedFd;
 

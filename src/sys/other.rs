@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 
 pub use super::absent::*;
 pub use super::posix::*;
-pub use super::shepherd::{Caller, become_command, shepherd};
+pub use super::shepherd::{Caller, become_command, end_on_signals, keep_signals, shepherd};
 
 use super::{Fault, Isolation, Outside, Result, exit_now, unsupported};
 use crate::errno::Errno;

@@ -6,14 +6,15 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use nix::sys::signal::Signal;
+use nix::sys::signal::{SaFlags, SigAction, SigHandler, SigSet, SigmaskHow, Signal, kill, sigaction};
+use nix::unistd::Pid;
 use signal_hook::low_level;
 
 /// The signals that ask for an end.
 pub const INTERRUPTS: [i32; 2] = [libc::SIGINT, libc::SIGTERM];
 
-/// Signals that are meant for a command: most ask it to end.
-pub(super) const FORWARDED: [Signal; 7] = [
+/// Signals that are meant for a command.
+pub(super) const FORWARDED: [Signal; 10] = [
     Signal::SIGHUP,
     Signal::SIGINT,
     Signal::SIGQUIT,
@@ -21,7 +22,45 @@ pub(super) const FORWARDED: [Signal; 7] = [
     Signal::SIGALRM,
     Signal::SIGUSR1,
     Signal::SIGUSR2,
+    Signal::SIGWINCH,
+    Signal::SIGTSTP,
+    Signal::SIGCONT,
 ];
+
+/// Those of them that end a process.
+pub(super) fn ending() -> impl Iterator<Item = Signal> {
+    FORWARDED.into_iter().filter(|signal| !matches!(signal, Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGCONT))
+}
+
+/// Those of them that a terminal sends to everybody in front of it.
+pub(super) fn is_sent_by_terminals(signal: Signal) -> bool {
+    matches!(
+        signal,
+        Signal::SIGHUP | Signal::SIGINT | Signal::SIGQUIT | Signal::SIGWINCH | Signal::SIGTSTP | Signal::SIGCONT
+    )
+}
+
+/// Whether a signal is ignored, which a command inherits (nohup(1), the background of a script): it gets no handler then.
+pub(super) fn is_ignored(signal: Signal) -> bool {
+    // SAFETY: zeroed is a valid sigaction; no new action is given, and the pointer is to a whole old one.
+    unsafe {
+        let mut action: libc::sigaction = std::mem::zeroed();
+        libc::sigaction(signal as i32, std::ptr::null(), &mut action) == 0 && action.sa_sigaction == libc::SIG_IGN
+    }
+}
+
+/// Stops this process, as SIGTSTP does that nobody keeps back. Returns when it goes on.
+pub(super) fn stop() {
+    let usual = SigAction::new(SigHandler::SigDfl, SaFlags::empty(), SigSet::empty());
+    // SAFETY: the default needs no handler.
+    let Ok(former) = (unsafe { sigaction(Signal::SIGTSTP, &usual) }) else { return };
+    if let Ok(mask) = SigSet::from(Signal::SIGTSTP).thread_swap_mask(SigmaskHow::SIG_UNBLOCK) {
+        let _ = kill(Pid::this(), Signal::SIGTSTP);
+        let _ = mask.thread_set_mask();
+    }
+    // SAFETY: it was this signal's handler before.
+    let _ = unsafe { sigaction(Signal::SIGTSTP, &former) };
+}
 
 /// How long a command has from SIGTERM to SIGKILL when its time is up.
 pub(super) const GRACE: Duration = Duration::from_secs(2);

@@ -4,10 +4,12 @@
 //! takes everything below it along. It does not decide what a case or a command does in there.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::time::Duration;
 
-use super::command::{block_signals, shepherd, take_terminal};
+use super::command::{keep_signals, shepherd, take_terminal};
+use crate::errno::Errno;
 use crate::sys::{
     Ended, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork, look_for,
     machine, pipe, poll, read, reap,
@@ -29,7 +31,7 @@ pub fn isolate(outside: Outside) -> Isolation {
                 exit_now(1);
             }
         }
-        Outside::Command => block_signals(),
+        Outside::Command => keep_signals(),
     }
     if outside == Outside::Worker
         && let Some(stack) = machine().stack
@@ -38,19 +40,22 @@ pub fn isolate(outside: Outside) -> Isolation {
     }
     let mut users = PRIVILEGED_USERS;
     if let Err(first) = private_host() {
-        let entered = user_namespace(outside).and_then(|mapped| {
+        let entered = user_namespace().and_then(|mapped| {
             users = mapped;
-            private_host().map_err(|errno| format!("unshare(CLONE_NEWPID | CLONE_NEWNET) in it: {errno}"))
+            private_host().map_err(|errno| format!("in a user namespace: {}", told(&errno)))
         });
         if let Err(second) = entered {
-            let lacking = Some(format!("unshare(CLONE_NEWPID | CLONE_NEWNET): {first}; {second}"));
+            let lacking = Some(format!("unshare(CLONE_NEWPID | CLONE_NEWNET): {}; {second}", told(&first)));
             return Isolation { kind: "none", users, lacking };
         }
     }
     match become_init(outside) {
         Ok(()) => Isolation { kind: "netns", users, lacking: None },
         Err(errno) => {
-            Isolation { kind: "none", users, lacking: Some(format!("pid 1 of a new PID namespace: {errno}")) }
+            let lacking = format!(
+                "cannot start pid 1 of a new PID namespace: {errno}; see `ulimit -u` and pids.max of its cgroup"
+            );
+            Isolation { kind: "none", users, lacking: Some(lacking) }
         }
     }
 }
@@ -72,6 +77,14 @@ fn sandbox(stack: &str) -> Isolation {
     }
 }
 
+/// ENOSPC says nothing about disks here (`inc_ucount()`, kernel/ucount.c).
+fn told(errno: &Errno) -> String {
+    match errno.raw() {
+        libc::ENOSPC => format!("{errno}: raise user.max_net_namespaces and user.max_pid_namespaces"),
+        _ => errno.to_string(),
+    }
+}
+
 fn private_host() -> Result<()> {
     unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNET)
 }
@@ -90,10 +103,10 @@ fn become_init(outside: Outside) -> Result<()> {
             let ended = match outside {
                 Outside::Worker => reap(pid),
                 Outside::Command => {
-                    let ended =
-                        shepherd(pid, Flock { limit: None, at_end: &mut |_| (), watch: None }).map(|(ended, _)| ended);
+                    let (begin, others) = (&mut || Ok(()), &mut |_, _| ());
+                    let ended = shepherd(pid, Flock { begin, limit: None, at_end: &mut |_| (), others, watch: None });
                     take_terminal();
-                    ended
+                    ended.map(|(ended, _)| ended)
                 }
             };
             drop(held);
@@ -138,10 +151,10 @@ fn private_proc() -> Result<()> {
 }
 
 /// Becomes uid 0 of a new user namespace, with two more uids where subordinate ids are to be had.
-fn user_namespace(outside: Outside) -> Result<[u32; 2], String> {
+fn user_namespace() -> Result<[u32; 2], String> {
     // SAFETY: neither call takes arguments or can fail.
     let (uid, gid, pid) = unsafe { (libc::geteuid(), libc::getegid(), libc::getpid()) };
-    let text = |errno: crate::errno::Errno| errno.to_string();
+    let text = |errno: Errno| errno.to_string();
     // newuidmap(1) must run outside, and can only do so once we are inside.
     let (go, inside) = pipe().map_err(text)?;
     let helper = match fork().map_err(text)? {
@@ -152,10 +165,7 @@ fn user_namespace(outside: Outside) -> Result<[u32; 2], String> {
         }
         Fork::Parent(helper) => helper,
     };
-    let entered = unshare(libc::CLONE_NEWUSER);
-    if outside == Outside::Worker {
-        die_with_parent();
-    }
+    let entered = keeping_death_signal(|| unshare(libc::CLONE_NEWUSER));
     drop(inside);
     let subordinate = reap(helper) == Ok(Ended::Exited(0));
     entered.map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice()))?;
@@ -227,7 +237,10 @@ fn advice() -> String {
     if advice.is_empty() {
         advice.push("in a container, start it with --privileged, or with a seccomp profile that allows unshare");
     }
-    advice.push("or run as root");
+    // SAFETY: geteuid(2) takes no arguments and cannot fail.
+    if unsafe { libc::geteuid() } != 0 {
+        advice.push("or run as root");
+    }
     advice.join(", ")
 }
 
@@ -235,6 +248,44 @@ fn advice() -> String {
 pub fn die_with_parent() {
     // SAFETY: prctl(2) takes no pointers here.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Does something that changes this process's credentials. Whoever wants it to die with its parent, as a worker does or who started it
+/// ([`end_with_this`]), still has that.
+fn keeping_death_signal<T>(change: impl FnOnce() -> T) -> T {
+    let mut signal = 0;
+    // SAFETY: PR_GET_PDEATHSIG writes one int; getppid(2) takes no arguments.
+    let parent = unsafe {
+        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal);
+        libc::getppid()
+    };
+    let changed = change();
+    if signal != 0 {
+        // SAFETY: neither call takes a pointer here.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, signal);
+            if libc::getppid() != parent {
+                libc::raise(signal);
+            }
+        }
+    }
+    changed
+}
+
+/// Has a command die when this thread does, whatever ends it.
+pub fn end_with_this(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: prctl(2) and getppid(2) are all that the child calls, and take no pointers here.
+    unsafe {
+        command.pre_exec(move || {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // It may have died before.
+            match u32::try_from(libc::getppid()) {
+                Ok(now) if now == parent => Ok(()),
+                _ => Err(std::io::Error::from_raw_os_error(libc::ESRCH)),
+            }
+        })
+    };
 }
 
 /// How large the hash tables of the next network namespaces are.

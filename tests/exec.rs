@@ -1,7 +1,5 @@
 //! `errnoscope exec`: the path is what it says, the command ends as if nobody stood in between, and nothing is left.
 
-mod common;
-
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -11,11 +9,13 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{MARK, PROGRAM, hop, inside, marked};
+use crate::common::{MARK, PROGRAM, hop, inside, marked};
+use crate::harness::{needs, rstest, test};
 use errnoscope::names::{Family, Protocol};
 use errnoscope::plan::{Detail, SocketOption};
 use errnoscope::sys::{self, Address, Mode, Until};
-use rstest::rstest;
+
+needs!(Namespaces);
 
 const FAMILIES: [Family; 2] = [Family::Ipv4, Family::Ipv6];
 const PORT: u16 = 443;
@@ -155,7 +155,7 @@ fn a_filtered_server_answers_nothing_behind_routers_that_do() {
 }
 
 /// No upper bound: how late a process gets its turn is no business of this program.
-#[test]
+#[test(Tun)]
 fn a_round_trip_takes_as_long_as_asked_for() {
     inside(&["--path", "2", "--listen", "443", "--rtt", "40"], || {
         for family in FAMILIES {
@@ -283,15 +283,15 @@ fn a_stop_is_the_commands_and_ours() {
 }
 
 /// Whoever set it before is gone: alarm(2) goes on where a program becomes another.
-#[test]
+#[test(Python)]
 fn an_alarm_of_the_callers_is_the_commands() {
-    let script = format!("alarm 1; exec '{PROGRAM}', 'exec', '--', 'sleep', '60'");
-    let status = Command::new("perl").args(["-e", &script]).status().unwrap();
+    let script = "import os, signal, sys; signal.alarm(1); os.execv(sys.argv[1], sys.argv[1:])";
+    let status = Command::new("python3").args(["-c", script, PROGRAM, "exec", "--", "sleep", "60"]).status().unwrap();
     assert_eq!(status.code(), Some(128 + 14));
 }
 
 /// Before the command starts, and when it has ended: nobody else is there to get it.
-#[rstest]
+#[rstest(Python, Ptrace)]
 #[case::before("sleep 1000", ":")]
 #[case::after("exec python3 -m http.server 80", ATTACH)]
 fn a_signal_ends_it_at_any_time(#[case] helper: &str, #[case] script: &str) {
@@ -328,7 +328,7 @@ const ATTACH: &str = "python3 -c 'import ctypes, os, sys, time; l = ctypes.CDLL(
 if l.ptrace(16, int(sys.argv[1]), 0, 0): sys.exit(\"ptrace\")
 print(\"attached\", file=sys.stderr, flush=True); time.sleep(1000)' $(($$ - 1)) & while ! grep -q 'State:.t' /proc/$(($$ - 1))/status; do :; done";
 
-#[test]
+#[test(Python, Ptrace)]
 fn a_holder_that_does_not_answer_is_told() {
     let output = exec(&["-c", "timestamps=on", "--", "sh", "-c", ATTACH]);
     let complained = String::from_utf8_lossy(&output.stderr);
@@ -340,7 +340,7 @@ fn a_holder_that_does_not_answer_is_told() {
 }
 
 /// What a command does to the first process of its world, and how that is told; nothing, where all is well.
-#[rstest]
+#[rstest(Tun, Python, Ptrace)]
 #[case::server_killed(&["--listen", "80"], "kill -9 $P", "--listen: the server was killed by signal 9")]
 #[case::server_stopped(&["--listen", "80"], "kill -STOP $P", "--listen: the server is stopped")]
 #[case::server_woken(&["--listen", "80"], "kill -STOP $P; kill -CONT $P", "")]
@@ -384,19 +384,20 @@ signal.signal(signal.SIGUSR1, lambda *_: os._exit(3)); signal.signal(signal.SIGU
 s.listen(); [signal.pause() for _ in iter(int, 1)]'";
 
 /// Its process group, and what it leaves to pid 1.
-#[rstest]
+#[rstest(Python)]
 #[case::stopped(&format!("({SERVE}) & wait"), "STOP", "is stopped")]
 #[case::killed(&format!("({SERVE}) & wait $!"), "KILL", "exit code 137")]
 #[case::left_behind(&format!("setsid sh -c \"{SERVE}\" & sleep .3"), "KILL", "a process that it left behind was killed")]
 fn a_program_is_all_its_processes(#[case] program: &str, #[case] signal: &str, #[case] complaint: &str) {
-    let script = format!("pkill -{signal} python3; sleep .1; exit 5");
+    let kill = format!("case $(readlink $p/exe) in *python*) kill -{signal} ${{p#/proc/}};; esac");
+    let script = format!("for p in /proc/[0-9]*; do {kill}; done; sleep .1; exit 5");
     let output = exec(&["--with", program, "--", "sh", "-c", &script]);
     let complained = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(125), "{complained}");
     assert!(complained.contains(complaint), "{complained}");
 }
 
-#[test]
+#[test(Python)]
 fn what_the_command_relies_on_is_there_before_it_starts() {
     for (signal, complaint) in [("KILL", "the server was killed by signal 9"), ("STOP", "the server is stopped")] {
         let place = tempfile::tempdir().unwrap();
@@ -411,7 +412,7 @@ fn what_the_command_relies_on_is_there_before_it_starts() {
 }
 
 /// A server of UDP alone is ready when it is said to be, and a client's UDP socket says nothing.
-#[rstest]
+#[rstest(Python, Iproute2)]
 #[case::tcp(&[], "*:80")]
 #[case::named(&["--ready", "53"], "*:53")]
 #[case::of_tcp(&["--ready", "80"], "*:80")]

@@ -179,12 +179,15 @@ impl WorldArguments {
     pub fn run(&self, rest: Rest, program: &OsString, given: &[OsString]) -> Result<Exit, Failure> {
         let failed = |code, message| Failure::Command { code, message };
         let Rest { limit, trace, json, out, environment, startup, foreground } = rest;
+        let watch = trace || json.is_some();
+        if let Some(why) = sys::cannot_trace().filter(|_| watch) {
+            return Err(failed(NO_WORLD, format!("{why}; leave out --trace and --json, or use strace in its place")));
+        }
         if let Some(json) = json {
             sys::keep_lent(json);
         }
         let json = json.map(Destination::new).transpose().map_err(own_code)?;
         let conditions = self.conditions.clone();
-        let watch = trace || json.is_some();
         let request = Request { world: self.world()?, conditions, limit, watch, startup, foreground };
         let ran = match exec::run(
             &request,

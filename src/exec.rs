@@ -54,8 +54,8 @@ pub struct Request {
     pub foreground: bool,
 }
 
-/// A file alone in a directory, and the variable by which a command finds that. Where the system can, the directory has no name, so that
-/// nothing is left of it whatever happens; the command removes any other.
+/// A file alone in a directory, and the variable by which a command finds that. Where the system can, the directory
+/// has no name, so that nothing is left of it whatever happens; the command removes any other.
 #[derive(Clone, Debug)]
 pub struct Startup {
     pub variable: &'static str,
@@ -153,7 +153,8 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
                 sys::limit_descriptors(most).map_err(|errno| {
                     let limit = sys::descriptor_limit().1;
                     Failed::World(format!(
-                        "condition `{text}` cannot be made: setrlimit(RLIMIT_NOFILE, {most}): {errno}; the hard limit is {limit}"
+                        "condition `{text}` cannot be made: setrlimit(RLIMIT_NOFILE, {most}): {errno}; \
+                         the hard limit is {limit}"
                     ))
                 })?;
             }
@@ -215,7 +216,7 @@ fn named_directory(file: &str, text: &str, kept: &mut Option<tempfile::TempDir>)
 const NEVER_RAN: i32 = 125;
 
 fn untraceable(call: &str, errno: &Errno) -> String {
-    let advice = "a seccomp filter (of a container, or of systemd), kernel.yama.ptrace_scope=3 or another security module may refuse \
-        this; allow it, or leave out --trace and --json";
+    let advice = "a seccomp filter (of a container, or of systemd), kernel.yama.ptrace_scope=3 or another \
+        security module may refuse this; allow it, or leave out --trace and --json";
     format!("cannot trace the command, which has not run: {call}(2): {errno}; {advice}")
 }

@@ -289,8 +289,8 @@ fn what_cannot_be_made_is_refused(#[case] arguments: &[&str], #[case] complaint:
     assert!(complained.starts_with("errnoscope: error: ") && complained.contains(complaint), "{complained}");
 }
 
-/// Ports that several conditions want, and their helpers as well. What is held, `ss` has to show; TCP sockets that are merely bound it
-/// does not.
+/// Ports that several conditions want, and their helpers as well. What is held, `ss` has to show; TCP sockets that are
+/// merely bound it does not.
 #[rstest(Iproute2)]
 #[case::both_protocols(&["port-held=53", "port-held=53,protocol=udp"], 2)]
 #[case::both_bound(&["port-held=53,state=bound", "port-held=53,protocol=udp,state=bound"], 1)]

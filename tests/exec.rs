@@ -266,6 +266,28 @@ fn a_signal_is_the_commands(#[case] signal: &str, #[case] ends: Option<i32>) {
     assert_eq!(child.wait().unwrap().code(), Some(128 + number));
 }
 
+/// The terminal of script(1) sends it to the whole group, in which the command is.
+#[test(Script)]
+fn a_key_of_the_terminal_is_the_commands_once() {
+    let count = "n=0; trap 'n=$((n+1))' INT; echo ready; for i in $(seq 100); do sleep .01; done; exit $n";
+    let command = format!("{PROGRAM} exec --listen 80 -c timestamps=on -- sh -c \"{}\"", count.replace('$', "\\$"));
+    let mut child = Command::new("env")
+        .args(["--default-signal=INT", "script", "-qec", &command, "/dev/null"])
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(child.stdout.take().unwrap());
+    let mut line = String::new();
+    while !line.contains("ready") {
+        line.clear();
+        assert_ne!(said.read_line(&mut line).unwrap(), 0, "it never ran");
+    }
+    child.stdin.as_mut().unwrap().write_all(b"\x03").unwrap();
+    said.read_to_string(&mut line).unwrap();
+    assert_eq!(child.wait().unwrap().code(), Some(1), "{line}");
+}
+
 /// As a shell's `kill -TSTP` and `kill -CONT` do.
 #[test]
 fn a_stop_is_the_commands_and_ours() {
@@ -323,7 +345,7 @@ fn a_signal_ends_it_at_any_time(#[case] helper: &str, #[case] script: &str) {
     }
 }
 
-/// Stops process 4, which holds the conditions there, in a way that SIGCONT does not end.
+/// Stops the process that holds the conditions, the last before the command, in a way that SIGCONT does not end.
 const ATTACH: &str = "python3 -c 'import ctypes, os, sys, time; l = ctypes.CDLL(None); l.ptrace.argtypes = [ctypes.c_long] * 4
 if l.ptrace(16, int(sys.argv[1]), 0, 0): sys.exit(\"ptrace\")
 print(\"attached\", file=sys.stderr, flush=True); time.sleep(1000)' $(($$ - 1)) & while ! grep -q 'State:.t' /proc/$(($$ - 1))/status; do :; done";
@@ -425,7 +447,8 @@ time.sleep(.3); s = socket.socket(socket.AF_INET6); s.bind((\"\", 80)); s.listen
     assert_eq!(said.contains("*:80"), port == "*:80", "{said}");
 }
 
-/// Has the kernel refuse system calls to a command and to all that it starts, where some bits of the first argument are set.
+/// Has the kernel refuse system calls to a command and to all that it starts, where some bits of the first argument
+/// are set.
 fn refuse(command: &mut Command, calls: &[(i64, u32, i32)]) {
     let mut program: Vec<libc::sock_filter> = Vec::new();
     let mut add = |code: u32, jt, jf, k| program.push(libc::sock_filter { code: code as u16, jt, jf, k });

@@ -42,7 +42,8 @@ pub struct WorldArguments {
     /// A program to start first, where the server is, by `sh -c`. The command starts when it listens on a TCP port
     #[arg(long, value_name = "CMD")]
     with: Option<OsString>,
-    /// The command starts when the program of --with has this port: it listens there (TCP), or its socket is bound to it (UDP)
+    /// The command starts when the program of --with has this port: it listens there (TCP), or its socket is bound to
+    /// it (UDP)
     #[arg(long, value_name = "PORT", requires = "with", value_parser = clap::value_parser!(u16).range(1..))]
     ready: Option<u16>,
     /// Router N forwards, but sends no ICMP of its own
@@ -90,9 +91,9 @@ fn after_help() -> String {
 The command has the caller's user, files, environment and terminal. When it ends, everything that it has left in \
 the background is ended too.\n\n\
 Exit codes: the command's own, 128 + the number of the signal that killed it, 124 if its time was up, 125 if its \
-environment cannot be made, or was not there when it had ended: a condition did not hold, or a process of --listen, --with or \
---rtt was gone or stopped (a program of --with may have ended with 0); 126 if it cannot be run, 127 if it is not found. \
-Conditions and processes are looked at twice, before the command starts and when it has ended, and not in between.
+environment could not be made or was not there when it had ended (a condition did not hold, or a process of --listen, \
+--with or --rtt was gone or stopped; a program of --with may have ended with 0), 126 if it cannot be run, 127 if it is \
+not found. Conditions and processes are looked at before the command starts and when it has ended, not in between.
 
 Examples:
   errnoscope exec -c ports-exhausted -- curl http://127.0.0.1/

@@ -83,8 +83,8 @@ pub fn shell(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     exit
 }
 
-/// What zsh reads first, from where ZDOTDIR says: it has no option for that. It removes itself, or closes its nameless directory, and lets
-/// zsh go on with the user's files; the prompt is that of whoever sets it last, before every line.
+/// What zsh reads first, from where ZDOTDIR says: it has no option for that. It removes itself, or closes its nameless
+/// directory, and lets zsh go on with the user's files; the prompt is that of whoever sets it last, before every line.
 fn zshenv(former: Option<&str>, prompt: &str) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let restore = former.map_or("unset ZDOTDIR".to_owned(), |former| format!("export ZDOTDIR={}", quoted(former)));

@@ -14,7 +14,9 @@ pub const RANGE: &str = "net.ipv4.ip_local_port_range";
 /// The conditions as they can be made there, `range` being the host's own range of ephemeral ports; or why not.
 pub fn conditions(request: &Request, range: (u16, u16)) -> Result<Vec<Condition>, String> {
     if !request.world.is_bare() {
-        return Err("leave out --path, --listen, --with and --no-timestamps: they take a network of its own, which only Linux has".to_owned());
+        return Err("leave out --path, --listen, --with and --no-timestamps: they take a network of its own, \
+            which only Linux has"
+            .to_owned());
     }
     if request.watch {
         return Err("leave out --trace and --json: system calls can be seen on Linux only".to_owned());

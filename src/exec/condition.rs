@@ -23,7 +23,8 @@ pub const TIME_WAIT: Duration = Duration::from_secs(60);
 
 /// Where the other ends of holders listen, from this port on.
 const FIRST_PEER_PORT: u16 = 20_100;
-/// From which port on autobind takes while holders are made, so that none of a range is lost to a helper; if that will not do, from any.
+/// From which port on autobind takes while holders are made, so that none of a range is lost to a helper; if that will
+/// not do, from any.
 const FIRST_APART: [u16; 2] = [20_600, 10_600];
 /// From how many.
 const APART: u16 = 100;
@@ -247,7 +248,8 @@ impl Making<'_> {
                         (
                             index,
                             format!(
-                                "no {protocol} port from 1024 on is left for its other end; name one by peer=ADDRESS:PORT"
+                                "no {protocol} port from 1024 on is left for its other end; \
+                                 name one by peer=ADDRESS:PORT"
                             ),
                         )
                     };

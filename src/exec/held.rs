@@ -31,7 +31,8 @@ pub struct Held {
     pid: i32,
 }
 
-/// How long making one of their parts may take. Ops have deadlines of their own, but for those that take thousands of ports.
+/// How long making one of their parts may take. Ops have deadlines of their own, but for those that take thousands of
+/// ports.
 const MAKING: Duration = Duration::from_secs(60);
 /// How long the holding process may take to ask the kernel.
 const ASKING: Duration = Duration::from_secs(10);

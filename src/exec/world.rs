@@ -188,8 +188,8 @@ fn start(work: impl FnOnce()) -> Result<i32, String> {
     }
 }
 
-/// Starts a helper in the namespace that this process is in, as the caller, and waits until it listens. One that has ended then, in good
-/// order, is in the background, and nobody to look after.
+/// Starts a helper in the namespace that this process is in, as the caller, and waits until it listens. One that has
+/// ended then, in good order, is in the background, and nobody to look after.
 fn help(command: &OsString, ready: Option<u16>, caller: &Caller) -> Result<Option<Helper>, String> {
     let what = command.to_string_lossy();
     let fault = |fault: Fault| format!("cannot read the socket table, which shows when `{what}` is ready: {fault}");
@@ -236,7 +236,8 @@ fn help(command: &OsString, ready: Option<u16>, caller: &Caller) -> Result<Optio
                     format!("--with: `{what}` {stopped}did not open port {port}, TCP or UDP, within {seconds} s")
                 }
                 None => format!(
-                    "--with: `{what}` {stopped}did not listen on a TCP port within {seconds} s; if it serves UDP, add --ready PORT"
+                    "--with: `{what}` {stopped}did not listen on a TCP port within {seconds} s; \
+                     if it serves UDP, add --ready PORT"
                 ),
             });
         }
@@ -244,7 +245,8 @@ fn help(command: &OsString, ready: Option<u16>, caller: &Caller) -> Result<Optio
     }
 }
 
-/// TCP ports that somebody listens on. Where a port has a name, it alone, also for UDP: any other UDP socket may be a client's.
+/// TCP ports that somebody listens on. Where a port has a name, it alone, also for UDP: any other UDP socket may be a
+/// client's.
 fn ports(table: &mut SocketTable, named: Option<u16>) -> Result<BTreeSet<u16>, Fault> {
     let mut ports = BTreeSet::new();
     for row in table.rows(Protocol::Tcp, 0, &[SocketState::Listen])? {

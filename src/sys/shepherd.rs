@@ -47,7 +47,8 @@ impl Caller {
         // What is ignored stays so, also for the command.
         for signal in FORWARDED.into_iter().chain([Signal::SIGCHLD]).filter(|&signal| !is_ignored(signal)) {
             let (bit, code, ends) = (1 << signal as u32, 128 + signal as i32, ending().any(|it| it == signal));
-            // SAFETY: the handler looks at atomics and changes one, or calls _exit(2), which a signal cannot interrupt halfway.
+            // SAFETY: the handler looks at atomics and changes one, or calls _exit(2), which a signal cannot interrupt
+            // halfway.
             unsafe {
                 low_level::register(signal as i32, move || {
                     if ends && ENDS.load(Ordering::Relaxed) {
@@ -88,8 +89,8 @@ pub fn end_on_signals() -> Result<()> {
     Ok(())
 }
 
-/// A program in this process's group, which a signal to the whole group ends and one to this process alone does not: POSIX has no
-/// other way to tell Ctrl-C, which the command gets by itself, from kill(1).
+/// A program in this process's group, which a signal to the whole group ends and one to this process alone does not:
+/// POSIX has no other way to tell Ctrl-C, which the command gets by itself, from kill(1).
 struct Canary(Option<Child>);
 
 impl Canary {
@@ -229,7 +230,8 @@ mod tests {
         assert!(run("kill -STOP $$; exit 4", Some(20), None).1, "one that is stopped is woken up to end");
     }
 
-    /// In a process of its own, which leads a group as a shell's job does: the keys of a terminal are for the whole group.
+    /// In a process of its own, which leads a group as a shell's job does: the keys of a terminal are for the whole
+    /// group.
     #[test]
     #[expect(clippy::zombie_processes, reason = "the shepherd waits for it")]
     fn a_signal_comes_once_whether_it_is_for_the_group_or_not() {

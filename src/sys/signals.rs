@@ -40,7 +40,8 @@ pub(super) fn is_sent_by_terminals(signal: Signal) -> bool {
     )
 }
 
-/// Whether a signal is ignored, which a command inherits (nohup(1), the background of a script): it gets no handler then.
+/// Whether a signal is ignored, which a command inherits (nohup(1), the background of a script): it gets no handler
+/// then.
 pub(super) fn is_ignored(signal: Signal) -> bool {
     // SAFETY: zeroed is a valid sigaction; no new action is given, and the pointer is to a whole old one.
     unsafe {

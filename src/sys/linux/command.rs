@@ -61,8 +61,8 @@ pub fn keep_signals() {
     let _ = watched().thread_block();
 }
 
-/// From now on signals that ask for an end have it at once, also in pid 1, which has no default for them. Those that wait were meant
-/// for a command that has ended.
+/// From now on signals that ask for an end have it at once, also in pid 1, which has no default for them. Those that
+/// wait were meant for a command that has ended.
 pub fn end_on_signals() -> Result<()> {
     let forwarded = SigSet::from_iter(FORWARDED);
     while next_signal(&forwarded, Some(Duration::ZERO))?.is_some() {}
@@ -165,8 +165,8 @@ fn watch_until_end(
     watch: &mut Watch,
 ) -> Result<Ended> {
     loop {
-        // Without WSTOPPED: children that are not traced may stop, and it is the kernel's rule that those that are need not be asked for
-        // (`wait_task_stopped()`, kernel/exit.c).
+        // Without WSTOPPED: children that are not traced may stop, and it is the kernel's rule that those that are
+        // need not be asked for (`wait_task_stopped()`, kernel/exit.c).
         let info = match news(libc::WEXITED) {
             Err(errno) if errno.raw() == libc::EINTR => continue,
             info => info?,

@@ -18,8 +18,8 @@ pub fn nameless_file(directory: &Path) -> io::Result<File> {
     OpenOptions::new().write(true).mode(0o666).custom_flags(libc::O_TMPFILE).open(directory)
 }
 
-/// A directory with one file in it, which is there for as long as some process has it open, and how it is called in this process and in
-/// those that it becomes: a file system of its own that is mounted nowhere (fsopen(2), Linux 5.2).
+/// A directory with one file in it, which is there for as long as some process has it open, and how it is called in
+/// this process and in those that it becomes: a file system of its own that is mounted nowhere (fsopen(2), Linux 5.2).
 pub fn nameless_directory(name: &str, text: &str) -> Result<PathBuf> {
     const CREATE: libc::c_uint = 6;
     let own = |fd: libc::c_long| {
@@ -28,7 +28,8 @@ pub fn nameless_directory(name: &str, text: &str) -> Result<PathBuf> {
         Ok::<_, Errno>(unsafe { OwnedFd::from_raw_fd(fd) })
     };
     let none = std::ptr::null::<libc::c_char>();
-    // SAFETY: the arguments are a C string, flags, descriptors that are open, and the null pointers that FSCONFIG_CMD_CREATE asks for.
+    // SAFETY: the arguments are a C string, flags, descriptors that are open, and the null pointers that
+    // FSCONFIG_CMD_CREATE asks for.
     let directory = unsafe {
         let system = own(libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 1))?;
         check(libc::syscall(libc::SYS_fsconfig, system.as_raw_fd(), CREATE, none, none, 0) as i32)?;

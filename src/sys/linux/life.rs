@@ -13,7 +13,8 @@ const fn bit(signal: i32) -> u64 {
     1 << (signal - 1)
 }
 
-/// Of a process of this PID namespace, and of the process group that it leads, if it does: one member that is stopped is enough.
+/// Of a process of this PID namespace, and of the process group that it leads, if it does: one member that is stopped
+/// is enough.
 pub fn life_of(pid: i32) -> Result<Life> {
     let leader = number_of(pid)?;
     let life = life(&leader)?;
@@ -26,7 +27,8 @@ pub fn life_of(pid: i32) -> Result<Life> {
     Ok(if numbers.any(|number| is_stopped(&number)) { Life::Stopped } else { Life::Runs })
 }
 
-/// The children of this process. Without CONFIG_PROC_CHILDREN, or with the /proc of another PID namespace, there are none to see.
+/// The children of this process. Without CONFIG_PROC_CHILDREN, or with the /proc of another PID namespace, there are
+/// none to see.
 pub fn children() -> Vec<i32> {
     let is_own =
         read_to_string("/proc/self/stat").is_ok_and(|text| text.starts_with(&format!("{} ", std::process::id())));

@@ -258,8 +258,8 @@ pub fn die_with_parent() {
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
 }
 
-/// Does something that changes this process's credentials. Whoever wants it to die with its parent, as a worker does or who started it
-/// ([`end_with_this`]), still has that.
+/// Does something that changes this process's credentials. Whoever wants it to die with its parent, as a worker does
+/// or who started it ([`end_with_this`]), still has that.
 fn keeping_death_signal<T>(change: impl FnOnce() -> T) -> T {
     let mut signal = 0;
     // SAFETY: PR_GET_PDEATHSIG writes one int; getppid(2) takes no arguments.

@@ -409,7 +409,8 @@ s.listen(); [signal.pause() for _ in iter(int, 1)]'";
 #[rstest(Python)]
 #[case::stopped(&format!("({SERVE}) & wait"), "STOP", "is stopped")]
 #[case::killed(&format!("({SERVE}) & wait $!"), "KILL", "exit code 137")]
-#[case::left_behind(&format!("setsid sh -c \"{SERVE}\" & sleep .3"), "KILL", "a process that it left behind was killed")]
+#[case::left_behind(&format!("setsid sh -c \"{SERVE}\" & sleep .1"), "KILL", "a process that it started was killed")]
+#[case::left_behind_later(&format!("setsid sh -c \"{SERVE}\" & sleep 1"), "STOP", "a process that it started is stopped")]
 fn a_program_is_all_its_processes(#[case] program: &str, #[case] signal: &str, #[case] complaint: &str) {
     let kill = format!("case $(readlink $p/exe) in *python*) kill -{signal} ${{p#/proc/}};; esac");
     let script = format!("for p in /proc/[0-9]*; do {kill}; done; sleep .1; exit 5");
@@ -447,75 +448,81 @@ time.sleep(.3); s = socket.socket(socket.AF_INET6); s.bind((\"\", 80)); s.listen
     assert_eq!(said.contains("*:80"), port == "*:80", "{said}");
 }
 
-/// Has the kernel refuse system calls to a command and to all that it starts, where some bits of the first argument
-/// are set.
-fn refuse(command: &mut Command, calls: &[(i64, u32, i32)]) {
-    let mut program: Vec<libc::sock_filter> = Vec::new();
-    let mut add = |code: u32, jt, jf, k| program.push(libc::sock_filter { code: code as u16, jt, jf, k });
-    let (load, equal, any_bit, give) = (
-        libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
-        libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
-        libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K,
-        libc::BPF_RET | libc::BPF_K,
-    );
-    for &(number, bits, errno) in calls {
-        add(load, 0, 0, 0);
-        add(equal, 0, if bits == 0 { 1 } else { 3 }, number as u32);
-        if bits != 0 {
-            add(load, 0, 0, 16);
-            add(any_bit, 0, 1, bits);
+/// Seccomp is Linux's.
+#[cfg(target_os = "linux")]
+mod refused {
+    use super::*;
+
+    /// Has the kernel refuse system calls to a command and to all that it starts, where some bits of the first argument
+    /// are set.
+    fn refuse(command: &mut Command, calls: &[(i64, u32, i32)]) {
+        let mut program: Vec<libc::sock_filter> = Vec::new();
+        let mut add = |code: u32, jt, jf, k| program.push(libc::sock_filter { code: code as u16, jt, jf, k });
+        let (load, equal, any_bit, give) = (
+            libc::BPF_LD | libc::BPF_W | libc::BPF_ABS,
+            libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K,
+            libc::BPF_JMP | libc::BPF_JSET | libc::BPF_K,
+            libc::BPF_RET | libc::BPF_K,
+        );
+        for &(number, bits, errno) in calls {
+            add(load, 0, 0, 0);
+            add(equal, 0, if bits == 0 { 1 } else { 3 }, number as u32);
+            if bits != 0 {
+                add(load, 0, 0, 16);
+                add(any_bit, 0, 1, bits);
+            }
+            add(give, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32);
         }
-        add(give, 0, 0, libc::SECCOMP_RET_ERRNO | errno as u32);
+        add(give, 0, 0, libc::SECCOMP_RET_ALLOW);
+        // SAFETY: prctl(2) is all that the child calls, with a program that it owns.
+        unsafe {
+            command.pre_exec(move || {
+                let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
+                let is_set = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
+                    && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &filter) == 0;
+                if is_set { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+            })
+        };
     }
-    add(give, 0, 0, libc::SECCOMP_RET_ALLOW);
-    // SAFETY: prctl(2) is all that the child calls, with a program that it owns.
-    unsafe {
-        command.pre_exec(move || {
-            let filter = libc::sock_fprog { len: program.len() as u16, filter: program.as_mut_ptr() };
-            let is_set = libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) == 0
-                && libc::prctl(libc::PR_SET_SECCOMP, libc::SECCOMP_MODE_FILTER, &filter) == 0;
-            if is_set { Ok(()) } else { Err(std::io::Error::last_os_error()) }
-        })
-    };
-}
 
-const THREAD: u32 = libc::CLONE_THREAD as u32;
+    const THREAD: u32 = libc::CLONE_THREAD as u32;
 
-#[rstest]
-#[case::ptrace(&[(libc::SYS_ptrace, 0, libc::EPERM)], &["--trace"], "cannot trace the command, which has not run: ptrace(2): EPERM")]
-#[case::filter(&[(libc::SYS_seccomp, 0, libc::EPERM)], &["--trace"], "cannot trace the command, which has not run: seccomp(2): EPERM")]
-#[case::thread(
-    &[(libc::SYS_clone3, 0, libc::ENOSYS), (libc::SYS_clone, THREAD, libc::EAGAIN)],
-    &["--trace"],
-    "cannot start the thread that a traced command needs: EAGAIN"
-)]
-#[case::unshare(&[(libc::SYS_unshare, 0, libc::EPERM)], &[], "cannot create a private network for the command: ")]
-#[case::setns(&[(libc::SYS_setns, 0, libc::EPERM)], &["--path", "1"], "the client: EPERM; a seccomp filter or a security module")]
-fn what_the_kernel_refuses_is_told_and_nothing_has_run(
-    #[case] calls: &[(i64, u32, i32)],
-    #[case] options: &[&str],
-    #[case] complaint: &str,
-) {
-    for ordinary in [false, true] {
-        let directory = tempfile::tempdir().unwrap();
-        let program = directory.path().join("errnoscope");
-        std::fs::copy(PROGRAM, &program).unwrap();
-        for path in [directory.path(), &program] {
-            std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+    #[rstest]
+    #[case::ptrace(&[(libc::SYS_ptrace, 0, libc::EPERM)], &["--trace"], "cannot trace the command, which has not run: ptrace(2): EPERM")]
+    #[case::filter(&[(libc::SYS_seccomp, 0, libc::EPERM)], &["--trace"], "cannot trace the command, which has not run: seccomp(2): EPERM")]
+    #[case::thread(
+        &[(libc::SYS_clone3, 0, libc::ENOSYS), (libc::SYS_clone, THREAD, libc::EAGAIN)],
+        &["--trace"],
+        "cannot start the thread that a traced command needs: EAGAIN"
+    )]
+    #[case::unshare(&[(libc::SYS_unshare, 0, libc::EPERM)], &[], "cannot create a private network for the command: ")]
+    #[case::setns(&[(libc::SYS_setns, 0, libc::EPERM)], &["--path", "1"], "the client: EPERM; a seccomp filter or a security module")]
+    fn what_the_kernel_refuses_is_told_and_nothing_has_run(
+        #[case] calls: &[(i64, u32, i32)],
+        #[case] options: &[&str],
+        #[case] complaint: &str,
+    ) {
+        for ordinary in [false, true] {
+            let directory = tempfile::tempdir().unwrap();
+            let program = directory.path().join("errnoscope");
+            std::fs::copy(PROGRAM, &program).unwrap();
+            for path in [directory.path(), &program] {
+                std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
+            }
+            let mut command = Command::new(&program);
+            command.arg("exec").args(options).args(["--", "touch", "ran"]).current_dir(&directory).stdin(Stdio::null());
+            if ordinary && sys::effective_uid() == 0 {
+                command.uid(65_534).gid(65_534);
+            }
+            refuse(&mut command, calls);
+            let output = command.output().unwrap();
+            let complained = String::from_utf8_lossy(&output.stderr);
+            assert_eq!(output.status.code(), Some(125), "{complained}");
+            assert!(complained.contains(complaint), "{complained}");
+            assert!(!directory.path().join("ran").exists(), "{complained}");
+            let is_root = !ordinary && sys::effective_uid() == 0;
+            assert!(!(is_root && complained.contains("run as root")), "{complained}");
         }
-        let mut command = Command::new(&program);
-        command.arg("exec").args(options).args(["--", "touch", "ran"]).current_dir(&directory).stdin(Stdio::null());
-        if ordinary && sys::effective_uid() == 0 {
-            command.uid(65_534).gid(65_534);
-        }
-        refuse(&mut command, calls);
-        let output = command.output().unwrap();
-        let complained = String::from_utf8_lossy(&output.stderr);
-        assert_eq!(output.status.code(), Some(125), "{complained}");
-        assert!(complained.contains(complaint), "{complained}");
-        assert!(!directory.path().join("ran").exists(), "{complained}");
-        let is_root = !ordinary && sys::effective_uid() == 0;
-        assert!(!(is_root && complained.contains("run as root")), "{complained}");
     }
 }
 

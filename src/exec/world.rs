@@ -51,8 +51,17 @@ pub struct Helper {
     pid: i32,
     /// The option that asked for it, and what it is.
     what: String,
-    /// It may have done all that it was there for.
-    may_end: bool,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A part of this program, which never ends by itself.
+    Own,
+    /// The program of --with. When it ends with 0 it has done all that it was there for.
+    Program,
+    /// What that has started. Until pid 1 is its parent, its end is its parent's business.
+    Started,
 }
 
 /// How many a world has, and the namespaces that they are in.
@@ -70,7 +79,7 @@ impl World {
     /// Everything but conditions and the command, in working order. Only then does anything go wrong on purpose.
     pub fn build(&self, caller: &Caller) -> Result<Built, String> {
         let mut helpers = Vec::new();
-        let ours = |what: &str, pid| Helper { pid, what: what.to_owned(), may_end: false };
+        let ours = |what: &str, pid| Helper { pid, what: what.to_owned(), kind: Kind::Own };
         let (chain, line) = match self.path {
             Some(routers) => Chain::build(routers, self.rtt.is_some()),
             None => Chain::single().map(|chain| (chain, None)),
@@ -101,13 +110,11 @@ impl World {
             helpers.push(ours("--listen: the server", start(|| sys::serve(listeners))?));
         }
         if let Some(command) = &self.with {
-            let known: Vec<i32> = helpers.iter().map(|helper| helper.pid).collect();
             helpers.extend(help(command, self.ready, caller)?);
-            // What has gone into the background is ours to look after, as pid 1.
-            let others = sys::children().into_iter().filter(|pid| !known.contains(pid));
-            let what = format!("--with `{}`: a process that it left behind", command.to_string_lossy());
-            let others: Vec<i32> = others.filter(|pid| helpers.iter().all(|helper| helper.pid != *pid)).collect();
-            helpers.extend(others.into_iter().map(|pid| Helper { pid, what: what.clone(), may_end: true }));
+            let what = format!("--with `{}`: a process that it started", command.to_string_lossy());
+            let known: Vec<i32> = helpers.iter().map(|helper| helper.pid).collect();
+            let others = sys::others().into_iter().filter(|pid| !known.contains(pid));
+            helpers.extend(others.map(|pid| Helper { pid, what: what.clone(), kind: Kind::Started }));
         }
         for &router in &self.silent {
             chain.silence(router).map_err(|fault| format!("--silent {router}: cannot drop what it sends: {fault}"))?;
@@ -136,10 +143,11 @@ impl Helper {
             None => match sys::life_of(self.pid) {
                 Ok(Life::Runs) => return None,
                 Ok(Life::Stopped) => "is stopped, and does nothing".to_owned(),
+                Ok(Life::Ended) | Err(_) if self.kind == Kind::Started => return None,
                 Ok(Life::Ended) => has_ended(DEATH).map_or("is being killed".to_owned(), how_it_ended),
                 Err(errno) => format!("cannot be looked at: {errno}; a world needs /proc"),
             },
-            Some(Ended::Exited(0)) if self.may_end => return None,
+            Some(Ended::Exited(0)) if self.kind != Kind::Own => return None,
             Some(ended) => how_it_ended(ended),
         };
         Some(format!("{} {how}", self.what))
@@ -216,7 +224,7 @@ fn help(command: &OsString, ready: Option<u16>, caller: &Caller) -> Result<Optio
     let mut running = true;
     loop {
         if ports(&mut table, ready).map_err(fault)?.difference(&before).next().is_some() {
-            let helper = Helper { pid, what: format!("--with: `{what}`"), may_end: true };
+            let helper = Helper { pid, what: format!("--with: `{what}`"), kind: Kind::Program };
             return Ok(running.then_some(helper));
         }
         // One that goes into the background ends with 0, and listens later.

@@ -135,7 +135,7 @@ pub fn life_of(_: i32) -> Result<Life> {
     Err(Errno::from_raw(OS, libc::ENOTSUP))
 }
 
-pub fn children() -> Vec<i32> {
+pub fn others() -> Vec<i32> {
     Vec::new()
 }
 

@@ -25,7 +25,7 @@ pub use delay::carry;
 pub use diag::{SocketTable, UNCONNECTED, bound_row, lists_bound, tcp_state};
 pub use error_queue::receive_error;
 pub use file::{name_file, nameless_directory, nameless_file};
-pub use life::{children, life_of};
+pub use life::{life_of, others};
 pub use namespace::{Tables, die_with_parent, end_with_this, enter_case, isolate, leave_case, size_tables, wait_for};
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};

@@ -27,13 +27,15 @@ pub fn life_of(pid: i32) -> Result<Life> {
     Ok(if numbers.any(|number| is_stopped(&number)) { Life::Stopped } else { Life::Runs })
 }
 
-/// The children of this process. Without CONFIG_PROC_CHILDREN, or with the /proc of another PID namespace, there are
-/// none to see.
-pub fn children() -> Vec<i32> {
-    let is_own =
-        read_to_string("/proc/self/stat").is_ok_and(|text| text.starts_with(&format!("{} ", std::process::id())));
-    let text = if is_own { read_to_string("/proc/thread-self/children").unwrap_or_default() } else { String::new() };
-    text.split_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+/// All processes of this PID namespace but this one. With the /proc of another there are none to see.
+pub fn others() -> Vec<i32> {
+    let own = std::process::id();
+    if !read_to_string("/proc/self/stat").is_ok_and(|text| text.starts_with(&format!("{own} "))) {
+        return Vec::new();
+    }
+    let entries = read_dir("/proc").into_iter().flatten().flatten();
+    let pids = entries.filter_map(|entry| entry.file_name().to_str()?.parse().ok());
+    pids.filter(|pid| u32::try_from(*pid) != Ok(own)).collect()
 }
 
 /// What /proc calls a process. It may be that of another PID namespace, which numbers processes otherwise.
@@ -91,6 +93,7 @@ mod tests {
         let mut child = start("exec sleep 1000");
         let pid = child.id() as i32;
         assert_eq!(life_of(pid), Ok(Life::Runs));
+        assert!(others().contains(&pid) && !others().contains(&(std::process::id() as i32)));
         for (signal, expected) in [
             (Signal::SIGSTOP, Life::Stopped),
             (Signal::SIGCONT, Life::Runs),
@@ -102,7 +105,7 @@ mod tests {
         }
         child.wait().unwrap();
         assert!(life_of(pid).is_err());
-        assert!(children().iter().all(|child| *child != pid));
+        assert!(!others().contains(&pid));
     }
 
     #[test]

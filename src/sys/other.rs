@@ -32,7 +32,7 @@ pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bou
 pub fn isolate(outside: Outside) -> Isolation {
     const WHY: &str = "cases and commands run on Linux and macOS";
     if outside == Outside::Worker {
-        eprintln!("errnoscope worker: {WHY}");
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("errnoscope worker: {WHY}\n"));
         exit_now(2);
     }
     Isolation { kind: "none", users: [0, 0], lacking: Some(WHY.to_owned()) }

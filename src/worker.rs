@@ -52,7 +52,10 @@ fn serve(isolation: &Isolation) -> std::io::Result<()> {
     let mut trail = Trail::new(TRAIL_BYTES).map_err(|errno| std::io::Error::other(format!("mmap: {errno}")))?;
     sys::no_core_files();
     let mut tables = Tables::Large;
-    sys::size_tables(tables);
+    // Where there is no private network, the tables of the host's would be meant.
+    if isolation.has_network() {
+        sys::size_tables(tables);
+    }
     let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
     leave_panics_in(trail.alias());
 
@@ -109,7 +112,7 @@ fn answer(
     }
     let fills = plan.steps.iter().any(|step| matches!(step.op, Op::Fill(_)));
     let wanted = if fills { Tables::Large } else { Tables::Small };
-    if *tables != wanted {
+    if *tables != wanted && isolation.has_network() {
         sys::size_tables(wanted);
         *tables = wanted;
     }

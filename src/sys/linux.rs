@@ -82,6 +82,7 @@ pub fn has_selinux() -> bool {
 /// Of the network namespace that this process is in.
 pub fn write_sysctl(name: &str, value: &str) -> Result<(), Fault> {
     use std::io::Write;
+    namespace::only_private()?;
     // Opened without O_CREAT: nothing can be created there, and EACCES would hide ENOENT.
     let mut file =
         std::fs::OpenOptions::new().write(true).open(path_of(name)).map_err(|error| super::errno_of(&error))?;

@@ -3,6 +3,8 @@
 #![allow(dead_code, reason = "each test binary uses its own part")]
 
 pub mod golden;
+#[cfg(target_os = "linux")]
+pub mod refusal;
 pub mod reports;
 pub mod said;
 

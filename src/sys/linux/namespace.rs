@@ -5,16 +5,28 @@
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::command::{block_signals, shepherd, take_terminal};
 use crate::sys::{
-    Ended, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork, look_for,
-    machine, pipe, poll, read, reap,
+    Ended, Fault, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork,
+    look_for, machine, pipe, poll, read, reap,
 };
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
 const PRIVILEGED_USERS: [u32; 2] = [60_001, 60_002];
+
+/// Whether the network that this process is in was made by it or by the process that it was forked from.
+static PRIVATE: AtomicBool = AtomicBool::new(false);
+
+/// Before anything of a network is changed: the host's stays as it is, whoever asks.
+pub(super) fn only_private() -> Result<(), Fault> {
+    match PRIVATE.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err(Fault::Failed("this process has no private network, and the host's is not changed".to_owned())),
+    }
+}
 
 /// Enters a private network and PID namespace. Returns in the process that is pid 1 there, or, where that is not
 /// possible, in the caller with the reason.
@@ -40,18 +52,18 @@ pub fn isolate(outside: Outside) -> Isolation {
     if let Err(first) = private_host() {
         let entered = user_namespace(outside).and_then(|mapped| {
             users = mapped;
-            private_host().map_err(|errno| format!("unshare(CLONE_NEWPID | CLONE_NEWNET) in it: {errno}"))
+            private_host().map_err(|second| format!("{second} in a user namespace"))
         });
         if let Err(second) = entered {
-            let lacking = Some(format!("unshare(CLONE_NEWPID | CLONE_NEWNET): {first}; {second}"));
-            return Isolation { kind: "none", users, lacking };
+            return Isolation { kind: "none", users, lacking: Some(format!("{first}; {second}")) };
         }
     }
     match become_init(outside) {
-        Ok(()) => Isolation { kind: "netns", users, lacking: None },
-        Err(errno) => {
-            Isolation { kind: "none", users, lacking: Some(format!("pid 1 of a new PID namespace: {errno}")) }
+        Ok(()) => {
+            PRIVATE.store(true, Ordering::Relaxed);
+            Isolation { kind: "netns", users, lacking: None }
         }
+        Err(why) => Isolation { kind: "none", users, lacking: Some(format!("pid 1 of a new PID namespace: {why}")) },
     }
 }
 
@@ -61,7 +73,10 @@ fn sandbox(stack: &str) -> Isolation {
     let users = PRIVILEGED_USERS;
     // SAFETY: getpid(2) takes no arguments.
     match unsafe { libc::getpid() } {
-        1 => Isolation { kind: "sandbox", users, lacking: None },
+        1 => {
+            PRIVATE.store(true, Ordering::Relaxed);
+            Isolation { kind: "sandbox", users, lacking: None }
+        }
         _ => {
             let lacking = format!(
                 "{stack} has no private network for a case but that of a fresh sandbox, and this one is in use: from outside, \
@@ -72,8 +87,22 @@ fn sandbox(stack: &str) -> Isolation {
     }
 }
 
-fn private_host() -> Result<()> {
-    unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNET)
+fn private_host() -> Result<(), String> {
+    let call = "unshare(CLONE_NEWPID | CLONE_NEWNET)";
+    match unshare_for_sure(libc::CLONE_NEWPID | libc::CLONE_NEWNET, "net") {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!("{call}: it gives 0 and does nothing; a seccomp filter answers for the kernel")),
+        Err(errno) => Err(format!("{call}: {errno}")),
+    }
+}
+
+/// Whether this process is in another namespace of that kind now. A seccomp filter may let a call succeed that is never made;
+/// what is done then is done to the host. Without /proc nobody can tell, and no sysctl can be written.
+fn unshare_for_sure(flags: i32, kind: &str) -> Result<bool> {
+    let namespace = || std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
+    let before = namespace();
+    unshare(flags)?;
+    Ok(before.is_none() || before != namespace())
 }
 
 pub(super) fn unshare(flags: i32) -> Result<()> {
@@ -82,9 +111,10 @@ pub(super) fn unshare(flags: i32) -> Result<()> {
 }
 
 /// Forks; the parent mirrors how the child ends and never returns.
-fn become_init(outside: Outside) -> Result<()> {
-    let (alive, held) = pipe()?;
-    match fork()? {
+fn become_init(outside: Outside) -> Result<(), String> {
+    let text = |errno: crate::errno::Errno| errno.to_string();
+    let (alive, held) = pipe().map_err(text)?;
+    match fork().map_err(text)? {
         Fork::Parent(pid) => {
             drop(alive);
             let ended = match outside {
@@ -103,8 +133,12 @@ fn become_init(outside: Outside) -> Result<()> {
             drop(held);
             die_with_parent();
             // From in here the parent's pid is always 0; its end of the pipe tells whether it died before this.
-            if poll(alive.as_raw_fd(), Until::Readable, 0)? {
+            if poll(alive.as_raw_fd(), Until::Readable, 0).map_err(text)? {
                 exit_now(1);
+            }
+            // SAFETY: getpid(2) takes no arguments.
+            if unsafe { libc::getpid() } != 1 {
+                return Err("there is none; a seccomp filter answers for the kernel".to_owned());
             }
             match outside {
                 Outside::Worker => writable_sysctls(),
@@ -128,7 +162,9 @@ fn writable_sysctls() {
 
 /// A procfs of this PID namespace, which nobody outside sees.
 fn private_proc() -> Result<()> {
-    unshare(libc::CLONE_NEWNS)?;
+    if !unshare_for_sure(libc::CLONE_NEWNS, "mnt")? {
+        return Err(crate::errno::Errno::from_raw(super::OS, libc::ENOSYS));
+    }
     let (none, root, proc) = (std::ptr::null(), c"/".as_ptr(), c"proc".as_ptr());
     // SAFETY: all arguments are C strings, flags, or the null pointers that mount(2) allows here.
     unsafe {

@@ -21,6 +21,7 @@ use netlink_packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::OS;
+use super::namespace::only_private;
 use crate::errno::Errno;
 use crate::names::Family;
 use crate::plan::RouteKind;
@@ -303,6 +304,7 @@ fn matches_prefix(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
 }
 
 fn change(message: RouteNetlinkMessage, flags: u16) -> Result<(), Fault> {
+    only_private()?;
     talk(message, NLM_F_REQUEST | NLM_F_ACK | flags, |_| ())
 }
 

@@ -37,3 +37,66 @@ fn nothing_is_written_to_a_network_that_is_not_ours(#[case] arguments: &[&str], 
         assert_eq!(ran.status.code(), Some(code), "{refusal:?}: {}", said(&ran));
     }
 }
+
+/// Root is not sent to root, and the one thing that is lacking is named once, by its own name.
+#[test]
+fn what_is_lacking_is_said_once_and_to_whom_it_concerns() {
+    let run = |arguments: &[&str]| {
+        let run = || Command::new(PROGRAM).args(arguments).env("COLUMNS", "120").output().expect("the program starts");
+        said(&without_namespaces(Refusal::Errno(libc::EPERM), run))
+    };
+    let of_run = run(&["run", "-q", "bind.*"]);
+    assert!(of_run.contains("unsupported  network-namespace: unshare"), "{of_run}");
+    assert_eq!(of_run.matches("unsupported  ").count(), 1, "{of_run}");
+    for text in [of_run, run(&["doctor"]), run(&["exec", "--", "true"])] {
+        assert!(!text.contains("run as root") && text.contains("RestrictNamespaces"), "{text}");
+    }
+}
+
+/// A shell that sets a limit, and starts the program with it.
+fn limited(limit: &str, arguments: &[&str]) -> Command {
+    let mut shell = Command::new("sh");
+    shell.args(["-c", &format!("ulimit {limit} && exec \"$@\""), "sh", PROGRAM]).args(arguments);
+    shell
+}
+
+/// What a host has too little of is told; nothing breaks.
+#[rstest]
+#[case::no_worker("-n 14", "socket.descriptors-exhausted", 4, "only 14 files may be open at once")]
+#[case::few("-n 28", "socket.descriptors-exhausted", 0, "")]
+#[case::a_holder_for_each_port(
+    "-n 65",
+    "bind.ports-exhausted",
+    4,
+    "resources: holding 28232 ports takes 28232 processes"
+)]
+#[case::some_holders("-n 400", "bind.ports-exhausted", 0, "")]
+fn few_descriptors(#[case] limit: &str, #[case] scenario: &str, #[case] code: i32, #[case] message: &str) {
+    let choice = ["-x", "protocol=tcp", "-x", "family=ipv4", "-j", "1"];
+    let output = limited(limit, &[&["run", "-q", scenario], &choice[..]].concat()).output().expect("sh starts");
+    let said = said(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!((output.status.code(), said.contains(message)), (Some(code), true), "{said}");
+    assert!(!said.contains("BROKEN"), "{said}");
+}
+
+/// Where no thread or process can be had, that is said, and nothing is aborted.
+#[rstest]
+#[case(1)]
+#[case(2)]
+#[case(3)]
+#[case(4)]
+#[case(5)]
+#[case(6)]
+#[case(8)]
+#[case(12)]
+fn few_processes(#[case] processes: u32) {
+    // A uid of its own for each, since the limit is on all that one has.
+    let uid = (64_000 + processes).to_string();
+    let mut command = Command::new("setpriv");
+    command.args(["--reuid", &uid, "--regid", &uid, "--clear-groups", "prlimit", &format!("--nproc={processes}")]);
+    let run = [PROGRAM, "run", "-q", "bind.already-bound", "-j", "3"];
+    let output = command.args(run).output().expect("setpriv starts");
+    let said = said(&output);
+    assert!(matches!(output.status.code(), Some(0 | 4)), "{}: {said}", output.status);
+    assert!(!said.contains("panicked"), "{said}");
+}

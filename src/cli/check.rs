@@ -244,7 +244,7 @@ fn under(
     let cannot = |error| Failure::because("cannot make temporary files", error);
     let place = tempfile::tempdir().map_err(cannot)?;
     let file = |name: &str| place.path().join(name);
-    let own = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
+    let own = super::own_program()?;
     let words = profile.command(trouble.places());
     let mut child = Command::new(&own)
         .args(["exec", "--path", &ROUTERS.to_string(), "--listen", &PORT.to_string()])

@@ -26,7 +26,7 @@ pub use file::{name_file, nameless_file};
 pub use namespace::{Tables, die_with_parent, enter_case, isolate, leave_case, size_tables, wait_for};
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
-pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
+pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up, settle};
 pub use serve::{listen_on, serve};
 pub use tun::Tun;
 pub use watch::{Watch, be_watched};

@@ -14,6 +14,9 @@ use crate::sys::{self, Isolation, Trail};
 const RULES: &str = "table inet errnoscope { counter hits { }; chain output { type filter hook output priority 0; \
     tcp dport 20100 counter name hits reject with icmpx type no-route; }; }";
 
+/// What the largest case opens in one process, if others hold its ports.
+const LEAST_DESCRIPTORS: u64 = 64;
+
 const SYSCTLS: &[&str] = &[
     "net.ipv4.ip_local_port_range",
     "net.ipv4.ip_local_reserved_ports",
@@ -32,10 +35,10 @@ const SYSCTLS: &[&str] = &[
     "net.inet.tcp.msl",
 ];
 
-pub fn write(isolation: &Isolation, trail: &mut Trail, line: &mut Vec<u8>) -> std::io::Result<()> {
+pub fn write(isolation: &Isolation, patience: u32, trail: &mut Trail, line: &mut Vec<u8>) -> std::io::Result<()> {
     let mut fate = Fate::Done;
     if isolation.lacking.is_none() {
-        fate = in_child(trail, HELLO_DEADLINE, |trail| {
+        fate = in_child(trail, HELLO_DEADLINE * patience, |trail| {
             enter_case(trail);
             let hello = hello(isolation, probe_all(isolation), read_sysctls());
             trail.append(|out| Ok(serde_json::to_writer(out, &hello)?)).unwrap_or_default();
@@ -45,12 +48,26 @@ pub fn write(isolation: &Isolation, trail: &mut Trail, line: &mut Vec<u8>) -> st
         (None, Fate::Done) => line.extend_from_slice(trail.records()),
         (Some(reason), _) => serde_json::to_writer(&mut *line, &hello(isolation, lacking(reason), BTreeMap::new()))?,
         (None, fate) => {
-            let reason = format!("the probes did not end well: {fate:?}");
+            let reason = in_words(&fate);
             serde_json::to_writer(&mut *line, &hello(isolation, lacking(&reason), BTreeMap::new()))?;
         }
     }
     line.push(b'\n');
     Ok(())
+}
+
+/// Why nothing is known of this host.
+fn in_words(fate: &Fate) -> String {
+    let what = "finding out what this host offers";
+    match fate {
+        Fate::Done => format!("{what} ended early"),
+        Fate::Killed { signal } => format!("{what} was killed by signal {signal}"),
+        Fate::Exited { message, .. } if !message.is_empty() => format!("{what} failed: {message}"),
+        Fate::Exited { code, .. } => format!("{what} ended with exit code {code}"),
+        Fate::TimedOut { ms } => {
+            format!("{what} took longer than {} s; if the machine is just slow, --patience 5 lets it", ms / 1000)
+        }
+    }
 }
 
 fn hello(isolation: &Isolation, capabilities: BTreeMap<Need, Capability>, sysctls: BTreeMap<String, String>) -> Hello {
@@ -109,6 +126,12 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
         Need::Xnu => Err("only XNU has this rule".to_owned()),
         Need::Linux if sys::OS == Os::Linux => Ok(()),
         Need::Linux => Err("only Linux has this rule".to_owned()),
+        Need::Resources => match sys::descriptor_limit().1 {
+            LEAST_DESCRIPTORS.. => Ok(()),
+            limit => Err(format!(
+                "a process may have {limit} files open, and some cases need {LEAST_DESCRIPTORS}; raise the limit: ulimit -n 1024"
+            )),
+        },
         Need::Selinux if sys::has_selinux() => Ok(()),
         Need::Selinux => Err("SELinux is not enabled".to_owned()),
     }

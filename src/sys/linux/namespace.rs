@@ -194,19 +194,19 @@ fn user_namespace(outside: Outside) -> Result<[u32; 2], String> {
     }
     drop(inside);
     let subordinate = reap(helper) == Ok(Ended::Exited(0));
-    entered.map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice()))?;
+    entered.map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice(uid)))?;
     if !subordinate {
-        map_self([0, 0], [uid, gid])?;
+        map_self([0, 0], [uid, gid], uid)?;
     }
     debug_assert_eq!(effective_uid(), 0);
     Ok([1, 2])
 }
 
 /// In a fresh user namespace: names for the one user and the one group that it takes no privilege to map.
-fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2]) -> Result<(), String> {
+fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2], caller: u32) -> Result<(), String> {
     let write = |file: &str, text: String| {
         std::fs::write(format!("/proc/self/{file}"), text)
-            .map_err(|error| format!("/proc/self/{file}: {}; {}", crate::sys::errno_of(&error), advice()))
+            .map_err(|error| format!("/proc/self/{file}: {}; {}", crate::sys::errno_of(&error), advice(caller)))
     };
     write("setgroups", "deny".to_owned())?;
     write("uid_map", format!("{uid} {outer_uid} 1\n"))?;
@@ -216,8 +216,8 @@ fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2]) -> Result<()
 /// Gives this process the ids that it had before [`isolate`] made it uid 0 of a user namespace, and nothing of that
 /// user's power over the network it is in.
 pub(super) fn leave_root_to(ids: [u32; 2]) -> Result<(), String> {
-    unshare(libc::CLONE_NEWUSER).map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice()))?;
-    map_self(ids, [0, 0])
+    unshare(libc::CLONE_NEWUSER).map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice(ids[0])))?;
+    map_self(ids, [0, 0], ids[0])
 }
 
 /// Asks the set-uid helpers for a map of 0 to ourselves and of 1 and 2 to the first two subordinate ids.
@@ -247,8 +247,8 @@ fn map_subordinate(pid: i32, uid: u32, gid: u32) -> bool {
     map("newgidmap", gid, "/etc/subgid") == Some(true) && map("newuidmap", uid, "/etc/subuid") == Some(true)
 }
 
-/// What a person can do about a refused user namespace.
-fn advice() -> String {
+/// What a person can do about a refused user namespace. Root has no use for one, and meets this where none is let through.
+fn advice(caller: u32) -> String {
     let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     let mut advice = Vec::new();
     if read("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
@@ -263,7 +263,10 @@ fn advice() -> String {
     if advice.is_empty() {
         advice.push("in a container, start it with --privileged, or with a seccomp profile that allows unshare");
     }
-    advice.push("or run as root");
+    match caller {
+        0 => advice.push("in a systemd service, set RestrictNamespaces=no"),
+        _ => advice.push("or run as root"),
+    }
     advice.join(", ")
 }
 

@@ -30,6 +30,7 @@ pub struct Arguments {
 /// Settings of the host that decide whether an ordinary user gets namespaces, and the value that lets them.
 const SWITCHES: &[(&str, &str, &str)] = &[
     ("user.max_user_namespaces", "0", "sudo sysctl user.max_user_namespaces=15000"),
+    ("user.max_pid_namespaces", "0", "sudo sysctl user.max_pid_namespaces=15000"),
     ("user.max_net_namespaces", "0", "sudo sysctl user.max_net_namespaces=15000"),
     ("kernel.unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1"),
     (

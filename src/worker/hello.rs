@@ -40,7 +40,7 @@ pub fn write(isolation: &Isolation, patience: u32, trail: &mut Trail, line: &mut
     if isolation.lacking.is_none() {
         fate = in_child(trail, HELLO_DEADLINE * patience, |trail| {
             enter_case(trail);
-            let hello = hello(isolation, probe_all(isolation), read_sysctls());
+            let hello = hello(isolation, probe_all(isolation, trail), read_sysctls());
             trail.append(|out| Ok(serde_json::to_writer(out, &hello)?)).unwrap_or_default();
         })?;
     }
@@ -48,7 +48,7 @@ pub fn write(isolation: &Isolation, patience: u32, trail: &mut Trail, line: &mut
         (None, Fate::Done) => line.extend_from_slice(trail.records()),
         (Some(reason), _) => serde_json::to_writer(&mut *line, &hello(isolation, lacking(reason), BTreeMap::new()))?,
         (None, fate) => {
-            let reason = in_words(&fate);
+            let reason = in_words(&fate, &trail.message());
             serde_json::to_writer(&mut *line, &hello(isolation, lacking(&reason), BTreeMap::new()))?;
         }
     }
@@ -56,16 +56,15 @@ pub fn write(isolation: &Isolation, patience: u32, trail: &mut Trail, line: &mut
     Ok(())
 }
 
-/// Why nothing is known of this host.
-fn in_words(fate: &Fate) -> String {
+/// Why nothing is known of this host. `at` is the need that was tried last.
+fn in_words(fate: &Fate, at: &str) -> String {
     let what = "finding out what this host offers";
     match fate {
         Fate::Done => format!("{what} ended early"),
-        Fate::Killed { signal } => format!("{what} was killed by signal {signal}"),
-        Fate::Exited { message, .. } if !message.is_empty() => format!("{what} failed: {message}"),
-        Fate::Exited { code, .. } => format!("{what} ended with exit code {code}"),
+        Fate::Killed { signal } => format!("{what} was killed by signal {signal}, at {at}"),
+        Fate::Exited { code, message } => format!("{what} ended with exit code {code}: {message}"),
         Fate::TimedOut { ms } => {
-            format!("{what} took longer than {} s; if the machine is just slow, --patience 5 lets it", ms / 1000)
+            format!("{what} took longer than {} s, at {at}; for a machine that is just slow: --patience 5", ms / 1000)
         }
     }
 }
@@ -93,8 +92,13 @@ fn capability(tried: Result<(), String>) -> Capability {
     Capability { available: tried.is_ok(), reason: tried.err() }
 }
 
-fn probe_all(isolation: &Isolation) -> BTreeMap<Need, Capability> {
-    Need::ALL.iter().map(|&need| (need, capability(probe(need, isolation)))).collect()
+fn probe_all(isolation: &Isolation, trail: &Trail) -> BTreeMap<Need, Capability> {
+    let tried = |&need: &Need| {
+        // What it was at, should it get no further.
+        trail.leave_message(need.as_str());
+        (need, capability(probe(need, isolation)))
+    };
+    Need::ALL.iter().map(tried).collect()
 }
 
 fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {

@@ -1,13 +1,13 @@
 //! Compatibility data and boundaries: laws that hold for any reports, what is printed, and the commands.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 
-use common::reports::{BASELINE, SMALL, baseline, evidence, small, text_of};
-use common::said::{Said, command, run, said};
+use crate::common;
+use crate::common::reports::{BASELINE, SMALL, baseline, evidence, small, text_of};
+use crate::common::said::{Said, command, run, said};
+use crate::harness::test;
 use errnoscope::compat::boundaries::{Boundaries, Side, boundaries};
 use errnoscope::compat::{self, Basis, Compat, Sweep};
 use errnoscope::errno::Errno;

@@ -3,14 +3,14 @@
 //! Where an output is to be another, `UPDATE_EXPECT=1 cargo test --test golden --test tracer` writes the files anew, and their difference
 //! is what a reviewer reads. The report is made by `ci/golden.sh`. Whether the outputs are right is the business of others.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::golden::golden;
-use common::reports::{SMALL, evidence, small, text_of};
-use common::said::{Said, command, run, said};
+use crate::common;
+use crate::common::golden::golden;
+use crate::common::reports::{SMALL, evidence, small, text_of};
+use crate::common::said::{Said, command, run, said};
+use crate::harness::test;
 use errnoscope::errno::Errno;
 use errnoscope::explain::{self, Given, read};
 use errnoscope::finding::{Finding, Missing, Report};

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::harness::test;
 use errnoscope::finding::{Report, Verdict};
 use errnoscope::plan::Outcome;
 use errnoscope::problem::Problem;

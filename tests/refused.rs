@@ -1,13 +1,12 @@
 //! Hosts that refuse what a run needs: nothing of theirs is changed, and what is said is true and of use.
-#![cfg(target_os = "linux")]
-
-mod common;
 
 use std::process::{Command, Output};
 
-use common::PROGRAM;
-use common::refusal::{Refusal, network, without_namespaces};
-use rstest::rstest;
+use crate::common::PROGRAM;
+use crate::common::refusal::{Refusal, network, without_namespaces};
+use crate::harness::{needs, rstest, test};
+
+needs!(Namespaces, Root);
 
 fn said(output: &Output) -> String {
     [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()

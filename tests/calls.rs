@@ -363,6 +363,13 @@ if os.waitstatus_to_exitcode(os.wait()[1]) == 0: print('seen')",
     |calls: &Calls| calls.seen.narrow,
     "32 bits"
 ))]
+// socket(AF_INET, SOCK_STREAM, 0) by the number of x32: it is told also where the kernel has no x32 and answers ENOSYS.
+#[cfg_attr(target_arch = "x86_64", case::x32(
+    "ctypes.CDLL(None).syscall(ctypes.c_long(0x40000000 + 41), 2, 1, 0)
+print('seen')",
+    |calls: &Calls| calls.seen.narrow,
+    "32 bits"
+))]
 #[case::a_filter_of_its_own(
     "import struct
 def op(code, jt, jf, k): return struct.pack('HBBI', code, jt, jf, k)

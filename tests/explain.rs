@@ -244,7 +244,7 @@ proptest! {
 #[track_caller]
 fn understood(text: &str, given: Given, host: Os) -> Understood {
     let reading = read(text).unwrap_or_else(|unreadable| panic!("{text}: {unreadable}"));
-    understand(reading, given, host, Knowledge::built_in()).unwrap_or_else(|why| panic!("{text}: {why}"))
+    understand(reading, given, Some(host), Knowledge::built_in()).unwrap_or_else(|why| panic!("{text}: {why}"))
 }
 
 #[track_caller]

@@ -141,7 +141,7 @@ fn claims() {
 fn explanation() {
     let knowledge = Knowledge::of([small()]);
     let reading = read::read("connect EADDRNOTAVAIL").unwrap();
-    let understood = explain::understand(reading, Given::default(), Os::Linux, &knowledge).unwrap();
+    let understood = explain::understand(reading, Given::default(), Some(Os::Linux), &knowledge).unwrap();
     let explanation = explain::explain(understood, &knowledge).unwrap();
     golden("explanation.txt", &render::explain::explanation(&explanation, 80));
     golden("explanation.json", &(serde_json::to_string_pretty(&explanation).unwrap() + "\n"));

@@ -100,7 +100,7 @@ fn holder(fill: &Fill, isolation: &Isolation, stuck_ms: u32, share: std::ops::Ra
         Fork::Parent(_) => Ok(report),
         Fork::Child => {
             sys::die_with_parent();
-            let ours = sys::keep_only(ours);
+            let Ok(ours) = sys::keep_only(ours) else { sys::exit_now(1) };
             let (mut held, mut ports) = (Vec::with_capacity((share.end - share.start) as usize), 0);
             let mut no_costs = Vec::new();
             let mut taken = Taken::new(0, &mut ports, &mut no_costs);

@@ -100,7 +100,7 @@ const MOST_AGAIN: usize = 64;
 const TICK: Duration = Duration::from_millis(100);
 
 /// Descriptors that this program needs for itself, and for each worker.
-const OWN_DESCRIPTORS: u64 = 24;
+const OWN_DESCRIPTORS: u64 = 12;
 const LINK_DESCRIPTORS: u64 = 4;
 
 /// Runs `items`. `progress` sees the findings of each case as it ends, in no order, and now and then nothing.

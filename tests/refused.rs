@@ -62,7 +62,14 @@ fn limited(limit: &str, arguments: &[&str]) -> Command {
 /// What a host has too little of is told; nothing breaks.
 #[rstest]
 #[case::no_worker("-n 14", "socket.descriptors-exhausted", 4, "only 14 files may be open at once")]
-#[case::few("-n 28", "socket.descriptors-exhausted", 0, "")]
+#[case::one_worker(
+    "-n 16",
+    "socket.descriptors-exhausted",
+    0,
+    "resources: fill: EMFILE, with a limit of 16 open files"
+)]
+#[case::few("-n 20", "socket.descriptors-exhausted", 0, "resources: fill")]
+#[case::enough("-n 24", "socket.descriptors-exhausted", 0, "")]
 #[case::a_holder_for_each_port(
     "-n 65",
     "bind.ports-exhausted",

@@ -289,6 +289,17 @@ fn an_answer_that_is_none_is_broken(#[case] script: &str, #[case] reason: &str) 
     assert!(said.contains(reason), "{said}");
 }
 
+/// The second of two equal answers stands in the place of the next case's, which it costs, and no other.
+#[test]
+fn an_answer_that_comes_twice_is_no_other_cases() {
+    let stage = Stage::new(QUICK);
+    let script = r#""$@" | if mkdir once 2> /dev/null; then sed -u 2p; else exec cat; fi"#;
+    let findings = stage.findings(&stage.host("host", script), &[], 4);
+    assert_eq!((verdicts(&findings, Verdict::Broken), verdicts(&findings, Verdict::Match)), (1, 39));
+    let broken = findings.iter().find(|finding| finding.verdict() == Verdict::Broken).unwrap();
+    assert!(broken.reason.clone().unwrap_or_default().contains("not of the protocol: an answer about"), "{broken:?}");
+}
+
 /// The worker's words are kept as far as anybody reads them.
 #[rstest]
 #[case::of_a_fate(r#""fate":{"exited":{"code":3,"message":"%s"}},"steps":[]}"#)]

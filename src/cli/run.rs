@@ -139,10 +139,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let again: u32 = ran.iter().flatten().map(|ran| ran.again).sum();
     if again > 0 {
         let cases = count(again.into(), "case");
-        complain(
-            "note",
-            &format!("{cases} timed out beside others, and did not when run again alone: this is from then"),
-        );
+        complain("note", &format!("{cases} timed out while others ran; run again alone, none of them hung"));
     }
     if let ([Err(message)], [here]) = (&ran[..], &settings[..]) {
         if let Some(signal) = signals.received() {

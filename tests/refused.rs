@@ -66,9 +66,9 @@ fn limited(limit: &str, arguments: &[&str]) -> Command {
     "-n 16",
     "socket.descriptors-exhausted",
     0,
-    "resources: fill: EMFILE, with a limit of 16 open files"
+    "resources: holding 16 ports takes 16 processes where each may have 16"
 )]
-#[case::few("-n 20", "socket.descriptors-exhausted", 0, "resources: fill")]
+#[case::few("-n 20", "socket.descriptors-exhausted", 0, "resources: holding 16 ports")]
 #[case::enough("-n 24", "socket.descriptors-exhausted", 0, "")]
 #[case::a_holder_for_each_port(
     "-n 65",

@@ -65,7 +65,7 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
         return hold(fill, case.isolation, stuck_ms, 0..count, &mut case.filled, &mut taken);
     }
     // Each is known here by a descriptor.
-    if processes > MOST_PROCESSES.min(limit.saturating_sub(sys::lowest_free_descriptor()? + 16)) {
+    if processes > MOST_PROCESSES.min(limit.saturating_sub(sys::lowest_free_descriptor()? + 2)) {
         return Err(lacking(format!(
             "holding {count} ports takes {processes} processes where each may have {limit} files open; raise the limit: ulimit \
              -n 4096"

@@ -58,7 +58,7 @@ pub fn write(isolation: &Isolation, patience: u32, trail: &mut Trail, line: &mut
 
 /// Why nothing is known of this host. `at` is the need that was tried last.
 fn in_words(fate: &Fate, at: &str) -> String {
-    let what = "finding out what this host offers";
+    let what = "the look at what this host offers";
     match fate {
         Fate::Done => format!("{what} ended early"),
         Fate::Killed { signal } => format!("{what} was killed by signal {signal}, at {at}"),

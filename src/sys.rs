@@ -113,6 +113,11 @@ pub struct Flock<'f> {
 }
 
 impl Isolation {
+    /// Whether there is a private network, in which each case gets one of its own.
+    pub fn has_network(&self) -> bool {
+        self.kind == "netns" && self.lacking.is_none()
+    }
+
     /// Whether others use the network that cases run in.
     pub fn is_shared(&self) -> bool {
         self.kind == "none"

@@ -25,6 +25,8 @@ mod page;
 mod paths;
 mod policy;
 mod properties;
+#[cfg(target_os = "linux")]
+mod refused;
 mod remote;
 mod shell;
 mod tidy;

@@ -269,7 +269,7 @@ fn under(
     let cannot = |error| Failure::because("cannot make temporary files", error);
     let place = tempfile::tempdir().map_err(cannot)?;
     let file = |name: &str| place.path().join(name);
-    let own = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
+    let own = super::own_program()?;
     let words = profile.command(trouble.places());
     let mut child = Command::new(&own)
         .args(["exec", "--path", &ROUTERS.to_string(), "--listen", &PORT.to_string()])
@@ -284,7 +284,16 @@ fn under(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| Failure::because("cannot start errnoscope exec", error))?;
-    let (output, errors) = (child.stdout.take().map(begin_of), child.stderr.take().map(begin_of));
+    let output = child.stdout.take().map(begin_of).transpose();
+    let errors = child.stderr.take().map(begin_of).transpose();
+    let (output, errors) = match (output, errors) {
+        (Ok(output), Ok(errors)) => (output, errors),
+        (Err(error), _) | (_, Err(error)) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(Failure::CannotRun(crate::runner::no_thread(&error)));
+        }
+    };
     let ended = loop {
         // A signal cuts it short.
         match sys::wait_for(child.id() as i32, Duration::from_millis(100)) {
@@ -319,8 +328,8 @@ fn under(
 }
 
 /// As much of it as anybody reads; who says more is not kept waiting, and fills no disk.
-fn begin_of(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
-    thread::spawn(move || {
+fn begin_of(mut pipe: impl Read + Send + 'static) -> std::io::Result<JoinHandle<String>> {
+    thread::Builder::new().spawn(move || {
         let mut bytes = Vec::new();
         let _ = pipe.by_ref().take(LONGEST).read_to_end(&mut bytes);
         let _ = std::io::copy(&mut pipe, &mut std::io::sink());

@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -44,7 +45,8 @@ Examples:
 COMMAND of --on is given to the shell with `errnoscope worker` (see
 --remote-binary) behind it, and has to carry standard input and output to that
 worker: ssh, docker exec -i, kubectl exec -i POD --, a script that boots a VM.
-What else it prints does no harm. -j says how often it is started.
+What else it prints does no harm. -j says how often it is started. It cannot ask
+for a password: ssh needs a key without a passphrase, or an agent.
 
 Environment:
   ERRNOSCOPE_REQUIRE=namespaces  fail where there are no namespaces; so does `all`
@@ -122,11 +124,23 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
         runner::run(&catalogue, &items, settings, &signals.interrupted, |findings| progress.case(findings))
     };
     let ran: Vec<Result<Ran, String>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = settings.iter().map(|settings| scope.spawn(|| run(settings))).collect();
+        let run = &run;
+        let start = |settings| std::thread::Builder::new().spawn_scoped(scope, move || run(settings));
+        let (here, others) = settings.split_at(1);
+        let others: Vec<_> = others.iter().map(start).collect();
         let panicked = |_| Err("the thread that ran it panicked".to_owned());
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+        let end = |thread: io::Result<ScopedJoinHandle<'_, _>>| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(panicked),
+            Err(error) => Err(runner::no_thread(&error)),
+        };
+        here.iter().map(run).chain(others.into_iter().map(end)).collect()
     });
     let cases_ran = progress.stop();
+    let again: u32 = ran.iter().flatten().map(|ran| ran.again).sum();
+    if again > 0 {
+        let cases = count(again.into(), "case");
+        complain("note", &format!("{cases} timed out while others ran; run again alone, none of them hung"));
+    }
     if let ([Err(message)], [here]) = (&ran[..], &settings[..]) {
         if let Some(signal) = signals.received() {
             complain("interrupted", "there was no worker yet: nothing ran, and there is no report");
@@ -195,7 +209,7 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
         ..Settings::new(place, arguments.jobs.or(jobs).unwrap_or(NonZeroUsize::MIN))
     };
     if arguments.on.is_empty() {
-        let program = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
+        let program = super::own_program()?;
         return Ok(vec![with(Place::Here(program), std::thread::available_parallelism().ok())]);
     }
     let (commands, stacks) = (arguments.on.len(), arguments.stack.len());
@@ -213,7 +227,7 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
 }
 
 fn report(ran: Ran, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Result<Report, String> {
-    let Ran { hello, findings, complete } = ran;
+    let Ran { hello, findings, complete, again: _ } = ran;
     if required() {
         has_namespaces(&hello)?;
     }
@@ -394,7 +408,6 @@ impl Progress {
         if terminal {
             let style = ProgressStyle::with_template("{bar:30} {pos}/{len} cases  {elapsed}  {msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.enable_steady_tick(Duration::from_millis(100));
         }
         let lines = !terminal && !quiet;
         let progress = Progress { bar, trouble: AtomicUsize::new(0), started: Instant::now(), lines, cases };
@@ -411,7 +424,9 @@ impl Progress {
         progress
     }
 
-    fn case(&self, findings: &[Finding]) {
+    /// A case has ended, or time has passed.
+    fn case(&self, findings: Option<&[Finding]>) {
+        let Some(findings) = findings else { return self.bar.tick() };
         self.bar.inc(1);
         let bad = |finding: &&Finding| !matches!(finding.verdict(), Verdict::Match | Verdict::Unsupported);
         let bad = findings.iter().filter(bad).count();

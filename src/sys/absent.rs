@@ -71,6 +71,11 @@ pub fn set_up(_: &str) -> Result<(), Fault> {
     no_private_host()
 }
 
+/// Nothing is to be waited for that another call has not waited for.
+pub fn settle(_: Duration) -> Result<(), Fault> {
+    Ok(())
+}
+
 /// No 4-tuple is taken over from TIME_WAIT: in_pcbconnect() fails for it on macOS.
 pub fn time_waits_taken_over() -> Result<u64> {
     Ok(0)

@@ -74,6 +74,24 @@ pub fn look_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
     }
 }
 
+/// The signal by which a child is stopped now, if it is. It stays ours to reap.
+pub fn stopped_by(pid: i32) -> Option<i32> {
+    // SAFETY: zeroed is a valid siginfo_t, and the pointer is to a whole one.
+    let (code, info) = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+        (libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags), info)
+    };
+    // SAFETY: waitid(2) has filled in both, or left them 0.
+    let (stopped, signal) = unsafe { (info.si_pid(), info.si_status()) };
+    (code == 0 && stopped == pid).then_some(signal)
+}
+
+/// Whether a signal stops those that want something from a terminal which others have.
+pub fn is_from_terminal(signal: i32) -> bool {
+    [libc::SIGTTIN, libc::SIGTTOU].contains(&signal)
+}
+
 pub(super) fn ended(status: i32) -> Ended {
     if libc::WIFSIGNALED(status) {
         Ended::Killed(libc::WTERMSIG(status))

@@ -9,12 +9,14 @@ mod held;
 mod world;
 
 use std::collections::BTreeMap;
+use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
 use crate::calls::{Record, Seen};
 use crate::errno::Errno;
+use crate::ports::{PORT_RANGE, PortRange};
 use crate::sys::{self, Caller, Ended, Flock, Fork, Outside, Watch};
 
 pub use condition::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
@@ -80,13 +82,14 @@ const GO: u8 = b'g';
 pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
     let Request { world, conditions, limit, watch, startup, foreground } = request;
     let what = |what: &'static str| move |errno: Errno| Failed::World(format!("{what}: {errno}"));
+    let no_signals = |error: std::io::Error| Failed::World(format!("cannot handle signals: {error}"));
     let caller = Caller::current().map_err(what("cannot prepare for signals"))?;
     let isolation = sys::isolate(Outside::Command);
     if let Some(lacking) = &isolation.lacking {
         return Err(Failed::World(format!("cannot create a private network for the command: {lacking}")));
     }
     // Until the command runs, and when it has ended, there is nobody to pass them on to.
-    sys::end_on_signals().map_err(what("cannot handle signals"))?;
+    sys::end_on_signals(&[], Duration::ZERO).map_err(no_signals)?;
     let no_table = |fault| {
         let advice = "it takes sock_diag: CONFIG_INET_DIAG, or the kernel modules tcp_diag and udp_diag";
         Failed::World(format!("cannot read the client's socket table: {fault}; {advice}"))
@@ -96,12 +99,12 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
     };
     // Its namespaces are there as long as it is.
     let (situation, built) = if isolation.is_shared() {
-        let range = sys::read_sysctl(beside::RANGE).map_err(what("cannot read net.ipv4.ip_local_port_range"))?;
-        let range = beside::range(&range)
-            .ok_or_else(|| Failed::World(format!("net.ipv4.ip_local_port_range is `{range}`, not two port numbers")))?;
+        let range = sys::read_sysctl(PORT_RANGE).map_err(what("cannot read net.ipv4.ip_local_port_range"))?;
+        let range = PortRange::from_sysctl(&range)
+            .map_err(|why| Failed::World(format!("cannot read net.ipv4.ip_local_port_range: {why}")))?;
         let wanted = beside::conditions(request, range).map_err(Failed::World)?;
         if let Some(warning) = beside::warning(&wanted) {
-            eprintln!("errnoscope: {warning}");
+            let _ = writeln!(std::io::stderr(), "errnoscope: {warning}");
         }
         (beside::situation(&wanted, &world::bystanders().map_err(no_table)?).map_err(refused)?, None)
     } else {
@@ -193,7 +196,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
                     ),
                 })
             })?;
-            sys::end_on_signals().map_err(what("cannot handle signals"))?;
+            sys::end_on_signals(&[], sys::TOGETHER).map_err(no_signals)?;
             let failed = fails(&gone);
             let mut lost = held.as_mut().map(Held::lost).unwrap_or_default();
             if let Some((index, most)) = descriptors.filter(|(_, most)| allowed != Some(*most)) {

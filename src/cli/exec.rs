@@ -187,7 +187,7 @@ impl WorldArguments {
         if let Some(json) = json {
             sys::keep_lent(json);
         }
-        let json = json.map(Destination::new).transpose().map_err(own_code)?;
+        let json = json.map(Destination::new).transpose()?;
         let conditions = self.conditions.clone();
         let request = Request { world: self.world()?, conditions, limit, watch, startup, foreground };
         let ran = match exec::run(
@@ -219,12 +219,13 @@ impl WorldArguments {
                 seen,
                 calls,
             };
+            if let Some(json) = json {
+                json.write(out, |out| output::json(&calls, out))?;
+                out.flush()?;
+            }
             if trace {
                 // Whoever closes standard error does not want it.
                 let _ = write!(anstream::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));
-            }
-            if let Some(json) = json {
-                json.write(out, |out| output::json(&calls, out)).map_err(own_code)?;
             }
         }
         if !lost.is_empty() || !unserved.is_empty() {
@@ -254,18 +255,6 @@ pub struct Rest<'a> {
     pub startup: Option<Startup>,
     /// Whether the command is to have the terminal to itself.
     pub foreground: bool,
-}
-
-/// The codes of a command's own begin low.
-fn own_code(failure: Failure) -> Failure {
-    match failure {
-        Failure::Bad(error) => {
-            let chain = std::iter::successors(Some(&*error), |error| error.source());
-            no_world(chain.map(ToString::to_string).collect::<Vec<_>>().join(": "))
-        }
-        Failure::Output(error) => no_world(format!("cannot write to standard output: {error}")),
-        other => other,
-    }
 }
 
 pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {

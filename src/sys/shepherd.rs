@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::sys::signal::{Signal, kill};
@@ -28,9 +28,6 @@ const GROUP: Duration = Duration::from_millis(300);
 /// Signals that have come and that nobody has dealt with, a bit each.
 static COME: AtomicU32 = AtomicU32::new(0);
 
-/// Whether signals that ask for an end have it at once. They are kept for a command otherwise.
-static ENDS: AtomicBool = AtomicBool::new(false);
-
 /// A byte for each signal.
 static WAKER: Mutex<Option<UnixStream>> = Mutex::new(None);
 
@@ -46,14 +43,10 @@ impl Caller {
         }
         // What is ignored stays so, also for the command.
         for signal in FORWARDED.into_iter().chain([Signal::SIGCHLD]).filter(|&signal| !is_ignored(signal)) {
-            let (bit, code, ends) = (1 << signal as u32, 128 + signal as i32, ending().any(|it| it == signal));
-            // SAFETY: the handler looks at atomics and changes one, or calls _exit(2), which a signal cannot interrupt
-            // halfway.
+            let bit = 1 << signal as u32;
+            // SAFETY: the handler changes an atomic, which a signal cannot interrupt halfway.
             unsafe {
                 low_level::register(signal as i32, move || {
-                    if ends && ENDS.load(Ordering::Relaxed) {
-                        low_level::exit(code);
-                    }
                     COME.fetch_or(bit, Ordering::Relaxed);
                 })
             }
@@ -77,16 +70,12 @@ pub fn become_command(command: &mut Command) -> Errno {
     errno_of(&command.exec())
 }
 
-/// From now on signals wait for [`shepherd`], also those that come before it.
-pub fn keep_signals() {
-    ENDS.store(false, Ordering::Relaxed);
-}
+/// They wait in [`COME`] anyway.
+pub(super) fn hold_signals() {}
 
-/// From now on signals that ask for an end have it at once. Those that wait were meant for a command that has ended.
-pub fn end_on_signals() -> Result<()> {
+/// Those that wait.
+pub(super) fn forget_signals() {
     COME.store(0, Ordering::Relaxed);
-    ENDS.store(true, Ordering::Relaxed);
-    Ok(())
 }
 
 /// A program in this process's group, which a signal to the whole group ends and one to this process alone does not:
@@ -248,11 +237,16 @@ mod tests {
             return;
         };
         if inside == "the end" {
+            use crate::sys::signals::{end_on_signals, keep_signals};
             Caller::current().unwrap();
-            end_on_signals().unwrap();
+            end_on_signals(&[], Duration::ZERO).unwrap();
             keep_signals();
+            hold_signals();
             kill(Pid::this(), Signal::SIGTERM).unwrap();
-            end_on_signals().unwrap();
+            forget_signals();
+            end_on_signals(&[], Duration::from_millis(100)).unwrap();
+            kill(Pid::this(), Signal::SIGTERM).unwrap();
+            process::pause_ms(200.0);
             kill(Pid::this(), Signal::SIGWINCH).unwrap();
             kill(Pid::this(), Signal::SIGTERM).unwrap();
             process::pause_for_ever();

@@ -11,12 +11,11 @@ use std::time::{Duration, Instant};
 use nix::sys::signal::{SigSet, Signal, kill};
 use nix::sys::time::TimeSpec;
 use nix::unistd::{Pid, getegid};
-use signal_hook::low_level;
 
 use super::OS;
 use super::namespace::leave_root_to;
 use crate::errno::Errno;
-use crate::sys::signals::{FORWARDED, GRACE, ending, is_ignored, is_sent_by_terminals, stop};
+use crate::sys::signals::{FORWARDED, GRACE, is_sent_by_terminals, stop};
 use crate::sys::{Ended, Flock, Result, Watch, check, effective_uid, errno_of, reap};
 
 /// What a command inherits, and this process loses on the way to it.
@@ -53,26 +52,17 @@ fn watched() -> SigSet {
     FORWARDED.into_iter().chain([Signal::SIGCHLD]).collect()
 }
 
-/// From now on signals wait for [`shepherd`], also those that come before it.
-pub fn keep_signals() {
+/// Until somebody lets them through ([`crate::sys::end_on_signals`]) or waits for them ([`shepherd`]).
+pub(in crate::sys) fn hold_signals() {
     // A caller that ignores SIGCHLD would have the kernel reap our children.
     // SAFETY: the default needs no handler.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let _ = watched().thread_block();
 }
 
-/// From now on signals that ask for an end have it at once, also in pid 1, which has no default for them. Those that
-/// wait were meant for a command that has ended.
-pub fn end_on_signals() -> Result<()> {
-    let forwarded = SigSet::from_iter(FORWARDED);
-    while next_signal(&forwarded, Some(Duration::ZERO))?.is_some() {}
-    for signal in ending().filter(|&signal| !is_ignored(signal)) {
-        let code = 128 + signal as i32;
-        // SAFETY: the handler calls _exit(2) alone.
-        unsafe { low_level::register(signal as i32, move || low_level::exit(code)) }
-            .map_err(|error| errno_of(&error))?;
-    }
-    SigSet::from_iter(ending()).thread_unblock().map_err(own)
+/// Those that wait.
+pub(in crate::sys) fn forget_signals() {
+    while matches!(next_signal(&SigSet::from_iter(FORWARDED), Some(Duration::ZERO)), Ok(Some(_))) {}
 }
 
 /// Waits for a child, and meanwhile passes signals on to it and reaps every other. Says whether its time was up.

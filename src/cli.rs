@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
 //! business of `render`; what it is, of the modules that the commands call.
 
+mod bounded;
 mod check;
 mod claims;
 mod compare;
@@ -316,12 +317,10 @@ fn failed(failure: &Failure) -> ExitCode {
     ExitCode::from(code)
 }
 
-/// Shows each fault, and says how many there are.
+/// Shows the first faults, and says how many there are.
 fn shown(problems: &[Problem], of: &str) -> String {
     let mut err = anstream::stderr();
-    for problem in problems {
-        let _ = writeln!(err, "{}\n", output::problem(problem));
-    }
+    let _ = write!(err, "{}", output::problems(problems));
     format!("{} in {of}", crate::render::text::count(problems.len() as u64, "problem"))
 }
 

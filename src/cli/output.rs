@@ -14,6 +14,7 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::Failure;
+use crate::render::text::count;
 use crate::scenario::Problem;
 use crate::sys;
 
@@ -37,9 +38,17 @@ pub fn width() -> usize {
     said.or_else(terminal).unwrap_or(WIDTH).clamp(40, WIDEST)
 }
 
-/// A fault of a scenario file with its lines of source.
-pub fn problem(problem: &Problem) -> String {
-    problem.render(&Renderer::styled())
+/// More faults than anybody mends before looking again.
+pub const MOST_PROBLEMS: usize = 200;
+
+/// Faults of files with their lines of source, and how many more there are.
+pub fn problems(problems: &[Problem]) -> String {
+    let (told, more) = problems.split_at(problems.len().min(MOST_PROBLEMS));
+    let mut text: String = told.iter().map(|problem| problem.render(&Renderer::styled()) + "\n\n").collect();
+    if !more.is_empty() {
+        text.push_str(&format!("… and {}\n\n", count(more.len() as u64, "more problem")));
+    }
+    text
 }
 
 /// Writes a value as JSON for people and machines, with a line's end.

@@ -12,6 +12,7 @@ use super::{
     StepText, Subject, ValueRow,
 };
 use crate::names::{Authority, Need, Os};
+use crate::problem::Problems;
 use crate::witness::Moment;
 
 type Table = DeTable<'static>;
@@ -24,19 +25,18 @@ const DEADLINE_MS: u32 = 5_000;
 ///
 /// Scenarios point into their text, which therefore lives as long as the process: embedded, or read once.
 pub fn read(file: &str, text: &'static str) -> Result<Scenario, Vec<Problem>> {
-    let mut reader = Reader { file: file.to_owned(), text, problems: Vec::new() };
+    let mut reader = Reader { file: file.to_owned(), text, problems: Problems::default() };
     let scenario = reader.scenario();
-    reader.problems.sort_by_key(|problem| problem.span.start);
     match scenario {
         Some(scenario) if reader.problems.is_empty() => Ok(scenario),
-        _ => Err(reader.problems),
+        _ => Err(reader.problems.sorted()),
     }
 }
 
 struct Reader {
     file: String,
     text: &'static str,
-    problems: Vec<Problem>,
+    problems: Problems,
 }
 
 impl Reader {

@@ -12,6 +12,7 @@ mod completions;
 mod doctor;
 mod exec;
 mod explain;
+mod guard;
 mod lint;
 mod list;
 mod output;
@@ -279,7 +280,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     // The same first words as every other error.
     let name = Arguments::command().get_name().to_owned();
     let text = if text.contains("error:") { text.replacen("error:", &format!("{name}: error:"), 1) } else { text };
-    let _ = write!(anstream::stderr(), "{text}");
+    let _ = write!(output::stderr(), "{text}");
     // The codes of a command's own begin low, so that those of `exec` are high.
     let exec = std::env::args_os().nth(1).is_some_and(|command| command == "exec" || command == "shell");
     ExitCode::from(if exec { exec::NO_WORLD } else { 2 })
@@ -319,12 +320,11 @@ fn failed(failure: &Failure) -> ExitCode {
 
 /// Shows the first faults, and says how many there are.
 fn shown(problems: &[Problem], of: &str) -> String {
-    let mut err = anstream::stderr();
-    let _ = write!(err, "{}", output::problems(problems));
+    let _ = write!(output::stderr(), "{}", output::problems(problems));
     format!("{} in {of}", crate::render::text::count(problems.len() as u64, "problem"))
 }
 
 /// A line on standard error that nothing depends on.
 fn complain(kind: &str, message: &str) {
-    let _ = writeln!(anstream::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
+    let _ = writeln!(output::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
 }

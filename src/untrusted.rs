@@ -21,6 +21,11 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     Cow::Owned(shown)
 }
 
+/// The same of a text that has lines.
+pub fn shown_lines(text: &str) -> String {
+    text.split('\n').map(shown).collect::<Vec<_>>().join("\n")
+}
+
 /// Whether a character controls how others are shown, or is not to be seen itself: C0, DEL and C1; the directions of
 /// Unicode's bidirectional algorithm (UAX #9, section 2); line and paragraph separators; what has no width.
 pub fn is_spelled_out(letter: char) -> bool {

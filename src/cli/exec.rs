@@ -211,7 +211,7 @@ impl WorldArguments {
             };
             if trace {
                 // Whoever closes standard error does not want it.
-                let _ = write!(anstream::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));
+                let _ = write!(output::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));
             }
             if let Some(json) = json {
                 json.write(out, |out| output::json(&calls, out)).map_err(own_code)?;

@@ -14,6 +14,8 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::Failure;
+use super::guard::Guard;
+use crate::render::json;
 use crate::render::text::count;
 use crate::scenario::Problem;
 use crate::sys;
@@ -28,7 +30,12 @@ const WIDEST: usize = 120;
 pub fn stdout() -> impl Write {
     let choice = AutoStream::choice(&io::stdout());
     let buffered: Box<dyn Write> = Box::new(BufWriter::new(io::stdout().lock()));
-    AutoStream::new(buffered, choice)
+    Guard::new(AutoStream::new(buffered, choice))
+}
+
+/// Standard error, for people.
+pub fn stderr() -> impl Write {
+    Guard::new(anstream::stderr())
 }
 
 /// How many columns text may take: COLUMNS, or the terminal's, or 80.
@@ -53,7 +60,7 @@ pub fn problems(problems: &[Problem]) -> String {
 
 /// Writes a value as JSON for people and machines, with a line's end.
 pub fn json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
+    json::write_pretty(value, out)?;
     writeln!(out)
 }
 

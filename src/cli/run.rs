@@ -301,7 +301,7 @@ fn sum_up(
         }
     };
     if to_stderr {
-        write!(anstream::stderr(), "{text}")?
+        write!(output::stderr(), "{text}")?
     } else {
         write!(out, "{text}")?
     }

@@ -193,7 +193,7 @@ fn print(report: &Report, json_to: Option<&Destination>, out: &mut dyn Write) ->
     }
     // Whoever closed the pipe may still ask for the exit code.
     output::bearing_closed_pipe(if json_to.is_some_and(Destination::is_stdout) {
-        write!(anstream::stderr(), "{table}").map_err(Failure::Output)
+        write!(output::stderr(), "{table}").map_err(Failure::Output)
     } else {
         write!(out, "{table}").and_then(|()| out.flush()).map_err(Failure::Output)
     })

@@ -15,6 +15,7 @@ use serde::Serialize;
 
 use super::super::details;
 use super::super::document::{Document, Given, Item};
+use super::super::json;
 use super::super::text::distribution;
 use crate::finding::Finding;
 
@@ -221,7 +222,7 @@ fn told(finding: &Finding, trail: (usize, usize), texts: &mut Texts) -> Told {
 fn packed(data: &impl Serialize) -> String {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     // Neither numbers nor texts fail to be written to memory.
-    let written = serde_json::to_writer(&mut encoder, data).is_ok() && encoder.flush().is_ok();
+    let written = json::write_shown(data, &mut encoder).is_ok() && encoder.flush().is_ok();
     debug_assert!(written);
     STANDARD.encode(encoder.finish().unwrap_or_default())
 }

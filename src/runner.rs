@@ -17,6 +17,7 @@ use crate::finding::{Finding, Missing};
 use crate::judge;
 use crate::plan::{Hello, Unsupported};
 use crate::scenario::{Case, Compiled, compile};
+use crate::untrusted::Text;
 use link::{Link, Why};
 
 pub use link::Place;
@@ -83,7 +84,7 @@ pub fn run(
 ) -> Result<Ran, String> {
     let first = Link::open(&settings.place, settings.wait, interrupted).map_err(|lost| lost.to_string())?;
     let mut hello = first.hello.clone();
-    hello.stack = settings.stack.clone().or(hello.stack);
+    hello.stack = settings.stack.clone().map(Text::from).or(hello.stack);
     let run = Run {
         catalogue,
         items,
@@ -236,7 +237,7 @@ impl Run<'_> {
                     if lost_in_a_row == MOST_LOST {
                         let _ = self.given_up.set(format!("{MOST_LOST} in a row were lost, the last like this: {why}"));
                     }
-                    judge::without_run(scenario, &item.case, compiled, &self.hello, &Missing::Broken(why))
+                    judge::without_run(scenario, &item.case, compiled, &self.hello, &Missing::Broken(why.into()))
                 }
             };
             sent.pop_front();
@@ -312,7 +313,10 @@ impl Run<'_> {
                 return None;
             }
             let reason = capability.and_then(|capability| capability.reason.clone());
-            Some(Unsupported { need, reason: reason.unwrap_or_else(|| "this host does not offer it".to_owned()) })
+            Some(Unsupported {
+                need,
+                reason: reason.unwrap_or_else(|| "this host does not offer it".to_owned().into()),
+            })
         })
     }
 }

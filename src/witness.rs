@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::names::{Family, Protocol, User};
 use crate::plan::{Answer, Detail, Query};
 use crate::socket_table::{self, SocketRow};
+use crate::untrusted::Text;
 
 /// When a precondition must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -81,7 +82,7 @@ pub enum Precondition {
 #[serde(deny_unknown_fields)]
 pub struct Witness {
     /// The precondition, in words.
-    pub precondition: String,
+    pub precondition: Text,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Answer>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -164,7 +165,7 @@ impl Precondition {
         };
         let detail = detail.filter(|_| matches!(self, Precondition::Offender { .. }));
         Witness {
-            precondition: self.describe(),
+            precondition: self.describe().into(),
             before: before.map(|answer| self.relevant(answer)),
             after: after.map(|answer| self.relevant(answer)),
             detail: detail.cloned(),
@@ -186,7 +187,7 @@ impl Precondition {
             }
             (Precondition::Full { free, .. }, Answer::Census { held, size, .. }) => size - held <= u32::from(*free),
             (Precondition::Address { local, .. }, Answer::Address { local: seen }) => local == seen,
-            (Precondition::Route { kind, .. }, Answer::Route { kind: seen }) => kind == seen,
+            (Precondition::Route { kind, .. }, Answer::Route { kind: seen }) => seen == kind,
             (Precondition::Sysctl { value, .. }, Answer::Sysctl { value: seen }) => {
                 value.split_whitespace().eq(seen.split_whitespace())
             }

@@ -276,7 +276,7 @@ impl Names {
 fn own_name(host: &Host) -> String {
     match host.kernel() {
         Some(_) => format!("{} {}", host.os, host.release),
-        None => host.stack.clone(),
+        None => host.stack.to_string(),
     }
 }
 

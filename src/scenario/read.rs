@@ -301,9 +301,9 @@ impl Reader {
         let expectations = outcomes
             .iter()
             .map(|outcome| Expectation {
-                outcome: outcome.as_str().to_owned(),
+                outcome: outcome.as_str().to_owned().into(),
                 authority,
-                reference: reference.clone(),
+                reference: reference.clone().into(),
             })
             .collect();
         Some(Rule { os, kernel, need, when: text.when, outcomes, expectations, span })

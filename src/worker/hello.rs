@@ -9,6 +9,7 @@ use super::{HELLO_DEADLINE, enter_case, in_child, queries};
 use crate::names::{Family, Need, Os, Protocol};
 use crate::plan::{Capability, Fate, Hello, PROTOCOL};
 use crate::sys::{self, Isolation, Trail};
+use crate::untrusted::Text;
 
 /// What packet filters are made of here. A kernel may have nf_tables without all of it: Debian's user-mode Linux cannot reject.
 const RULES: &str = "table inet errnoscope { counter hits { }; chain output { type filter hook output priority 0; \
@@ -53,16 +54,16 @@ pub fn write(isolation: &Isolation, trail: &mut Trail, line: &mut Vec<u8>) -> st
     Ok(())
 }
 
-fn hello(isolation: &Isolation, capabilities: BTreeMap<Need, Capability>, sysctls: BTreeMap<String, String>) -> Hello {
+fn hello(isolation: &Isolation, capabilities: BTreeMap<Need, Capability>, sysctls: BTreeMap<Text, Text>) -> Hello {
     let machine = sys::machine();
     let isolation = isolation.kind.to_owned();
     Hello {
         protocol: PROTOCOL,
         os: sys::OS,
-        release: machine.release,
-        arch: machine.arch,
-        stack: machine.stack.map(str::to_owned),
-        isolation,
+        release: machine.release.into(),
+        arch: machine.arch.into(),
+        stack: machine.stack.map(Text::from),
+        isolation: isolation.into(),
         capabilities,
         sysctls,
     }
@@ -73,7 +74,7 @@ fn lacking(reason: &str) -> BTreeMap<Need, Capability> {
 }
 
 fn capability(tried: Result<(), String>) -> Capability {
-    Capability { available: tried.is_ok(), reason: tried.err() }
+    Capability { available: tried.is_ok(), reason: tried.err().map(Text::from) }
 }
 
 fn probe_all(isolation: &Isolation) -> BTreeMap<Need, Capability> {
@@ -114,6 +115,6 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
     }
 }
 
-fn read_sysctls() -> BTreeMap<String, String> {
-    SYSCTLS.iter().filter_map(|&name| Some((name.to_owned(), sys::read_sysctl(name).ok()?))).collect()
+fn read_sysctls() -> BTreeMap<Text, Text> {
+    SYSCTLS.iter().filter_map(|&name| Some((name.into(), sys::read_sysctl(name).ok()?.into()))).collect()
 }

@@ -80,12 +80,15 @@ fn by_role(op: &Op, role: &Role, tried: Tried) -> (Performed, Option<Detail>) {
             if unsupported.iter().any(|name| name.as_str() == errno.name()) =>
         {
             let (name, arguments) = op.describe();
-            Performed::Unsupported(Unsupported { need: need_of(op), reason: format!("{name} {arguments}: {errno}") })
+            Performed::Unsupported(Unsupported {
+                need: need_of(op),
+                reason: format!("{name} {arguments}: {errno}").into(),
+            })
         }
         (Fault::Errno(errno), _) => Performed::Outcome(Outcome::Errno(errno)),
         (Fault::Blocked { ms }, _) => Performed::Outcome(Outcome::Blocked { ms }),
         (Fault::Unsupported(lack), _) => Performed::Unsupported(lack),
-        (Fault::Failed(why), _) => Performed::Failed(why),
+        (Fault::Failed(why), _) => Performed::Failed(why.into()),
     };
     (result, detail)
 }

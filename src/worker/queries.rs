@@ -17,7 +17,7 @@ const MOST_ROWS: usize = 256;
 const MOST_FREE: usize = 8;
 
 pub fn ask(case: &mut Case, query: &Query, user: Option<User>) -> Answer {
-    answer(case, query, user).unwrap_or_else(|fault| Answer::Failed { error: fault.to_string() })
+    answer(case, query, user).unwrap_or_else(|fault| Answer::Failed { error: fault.to_string().into() })
 }
 
 fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, Fault> {
@@ -47,8 +47,8 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
             Answer::Census { held: size - free, size, free: (*low..=*high).filter(is_free).take(MOST_FREE).collect() }
         }
         Query::Address { address } => Answer::Address { local: sys::has_address(*address)? },
-        Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.to_owned() },
-        Query::Sysctl { name } => Answer::Sysctl { value: sysctl(name)? },
+        Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.to_owned().into() },
+        Query::Sysctl { name } => Answer::Sysctl { value: sysctl(name)?.into() },
         Query::Descriptors {} => Answer::Descriptors { open: sys::open_descriptors()?, limit: case.descriptor_limit() },
         Query::Counter { counter } => Answer::Counter { packets: packets(counter)? },
         Query::User {} => case.as_user::<_, Fault>(user, |_| {
@@ -90,7 +90,7 @@ pub fn nft(arguments: &[&str], input: &str) -> Result<String, Fault> {
         ["nft", "/usr/sbin/nft", "/sbin/nft"].into_iter().find_map(|path| command(path).ok()).ok_or_else(|| {
             Fault::Unsupported(Unsupported {
                 need: Need::Nft,
-                reason: "nft cannot be started; install nftables".to_owned(),
+                reason: "nft cannot be started; install nftables".to_owned().into(),
             })
         })?;
     if let Some(mut stdin) = child.stdin.take() {

@@ -10,6 +10,7 @@ use indexmap::IndexSet;
 use super::fold::{self, Folded, Point, Set};
 use super::{Document, Item, Scenario, call, joined};
 use crate::names::{Call, PortChoice};
+use crate::untrusted::Text;
 
 /// The most rows of a table with all stacks beside each other.
 const BESIDE: usize = 16;
@@ -117,7 +118,7 @@ fn layers<'d>(items: Vec<&'d Item<'d>>) -> Vec<Vec<&'d Item<'d>>> {
 }
 
 fn value<'i>(item: &'i Item<'_>, axis: &str) -> &'i str {
-    item.finding.axes.get(axis).map_or("", String::as_str)
+    item.finding.axes.get(axis).map_or("", Text::as_str)
 }
 
 /// The cases of one call as points, and the texts of their answers as numbers.

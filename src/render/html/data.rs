@@ -18,6 +18,7 @@ use super::super::document::{Document, Given, Item};
 use super::super::json;
 use super::super::text::distribution;
 use crate::finding::Finding;
+use crate::untrusted::Text;
 
 /// How an answer is coloured; its text says the same.
 pub fn tone(text: &str) -> &'static str {
@@ -57,7 +58,7 @@ struct Stack<'d> {
 struct Case<'d> {
     id: &'d str,
     scenario: &'d str,
-    axes: &'d indexmap::IndexMap<String, String>,
+    axes: &'d indexmap::IndexMap<Text, Text>,
 }
 
 /// One call under test: the number of its case, and what it is.
@@ -81,7 +82,7 @@ impl Answer {
                 let outcome = finding.outcome.as_ref().map(|outcome| outcome.name().to_owned());
                 (finding.verdict().as_str(), outcome.into_iter().collect())
             }
-            Given::Expected(expected) => ("", expected.iter().map(|one| one.outcome.clone()).collect()),
+            Given::Expected(expected) => ("", expected.iter().map(|one| one.outcome.to_string()).collect()),
         };
         Answer { tone: tone(&text), text, verdict, outcomes }
     }
@@ -124,7 +125,7 @@ pub fn index(document: &Document<'_>) -> String {
     })
 }
 
-type IndexMapOfCases<'d> = indexmap::IndexMap<&'d String, (usize, &'d Item<'d>)>;
+type IndexMapOfCases<'d> = indexmap::IndexMap<&'d Text, (usize, &'d Item<'d>)>;
 
 #[derive(Serialize)]
 struct Details<'d> {
@@ -212,7 +213,7 @@ fn told(finding: &Finding, trail: (usize, usize), texts: &mut Texts) -> Told {
         trail,
         expected: finding.expected.iter().map(|expected| texts.number(details::expected(expected))).collect(),
         witness: witness.map(|lines| lines.map(|line| texts.number(line)).collect()).collect(),
-        reason: finding.reason.clone().map(|reason| texts.number(reason)),
+        reason: finding.reason.clone().map(|reason| texts.number(reason.to_string())),
         repeated: finding.distribution.as_ref().map(|_| texts.number(distribution(finding))),
         outcome: texts.number(finding.outcome.as_ref().map_or_else(|| "nothing".to_owned(), details::outcome)),
     }

@@ -59,7 +59,7 @@ fn nothing_observed() -> Report {
         sysctls: BTreeMap::new(),
     };
     let catalogue = catalogue();
-    let lacking = Unsupported { need: Need::NetworkNamespace, reason: "a test".to_owned().into() };
+    let lacking = Unsupported { need: Need::NetworkNamespace, reason: "a test".into() };
     let mut findings = Vec::new();
     for scenario in &catalogue.scenarios {
         for case in cases(scenario) {

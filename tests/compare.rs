@@ -18,6 +18,7 @@ use errnoscope::names::Os;
 use errnoscope::plan::{Outcome, Unsupported};
 use errnoscope::render::compare::{Cases, comparison as text};
 use errnoscope::render::{github, json};
+use errnoscope::untrusted::Text;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -38,8 +39,8 @@ fn errno(raw: i32) -> Outcome {
     Outcome::Errno(Errno::from_raw(Os::Linux, raw))
 }
 
-fn ran(outcomes: &[(&str, u32)]) -> Option<BTreeMap<String, u32>> {
-    Some(outcomes.iter().map(|&(outcome, count)| (outcome.to_owned(), count)).collect())
+fn ran(outcomes: &[(&str, u32)]) -> Option<BTreeMap<Text, u32>> {
+    Some(outcomes.iter().map(|&(outcome, count)| (outcome.into(), count)).collect())
 }
 
 /// ELOOP: no scenario expects it.
@@ -76,7 +77,7 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
     match mutation {
         Mutation::Gone => return (vec![], &[Kind::Disappeared]),
         Mutation::Added => {
-            new.case.push_str("[added]");
+            new.case = format!("{}[added]", new.case).into();
             return (vec![finding.clone(), new], &[Kind::Appeared]);
         }
         Mutation::Mismatch => {
@@ -87,12 +88,12 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
             return (vec![new], &[Kind::Outcome]);
         }
         Mutation::Broken => {
-            let why = Missing::Broken("killed by signal 9".to_owned());
+            let why = Missing::Broken("killed by signal 9".into());
             return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
         }
         Mutation::Unsupported => {
             let need = errnoscope::names::Need::Nft;
-            let why = Missing::Unsupported(Unsupported { need, reason: "not installed".to_owned() });
+            let why = Missing::Unsupported(Unsupported { need, reason: "not installed".into() });
             return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
         }
         Mutation::Unstable => {
@@ -113,7 +114,7 @@ fn found(comparison: &Comparison) -> Found {
     let found = comparison
         .changes
         .iter()
-        .map(|change| (change.case.clone(), change.call.to_string(), change.kinds.iter().copied().collect::<Vec<_>>()));
+        .map(|change| (change.case.to_string(), change.call.to_string(), change.kinds.iter().copied().collect::<Vec<_>>()));
     found.collect()
 }
 
@@ -132,7 +133,7 @@ fn mutated() -> impl Strategy<Value = (Report, Found)> {
             let (new, kinds) = mutate(finding, MUTATIONS[mutation]);
             if !kinds.is_empty() {
                 let case = if kinds == [Kind::Appeared] { &new[1].case } else { &finding.case };
-                found.insert((case.clone(), finding.subject.call.to_string(), kinds.to_vec()));
+                found.insert((case.to_string(), finding.subject.call.to_string(), kinds.to_vec()));
             }
             findings.extend(new);
         }
@@ -328,7 +329,7 @@ fn a_call_that_a_case_makes_twice_is_two_findings() {
 #[test]
 fn an_environment_that_differs_is_told_and_no_change() {
     let mut other = with(SOME.findings.clone());
-    other.host.release = "6.19.1".to_owned();
+    other.host.release = "6.19.1".into();
     other.host.sysctls.insert("net.ipv4.ip_local_port_range".to_owned(), "1024 65000".to_owned());
     other.host.sysctls.remove("net.ipv6.bindv6only");
     other.repeat = 20;

@@ -422,7 +422,7 @@ fn a_newer_report_takes_the_place_of_what_was_known() {
     let both = knowledge.and(Knowledge::of([&other]));
     let stacks = |by: &str| both.known.iter().filter(|known| known.by == by).count();
     assert_eq!(stacks("linux 5.0"), stacks("linux 6.18"));
-    other.host.stack = "gvisor 1.0".to_owned();
+    other.host.stack = "gvisor 1.0".into();
     assert_eq!(knowledge.and(Knowledge::of([&other])), *knowledge, "what passes for Linux says nothing of it");
 }
 

@@ -39,15 +39,15 @@ fn evidence(scenario: &str, case: &str, expected: &str, confirmed: bool) -> Evid
 
 /// A finding of each verdict, in two scenarios.
 fn report() -> Report {
-    let lacking = Unsupported { need: Need::Nft, reason: "not <installed>".to_owned() };
+    let lacking = Unsupported { need: Need::Nft, reason: "not <installed>".into() };
     let of = |case| evidence("bind.held", case, "EADDRINUSE", true);
     let findings = vec![
         Finding::observed(evidence("bind.free", "bind.free[a=\"1\"&b=<2>]", "ok", true), Outcome::Ok),
         Finding::observed(of("mismatch"), Outcome::Ok),
         Finding::observed(evidence("bind.held", "unwitnessed", "ok", false), Outcome::Ok),
         Finding::without_outcome(of("unsupported"), Missing::Unsupported(lacking)),
-        Finding::without_outcome(of("broken"), Missing::Broken("killed by signal 9".to_owned())),
-        Finding::without_outcome(of("timed-out"), Missing::TimedOut("no end after 2000 ms".to_owned())),
+        Finding::without_outcome(of("broken"), Missing::Broken("killed by signal 9".into())),
+        Finding::without_outcome(of("timed-out"), Missing::TimedOut("no end after 2000 ms".into())),
     ];
     let hello = Hello {
         protocol: 1,

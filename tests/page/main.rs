@@ -279,16 +279,16 @@ fn what_a_report_says_stays_text() {
     const EVIL: &str = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`|]]>&amp;";
     let mut report = baseline().clone();
     report.findings.truncate(40);
-    report.host.stack = EVIL.to_owned().into();
-    report.host.release = EVIL.to_owned().into();
-    report.tool.name = EVIL.to_owned().into();
+    report.host.stack = EVIL.into();
+    report.host.release = EVIL.into();
+    report.tool.name = EVIL.into();
     for (number, finding) in report.findings.iter_mut().enumerate() {
-        finding.scenario = EVIL.to_owned().into();
+        finding.scenario = EVIL.into();
         finding.case = format!("{EVIL}[{number}]").into();
-        finding.axes.insert(EVIL.to_owned().into(), format!("{EVIL}{number}").into());
+        finding.axes.insert(EVIL.into(), format!("{EVIL}{number}").into());
         finding.outcome = Some(Outcome::Errno(Errno::recorded(EVIL, 1)));
         for entry in &mut finding.trail {
-            std::sync::Arc::make_mut(entry).op = EVIL.to_owned().into();
+            std::sync::Arc::make_mut(entry).op = EVIL.into();
         }
     }
     let text = markdown::markdown(std::slice::from_ref(&report), &[]);

@@ -1,14 +1,13 @@
 //! The command line: exit codes, what goes to which stream, and what is printed.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::common::reports::{HOSTILE, check_shown, hostile, text_of};
+use crate::common::said::{Said, run, said};
+use crate::harness::test;
 use assert_cmd::Command as Tested;
-use common::reports::{HOSTILE, check_shown, hostile, text_of};
-use common::said::{Said, run, said};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -141,7 +140,7 @@ fn selections_narrow_each_other() {
     assert_eq!(lines(&["list", "--cases", "bind.a[protocol=tcp,family=ipv4]"]), ["bind.a[protocol=tcp,family=ipv4]"]);
 }
 
-#[test]
+#[test(Namespaces)]
 fn slow_cases_run_when_asked_for() {
     let text = scenario("bind.slow", "ok").replace("[axes]", "slow = true\n\n[axes]");
     let files = Files::new(&[("a.toml", &text)]);
@@ -369,7 +368,7 @@ fn what_multiplies_is_refused_with_its_place() {
     ] {
         let files = Files::new(&[("a.toml", &text)]);
         let path = files.path("a.toml");
-        let mut command = common::said::command(&["lint", path.to_str().unwrap()]);
+        let mut command = crate::common::said::command(&["lint", path.to_str().unwrap()]);
         let said = said(command.timeout(std::time::Duration::from_secs(60)).output().unwrap());
         said.check(2, &[words, "a.toml:"], &[]);
         assert!(said.out.len() < 200_000, "{} bytes: {words}", said.out.len());
@@ -439,14 +438,14 @@ fn no_command_lets_others_speak_to_the_terminal() {
     ];
     for arguments in commands {
         for colours in ["0", "1"] {
-            let said = said(common::said::command(arguments).env("CLICOLOR_FORCE", colours).output().unwrap());
+            let said = said(crate::common::said::command(arguments).env("CLICOLOR_FORCE", colours).output().unwrap());
             check_shown(&format!("{arguments:?} on standard output"), &said.out);
             check_shown(&format!("{arguments:?} on standard error"), &said.err);
         }
     }
 }
 
-#[test]
+#[test(Namespaces)]
 fn schema_describes_what_run_writes() {
     let files = Files::good();
     let report = files.path("report.json");
@@ -462,7 +461,7 @@ fn schema_describes_what_run_writes() {
     assert_eq!(schema, run(&["schema"]).json());
 }
 
-#[test]
+#[test(Namespaces)]
 fn report_on_standard_output_moves_the_summary() {
     let said = Files::good().run(&["run", "--json", "-", "--quiet"]);
     assert_eq!(said.check(0, &[], &[]).json()["summary"]["match"], 2);
@@ -471,13 +470,13 @@ fn report_on_standard_output_moves_the_summary() {
     Files::good().run(&["run", "--json", "-", "--junit", "-"]).check(2, &[], &["only one of"]);
 }
 
-#[test]
+#[test(Namespaces)]
 fn quiet_says_nothing_where_all_is_well() {
     let said = Files::good().run(&["run", "--quiet"]);
     assert_eq!((said.code, &*said.out, &*said.err), (0, "", ""));
 }
 
-#[test]
+#[test(Namespaces)]
 fn mismatches_are_shown_in_full() {
     let files = Files::new(&[("a.toml", &scenario("bind.wrong", "EADDRINUSE"))]);
     let said = files.run(&["run"]);
@@ -496,14 +495,14 @@ fn mismatches_are_shown_in_full() {
     assert!(junit.contains("failures=\"2\"") && junit.contains("type=\"mismatch\""), "{junit}");
 }
 
-#[test]
+#[test(Namespaces)]
 fn a_case_that_is_killed_is_broken() {
     let text = scenario("bind.killed", "ok").replace("[[subject]]", "[[setup]]\nraise = { signal = 9 }\n\n[[subject]]");
     let files = Files::new(&[("a.toml", &text)]);
     files.run(&["run"]).check(4, &["2 broken", "BROKEN  bind.killed", "killed by signal 9"], &[]).is_narrow();
 }
 
-#[test]
+#[test(Namespaces)]
 fn where_nothing_can_run_that_is_an_error() {
     let text = scenario("bind.xnu", "ok").replace("[axes]", "[[needs]]\nneed = \"xnu\"\n\n[axes]");
     if std::env::consts::OS == "macos" {
@@ -513,7 +512,7 @@ fn where_nothing_can_run_that_is_an_error() {
     said.check(4, &["2 unsupported", "xnu: only XNU has this rule"], &["nothing could be run"]).is_narrow();
 }
 
-#[test]
+#[test(Namespaces)]
 fn reports_become_markdown() {
     let files = Files::good();
     let report = files.path("report.json");
@@ -545,7 +544,7 @@ fn undated(markdown: &str) -> String {
     format!("{before} | {rest}")
 }
 
-#[test]
+#[test(Namespaces)]
 fn files_that_are_no_reports_are_told_by_place() {
     let files = Files::good();
     let report = files.path("report.json");
@@ -567,7 +566,7 @@ fn files_that_are_no_reports_are_told_by_place() {
     run(&["report"]).check(2, &[], &["<FILE>"]);
 }
 
-#[test]
+#[test(Namespaces)]
 fn reports_may_be_compressed() {
     let files = Files::good();
     let [plain, gzip] = ["report.json", "report.json.gz"].map(|name| files.path(name).to_str().unwrap().to_owned());
@@ -654,7 +653,7 @@ fn policies_are_listed_shown_and_compared() {
     run(&["policy", "show", bad.to_str().unwrap()]).check(2, &[], &["bad.toml:2:1", "unknown field `colour`"]);
 }
 
-#[test]
+#[test(Namespaces)]
 fn policies_are_held_against_reports() {
     let report = Files::new(&[]);
     let (json, toml) = (report.path("report.json"), report.path("mine.toml"));
@@ -768,7 +767,7 @@ fn a_trace_that_cannot_be_is_a_usage_error() {
     }
 }
 
-#[test]
+#[test(Namespaces)]
 fn closed_pipes_end_quietly() {
     let files = Files::good();
     let directory = files.0.path().to_str().unwrap();
@@ -794,7 +793,7 @@ fn closed_pipes_end_quietly() {
     assert!(report.exists(), "the report is not there");
 }
 
-#[test]
+#[test(Namespaces)]
 fn reports_replace_files_whole_and_leave_nothing_else() {
     let files = Files::good();
     let (report, link) = (files.path("report.json"), files.path("link.json"));

@@ -2,15 +2,15 @@
 //!
 //! Every report here is made from the committed baseline, so that it has what real ones have.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
-use common::reports::{evidence, single, text_of};
-use common::said::{Said, command, said};
+use crate::common;
+use crate::common::reports::{evidence, single, text_of};
+use crate::common::said::{Said, command, said};
+use crate::harness::test;
 use errnoscope::compare::{self, Comparison, Kind, Weight, compare};
 use errnoscope::errno::Errno;
 use errnoscope::finding::{Finding, Missing, Report, Verdict};
@@ -111,10 +111,9 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
 type Found = BTreeSet<(String, String, Vec<Kind>)>;
 
 fn found(comparison: &Comparison) -> Found {
-    let found = comparison
-        .changes
-        .iter()
-        .map(|change| (change.case.to_string(), change.call.to_string(), change.kinds.iter().copied().collect::<Vec<_>>()));
+    let found = comparison.changes.iter().map(|change| {
+        (change.case.to_string(), change.call.to_string(), change.kinds.iter().copied().collect::<Vec<_>>())
+    });
     found.collect()
 }
 

@@ -1,13 +1,13 @@
 //! Compatibility data and boundaries: laws that hold for any reports, what is printed, and the commands.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 
-use common::reports::{BASELINE, SMALL, baseline, evidence, small, text_of};
-use common::said::{Said, command, run, said};
+use crate::common;
+use crate::common::reports::{BASELINE, SMALL, baseline, evidence, small, text_of};
+use crate::common::said::{Said, command, run, said};
+use crate::harness::test;
 use errnoscope::compat::boundaries::{Boundaries, Side, boundaries};
 use errnoscope::compat::{self, Basis, Compat, Sweep};
 use errnoscope::errno::Errno;
@@ -63,7 +63,9 @@ type Says = BTreeMap<(String, Call), Result<BTreeSet<String>, String>>;
 /// What the report says of each call, as the compatibility data should have it: outcomes, or the verdict instead.
 fn said_by(report: &Report) -> Says {
     let says = |finding: &Finding| match (finding.verdict(), &finding.distribution, &finding.outcome) {
-        (Verdict::Match | Verdict::Mismatch, Some(distribution), _) => Ok(distribution.keys().map(ToString::to_string).collect()),
+        (Verdict::Match | Verdict::Mismatch, Some(distribution), _) => {
+            Ok(distribution.keys().map(ToString::to_string).collect())
+        }
         (Verdict::Match | Verdict::Mismatch, None, Some(outcome)) => Ok(BTreeSet::from([outcome.name().to_owned()])),
         (verdict, ..) => Err(verdict.to_string()),
     };

@@ -1,13 +1,12 @@
 //! No renderer invents or drops a finding: every format, read back by somebody else's parser, has the same findings with the
 //! same verdicts and outcomes, for any part of a report.
 
-mod common;
-
 use std::collections::BTreeMap;
 
+use crate::common::reports::{HOSTILE, check_shown, evidence, hostile, small, text_of};
+use crate::harness::test;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::reports::{HOSTILE, check_shown, evidence, hostile, small, text_of};
 use errnoscope::claim;
 use errnoscope::compare::compare;
 use errnoscope::compat::{Compat, Sweep};

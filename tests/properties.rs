@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use crate::harness::test;
 use errnoscope::finding::{Report, Verdict};
 use errnoscope::plan::{self, Answer, Fate, Hello, Observations, Outcome, Performed, Plan, StepResult};
 use errnoscope::problem::Problem;

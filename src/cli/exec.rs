@@ -15,7 +15,7 @@ use super::{Exit, Failure};
 use crate::calls::{self, Calls};
 use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, World};
 use crate::plan::RouteKind;
-use crate::sys::{Ended, OS, machine};
+use crate::sys::{self, Ended, OS, machine};
 
 /// The longest round trip that a line can be given.
 const LONGEST_RTT_MS: f64 = 10_000.0;
@@ -177,9 +177,13 @@ impl WorldArguments {
     pub fn run(&self, rest: Rest, program: &OsString, given: &[OsString]) -> Result<Exit, Failure> {
         let failed = |code, message| Failure::Command { code, message };
         let Rest { limit, trace, json, out, environment, foreground } = rest;
+        let watch = trace || json.is_some();
+        if let Some(why) = sys::cannot_trace().filter(|_| watch) {
+            return Err(failed(NO_WORLD, format!("{why}; leave out --trace and --json, or use strace in its place")));
+        }
         let json = json.map(Destination::new).transpose().map_err(own_code)?;
         let conditions = self.conditions.clone();
-        let request = Request { world: self.world()?, conditions, limit, watch: trace || json.is_some(), foreground };
+        let request = Request { world: self.world()?, conditions, limit, watch, foreground };
         let ran = match exec::run(
             &request,
             Command::new(program).args(given).envs(environment.iter().map(|(name, value)| (name, value))),

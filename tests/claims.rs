@@ -51,9 +51,9 @@ fn nothing_observed() -> Report {
         protocol: PROTOCOL,
         os: Os::Linux,
         release: errnoscope::scenario::rule::NEWEST.to_string().into(),
-        arch: "none".to_owned().into(),
+        arch: "none".into(),
         stack: None,
-        isolation: "none".to_owned().into(),
+        isolation: "none".into(),
         capabilities: BTreeMap::new(),
         sysctls: BTreeMap::new(),
     };

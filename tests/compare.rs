@@ -233,7 +233,7 @@ fn a_comparison_is_as_its_schema_says() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for _ in 0..8 {
         let (mut current, _) = mutated().new_tree(&mut runner).unwrap().current();
-        current.host.sysctls.insert("net.ipv4.new".to_owned(), "1".to_owned());
+        current.host.sysctls.insert("net.ipv4.new".into(), "1".into());
         let json = serde_json::to_value(compare(&SOME, &current)).unwrap();
         let faults: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
         assert_eq!(faults, [""; 0]);
@@ -297,7 +297,7 @@ fn what_the_kernel_may_choose_is_no_change() {
     let unknown = |outcome| {
         let mut evidence = evidence(free);
         let mut expectation = evidence.expected[0].clone();
-        expectation.outcome = "unknown".to_owned();
+        expectation.outcome = "unknown".into();
         evidence.expected = Arc::from([expectation]);
         Finding::observed(evidence, outcome)
     };
@@ -329,7 +329,7 @@ fn a_call_that_a_case_makes_twice_is_two_findings() {
 fn an_environment_that_differs_is_told_and_no_change() {
     let mut other = with(SOME.findings.clone());
     other.host.release = "6.19.1".into();
-    other.host.sysctls.insert("net.ipv4.ip_local_port_range".to_owned(), "1024 65000".to_owned());
+    other.host.sysctls.insert("net.ipv4.ip_local_port_range".into(), "1024 65000".into());
     other.host.sysctls.remove("net.ipv6.bindv6only");
     other.repeat = 20;
     let comparison = compare(&SOME, &other);
@@ -346,7 +346,7 @@ fn an_environment_that_differs_is_told_and_no_change() {
         assert!(text.contains(line), "no `{line}` in\n{text}");
     }
     // A tab is a blank.
-    other.host.sysctls.insert("net.ipv4.ip_local_port_range".to_owned(), "32768 60999".to_owned());
+    other.host.sysctls.insert("net.ipv4.ip_local_port_range".into(), "32768 60999".into());
     assert_eq!(compare(&SOME, &other).environment.len(), 3);
     let annotations = github::annotations(&comparison);
     assert_eq!(annotations.lines().count(), 1);
@@ -358,8 +358,8 @@ fn an_environment_that_differs_is_told_and_no_change() {
 #[test]
 fn annotations_and_summaries_are_escaped() {
     let mut new = Finding::observed(evidence(&matching()), errno(NEVER));
-    new.scenario = "a:b,c%d\n::error::injected".to_owned();
-    new.case = "x[a=1|2]\r\n::warning::`<b>`\u{1b}[35m".to_owned();
+    new.scenario = "a:b,c%d\n::error::injected".into();
+    new.case = "x[a=1|2]\r\n::warning::`<b>`\u{1b}[35m".into();
     let comparison = compare(&with(vec![]), &with(vec![new]));
     let annotations = github::annotations(&comparison);
     let expected = "::error title=a%3Ab%2Cc%25d %3A%3Aerror%3A%3Ainjected%3A 1 case::bind: appeared: ELOOP, mismatch%0A\
@@ -376,12 +376,12 @@ fn the_eleventh_annotation_is_counted_in_the_tenth() {
     for (scenarios, lines) in [(9, 9), (10, 10), (11, 10), (45, 10)] {
         let first = |index: usize| {
             let mut new = Finding::observed(evidence(&matching()), errno(NEVER));
-            new.scenario = format!("bind.{index:02}");
+            new.scenario = format!("bind.{index:02}").into();
             // The first is the largest.
             let cases = if index == 0 { 7 } else { 1 };
             (0..cases).map(move |case| {
                 let mut new = new.clone();
-                new.case = format!("{}[case={case}]", new.scenario);
+                new.case = format!("{}[case={case}]", new.scenario).into();
                 new
             })
         };

@@ -35,7 +35,7 @@ fn changed() -> Report {
     report.host.release = "6.19.14".into();
     report.host.stack = "linux 6.19".into();
     report.started = common::started();
-    report.host.sysctls.insert("net.ipv4.tcp_fin_timeout".to_owned().into(), "30".to_owned());
+    report.host.sysctls.insert("net.ipv4.tcp_fin_timeout".into(), "30".into());
     report
 }
 

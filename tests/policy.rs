@@ -160,10 +160,10 @@ fn expected(os: Os) -> Evidence {
     let hello = Hello {
         protocol: PROTOCOL,
         os,
-        release: errnoscope::scenario::rule::NEWEST.to_string(),
-        arch: "none".to_owned(),
+        release: errnoscope::scenario::rule::NEWEST.to_string().into(),
+        arch: "none".into(),
         stack: None,
-        isolation: "none".to_owned(),
+        isolation: "none".into(),
         capabilities: BTreeMap::new(),
         sysctls: BTreeMap::new(),
     };

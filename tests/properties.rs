@@ -226,7 +226,7 @@ proptest! {
     #[test]
     fn widening_an_expectation_keeps_a_match(raw in 1..134_i32, others in prop::collection::vec(1..134_i32, 0..4)) {
         let errno = |raw| errno::Errno::from_raw(Os::Linux, raw);
-        let expectation = |raw| Expectation { outcome: errno(raw).name().to_owned(), authority: None, reference: String::new() };
+        let expectation = |raw| Expectation { outcome: errno(raw).name().into(), authority: None, reference: "".into() };
         let outcome = Outcome::Errno(errno(raw));
         let narrow = vec![expectation(raw)];
         prop_assert!(permits(&narrow, &outcome));

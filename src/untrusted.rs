@@ -105,6 +105,12 @@ impl PartialEq<String> for Text {
     }
 }
 
+impl PartialEq<Text> for String {
+    fn eq(&self, other: &Text) -> bool {
+        **self == **other
+    }
+}
+
 impl PartialOrd for Text {
     fn partial_cmp(&self, other: &Text) -> Option<Ordering> {
         Some(self.cmp(other))
@@ -150,7 +156,7 @@ impl schemars::JsonSchema for Text {
 }
 
 /// The text as something that a terminal, a page or a log only shows: what would control one is spelled out, as
-/// `\n` or `\u{202e}`.
+/// `\n` or `\u{202e}`, and a tab is a blank.
 pub fn shown(text: &str) -> Cow<'_, str> {
     if !text.contains(is_spelled_out) {
         return Cow::Borrowed(text);
@@ -158,7 +164,8 @@ pub fn shown(text: &str) -> Cow<'_, str> {
     let mut shown = String::with_capacity(text.len() + 16);
     for letter in text.chars() {
         match letter {
-            '\n' | '\r' | '\t' => shown.extend(letter.escape_default()),
+            '\t' => shown.push(' '),
+            '\n' | '\r' => shown.extend(letter.escape_default()),
             letter if is_spelled_out(letter) => shown.extend(letter.escape_unicode()),
             letter => shown.push(letter),
         }
@@ -200,7 +207,7 @@ mod tests {
     #[test]
     fn what_controls_is_spelled_out_and_what_is_text_stays() {
         assert!(matches!(shown("Füße, 日本語, → …"), Cow::Borrowed(_)));
-        assert_eq!(shown("a\x1b[31mb\u{9b}\u{7f}\n\t"), "a\\u{1b}[31mb\\u{9b}\\u{7f}\\n\\t");
+        assert_eq!(shown("a\x1b[31mb\u{9b}\u{7f}\n\t"), "a\\u{1b}[31mb\\u{9b}\\u{7f}\\n ");
         assert_eq!(shown("\u{202e}\u{2066}\u{200f}\u{61c}\u{200b}"), "\\u{202e}\\u{2066}\\u{200f}\\u{61c}\\u{200b}");
     }
 

@@ -189,7 +189,7 @@ impl Precondition {
             (Precondition::Address { local, .. }, Answer::Address { local: seen }) => local == seen,
             (Precondition::Route { kind, .. }, Answer::Route { kind: seen }) => seen == kind,
             (Precondition::Sysctl { value, .. }, Answer::Sysctl { value: seen }) => {
-                value.split_whitespace().eq(seen.split_whitespace())
+                value.split_whitespace().eq(seen.raw().split_whitespace())
             }
             (Precondition::Descriptors { free }, Answer::Descriptors { open, limit }) => {
                 limit.saturating_sub(*open) <= *free

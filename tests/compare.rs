@@ -192,7 +192,7 @@ proptest! {
         let (there, back) = (compare(&SOME, &current), compare(&current, &SOME));
         let of = |comparison: &Comparison, kind| {
             let changes = comparison.changes.iter().filter(|change| change.kinds.contains(&kind));
-            changes.map(|change| change.case.clone()).collect::<BTreeSet<String>>()
+            changes.map(|change| change.case.to_string()).collect::<BTreeSet<String>>()
         };
         prop_assert_eq!(of(&there, Kind::Appeared), of(&back, Kind::Disappeared));
         prop_assert_eq!(of(&there, Kind::Disappeared), of(&back, Kind::Appeared));
@@ -400,7 +400,7 @@ fn the_eleventh_annotation_is_counted_in_the_tenth() {
 #[test]
 fn a_summary_that_is_too_long_is_cut_at_a_row() {
     let again = single().findings.iter().cloned().map(|mut finding| {
-        finding.case.push_str(" again");
+        finding.case = format!("{} again", finding.case).into();
         finding
     });
     let all = with(single().findings.iter().cloned().chain(again).collect());

@@ -334,7 +334,7 @@ fn a_sysctl_that_only_one_of_two_kernels_has_is_a_boundary() {
     assert_eq!(boundary.environment[0].fact, "net.ipv4.tcp_tw_reuse_delay");
     // Another value may be the host's choice.
     let mut other = newer.clone();
-    (other.host.release, other.host.stack) = ("6.17.13".to_owned(), "linux 6.17".to_owned());
+    (other.host.release, other.host.stack) = ("6.17.13".into(), "linux 6.17".into());
     other.host.sysctls.insert("net.ipv4.tcp_tw_reuse_delay".into(), "0".into());
     assert_eq!(boundaries(&sweep([&newer, &other])).boundaries, []);
 }

@@ -273,6 +273,7 @@ fn many(findings: usize, axes: impl Fn(usize) -> Vec<(&'static str, usize)>) -> 
         let place: Vec<String> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
         evidence.case = format!("{}[{}]", evidence.scenario, place.join(",")).into();
         evidence.trail.clear();
+        evidence.elsewhere.clear();
         evidence.witness.clear();
         let why = if number % 3 == 0 { Missing::Broken("x".into()) } else { Missing::TimedOut("y".into()) };
         Finding::without_outcome(evidence, why)

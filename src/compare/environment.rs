@@ -43,7 +43,7 @@ pub fn facts(report: &Report) -> IndexMap<String, String> {
     });
     // Where the kernel puts a tab between two numbers, people put a blank.
     let words = |value: &str| value.split_whitespace().collect::<Vec<_>>().join(" ");
-    let sysctls = host.sysctls.iter().map(|(name, value)| (name.to_string(), words(value)));
+    let sysctls = host.sysctls.iter().map(|(name, value)| (name.to_string(), words(value.raw())));
     [
         ("os", host.os.to_string()),
         ("stack", host.stack.to_string()),

@@ -13,6 +13,7 @@ use super::rule::NEWEST;
 use super::{Case, Condition, Expected, Platform, Problem, Scenario, cases, kebab};
 use crate::names::{Need, Os, axis_vocabulary};
 use crate::problem::{Problems, listed};
+use crate::untrusted::is_spelled_out;
 
 /// A scenario that spans more than this is a mistake.
 const MOST_CASES: usize = 20_000;
@@ -137,6 +138,9 @@ impl<'s> Checker<'s> {
         for axis in &scenario.axes {
             let name = axis.name.get_ref();
             seen.insert(name.as_str());
+            if name.contains(is_spelled_out) {
+                self.problem(axis.name.span(), format!("`{name}` is no axis"), None);
+            }
             let vocabulary = axis_vocabulary(name);
             let mut values = BTreeSet::new();
             for value in &axis.values {
@@ -148,13 +152,17 @@ impl<'s> Checker<'s> {
                     let message = format!("unknown value `{}` of axis `{name}`", value.get_ref());
                     self.problem(value.span(), message, format!("expected one of {known}"));
                 }
-                if value.get_ref().is_empty() || value.get_ref().contains(['[', ']', ',', '=', ' ']) {
+                let is_other = |letter| matches!(letter, '[' | ']' | ',' | '=' | ' ') || is_spelled_out(letter);
+                if value.get_ref().is_empty() || value.get_ref().contains(is_other) {
                     self.problem(value.span(), "an axis value is text without spaces, commas, brackets or =", None);
                 }
             }
         }
         let others = scenario.facts.iter().map(|(name, _)| name).chain(scenario.values.iter().map(|(name, _)| name));
         for name in others {
+            if name.get_ref().contains(is_spelled_out) {
+                self.problem(name.span(), format!("`{}` is no name", name.get_ref()), None);
+            }
             if !seen.insert(name.get_ref()) || matches!(name.get_ref().as_str(), "same" | "not") {
                 self.problem(name.span(), format!("the name `{}` is taken", name.get_ref()), None);
             }

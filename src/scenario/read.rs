@@ -13,6 +13,7 @@ use super::{
 };
 use crate::names::{Authority, Need, Os};
 use crate::problem::Problems;
+use crate::untrusted::Text;
 use crate::witness::Moment;
 
 type Table = DeTable<'static>;
@@ -59,9 +60,9 @@ impl Reader {
             }
         };
         let whole = 0..0;
-        let claim: Option<String> = self.required(&mut table, "claim", &whole);
+        let claim: Option<Text> = self.required(&mut table, "claim", &whole);
         let id: Option<String> = self.required(&mut table, "id", &whole);
-        let why: Option<String> = self.required(&mut table, "why", &whole);
+        let why: Option<Text> = self.required(&mut table, "why", &whole);
         let cause = self.take(&mut table, "cause");
         if cause.is_none() {
             self.problem(

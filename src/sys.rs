@@ -164,7 +164,7 @@ impl Machine {
 }
 
 fn unsupported(need: Need, reason: impl Into<String>) -> Fault {
-    Fault::Unsupported(Unsupported { need, reason: reason.into() })
+    Fault::Unsupported(Unsupported { need, reason: reason.into().into() })
 }
 
 /// The errno that the last failed call of this thread left.

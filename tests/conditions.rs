@@ -238,7 +238,7 @@ impl Place {
 /// What the baseline has, by case and call.
 fn baseline() -> BTreeMap<(String, Call), (Outcome, Cause)> {
     let findings = reports::baseline().findings.iter().cloned();
-    findings.filter_map(|it| Some(((it.case, it.subject.call), (it.outcome?, it.cause)))).collect()
+    findings.filter_map(|it| Some(((it.case.to_string(), it.subject.call), (it.outcome?, it.cause)))).collect()
 }
 
 #[test(Nft, Tun)]

@@ -225,7 +225,7 @@ impl WorldArguments {
             }
             if trace {
                 // Whoever closes standard error does not want it.
-                let _ = write!(anstream::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));
+                let _ = write!(output::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));
             }
         }
         if !lost.is_empty() || !unserved.is_empty() {

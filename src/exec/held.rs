@@ -250,7 +250,7 @@ fn found(check: &Check, answer: &Answer) -> String {
         Answer::Address { local } => format!("it is {}configured", if *local { "" } else { "not " }),
         Answer::Route { kind } => format!("the kernel has: {kind}"),
         Answer::Sysctl { value } => format!("it is {value}"),
-        Answer::Failed { error } => error.clone(),
+        Answer::Failed { error } => error.to_string(),
         Answer::Descriptors { .. } | Answer::Counter { .. } | Answer::User { .. } => "it is not so".to_owned(),
     };
     format!("{}: {said}", check.precondition.describe())
@@ -300,7 +300,7 @@ fn hold(
                 repeat(&mut case, op)
             }
             Ok(Fork::Parent(pid)) => routers.push((*condition, pid)),
-            Err(errno) => return refuse(*condition, op, Performed::Failed(format!("fork: {errno}"))),
+            Err(errno) => return refuse(*condition, op, Performed::Failed(format!("fork: {errno}").into())),
         }
     }
     let mut commands = BufReader::new(&line);

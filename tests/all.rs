@@ -21,10 +21,13 @@ mod host;
 mod junit;
 mod needs;
 mod network;
+mod outputs;
 mod page;
 mod paths;
 mod policy;
 mod properties;
+#[cfg(target_os = "linux")]
+mod refused;
 mod remote;
 mod shell;
 mod tidy;

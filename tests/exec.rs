@@ -339,3 +339,31 @@ fn a_shell_has_a_prompt_that_says_where_it_is() {
     assert!(said.contains("Cannot assign requested address") && said.contains("range=40000-40001=42"), "{said}");
     assert!(said.contains("Running") && !said.contains("no job control"), "{said}");
 }
+
+/// The kernel makes an IPv6 address usable in its own time: it is waited for as long as there is time, and one that is still not
+/// usable then is told, and nothing goes on without it.
+#[test(Iproute2, Root)]
+fn an_address_that_is_late_is_waited_for() {
+    const ADDRESS: &str = "2001:db8::9";
+    let ip = |arguments: &str| {
+        let status = Command::new("ip").arg("-6").args(arguments.split(' ')).status().expect("ip starts");
+        assert!(status.success(), "ip -6 {arguments}");
+    };
+    inside(&[], || {
+        let begun = Instant::now();
+        ip(&format!("address add {ADDRESS}/128 dev lo nodad"));
+        sys::settle(Duration::from_secs(60)).expect("it is usable in the end");
+        // As it is for a moment before the kernel has got round to it.
+        ip(&format!("route del local {ADDRESS} dev lo table local"));
+        let told = sys::settle(Duration::from_millis(100)).expect_err("it is not usable");
+        assert!(told.to_string().starts_with("the address 2001:db8::9 is not usable after 1"), "{told}");
+        let late = Duration::from_millis(900);
+        let kernel = std::thread::spawn(move || {
+            std::thread::park_timeout(late);
+            ip(&format!("route add local {ADDRESS} dev lo table local"));
+        });
+        sys::settle(Duration::from_secs(60)).expect("it is usable in the end");
+        kernel.join().expect("the address is usable");
+        assert!(begun.elapsed() > late, "it was not waited for");
+    });
+}

@@ -74,6 +74,24 @@ pub fn look_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
     }
 }
 
+/// The signal by which a child is stopped now, if it is. It stays ours to reap.
+pub fn stopped_by(pid: i32) -> Option<i32> {
+    // SAFETY: zeroed is a valid siginfo_t, and the pointer is to a whole one.
+    let (code, info) = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+        (libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags), info)
+    };
+    // SAFETY: waitid(2) has filled in both, or left them 0.
+    let (stopped, signal) = unsafe { (info.si_pid(), info.si_status()) };
+    (code == 0 && stopped == pid).then_some(signal)
+}
+
+/// Whether a signal stops those that want something from a terminal which others have.
+pub fn is_from_terminal(signal: i32) -> bool {
+    [libc::SIGTTIN, libc::SIGTTOU].contains(&signal)
+}
+
 pub(super) fn ended(status: i32) -> Ended {
     if libc::WIFSIGNALED(status) {
         Ended::Killed(libc::WTERMSIG(status))
@@ -271,6 +289,15 @@ pub fn lowest_free_descriptor() -> Result<u64> {
     Ok(fd as u64)
 }
 
+/// How many descriptors below `limit` are open: those above it, opened before it was lowered, leave none of them less free.
+pub fn open_descriptors(limit: u64) -> Result<u64> {
+    // The question takes one itself.
+    let own = lowest_free_descriptor()?;
+    let entries = std::fs::read_dir(super::os::DESCRIPTORS).map_err(|error| super::errno_of(&error))?;
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
+    Ok(numbers.filter(|number| *number < limit && *number != own).count() as u64)
+}
+
 /// Moves standard input and output out of the way: children find /dev/null there, and plans stay ours.
 pub fn take_standard_streams() -> std::io::Result<(std::fs::File, std::fs::File)> {
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
@@ -327,6 +354,12 @@ pub fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
 pub fn write(fd: &OwnedFd, data: &[u8]) -> Result<usize> {
     // SAFETY: the data is valid for its length.
     check_size(unsafe { libc::write(fd.as_raw_fd(), data.as_ptr().cast(), data.len()) })
+}
+
+/// A number that nobody else guesses.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    getrandom::u64().unwrap_or_else(|_| std::hash::RandomState::new().build_hasher().finish())
 }
 
 pub fn machine() -> super::Machine {

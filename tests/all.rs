@@ -17,6 +17,7 @@ mod explain;
 mod faults;
 mod formats;
 mod golden;
+mod host;
 mod junit;
 mod needs;
 mod network;

@@ -812,3 +812,17 @@ fn names(directory: &Path) -> Vec<String> {
     names.sort();
     names
 }
+
+#[test]
+fn what_cannot_be_required_is_refused_before_anything_runs() {
+    let files = Files::good();
+    for words in ["nft", "namespace", "namespaces,chromium", "all, \u{1b}[31m"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_errnoscope"));
+        command.env("ERRNOSCOPE_REQUIRE", words).args(["run", "--scenarios"]).arg(files.0.path());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{words}: {said}");
+        assert!(said.contains("ERRNOSCOPE_REQUIRE") && said.contains("`namespaces` and `all`"), "{words}: {said}");
+        assert!(!said.contains("running") && !said.contains("\u{1b}[31m"), "{words}: {said}");
+    }
+}

@@ -25,7 +25,7 @@ use crate::render::{json, junit, summary};
 use crate::runner::{self, Item, Place, Ran, Settings};
 use crate::sys::{Directory, Signals};
 
-/// What must not be missing, where it is an error and not a limitation: in CI. The tests know more words.
+/// What must not be missing, where it is an error and not a limitation: in CI. The tests read more words from it.
 const REQUIRE: &str = "ERRNOSCOPE_REQUIRE";
 
 #[derive(clap::Args)]
@@ -107,6 +107,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let required = required()?;
     let catalogue = arguments.selection.load()?;
     let items = fast_or_slow(arguments.selection.items(&catalogue)?, arguments.slow)?;
     let output = |path: &Option<PathBuf>| path.as_deref().map(|path| Output::new(path, arguments.on.len())).transpose();
@@ -115,7 +116,9 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
         return Err(Failure::bad("only one of --json and --junit can go to standard output"));
     }
     let settings = settings(&arguments)?;
-    require_namespaces(&settings[0])?;
+    if required {
+        require_namespaces(&settings[0])?;
+    }
 
     let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
     let started = Moment::of(SystemTime::now().into());
@@ -152,7 +155,8 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let (mut finished, mut failed) = (Vec::new(), false);
     let (mut names, mut named) = (Names::default(), Ok(()));
     for (ran, settings) in ran.into_iter().zip(&settings) {
-        let report = match ran.and_then(|ran| report(ran, started, &catalogue, &arguments)) {
+        let ran = ran.and_then(|ran| if required { has_namespaces(&ran.hello).map(|()| ran) } else { Ok(ran) });
+        let report = match ran.map(|ran| report(ran, started, &catalogue, &arguments)) {
             Ok(report) => report,
             Err(message) => {
                 complain("error", &format!("{}{message}", behind(&settings.place)));
@@ -226,12 +230,9 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
     Ok(arguments.on.iter().enumerate().map(behind).collect())
 }
 
-fn report(ran: Ran, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Result<Report, String> {
+fn report(ran: Ran, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Report {
     let Ran { hello, findings, complete, again: _ } = ran;
-    if required() {
-        has_namespaces(&hello)?;
-    }
-    Ok(Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings))
+    Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings)
 }
 
 /// Which command a message is about.
@@ -366,14 +367,24 @@ fn fast_or_slow(items: Vec<Item>, slow: bool) -> Result<Vec<Item>, Failure> {
     Ok(items)
 }
 
-fn required() -> bool {
-    let words = std::env::var(REQUIRE).unwrap_or_default();
-    words.split(',').any(|word| matches!(word.trim(), "namespaces" | "all"))
+/// Whether namespaces must not be missing.
+fn required() -> Result<bool, Failure> {
+    let words = std::env::var_os(REQUIRE).unwrap_or_default();
+    let words = words.to_string_lossy();
+    let mut words = words.split(',').map(str::trim).filter(|word| !word.is_empty()).peekable();
+    let any = words.peek().is_some();
+    match words.find(|word| !["namespaces", "all"].contains(word)) {
+        Some(word) => Err(Failure::bad(format!(
+            "{REQUIRE}: `run` cannot require `{}`: it knows `namespaces` and `all`",
+            word.escape_debug()
+        ))),
+        None => Ok(any),
+    }
 }
 
 /// Before anything runs, where it costs next to nothing to ask.
 fn require_namespaces(settings: &Settings) -> Result<(), Failure> {
-    if !required() || !matches!(settings.place, Place::Here(_)) {
+    if !matches!(settings.place, Place::Here(_)) {
         return Ok(());
     }
     runner::hello(&settings.place).and_then(|hello| has_namespaces(&hello)).map_err(Failure::CannotRun)

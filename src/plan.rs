@@ -21,6 +21,14 @@ pub use op::{Fill, FillHow, How, Op, RouteKind, SocketOption, WaitFor};
 /// The version of the lines that coordinator and worker exchange.
 pub const PROTOCOL: u32 = 5;
 
+/// How many of each a worker says at most. Whoever says more is no worker of ours, and is not read to the end.
+pub const MOST_STEPS: usize = 4096;
+pub const MOST_ANSWERS: usize = 64;
+/// A listener may share its port with ten thousand accepted sockets; the reader needs the ones that can be meant.
+pub const MOST_ROWS: usize = 256;
+pub const MOST_FREE: usize = 8;
+pub const MOST_COSTS: usize = 64;
+
 /// The record separator of JSON text sequences (RFC 7464): JSON never has this byte in it, and what consoles and shells
 /// print does not either.
 pub const MARK: u8 = 0x1e;
@@ -134,6 +142,7 @@ pub enum Answer {
     Socket {
         local: Option<SocketAddr>,
         remote: Option<SocketAddr>,
+        #[serde(deserialize_with = "at_most::<MOST_ROWS, _, _>")]
         rows: Vec<SocketRow>,
         /// The inode that fstat(2) gives its descriptor, which the table has as well; 0 once it is closed. Absent where there
         /// is no such number.
@@ -144,6 +153,7 @@ pub enum Answer {
     Census {
         held: u32,
         size: u32,
+        #[serde(deserialize_with = "at_most::<MOST_FREE, _, _>")]
         free: Vec<u16>,
     },
     Address {
@@ -277,9 +287,9 @@ pub struct StepResult {
     pub micros: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_ANSWERS, _, _>")]
     pub before: Vec<Answer>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_ANSWERS, _, _>")]
     pub after: Vec<Answer>,
 }
 
@@ -290,6 +300,17 @@ pub enum Performed {
     Unsupported(Unsupported),
     /// The harness itself could not go on (an unknown socket name, a wait that ran out): why.
     Failed(String),
+}
+
+impl Performed {
+    /// Whether a step that requires this one is performed.
+    pub fn went_well(&self) -> bool {
+        match self {
+            Performed::Outcome(Outcome::Ok) => true,
+            Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
+            Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
+        }
+    }
 }
 
 /// What an op gave back beside its outcome.
@@ -318,7 +339,7 @@ pub enum Detail {
         ports: u32,
         processes: u32,
         /// In the order of the ports taken; only of a range that is large enough to tell.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_COSTS, _, _>")]
         costs: Vec<Cost>,
     },
     Bytes {
@@ -352,7 +373,38 @@ pub enum Fate {
 pub struct Observations {
     pub case: String,
     pub fate: Fate,
+    #[serde(deserialize_with = "at_most::<MOST_STEPS, _, _>")]
     pub steps: Vec<StepResult>,
+}
+
+/// Reads a list up to its bound, and none that is longer: what nobody asked for takes no memory.
+fn at_most<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    struct Bounded<const MOST: usize, T>(std::marker::PhantomData<T>);
+
+    impl<'de, const MOST: usize, T: Deserialize<'de>> serde::de::Visitor<'de> for Bounded<MOST, T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a list of at most {MOST}")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == MOST {
+                    return Err(serde::de::Error::custom(format!("a list of more than {MOST}")));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(Bounded::<MOST, T>(std::marker::PhantomData))
 }
 
 /// A worker's first line.

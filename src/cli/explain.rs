@@ -124,8 +124,9 @@ pub struct CondenseArguments {
 
 /// What the built-in knowledge is made with.
 pub fn condense(arguments: &CondenseArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let destination = Destination::new(&arguments.output)?;
     let reports = arguments.reports.iter().map(|file| source::report(file)).collect::<Result<Vec<_>, Failure>>()?;
     let knowledge = Knowledge::of(&reports).write();
-    Destination::new(&arguments.output)?.write(out, |out| out.write_all(knowledge.as_bytes()))?;
+    destination.write(out, |out| out.write_all(knowledge.as_bytes()))?;
     Ok(Exit::Success)
 }

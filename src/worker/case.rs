@@ -43,6 +43,9 @@ pub struct Known {
     pub bound: Bound,
 }
 
+/// How long a wait of an op may be where no case has a deadline.
+const UNBOUND: Duration = Duration::from_secs(10);
+
 /// What one case has built up.
 pub struct Case<'a> {
     pub sockets: BTreeMap<String, Known>,
@@ -53,6 +56,8 @@ pub struct Case<'a> {
     pub(super) joined: u32,
     pub isolation: &'a Isolation,
     pub(super) patience: u32,
+    /// Until when an op may wait for what takes the kernel time, and still say what it waited for.
+    pub(super) ends: Instant,
     /// What the socket table has; what it has not, sockets of this process are asked themselves.
     pub listed: Listed,
     table: Option<SocketTable>,
@@ -81,6 +86,7 @@ impl<'a> Case<'a> {
             joined: 0,
             isolation,
             patience: 1,
+            ends: Instant::now() + UNBOUND,
             listed: Listed::All,
             table: None,
             tuns: BTreeMap::new(),

@@ -2,14 +2,14 @@
 //!
 //! What a tracer's calls mean is the business of `check`; the world it runs in, of `exec`.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::exec::{CANNOT_RUN, NOT_FOUND};
+use super::exec::{CANNOT_RUN, NO_WORLD, NOT_FOUND};
 use super::output::{self, Destination, Writing};
 use super::select::or_list;
 use super::{Exit, Failure, complain, source};
@@ -266,16 +266,18 @@ fn under(
     conditions: &[String],
     signals: &Signals,
 ) -> Result<Result<Seen, String>, Failure> {
-    let cannot = |error| Failure::because("cannot make temporary files", error);
-    let place = tempfile::tempdir().map_err(cannot)?;
-    let file = |name: &str| place.path().join(name);
+    // It has no name, so that nothing is left of it whatever ends us.
+    let mut file = tempfile::tempfile().map_err(|error| Failure::because("cannot make a temporary file", error))?;
     let own = super::own_program()?;
     let words = profile.command(trouble.places());
-    let mut child = Command::new(&own)
+    let mut command = Command::new(&own);
+    sys::end_with_this(&mut command);
+    let calls = sys::lend(&mut command, &file);
+    let mut child = command
         .args(["exec", "--path", &ROUTERS.to_string(), "--listen", &PORT.to_string()])
         .args(["--timeout", &profile.timeout_s.to_string()])
         .arg("--json")
-        .arg(file("calls"))
+        .arg(calls)
         .args(conditions)
         .arg("--")
         .args(words.iter().enumerate().map(|(index, word)| program(index, word, &own)))
@@ -309,9 +311,10 @@ fn under(
     // It ends with the last process of the tracer's world.
     let text = |reader: Option<JoinHandle<String>>| reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
     let (output, errors) = (text(output), text(errors));
-    let calls: Option<Calls> =
-        std::fs::read_to_string(file("calls")).ok().and_then(|text| serde_json::from_str(&text).ok());
-    let codes = [CANNOT_RUN, NOT_FOUND].map(i32::from);
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    let calls: Option<Calls> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+    let codes = [NO_WORLD, CANNOT_RUN, NOT_FOUND].map(i32::from);
     let never_ran = |calls: &Calls| calls.calls.is_empty() && codes.contains(&calls.exit_code);
     Ok(match calls.filter(|calls| !never_ran(calls)) {
         Some(calls) if calls.lost.is_empty() => {
@@ -321,7 +324,10 @@ fn under(
         }
         Some(calls) => Err(format!("the trouble did not last: {}", calls.lost.join("; "))),
         None => {
-            let why = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it left no trace");
+            let why = errors.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
+            let why = why.unwrap_or_else(|| {
+                format!("`errnoscope exec` ended with {} and said nothing; was it killed? see dmesg", ended.code())
+            });
             Err(why.trim_start_matches("errnoscope: error: ").to_owned())
         }
     })

@@ -15,6 +15,8 @@ use crate::common::PROGRAM;
 use crate::common::reports::{SMALL, small, text_of};
 use crate::harness::test;
 use errnoscope::finding::{Finding, Report, Verdict};
+#[cfg(target_os = "linux")]
+use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
@@ -180,12 +182,12 @@ fn the_exit_code_is_what_was_found_whoever_reads_it() {
     }
 }
 
-/// So that what comes after the first page has to wait for a reader. Only Linux has smaller pipes.
-fn shrink(pipe: impl AsFd) {
+/// So that what comes after the first page has to wait for a reader, where a pipe can be so small.
+fn shrink(pipe: &impl AsFd) {
     #[cfg(target_os = "linux")]
-    nix::fcntl::fcntl(pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
     #[cfg(not(target_os = "linux"))]
-    drop(pipe);
+    let _ = pipe;
 }
 
 #[test(Namespaces, Ptrace)]

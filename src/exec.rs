@@ -8,6 +8,7 @@ mod condition;
 mod held;
 mod world;
 
+use std::io::Write;
 use std::process::Command;
 use std::time::Duration;
 
@@ -79,7 +80,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             .map_err(|why| Failed::World(format!("the range of ephemeral ports: {why}")))?;
         let wanted = beside::conditions(request, range).map_err(Failed::World)?;
         if let Some(warning) = beside::warning(&wanted) {
-            eprintln!("errnoscope: {warning}");
+            let _ = writeln!(std::io::stderr(), "errnoscope: {warning}");
         }
         (beside::situation(&wanted, &world::bystanders().map_err(no_table)?).map_err(refused)?, None)
     } else {

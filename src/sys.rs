@@ -7,10 +7,12 @@
 mod absent;
 #[cfg(any(target_os = "macos", test))]
 mod darwin;
+mod file;
 #[cfg(any(target_os = "macos", test))]
 mod journal;
 #[cfg(target_os = "linux")]
 mod linux;
+mod local;
 #[cfg(target_os = "macos")]
 mod macos;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
@@ -24,6 +26,7 @@ mod router;
 mod shepherd;
 mod signals;
 mod socket;
+mod stdout;
 mod trail;
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod untraced;
@@ -35,10 +38,13 @@ use macos as os;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 use other as os;
 
+pub use file::{Directory, Name, Reader, Target, Unwritable, is_same_file, open_to_append};
+pub use local::{Broadcast, lacks_source, refuses_address, refuses_destination};
 pub use os::*;
 pub use process::*;
-pub use signals::{INTERRUPTS, Signals};
+pub use signals::{INTERRUPTS, Signals, TOGETHER, end_on_signals};
 pub use socket::*;
+pub use stdout::{Stdout, stdout_was_closed};
 pub use trail::Trail;
 
 use crate::errno::Errno;

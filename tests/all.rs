@@ -20,6 +20,7 @@ mod golden;
 mod junit;
 mod needs;
 mod network;
+mod outputs;
 mod page;
 mod paths;
 mod policy;

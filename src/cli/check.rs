@@ -10,7 +10,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use super::exec::{CANNOT_RUN, NOT_FOUND};
-use super::output::{self, Destination};
+use super::output::{self, Destination, Writing};
 use super::select::or_list;
 use super::{Exit, Failure, complain, source};
 use crate::calls::Calls;
@@ -106,18 +106,31 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     let json = arguments.json.as_deref().map(Destination::new).transpose()?;
     let policy = arguments.policy.as_deref().map(Destination::new).transpose()?;
     let baseline = arguments.baseline.as_deref().map(read).transpose()?;
-    let check = if arguments.results.is_empty() { run(arguments)? } else { earlier(&arguments.results)? };
-    if let Some(policy) = &policy {
+    let (check, signals) = match &*arguments.results {
+        [] => run(arguments).map(|(check, signals)| (check, Some(signals)))?,
+        results => (earlier(results)?, None),
+    };
+    if let Some(signal) = signals.as_ref().and_then(Signals::received) {
+        drop(signals);
+        // What there is, for people: a file with some of the results would pass for all of them.
+        if check.tracers.iter().any(|tracer| !tracer.runs.is_empty()) {
+            write!(out, "{}", text::check(&check, arguments.verbose, output::width()))?;
+        }
+        return Ok(Exit::Interrupted(signal));
+    }
+    let mut inferred = String::new();
+    if policy.is_some() {
         let [tracer] = &check.tracers[..] else {
             return Err(Failure::bad("--policy writes the policy of one tracer: name one"));
         };
-        let inferred = infer::policy(&tracer.label(), sys::OS, &tracer.habits);
-        let text = policy::write(&inferred, "Seen by `errnoscope check`, not written.");
-        policy.write(out, |out| out.write_all(text.as_bytes()))?;
+        let policy = infer::policy(&tracer.label(), sys::OS, &tracer.habits);
+        inferred = policy::write(&policy, "Seen by `errnoscope check`, not written.");
     }
-    if let Some(json) = &json {
-        json.write(out, |out| output::json(&check, out))?;
-    }
+    let as_policy = |out: &mut dyn Write| out.write_all(inferred.as_bytes());
+    let as_json = |out: &mut dyn Write| output::json(&check, out);
+    let writings = policy.iter().map(|to| Writing { to, content: &as_policy });
+    let writings = writings.chain(json.iter().map(|to| Writing { to, content: &as_json }));
+    output::write_all(&writings.collect::<Vec<_>>(), signals, out)?;
     let changes = baseline.as_ref().map(|baseline| check::changes(baseline, &check));
     let is_taken = |destination: &Option<Destination>| destination.as_ref().is_some_and(Destination::is_stdout);
     if !is_taken(&json) && !is_taken(&policy) {
@@ -156,16 +169,22 @@ fn earlier(files: &[PathBuf]) -> Result<Check, Failure> {
     }))
 }
 
-fn run(arguments: &Arguments) -> Result<Check, Failure> {
+/// The results, while signals are still watched.
+fn run(arguments: &Arguments) -> Result<(Check, Signals), Failure> {
     let profiles = arguments.tracers.iter().map(|name| load(name)).collect::<Result<Vec<Profile>, Failure>>()?;
     let asked = |trouble: &Trouble| {
         *trouble == Trouble::Nothing || arguments.trouble.is_empty() || arguments.trouble.contains(trouble)
     };
     let troubles: Vec<Trouble> = Trouble::ALL.iter().copied().filter(asked).collect();
     let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
-    let tracers = profiles.iter().map(|profile| tracer(profile, &troubles, &signals));
-    let tracers = tracers.collect::<Result<Vec<_>, Failure>>()?;
-    Ok(Check { format: FORMAT.to_owned(), tool: Tool::this(), stack: stack(sys::OS, &sys::machine().release), tracers })
+    let mut tracers = Vec::new();
+    for profile in &profiles {
+        if signals.received().is_none() {
+            tracers.push(tracer(profile, &troubles, &signals)?);
+        }
+    }
+    let stack = stack(sys::OS, &sys::machine().release);
+    Ok((Check { format: FORMAT.to_owned(), tool: Tool::this(), stack, tracers }, signals))
 }
 
 /// A tracer of this binary, or that of a file.
@@ -193,7 +212,12 @@ fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<
             let why = "its profile names no option for the source address";
             Row::new(trouble, conditions, None, unseen(Behaviour::NotExercised, Verdict::NotExercised, why))
         } else {
-            match under(trouble, profile, &conditions, signals)? {
+            let ran = under(trouble, profile, &conditions, signals);
+            if signals.received().is_some() {
+                complain("interrupted", &format!("while {} ran under {trouble}; no file is written", profile.name));
+                break;
+            }
+            match ran? {
                 Ok(Seen { calls, timed_out, output, errors }) => {
                     let attempts = attempts(&calls.calls, calls.os);
                     observed.add(&attempts, &reactions(&attempts, !timed_out));
@@ -218,7 +242,8 @@ fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<
     let command = profile.command(Trouble::Nothing.places());
     let habits = observed.habits(&sys::machine().kernel());
     let like = observed.likenesses(&habits);
-    Ok(Tracer { name: profile.name.clone(), version: version(profile), command, runs: rows, habits, like })
+    let version = if signals.received().is_some() { String::new() } else { version(profile) };
+    Ok(Tracer { name: profile.name.clone(), version, command, runs: rows, habits, like })
 }
 
 fn unseen(behaviour: Behaviour, verdict: Verdict, why: &str) -> Judgement {
@@ -272,10 +297,6 @@ fn under(
             _ => {}
         }
     };
-    if let Some(signal) = signals.received() {
-        let message = format!("interrupted while {} ran under {trouble}: nothing is written", profile.name);
-        return Err(Failure::Command { code: 128 + signal, message });
-    }
     // It ends with the last process of the tracer's world.
     let text = |reader: Option<JoinHandle<String>>| reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
     let (output, errors) = (text(output), text(errors));

@@ -181,7 +181,7 @@ impl WorldArguments {
         if let Some(why) = sys::cannot_trace().filter(|_| watch) {
             return Err(failed(NO_WORLD, format!("{why}; leave out --trace and --json, or use strace in its place")));
         }
-        let json = json.map(Destination::new).transpose().map_err(own_code)?;
+        let json = json.map(Destination::new).transpose()?;
         let conditions = self.conditions.clone();
         let request = Request { world: self.world()?, conditions, limit, watch, foreground };
         let ran = match exec::run(
@@ -199,6 +199,9 @@ impl WorldArguments {
                 return Err(failed(code, format!("cannot run `{}`: {errno}; {advice}", program.to_string_lossy())));
             }
         };
+        // Nobody is left to pass them on to, and whoever is slow to read must not hold us.
+        sys::end_on_signals(&[], sys::TOGETHER)
+            .map_err(|error| Failure::because("cannot let signals through", error))?;
         let Ran { ended, timed_out, lost, watched } = ran;
         if let Some((seen, mut calls)) = watched {
             calls::explain(&mut calls, OS, &machine().kernel());
@@ -213,12 +216,13 @@ impl WorldArguments {
                 seen,
                 calls,
             };
+            if let Some(json) = json {
+                json.write(out, |out| output::json(&calls, out))?;
+                out.flush()?;
+            }
             if trace {
                 // Whoever closes standard error does not want it.
                 let _ = write!(anstream::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));
-            }
-            if let Some(json) = json {
-                json.write(out, |out| output::json(&calls, out)).map_err(own_code)?;
             }
         }
         if !lost.is_empty() {
@@ -244,18 +248,6 @@ pub struct Rest<'a> {
     pub environment: &'a [(&'static str, String)],
     /// Whether the command is to have the terminal to itself.
     pub foreground: bool,
-}
-
-/// The codes of a command's own begin low.
-fn own_code(failure: Failure) -> Failure {
-    match failure {
-        Failure::Bad(error) => {
-            let chain = std::iter::successors(Some(&*error), |error| error.source());
-            no_world(chain.map(ToString::to_string).collect::<Vec<_>>().join(": "))
-        }
-        Failure::Output(error) => no_world(format!("cannot write to standard output: {error}")),
-        other => other,
-    }
 }
 
 pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {

@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -146,7 +147,7 @@ fn help(command: &OsString, ready: Option<u16>, caller: &Caller) -> Result<(), S
                 sys::become_command(&mut shell).to_string()
             }
         };
-        eprintln!("errnoscope: `{what}` cannot be started: {failed}");
+        let _ = writeln!(std::io::stderr(), "errnoscope: `{what}` cannot be started: {failed}");
         sys::exit_now(127)
     })?;
     let end = Instant::now() + PATIENCE;

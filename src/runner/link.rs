@@ -26,6 +26,9 @@ const SLICE_MS: u16 = 100;
 /// How often a process that has closed its output is asked whether it has ended.
 const ENDED_POLL: Duration = Duration::from_millis(1);
 
+/// How long a worker on this kernel still has to say hello when the run is interrupted.
+const HELLO_GRACE: Duration = Duration::from_secs(1);
+
 /// Longer lines than this are no answer of ours.
 const LONGEST_LINE: usize = 64 << 20;
 
@@ -121,9 +124,8 @@ impl Link {
         let mut process =
             Process::start(place).map_err(|error| Lost { why: Why::Spawn(error), said: String::new() })?;
         // Here it takes milliseconds, and without a hello an interrupted run would have no report.
-        let never = AtomicBool::new(false);
-        let interrupted = if matches!(place, Place::Here(_)) { &never } else { interrupted };
-        match handshake(&mut process, wait, interrupted) {
+        let grace = if matches!(place, Place::Here(_)) { HELLO_GRACE } else { Duration::ZERO };
+        match handshake(&mut process, wait, interrupted, grace) {
             Ok(hello) => Ok(Link { process, wait, hello }),
             Err(Why::Gone(status)) => Err(process.lost(Why::NeverSpoke(status))),
             Err(why) => Err(process.lost(why)),
@@ -151,8 +153,14 @@ impl Link {
 }
 
 /// The version comes first: what else a hello has differs between versions.
-fn handshake(process: &mut Process, wait: Duration, interrupted: &AtomicBool) -> Result<Hello, Why> {
-    let line = process.line(wait, interrupted)?;
+fn handshake(process: &mut Process, wait: Duration, interrupted: &AtomicBool, grace: Duration) -> Result<Hello, Why> {
+    let line = match process.line(wait, interrupted) {
+        Err(Why::Interrupted) => match process.line(grace, &AtomicBool::new(false)) {
+            Err(Why::Silent(_)) => return Err(Why::Interrupted),
+            line => line?,
+        },
+        line => line?,
+    };
     let babble = |error: serde_json::Error| Why::Babble(error.to_string());
     let value: serde_json::Value = serde_json::from_slice(&line).map_err(babble)?;
     match value["protocol"].as_u64() {

@@ -3,9 +3,14 @@
 //! It makes no call. What a system has in a way of its own is not here but in its own file.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
+
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
 
 use super::os::{NAME, OS, Tun};
 pub use super::untraced::{Watch, be_watched, cannot_trace};
@@ -16,17 +21,27 @@ use crate::plan::{Detail, RouteKind};
 
 /// Its kernel is not one to boot from an initramfs.
 pub fn boot(_: fn() -> std::process::ExitCode) -> std::process::ExitCode {
-    eprintln!("errnoscope init: only Linux boots this program");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), b"errnoscope init: only Linux boots this program\n");
     std::process::ExitCode::from(2)
 }
 
+pub(super) const DIRECTORY: OFlag = OFlag::empty();
+
 /// There is no O_TMPFILE.
-pub fn nameless_file(_: &std::path::Path) -> std::io::Result<std::fs::File> {
-    Err(std::io::ErrorKind::Unsupported.into())
+pub(super) fn nameless_file(_: &OwnedFd, _: Mode) -> Result<File, nix::Error> {
+    Err(nix::Error::EOPNOTSUPP)
 }
 
-pub fn name_file(_: &std::fs::File, _: &std::path::Path) -> std::io::Result<()> {
-    Err(std::io::ErrorKind::Unsupported.into())
+pub(super) fn name_file(_: &File, _: &OwnedFd, _: &OsStr) -> Result<(), nix::Error> {
+    Err(nix::Error::EOPNOTSUPP)
+}
+
+pub(super) fn has_magic_links(_: &OwnedFd) -> bool {
+    false
+}
+
+pub(super) fn is_fixed(_: &OwnedFd, _: Option<&OsStr>) -> Option<&'static str> {
+    None
 }
 
 pub fn has_selinux() -> bool {

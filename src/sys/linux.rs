@@ -23,7 +23,7 @@ pub use command::{Caller, become_command, descriptor_limit_of, shepherd};
 pub use delay::carry;
 pub use diag::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state};
 pub use error_queue::receive_error;
-pub use file::{name_file, nameless_file};
+pub(super) use file::{DIRECTORY, has_magic_links, is_fixed, name_file, nameless_file};
 pub use namespace::{Tables, die_with_parent, enter_case, isolate, leave_case, size_tables, wait_for};
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
@@ -37,10 +37,14 @@ pub use watch::{Watch, be_watched, cannot_trace};
 pub use super::untraced::{Watch, be_watched, cannot_trace};
 use super::{Fault, Result, check};
 use crate::names::Os;
+use crate::tracer::TracerCall;
 
 pub const OS: Os = Os::Linux;
 pub const HOST: Option<Os> = Some(OS);
 pub const NAME: &str = "Linux";
+
+/// The call by which mio asks to be told of a socket's events.
+pub const EVENT_CALL: TracerCall = TracerCall::EpollCtl;
 
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 

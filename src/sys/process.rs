@@ -338,6 +338,12 @@ pub fn write(fd: &OwnedFd, data: &[u8]) -> Result<usize> {
     check_size(unsafe { libc::write(fd.as_raw_fd(), data.as_ptr().cast(), data.len()) })
 }
 
+/// A number that nobody else guesses.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    getrandom::u64().unwrap_or_else(|_| std::hash::RandomState::new().build_hasher().finish())
+}
+
 pub fn machine() -> super::Machine {
     let uname = nix::sys::utsname::uname();
     let text = |part: fn(&nix::sys::utsname::UtsName) -> &std::ffi::OsStr| {

@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
 //! business of `render`; what it is, of the modules that the commands call.
 
+mod bounded;
 mod check;
 mod claims;
 mod compare;
@@ -11,6 +12,7 @@ mod completions;
 mod doctor;
 mod exec;
 mod explain;
+mod guard;
 mod lint;
 mod list;
 mod output;
@@ -91,9 +93,16 @@ enum Command {
     #[command(hide = true)]
     Condense(Deferred<explain::CondenseArguments>),
     #[command(hide = true)]
-    Worker,
+    Worker(WorkerArguments),
     #[command(hide = true)]
     Init,
+}
+
+#[derive(clap::Args)]
+struct WorkerArguments {
+    /// By how much this machine is slower than others
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    patience: u32,
 }
 
 /// The arguments of a command, described to clap only when it is this command that is called: most calls are of one.
@@ -227,8 +236,8 @@ impl Error for Because {
 /// Parses the command line and obeys it.
 pub fn main() -> ExitCode {
     let command = match Arguments::try_parse() {
-        Ok(Arguments { command: Command::Worker }) => return crate::worker::main(),
-        Ok(Arguments { command: Command::Init }) => return crate::sys::boot(crate::worker::main),
+        Ok(Arguments { command: Command::Worker(arguments) }) => return crate::worker::main(arguments.patience),
+        Ok(Arguments { command: Command::Init }) => return crate::sys::boot(crate::worker::main_booted),
         Ok(arguments) => arguments.command,
         Err(error) => return usage(&error),
     };
@@ -274,8 +283,19 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Condense(Deferred(arguments)) => explain::condense(&arguments, out),
         Command::Exec(Deferred(arguments)) => exec::exec(&arguments, out),
         Command::Shell(Deferred(arguments)) => shell::shell(&arguments, out),
-        Command::Worker | Command::Init => unreachable!("handled before there is an output"),
+        Command::Worker(_) | Command::Init => unreachable!("handled before there is an output"),
     }
+}
+
+/// Where this program is, to start it again.
+fn own_program() -> Result<std::path::PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| {
+        let why = match std::path::Path::new("/proc/self").exists() {
+            true => error.to_string(),
+            false => "there is no /proc; mount it: mount -t proc proc /proc".to_owned(),
+        };
+        Failure::CannotRun(format!("cannot find this program to start its workers: {why}"))
+    })
 }
 
 /// Help and version, which are results, or a complaint about the arguments.
@@ -292,7 +312,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     // The same first words as every other error.
     let name = Arguments::command().get_name().to_owned();
     let text = if text.contains("error:") { text.replacen("error:", &format!("{name}: error:"), 1) } else { text };
-    let _ = write!(anstream::stderr(), "{text}");
+    let _ = write!(output::stderr(), "{text}");
     ExitCode::from(bad)
 }
 
@@ -327,16 +347,13 @@ fn failed(failure: &Failure, bad: u8, readable: fn(&str) -> String) -> ExitCode 
     ExitCode::from(code)
 }
 
-/// Shows each fault, and says how many there are.
+/// Shows the first faults, and says how many there are.
 fn shown(problems: &[Problem], of: &str) -> String {
-    let mut err = anstream::stderr();
-    for problem in problems {
-        let _ = writeln!(err, "{}\n", output::problem(problem));
-    }
+    let _ = write!(output::stderr(), "{}", output::problems(problems));
     format!("{} in {of}", crate::render::text::count(problems.len() as u64, "problem"))
 }
 
 /// A line on standard error that nothing depends on.
 fn complain(kind: &str, message: &str) {
-    let _ = writeln!(anstream::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
+    let _ = writeln!(output::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
 }

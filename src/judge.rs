@@ -8,9 +8,10 @@ use std::sync::Arc;
 
 use crate::finding::{self, Evidence, Finding, Missing, SubjectRef, TrailEntry, Verdict};
 use crate::names::{Need, Os};
-use crate::plan::{Answer, Fate, Hello, Observations, Op, Outcome, Performed, Plan, Role, StepResult, Unsupported};
+use crate::plan::{Answer, Fate, Hello, Observations, Op, Performed, Plan, Role, StepResult, Unsupported};
 use crate::scenario::rule::version;
 use crate::scenario::{Case, Compiled, Expectation, Expected, Platform, Scenario, SubjectCall};
+use crate::untrusted::Text;
 
 /// The findings of one case, one for each subject call that was to be made.
 pub fn judge(
@@ -47,7 +48,8 @@ pub fn judge(
             None if poisoned(compiled, subject, seen) => continue,
             None => {
                 evidence.trail = trail.iter().map(|(_, entry)| entry.clone()).collect();
-                let why = ended.clone().unwrap_or_else(|| Missing::Broken("the worker left the call out".to_owned()));
+                let why =
+                    ended.clone().unwrap_or_else(|| Missing::Broken("the worker left the call out".to_owned().into()));
                 findings.push(Finding::without_outcome(evidence, why));
             }
         }
@@ -75,26 +77,27 @@ pub fn without_run(
         .collect()
 }
 
-/// The findings of one case that ran several times, made one: the worst verdict speaks, the outcomes are counted.
-pub fn merge(runs: Vec<Vec<Finding>>) -> Vec<Finding> {
-    let mut merged: Vec<Finding> = Vec::new();
-    let mut counts: Vec<BTreeMap<String, u32>> = Vec::new();
-    for finding in runs.into_iter().flatten() {
-        let known = merged.iter().position(|other| other.subject == finding.subject);
-        let index = known.unwrap_or_else(|| {
-            merged.push(finding.clone());
-            counts.push(BTreeMap::new());
-            merged.len() - 1
-        });
-        *counts[index].entry(finding.outcome_name().to_owned()).or_default() += 1;
-        if severity(finding.verdict()) > severity(merged[index].verdict()) {
-            merged[index] = finding;
+/// Adds one more run of a case to what its earlier runs gave: the worst verdict speaks, the outcomes are counted. What is kept does
+/// not grow with the number of runs.
+pub fn merge(into: &mut Vec<Finding>, run: Vec<Finding>) {
+    for mut finding in run {
+        let outcome = Text::from(finding.outcome_name());
+        let known = into.iter_mut().find(|known| known.subject == finding.subject);
+        let mut outcomes = known.as_ref().and_then(|known| known.distribution.clone()).unwrap_or_default();
+        *outcomes.entry(outcome).or_default() += 1;
+        match known {
+            Some(known) if severity(finding.verdict()) <= severity(known.verdict()) => {
+                known.distribution = Some(outcomes);
+            }
+            known => {
+                finding.distribution = Some(outcomes);
+                match known {
+                    Some(known) => *known = finding,
+                    None => into.push(finding),
+                }
+            }
         }
     }
-    for (finding, outcomes) in merged.iter_mut().zip(counts) {
-        finding.distribution = Some(outcomes);
-    }
-    merged
 }
 
 /// What the expectations of a case say of one subject call, for listings and for findings alike; `None` where no
@@ -118,18 +121,18 @@ fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hel
     let expected = match stranger {
         None => all.remove(&hello.os).unwrap_or_default(),
         Some(stack) => Arc::new([Expectation {
-            outcome: Expected::Unknown.as_str().to_owned(),
+            outcome: Expected::Unknown.as_str().to_owned().into(),
             authority: None,
-            reference: format!("no expectation is written for {stack}"),
+            reference: format!("no expectation is written for {stack}").into(),
         }]),
     };
     if not_reached(&expected) {
         return None;
     }
     Some(Evidence {
-        scenario: scenario.id.clone(),
-        case: case.id.clone(),
-        axes: case.axes.iter().cloned().collect(),
+        scenario: scenario.id.clone().into(),
+        case: case.id.clone().into(),
+        axes: case.axes.iter().map(|(axis, value)| (axis.as_str().into(), value.as_str().into())).collect(),
         cause: subject.cause,
         subject: SubjectRef { call: subject.call, port: subject.port },
         outcome: None,
@@ -154,20 +157,12 @@ fn poisoned(compiled: &Compiled, subject: &SubjectCall, seen: &Observations) -> 
     let step = compiled.plan.steps.get(subject.step as usize);
     let Some(earlier) = step.and_then(|step| step.role.requires()) else { return false };
     match seen.steps.iter().find(|result| result.step == earlier) {
-        Some(result) => !goes_on(&result.result),
+        Some(result) => !result.result.went_well(),
         None => compiled
             .subjects
             .iter()
             .find(|other| other.step == earlier)
             .is_some_and(|other| poisoned(compiled, other, seen)),
-    }
-}
-
-fn goes_on(performed: &Performed) -> bool {
-    match performed {
-        Performed::Outcome(Outcome::Ok) => true,
-        Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
-        Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
     }
 }
 
@@ -179,12 +174,14 @@ fn ending(plan: &Plan, seen: &Observations, hello: &Hello) -> Option<Missing> {
     };
     match &seen.fate {
         Fate::Killed { signal } => {
-            return Some(Missing::Broken(format!("killed by signal {signal}, {}", at(&seen.steps))));
+            return Some(Missing::Broken(format!("killed by signal {signal}, {}", at(&seen.steps)).into()));
         }
         Fate::Exited { code, message } => {
-            return Some(Missing::Broken(format!("exited with {code}, {}: {message}", at(&seen.steps))));
+            return Some(Missing::Broken(format!("exited with {code}, {}: {message}", at(&seen.steps)).into()));
         }
-        Fate::TimedOut { ms } => return Some(Missing::TimedOut(format!("no end after {ms} ms, {}", at(&seen.steps)))),
+        Fate::TimedOut { ms } => {
+            return Some(Missing::TimedOut(format!("no end after {ms} ms, {}", at(&seen.steps)).into()));
+        }
         Fate::Done => {}
     }
     let last = seen.steps.last()?;
@@ -200,7 +197,11 @@ fn ending(plan: &Plan, seen: &Observations, hello: &Hello) -> Option<Missing> {
     };
     // How a situation is made is written for systems: a stack that passes for one need not let itself be led into it.
     let of = |reason| Unsupported { need: Need::Linux, reason };
-    Some(if finding::stranger(hello).is_some() { Missing::Unsupported(of(why)) } else { Missing::Broken(why) })
+    Some(if finding::stranger(hello).is_some() {
+        Missing::Unsupported(of(why.into()))
+    } else {
+        Missing::Broken(why.into())
+    })
 }
 
 fn in_words(op: &Op) -> String {
@@ -234,9 +235,9 @@ fn trail_entry(plan: &Plan, result: &StepResult) -> Option<TrailEntry> {
         Performed::Failed(why) => (None, None, Some(why.clone())),
     };
     Some(TrailEntry {
-        op,
-        socket: step.op.socket().map(str::to_owned),
-        arguments,
+        op: op.into(),
+        socket: step.op.socket().map(Text::from),
+        arguments: arguments.into(),
         user: step.user,
         outcome,
         unsupported,

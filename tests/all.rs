@@ -17,6 +17,7 @@ mod explain;
 mod faults;
 mod formats;
 mod golden;
+mod host;
 mod junit;
 mod needs;
 mod network;
@@ -25,6 +26,8 @@ mod page;
 mod paths;
 mod policy;
 mod properties;
+#[cfg(target_os = "linux")]
+mod refused;
 mod remote;
 mod shell;
 mod tidy;

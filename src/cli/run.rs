@@ -6,6 +6,7 @@ use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
@@ -24,7 +25,7 @@ use crate::render::{json, junit, summary};
 use crate::runner::{self, Item, Place, Ran, Settings};
 use crate::sys::{Directory, Signals};
 
-/// What must not be missing, where it is an error and not a limitation: in CI. The tests know more words.
+/// What must not be missing, where it is an error and not a limitation: in CI. The tests read more words from it.
 const REQUIRE: &str = "ERRNOSCOPE_REQUIRE";
 
 #[derive(clap::Args)]
@@ -44,7 +45,8 @@ Examples:
 COMMAND of --on is given to the shell with `errnoscope worker` (see
 --remote-binary) behind it, and has to carry standard input and output to that
 worker: ssh, docker exec -i, kubectl exec -i POD --, a script that boots a VM.
-What else it prints does no harm. -j says how often it is started.
+What else it prints does no harm. -j says how often it is started. It cannot ask
+for a password: ssh needs a key without a passphrase, or an agent.
 
 Environment:
   ERRNOSCOPE_REQUIRE=namespaces  fail where there are no namespaces; so does `all`
@@ -105,6 +107,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let required = required()?;
     let catalogue = arguments.selection.load()?;
     let items = fast_or_slow(arguments.selection.items(&catalogue)?, arguments.slow)?;
     let output = |path: &Option<PathBuf>| path.as_deref().map(|path| Output::new(path, arguments.on.len())).transpose();
@@ -113,7 +116,9 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
         return Err(Failure::bad("only one of --json and --junit can go to standard output"));
     }
     let settings = settings(&arguments)?;
-    require_namespaces(&settings[0])?;
+    if required {
+        require_namespaces(&settings[0])?;
+    }
 
     let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
     let started = Moment::of(SystemTime::now().into());
@@ -122,11 +127,23 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
         runner::run(&catalogue, &items, settings, &signals.interrupted, |findings| progress.case(findings))
     };
     let ran: Vec<Result<Ran, String>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = settings.iter().map(|settings| scope.spawn(|| run(settings))).collect();
+        let run = &run;
+        let start = |settings| std::thread::Builder::new().spawn_scoped(scope, move || run(settings));
+        let (here, others) = settings.split_at(1);
+        let others: Vec<_> = others.iter().map(start).collect();
         let panicked = |_| Err("the thread that ran it panicked".to_owned());
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+        let end = |thread: io::Result<ScopedJoinHandle<'_, _>>| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(panicked),
+            Err(error) => Err(runner::no_thread(&error)),
+        };
+        here.iter().map(run).chain(others.into_iter().map(end)).collect()
     });
     let cases_ran = progress.stop();
+    let again: u32 = ran.iter().flatten().map(|ran| ran.again).sum();
+    if again > 0 {
+        let cases = count(again.into(), "case");
+        complain("note", &format!("{cases} timed out while others ran; run again alone, none of them hung"));
+    }
     if let ([Err(message)], [here]) = (&ran[..], &settings[..]) {
         if let Some(signal) = signals.received() {
             complain("interrupted", "there was no worker yet: nothing ran, and there is no report");
@@ -138,7 +155,8 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let (mut finished, mut failed) = (Vec::new(), false);
     let (mut names, mut named) = (Names::default(), Ok(()));
     for (ran, settings) in ran.into_iter().zip(&settings) {
-        let report = match ran.and_then(|ran| report(ran, started, &catalogue, &arguments)) {
+        let ran = ran.and_then(|ran| if required { has_namespaces(&ran.hello).map(|()| ran) } else { Ok(ran) });
+        let report = match ran.map(|ran| report(ran, started, &catalogue, &arguments)) {
             Ok(report) => report,
             Err(message) => {
                 complain("error", &format!("{}{message}", behind(&settings.place)));
@@ -162,7 +180,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
         let text = sum_up(report, place, &arguments);
         match to_stdout {
             // Nothing depends on it.
-            true => drop(write!(anstream::stderr(), "{text}")),
+            true => drop(write!(output::stderr(), "{text}")),
             false => write!(out, "{text}")?,
         }
     }
@@ -195,7 +213,7 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
         ..Settings::new(place, arguments.jobs.or(jobs).unwrap_or(NonZeroUsize::MIN))
     };
     if arguments.on.is_empty() {
-        let program = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
+        let program = super::own_program()?;
         return Ok(vec![with(Place::Here(program), std::thread::available_parallelism().ok())]);
     }
     let (commands, stacks) = (arguments.on.len(), arguments.stack.len());
@@ -212,12 +230,9 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
     Ok(arguments.on.iter().enumerate().map(behind).collect())
 }
 
-fn report(ran: Ran, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Result<Report, String> {
-    let Ran { hello, findings, complete } = ran;
-    if required() {
-        has_namespaces(&hello)?;
-    }
-    Ok(Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings))
+fn report(ran: Ran, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Report {
+    let Ran { hello, findings, complete, again: _ } = ran;
+    Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings)
 }
 
 /// Which command a message is about.
@@ -319,7 +334,7 @@ impl Names {
 fn own_name(host: &Host) -> String {
     match host.kernel() {
         Some(_) => format!("{} {}", host.os, host.release),
-        None => host.stack.clone(),
+        None => host.stack.to_string(),
     }
 }
 
@@ -352,14 +367,24 @@ fn fast_or_slow(items: Vec<Item>, slow: bool) -> Result<Vec<Item>, Failure> {
     Ok(items)
 }
 
-fn required() -> bool {
-    let words = std::env::var(REQUIRE).unwrap_or_default();
-    words.split(',').any(|word| matches!(word.trim(), "namespaces" | "all"))
+/// Whether namespaces must not be missing.
+fn required() -> Result<bool, Failure> {
+    let words = std::env::var_os(REQUIRE).unwrap_or_default();
+    let words = words.to_string_lossy();
+    let mut words = words.split(',').map(str::trim).filter(|word| !word.is_empty()).peekable();
+    let any = words.peek().is_some();
+    match words.find(|word| !["namespaces", "all"].contains(word)) {
+        Some(word) => Err(Failure::bad(format!(
+            "{REQUIRE}: `run` cannot require `{}`: it knows `namespaces` and `all`",
+            word.escape_debug()
+        ))),
+        None => Ok(any),
+    }
 }
 
 /// Before anything runs, where it costs next to nothing to ask.
 fn require_namespaces(settings: &Settings) -> Result<(), Failure> {
-    if !required() || !matches!(settings.place, Place::Here(_)) {
+    if !matches!(settings.place, Place::Here(_)) {
         return Ok(());
     }
     runner::hello(&settings.place).and_then(|hello| has_namespaces(&hello)).map_err(Failure::CannotRun)
@@ -394,7 +419,6 @@ impl Progress {
         if terminal {
             let style = ProgressStyle::with_template("{bar:30} {pos}/{len} cases  {elapsed}  {msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.enable_steady_tick(Duration::from_millis(100));
         }
         let lines = !terminal && !quiet;
         let progress = Progress { bar, trouble: AtomicUsize::new(0), started: Instant::now(), lines, cases };
@@ -411,7 +435,9 @@ impl Progress {
         progress
     }
 
-    fn case(&self, findings: &[Finding]) {
+    /// A case has ended, or time has passed.
+    fn case(&self, findings: Option<&[Finding]>) {
+        let Some(findings) = findings else { return self.bar.tick() };
         self.bar.inc(1);
         let bad = |finding: &&Finding| !matches!(finding.verdict(), Verdict::Match | Verdict::Unsupported);
         let bad = findings.iter().filter(bad).count();

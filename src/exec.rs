@@ -13,14 +13,14 @@ use std::time::Duration;
 
 use crate::calls::{Record, Seen};
 use crate::errno::Errno;
+use crate::plan::Unsupported;
 use crate::sys::{self, Caller, Ended, Flock, Fork, Outside, Watch};
 
 pub use condition::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
-pub use held::LACKS;
 pub use world::{MOST_ROUTERS, World};
 
 use condition::Situation;
-use held::Held;
+use held::{Held, Refusal};
 
 /// How a command ended.
 #[derive(Clone, Debug)]
@@ -53,6 +53,8 @@ pub struct Request {
 pub enum Failed {
     /// There is no world for it.
     World(String),
+    /// Nor can there be one on this host, which lacks something that a condition needs: in words, and what it is.
+    Lacks(String, Unsupported),
     /// The world was there, and the command refused.
     Command(Errno),
 }
@@ -87,7 +89,11 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
         (Situation::of(&wanted, &around).map_err(refused)?, Some(chain))
     };
     let descriptors = situation.descriptors.map(|(index, free)| (index, sys::lowest_inheritable_gap() + free));
-    let mut held = Held::make(conditions, situation, &isolation).map_err(Failed::World)?;
+    let refused = |Refusal { why, lacks }| match lacks {
+        None => Failed::World(why),
+        Some(lacks) => Failed::Lacks(why, lacks),
+    };
+    let mut held = Held::make(conditions, situation, &isolation).map_err(refused)?;
     // Until then the command waits: it is looked at from its first call on.
     let (go, ready) = sys::pipe().map_err(what("pipe"))?;
     match sys::fork().map_err(what("fork"))? {

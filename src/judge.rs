@@ -11,6 +11,7 @@ use crate::names::{Need, Os};
 use crate::plan::{Answer, Fate, Hello, Observations, Op, Outcome, Performed, Plan, Role, StepResult, Unsupported};
 use crate::scenario::rule::version;
 use crate::scenario::{Case, Compiled, Expectation, Expected, Platform, Scenario, SubjectCall};
+use crate::witness::Witness;
 
 /// The findings of one case, one for each subject call that was to be made.
 pub fn judge(
@@ -77,24 +78,16 @@ pub fn without_run(
 
 /// The findings of one case that ran several times, made one: the worst verdict speaks, the outcomes are counted.
 pub fn merge(runs: Vec<Vec<Finding>>) -> Vec<Finding> {
-    let mut merged: Vec<Finding> = Vec::new();
-    let mut counts: Vec<BTreeMap<String, u32>> = Vec::new();
+    let mut merged: BTreeMap<u32, Finding> = BTreeMap::new();
     for finding in runs.into_iter().flatten() {
-        let known = merged.iter().position(|other| other.subject == finding.subject);
-        let index = known.unwrap_or_else(|| {
-            merged.push(finding.clone());
-            counts.push(BTreeMap::new());
-            merged.len() - 1
-        });
-        *counts[index].entry(finding.outcome_name().to_owned()).or_default() += 1;
-        if severity(finding.verdict()) > severity(merged[index].verdict()) {
-            merged[index] = finding;
-        }
+        let ordinal = finding.subject.ordinal;
+        let whole = match merged.remove(&ordinal) {
+            None => finding.counted(),
+            Some(known) => known.and(finding),
+        };
+        merged.insert(ordinal, whole);
     }
-    for (finding, outcomes) in merged.iter_mut().zip(counts) {
-        finding.distribution = Some(outcomes);
-    }
-    merged
+    merged.into_values().collect()
 }
 
 /// What the expectations of a case say of one subject call, for listings and for findings alike; `None` where no
@@ -131,11 +124,16 @@ fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hel
         case: case.id.clone(),
         axes: case.axes.iter().cloned().collect(),
         cause: subject.cause,
-        subject: SubjectRef { call: subject.call, port: subject.port },
-        outcome: None,
+        subject: SubjectRef {
+            call: subject.call,
+            port: subject.port,
+            ordinal: subject.ordinal,
+            socket: subject.socket,
+        },
         expected,
         elsewhere: all,
         witness: Vec::new(),
+        unwitnessed: None,
         trail: Vec::new(),
     })
 }
@@ -209,7 +207,7 @@ fn in_words(op: &Op) -> String {
 }
 
 /// The preconditions of a subject call with the answers around it.
-fn witness(subject: &SubjectCall, result: &StepResult) -> Vec<crate::witness::Witness> {
+fn witness(subject: &SubjectCall, result: &StepResult) -> Vec<Witness> {
     let mut index = 0;
     let mut list = Vec::with_capacity(subject.preconditions.len());
     for (at, precondition) in &subject.preconditions {
@@ -220,23 +218,20 @@ fn witness(subject: &SubjectCall, result: &StepResult) -> Vec<crate::witness::Wi
             }
             None => (None, None),
         };
-        list.push(precondition.witness(*at, before, after, result.detail.as_ref()));
+        list.push(Witness::new(*at, precondition, before, after, result.detail.as_ref()));
     }
     list
 }
 
 fn trail_entry(plan: &Plan, result: &StepResult) -> Option<TrailEntry> {
     let step = plan.steps.get(result.step as usize)?;
-    let (op, arguments) = step.op.describe();
     let (outcome, unsupported, failed) = match &result.result {
         Performed::Outcome(outcome) => (Some(outcome.clone()), None, None),
         Performed::Unsupported(lacking) => (None, Some(lacking.clone()), None),
         Performed::Failed(why) => (None, None, Some(why.clone())),
     };
     Some(TrailEntry {
-        op,
-        socket: step.op.socket().map(str::to_owned),
-        arguments,
+        op: step.op.clone(),
         user: step.user,
         outcome,
         unsupported,
@@ -244,16 +239,4 @@ fn trail_entry(plan: &Plan, result: &StepResult) -> Option<TrailEntry> {
         micros: (result.micros * 10.0).round() / 10.0,
         detail: result.detail.clone(),
     })
-}
-
-/// Which of two verdicts of one case speaks for both.
-fn severity(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Match => 0,
-        Verdict::Unsupported => 1,
-        Verdict::Unwitnessed => 2,
-        Verdict::TimedOut => 3,
-        Verdict::Broken => 4,
-        Verdict::Mismatch => 5,
-    }
 }

@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::output::{self, Destination};
 use super::{Exit, Failure};
-use crate::calls::{self, Calls};
+use crate::calls::{self, Calls, Seen};
 use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, World};
 use crate::plan::RouteKind;
 use crate::sys::{Ended, OS, machine};
@@ -180,12 +180,31 @@ impl WorldArguments {
         let json = json.map(Destination::new).transpose().map_err(own_code)?;
         let conditions = self.conditions.clone();
         let request = Request { world: self.world()?, conditions, limit, watch: trace || json.is_some(), foreground };
+        let command = std::iter::once(program).chain(given).map(|word| word.to_string_lossy().into_owned());
+        let nothing = Calls {
+            format: calls::FORMAT.to_owned(),
+            os: OS,
+            command: command.collect(),
+            conditions: self.conditions.iter().map(|named| named.text.clone()).collect(),
+            lacks: None,
+            lost: Vec::new(),
+            exit_code: NO_WORLD.into(),
+            seen: Seen::default(),
+            calls: Vec::new(),
+        };
         let ran = match exec::run(
             &request,
             Command::new(program).args(given).envs(environment.iter().map(|(name, value)| (name, value))),
         ) {
             Ok(ran) => ran,
             Err(Failed::World(why)) => return Err(failed(NO_WORLD, why)),
+            Err(Failed::Lacks(why, lacks)) => {
+                let calls = Calls { lacks: Some(lacks), ..nothing };
+                if let Some(json) = json {
+                    json.write(out, |out| output::json(&calls, out)).map_err(own_code)?;
+                }
+                return Err(failed(NO_WORLD, why));
+            }
             Err(Failed::Command(errno)) => {
                 let (code, advice) = match errno.name() {
                     "ENOENT" => (NOT_FOUND, "give a path, or the name of a program in PATH"),
@@ -198,17 +217,7 @@ impl WorldArguments {
         let Ran { ended, timed_out, lost, watched } = ran;
         if let Some((seen, mut calls)) = watched {
             calls::explain(&mut calls, OS, &machine().kernel());
-            let command = std::iter::once(program).chain(given).map(|word| word.to_string_lossy().into_owned());
-            let calls = Calls {
-                format: calls::FORMAT.to_owned(),
-                os: OS,
-                command: command.collect(),
-                conditions: self.conditions.iter().map(|named| named.text.clone()).collect(),
-                lost: lost.clone(),
-                exit_code: ended.code(),
-                seen,
-                calls,
-            };
+            let calls = Calls { lost: lost.clone(), exit_code: ended.code(), seen, calls, ..nothing };
             if trace {
                 // Whoever closes standard error does not want it.
                 let _ = write!(anstream::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));

@@ -139,7 +139,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let (mut findings, mut complete, mut failed) = (Vec::new(), true, false);
     let mut names = Names::default();
     for (ran, settings) in ran.into_iter().zip(&settings) {
-        let report = match ran.and_then(|ran| report(ran, started, &catalogue, &arguments)) {
+        let report = match ran.and_then(|ran| report(ran, &settings.place, started, &catalogue, &arguments)) {
             Ok(report) => report,
             Err(message) => {
                 complain("error", &format!("{}{message}", behind(&settings.place)));
@@ -201,12 +201,23 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
     Ok(arguments.on.iter().enumerate().map(behind).collect())
 }
 
-fn report(ran: Ran, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Result<Report, String> {
+fn report(
+    ran: Ran,
+    place: &Place,
+    started: Moment,
+    catalogue: &Catalogue,
+    arguments: &Arguments,
+) -> Result<Report, String> {
     let Ran { hello, findings, complete } = ran;
     if required() {
         has_namespaces(&hello)?;
     }
-    Ok(Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings))
+    let mut report = Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings);
+    report.host.behind = match place {
+        Place::Here(_) => None,
+        Place::Behind { command, .. } => Some(command.clone()),
+    };
+    Ok(report)
 }
 
 /// Which command a message is about.

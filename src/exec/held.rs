@@ -10,14 +10,25 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::condition::{Check, Named, Situation};
-use crate::plan::{Answer, Op, Outcome, Performed, Query, Role, Step};
+use crate::plan::{Answer, Op, Outcome, Performed, Query, Role, Step, Unsupported};
 use crate::socket_table;
 use crate::sys::{self, Fork, Isolation};
-use crate::witness::{Moment, Precondition};
+use crate::witness::{Moment, Precondition, Witness};
 use crate::worker::{Case, nft};
 
-/// How a refusal begins that no other condition, and no other writing of this one, would help against.
-pub const LACKS: &str = "this host has no ";
+/// Why conditions could not be made.
+#[derive(Debug)]
+pub struct Refusal {
+    pub why: String,
+    /// What the host lacks: then no other writing of the condition would help.
+    pub lacks: Option<Unsupported>,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Refusal {
+        Refusal { why, lacks: None }
+    }
+}
 
 /// Conditions that are there.
 pub struct Held {
@@ -56,7 +67,7 @@ struct Answers {
 
 impl Held {
     /// Makes the conditions in a process of their own, in the network namespace that this one is in.
-    pub fn make(conditions: &[Named], situation: Situation, isolation: &Isolation) -> Result<Held, String> {
+    pub fn make(conditions: &[Named], situation: Situation, isolation: &Isolation) -> Result<Held, Refusal> {
         let (ours, theirs) = UnixStream::pair().map_err(|error| format!("socketpair: {error}"))?;
         let Situation { steps, repeated, checks, .. } = situation;
         let questions: Vec<Query> = checks.iter().filter_map(|check| check.precondition.query()).collect();
@@ -73,11 +84,11 @@ impl Held {
         }
         let conditions = conditions.to_vec();
         let mut held = Held { conditions, checks, before: Answers::default(), since, line: BufReader::new(ours) };
-        held.before = held.listen().map_err(|why| why.unwrap_or("its holder died".to_owned()))?;
+        held.before = held.listen().map_err(|why| why.unwrap_or_else(|| "its holder died".to_owned().into()))?;
         for (check, answer) in held.checks.iter().zip(&held.before.answers) {
             if !is_made(&check.precondition, answer) {
                 let text = &held.conditions[check.condition].text;
-                return Err(format!("condition `{text}` cannot be made: {}", found(check, answer)));
+                return Err(format!("condition `{text}` cannot be made: {}", found(check, answer)).into());
             }
         }
         Ok(held)
@@ -90,7 +101,7 @@ impl Held {
         let Answers { answers, silent, taken_over, filter } = match answers {
             Ok(answers) => answers,
             Err(why) => {
-                let why = why.unwrap_or("the process that held it was killed".to_owned());
+                let why = why.map_or("the process that held it was killed".to_owned(), |refusal| refusal.why);
                 let all: Vec<String> = self.conditions.iter().map(|named| format!("`{}`", named.text)).collect();
                 return vec![format!("{}: {why}", all.join(", "))];
             }
@@ -105,7 +116,7 @@ impl Held {
             if matches!(check.precondition, Precondition::Counted { .. }) && filter != self.before.filter {
                 lost.push((check.condition, "the packet filter is no longer as it was made".to_owned()));
             }
-            if check.precondition.witness(Moment::Both, Some(before), Some(after), None).confirmed {
+            if Witness::new(Moment::Both, &check.precondition, Some(before), Some(after), None).confirmed() {
                 continue;
             }
             let why = || (check.condition, found(check, after));
@@ -132,21 +143,26 @@ impl Held {
     }
 
     /// `Err` without a reason: the other side is gone.
-    fn listen(&mut self) -> Result<Answers, Option<String>> {
+    fn listen(&mut self) -> Result<Answers, Option<Refusal>> {
         let mut text = String::new();
         self.line.read_line(&mut text).map_err(|_| None)?;
         match serde_json::from_str(&text).map_err(|_| None)? {
             Said::Answers(answers) => Ok(answers),
             Said::Refused { condition, op, result } => {
-                let why = match result {
-                    Performed::Unsupported(lack) => format!("{LACKS}{}: {}", lack.need, lack.reason),
+                let why = match &result {
+                    Performed::Unsupported(lack) => format!("this host has no {}: {}", lack.need, lack.reason),
                     Performed::Outcome(Outcome::Errno(errno)) => format!("{op}: {errno}"),
                     Performed::Outcome(outcome) => {
                         format!("{op}: {}; does nobody listen, or accept, there?", outcome.name())
                     }
                     Performed::Failed(why) => format!("{op}: {why}"),
                 };
-                Err(Some(format!("condition `{}` cannot be made: {why}", self.conditions[condition].text)))
+                let why = format!("condition `{}` cannot be made: {why}", self.conditions[condition].text);
+                let lacks = match result {
+                    Performed::Unsupported(lacks) => Some(lacks),
+                    Performed::Outcome(_) | Performed::Failed(_) => None,
+                };
+                Err(Some(Refusal { why, lacks }))
             }
         }
     }
@@ -157,7 +173,7 @@ fn is_made(precondition: &Precondition, answer: &Answer) -> bool {
     match (precondition, answer) {
         (Precondition::Full { free, .. }, Answer::Census { held, size, .. }) => size - held == u32::from(*free),
         (Precondition::Counted { .. }, answer) => matches!(answer, Answer::Counter { .. }),
-        _ => precondition.witness(Moment::Before, Some(answer), None, None).confirmed,
+        _ => Witness::new(Moment::Before, precondition, Some(answer), None, None).confirmed(),
     }
 }
 

@@ -12,7 +12,7 @@ use crate::moment::Moment;
 const WIDTH: usize = 100;
 
 pub fn junit(report: &Report) -> Result<String, String> {
-    let mut junit = Junit::new(format!("errnoscope on {}", report.host.stack));
+    let mut junit = Junit::new(format!("errnoscope on {}", report.host.in_words()));
     let mut suite: Option<TestSuite> = None;
     for finding in &report.findings {
         if suite.as_ref().is_some_and(|suite| suite.name.as_str() != finding.scenario) {
@@ -53,7 +53,7 @@ fn status(finding: &Finding) -> TestCaseStatus {
         Verdict::Unsupported => TestCaseStatus::skipped(),
     };
     status.set_type(finding.verdict().as_str());
-    status.set_message(finding.reason.as_deref().unwrap_or_default());
+    status.set_message(finding.reason().unwrap_or_default());
     if finding.verdict() != Verdict::Unsupported {
         status.set_description(anstream::adapter::strip_str(&details::finding(finding, 1, WIDTH)).to_string());
     }

@@ -8,9 +8,9 @@ use indexmap::IndexMap;
 
 use super::super::details;
 use super::super::summary::{kinds, lacks};
-use super::super::text::{count, distribution};
+use super::super::text::{self, count, distribution};
 use super::{Document, Given, Scenario};
-use crate::finding::{Finding, Verdict};
+use crate::finding::{self, Finding, Verdict};
 use crate::names::Call;
 
 /// As much of a digest as tells two catalogues apart.
@@ -28,6 +28,8 @@ pub struct Stack {
     pub verdicts: Vec<(Verdict, u64)>,
     pub catalogue: String,
     pub tool: String,
+    /// Who speaks for it, where it is behind a command.
+    pub behind: Vec<String>,
     pub complete: bool,
 }
 
@@ -56,6 +58,7 @@ pub fn stacks(document: &Document<'_>) -> Vec<Stack> {
                 count(report.catalogue.cases, "case")
             ),
             tool: format!("{} {}", report.tool.name, report.tool.version),
+            behind: text::behind(&finding::behind([&report.host])),
             complete: report.complete,
         }
     });
@@ -87,8 +90,8 @@ pub fn trouble(document: &Document<'_>) -> Vec<Trouble> {
             findings: count(kind.findings as u64, "finding"),
             case: kind.first.case.clone(),
             call: kind.first.subject.call.to_string(),
-            reason: kind.first.reason.clone().unwrap_or_default(),
-            expected: kind.first.expected.iter().map(details::expected).collect(),
+            reason: kind.first.reason().unwrap_or_default(),
+            expected: kind.first.expected().iter().map(details::expected).collect(),
         })
     });
     trouble.collect()
@@ -122,20 +125,14 @@ pub struct Lack {
 }
 
 pub fn unsupported(document: &Document<'_>) -> Vec<Lack> {
-    let mut all: IndexMap<(&str, u64), Vec<String>> = IndexMap::new();
+    let mut all: IndexMap<(String, u64), Vec<String>> = IndexMap::new();
     for (report, (_, column)) in document.reports.iter().zip(document.observed()) {
         for lack in lacks(report) {
             all.entry(lack).or_default().push(column.label.clone());
         }
     }
     let lacks = all.into_iter();
-    lacks
-        .map(|((reason, findings), stacks)| Lack {
-            stacks,
-            findings: count(findings, "finding"),
-            reason: reason.to_owned(),
-        })
-        .collect()
+    lacks.map(|((reason, findings), stacks)| Lack { stacks, findings: count(findings, "finding"), reason }).collect()
 }
 
 /// What documents and sources say of calls that nobody observed on a system, and what nobody knows of it.

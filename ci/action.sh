@@ -26,7 +26,7 @@ read -ra select <<< "${SELECT:-}"
 command=("$program" run "${options[@]}" "${select[@]+"${select[@]}"}")
 # A Linux without namespaces could run next to nothing, which must not look like a pass.
 if [ "$(uname)" = Linux ]; then
-    command=(env ERRNOSCOPE_REQUIRE_NAMESPACES=1 "${command[@]}")
+    command=(env ERRNOSCOPE_REQUIRE=namespaces "${command[@]}")
 fi
 # Root sees more: other users, privileged ports, a Mac's range of ports, which is put back after each case.
 if [ "$(id -u)" != 0 ] && sudo -n true 2> /dev/null; then

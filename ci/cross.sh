@@ -1,8 +1,9 @@
 #!/usr/bin/env bash
-# macOS without a Mac: the library, the program and every test type-check and lint for Apple's processors, the library and the program for
-# Intel's as well (the benchmark is about Linux namespaces).
-# With --link, which takes minutes: the program is linked for both, and what comes out is looked at; and the library and the program type-check for
-# FreeBSD, which shows what of them is POSIX and what Linux's or Apple's. The linker is Zig's, by cargo-zigbuild, below target/.
+# What is not this machine. macOS without a Mac: the library, the program and every test type-check and lint for Apple's processors, the library
+# and the program for Intel's as well (the benchmark is about Linux namespaces). Linux on other processors, of 64 and of 32 bits. And the oldest
+# Rust that Cargo.toml says is enough.
+# With --link, which takes minutes: the program is linked for both of Apple's, and what comes out is looked at; and the library and the program
+# type-check for FreeBSD, which shows what of them is POSIX and what Linux's or Apple's. The linker is Zig's, by cargo-zigbuild, below target/.
 # Nothing is run, and nothing here says what a Mac does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -15,6 +16,16 @@ for target in aarch64-apple-darwin x86_64-apple-darwin; do
     cargo clippy --quiet --lib --bins "${tests[@]}" --target "$target" -- -D warnings
     echo "$target: type-checks"
 done
+for target in aarch64-unknown-linux-gnu riscv64gc-unknown-linux-gnu armv7-unknown-linux-gnueabihf i686-unknown-linux-gnu; do
+    installed "$target"
+    cargo clippy --quiet --lib --bins --target "$target" -- -D warnings
+    echo "$target: type-checks"
+done
+oldest=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
+rustup toolchain list | grep -q "^$oldest" || rustup toolchain install "$oldest" --profile minimal
+# In a place of its own: what one compiler has made is useless to the other.
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/oldest cargo "+$oldest" check --quiet --locked --lib --bins
+echo "Rust $oldest: type-checks"
 [ "${1:-}" = --link ] || exit 0
 
 installed x86_64-unknown-freebsd

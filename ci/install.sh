@@ -1,12 +1,15 @@
 #!/usr/bin/env bash
-# What the checks need beyond the Rust toolchain: nft for the packet filter scenarios, setpriv for the ordinary user, time for the tracer's memory; shellcheck,
-# npm and Python for the linters of scripts and workflows; zsh and fish, which have prompts; chromium for the page that `report` makes.
+# What the tests and the other checks need beyond the Rust toolchain, on Debian and Ubuntu: nft for the packet filter scenarios, ip and ss to disturb what `exec`
+# made, Python for its client programs, zsh and fish, which have prompts, chromium for the page that `report` makes; setpriv for the ordinary user, time for the
+# tracer's memory; shellcheck, npm and Python for the linters of scripts and workflows.
 set -euo pipefail
 need() {
     PATH="$PATH:/usr/sbin:/sbin" type -P "$1" >/dev/null || missing+=("$2")
 }
 missing=()
 need nft nftables
+need ip iproute2
+need script bsdutils
 need setpriv util-linux
 need cc gcc
 need chromium chromium

@@ -61,6 +61,16 @@ impl ErrnoName {
         self.0
     }
 
+    /// What a call on `os` can give that programs there may call so: itself, or the name that has its number; nothing where `os`
+    /// has no such errno.
+    pub fn on(self, os: Os) -> Option<ErrnoName> {
+        match (self.0, os) {
+            // `#define ENOTSUP EOPNOTSUPP` (glibc, bits/errno.h): one number, which the kernel has one name for.
+            ("ENOTSUP", Os::Linux) => ErrnoName::new("EOPNOTSUPP"),
+            _ => self.raw(os).map(|_| self),
+        }
+    }
+
     /// The number on `os`, where it has this errno.
     pub fn raw(self, os: Os) -> Option<i32> {
         TABLE.iter().find(|row| row.0 == self.0).map(|row| number(row, os)).filter(|&raw| raw != 0)
@@ -283,15 +293,51 @@ const TABLE: &[Row] = &[
     ("EQFULL", 0, 106),
 ];
 
-/// Name and number of Windows Sockets (`winsock2.h`), for translation: no scenario knows what Windows does.
+/// Name and number of Windows Sockets (`winsock2.h`: `WSAEINTR` and so on), for translation: no scenario knows what Windows does.
 const WINDOWS: &[(&str, i32)] = &[
+    ("EINTR", 10_004),
+    ("EBADF", 10_009),
+    ("EACCES", 10_013),
+    ("EFAULT", 10_014),
+    ("EINVAL", 10_022),
+    ("EMFILE", 10_024),
+    ("EAGAIN", 10_035),
+    ("EINPROGRESS", 10_036),
+    ("EALREADY", 10_037),
+    ("ENOTSOCK", 10_038),
+    ("EDESTADDRREQ", 10_039),
+    ("EMSGSIZE", 10_040),
+    ("EPROTOTYPE", 10_041),
+    ("ENOPROTOOPT", 10_042),
+    ("EPROTONOSUPPORT", 10_043),
+    ("ESOCKTNOSUPPORT", 10_044),
+    ("EOPNOTSUPP", 10_045),
+    ("EPFNOSUPPORT", 10_046),
+    ("EAFNOSUPPORT", 10_047),
     ("EADDRINUSE", 10_048),
     ("EADDRNOTAVAIL", 10_049),
-    ("EAGAIN", 10_035),
+    ("ENETDOWN", 10_050),
     ("ENETUNREACH", 10_051),
-    ("EHOSTUNREACH", 10_065),
+    ("ENETRESET", 10_052),
+    ("ECONNABORTED", 10_053),
+    ("ECONNRESET", 10_054),
+    ("ENOBUFS", 10_055),
+    ("EISCONN", 10_056),
+    ("ENOTCONN", 10_057),
+    ("ESHUTDOWN", 10_058),
+    ("ETOOMANYREFS", 10_059),
+    ("ETIMEDOUT", 10_060),
     ("ECONNREFUSED", 10_061),
-    ("EINPROGRESS", 10_036),
+    ("ELOOP", 10_062),
+    ("ENAMETOOLONG", 10_063),
+    ("EHOSTDOWN", 10_064),
+    ("EHOSTUNREACH", 10_065),
+    ("ENOTEMPTY", 10_066),
+    ("EPROCLIM", 10_067),
+    ("EUSERS", 10_068),
+    ("EDQUOT", 10_069),
+    ("ESTALE", 10_070),
+    ("EREMOTE", 10_071),
 ];
 
 #[cfg(test)]
@@ -305,6 +351,24 @@ mod tests {
         assert_eq!(ErrnoName::new("EADDRNOTAVAIL").and_then(|name| name.raw(Os::Macos)), Some(49));
         assert_eq!(ErrnoName::windows_numbered(10_048), ErrnoName::numbered(Os::Linux, 98));
         assert_eq!(ErrnoName::windows_numbered(10_048), ErrnoName::numbered(Os::Macos, 48));
+    }
+
+    #[test]
+    fn what_windows_numbers_has_a_name_of_ours() {
+        for &(name, number) in WINDOWS {
+            assert_eq!(ErrnoName::windows_numbered(number).map(ErrnoName::as_str), Some(name));
+        }
+        let named = [10_013, 10_022, 10_054, 10_055, 10_060]
+            .map(|number| ErrnoName::windows_numbered(number).unwrap().as_str());
+        assert_eq!(named, ["EACCES", "EINVAL", "ECONNRESET", "ENOBUFS", "ETIMEDOUT"]);
+    }
+
+    #[test]
+    fn linux_has_one_name_for_enotsup_and_eopnotsupp() {
+        let enotsup = ErrnoName::new("ENOTSUP").unwrap();
+        assert_eq!(enotsup.on(Os::Linux).map(ErrnoName::as_str), Some("EOPNOTSUPP"));
+        assert_eq!(enotsup.on(Os::Macos), Some(enotsup));
+        assert_eq!(ErrnoName::new("ENONET").unwrap().on(Os::Macos), None);
     }
 
     #[test]

@@ -131,12 +131,17 @@ pub struct Apart {
 }
 
 /// Settles what is meant: an errno of one system.
-pub fn understand(reading: Reading, given: Given, host: Os, knowledge: &Knowledge) -> Result<Understood, String> {
+pub fn understand(
+    reading: Reading,
+    given: Given,
+    host: Option<Os>,
+    knowledge: &Knowledge,
+) -> Result<Understood, String> {
     let said = given.os.map(|os| (os, Told::Given)).or(reading.os.map(|os| (os, Told::Read)));
     let (os, told, errno) = match (reading.errno, reading.number) {
         (Some(errno), _) => {
-            let (os, told) = said.unwrap_or((host, Told::Assumed));
-            (os, told, errno)
+            let (os, told) = said.or(assumed(host)).ok_or(NO_OS)?;
+            (os, told, errno.on(os).unwrap_or(errno))
         }
         (None, Some(number)) => numbered(number, said, host, knowledge)?,
         (None, None) => return Err(read::Unreadable::NoErrno.to_string()),
@@ -159,23 +164,31 @@ pub fn understand(reading: Reading, given: Given, host: Os, knowledge: &Knowledg
     })
 }
 
+/// Where nothing else says it and this program runs on no system that it knows.
+const NO_OS: &str =
+    "this is neither Linux nor macOS, and the text does not say which of them it is from: say --os linux or --os macos";
+
+fn assumed(host: Option<Os>) -> Option<(Os, Told)> {
+    host.map(|os| (os, Told::Assumed))
+}
+
 /// A number is that of the OS that is meant. Where nobody says which, of the first that findings know it on.
 fn numbered(
     number: i32,
     said: Option<(Os, Told)>,
-    host: Os,
+    host: Option<Os>,
     knowledge: &Knowledge,
 ) -> Result<(Os, Told, ErrnoName), String> {
     if let Some(errno) = ErrnoName::windows_numbered(number) {
-        let (os, told) = said.unwrap_or((host, Told::Assumed));
+        let (os, told) = said.or(assumed(host)).ok_or(NO_OS)?;
         return Ok((os, told, errno));
     }
     if let Some((os, told)) = said {
         let errno = ErrnoName::numbered(os, number).ok_or_else(|| format!("{os} has no errno {number}"))?;
         return Ok((os, told, errno));
     }
-    let others = Os::ALL.iter().copied().filter(|&os| os != host).map(|os| (os, Told::ByNumber));
-    let numbered = std::iter::once((host, Told::Assumed)).chain(others);
+    let others = Os::ALL.iter().copied().filter(|&os| Some(os) != host).map(|os| (os, Told::ByNumber));
+    let numbered = assumed(host).into_iter().chain(others);
     let named = numbered.filter_map(|(os, told)| Some((os, told, ErrnoName::numbered(os, number)?)));
     let named: Vec<(Os, Told, ErrnoName)> = named.collect();
     let is_known = |&&(os, _, errno): &&(Os, Told, ErrnoName)| {

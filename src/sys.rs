@@ -25,6 +25,8 @@ mod shepherd;
 mod signals;
 mod socket;
 mod trail;
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod untraced;
 
 #[cfg(target_os = "linux")]
 use linux as os;

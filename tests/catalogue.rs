@@ -1,9 +1,9 @@
 //! The catalogue in the binary: sound as data, and true on this kernel.
 
-mod common;
-
 use std::collections::BTreeMap;
 
+use crate::common;
+use crate::harness::test;
 use errnoscope::catalogue::{Catalogue, check, check_place, embedded};
 use errnoscope::cause::Cause;
 use errnoscope::finding::{self, Report, Verdict};
@@ -57,7 +57,7 @@ fn case_ids_are_unique() {
 }
 
 /// The whole catalogue on this kernel: no mismatch, nothing broken, nothing unwitnessed; what the host lacks is said.
-#[test]
+#[test(Namespaces)]
 fn every_case_matches_on_this_kernel() {
     let catalogue = catalogue();
     let ran = common::run_all(&catalogue);
@@ -125,7 +125,7 @@ fn manual() -> String {
 }
 
 /// What the manual shows is what a reader gets.
-#[test]
+#[test(Namespaces)]
 fn the_example_of_the_manual_runs() {
     let manual = manual();
     let example = manual.split("<<'TOML'\n").nth(1).and_then(|rest| rest.split("    TOML").next()).expect("an example");

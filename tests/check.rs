@@ -1,7 +1,5 @@
 //! `errnoscope check`: real runs of tracers that are right, wrong, or no tracers at all.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::os::unix::fs::PermissionsExt;
@@ -10,7 +8,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{MARK, PROGRAM, marked};
+use crate::common::{MARK, PROGRAM, marked};
+use crate::harness::{rstest, test};
 use errnoscope::check::judge::{Behaviour, Verdict};
 use errnoscope::check::trouble::Trouble;
 use errnoscope::check::{self, Check, Tracer};
@@ -18,7 +17,6 @@ use errnoscope::policy::{self, right::Kind};
 use errnoscope::sys;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rstest::rstest;
 use tempfile::TempDir;
 
 fn run(arguments: &[&str]) -> Output {
@@ -63,7 +61,7 @@ fn with_policy(policy: &str) -> Vec<&str> {
     vec![PROGRAM, "trace", "-n", "-p", "{port}", "--initial-sequence", "{first}", "--policy", policy, "{target}"]
 }
 
-#[test]
+#[test(Namespaces, Ptrace, Bash, SecondUser)]
 fn the_reference_tracer_is_right_about_everything() {
     let output = run(&["--json", "-"]);
     let tracer = checked(&output);
@@ -80,7 +78,7 @@ fn the_reference_tracer_is_right_about_everything() {
     assert_eq!(tracer.like[0].agrees, tracer.like[0].of);
 }
 
-#[rstest]
+#[rstest(Namespaces, Ptrace, Bash)]
 #[case("conflate", &[(Trouble::SourceNotLocal, Behaviour::SkipsInVain, Kind::Hides)])]
 #[case("addr-in-use-only", &[
     (Trouble::TupleSynSent, Behaviour::Aborts, Kind::GivesUp),
@@ -112,7 +110,7 @@ fn a_wrong_policy_is_caught_doing_what_it_does_wrong_and_nothing_else(
 }
 
 /// The reference tracer where all is well, and something else where it fails.
-#[rstest]
+#[rstest(Namespaces, Ptrace, Bash)]
 #[case("while :; do : </dev/tcp/224.0.0.1/1; done 2>/dev/null", Behaviour::Spins)]
 #[case("sleep 100", Behaviour::Hangs)]
 #[case("exec yes", Behaviour::Hangs)]
@@ -131,7 +129,7 @@ fn what_a_tracer_does_wrong_is_told_apart(#[case] then: &str, #[case] behaviour:
     assert_eq!(code(&output), 1);
 }
 
-#[test]
+#[test(Namespaces, Ptrace, Bash)]
 fn what_does_not_meet_a_trouble_is_never_right() {
     // Its source ports are others than the profile says.
     let command = [PROGRAM, "trace", "-n", "-p", "{port}", "--initial-sequence", "50000", "{target}"];
@@ -141,7 +139,7 @@ fn what_does_not_meet_a_trouble_is_never_right() {
     assert_eq!((verdicts, code(&output)), (vec![Verdict::Right, Verdict::NotExercised], 0));
 }
 
-#[test]
+#[test(Namespaces, Ptrace, Bash)]
 fn a_tracer_that_cannot_be_run_or_finds_nothing_says_nothing_about_troubles() {
     for (command, why) in [
         (vec!["no-such-tracer", "{target}"], "none not-run broken none why cannot run `no-such-tracer`: ENOENT"),
@@ -156,12 +154,8 @@ fn a_tracer_that_cannot_be_run_or_finds_nothing_says_nothing_about_troubles() {
 }
 
 /// Another user takes subordinate ids, which an account without a name never has.
-#[test]
+#[test(Root)]
 fn what_a_host_cannot_make_is_told_and_is_no_fault_of_the_tracers() {
-    if sys::effective_uid() != 0 {
-        eprintln!("only root can become a user without subordinate ids");
-        return;
-    }
     let place = tempfile::tempdir().unwrap();
     std::fs::set_permissions(&place, Permissions::from_mode(0o777)).unwrap();
     let program = place.path().join("errnoscope");
@@ -182,7 +176,7 @@ fn what_a_host_cannot_make_is_told_and_is_no_fault_of_the_tracers() {
 }
 
 /// One signal, as a supervisor sends it: neither the tracer nor a file is left.
-#[test]
+#[test(Namespaces, Ptrace, Bash)]
 fn an_interrupted_check_leaves_nothing() {
     let (place, fake) = profile(&["bash", "-c", "echo >\"$0\"; sleep 100", "{target}.began"], 60);
     let (began, temporary) = (place.path().join("10.77.5.2.began"), tempfile::tempdir().unwrap());

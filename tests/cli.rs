@@ -1,13 +1,12 @@
 //! The command line: exit codes, what goes to which stream, and what is printed.
 
-mod common;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::common::said::{Said, run, said};
+use crate::harness::test;
 use assert_cmd::Command as Tested;
-use common::said::{Said, run, said};
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -140,7 +139,7 @@ fn selections_narrow_each_other() {
     assert_eq!(lines(&["list", "--cases", "bind.a[protocol=tcp,family=ipv4]"]), ["bind.a[protocol=tcp,family=ipv4]"]);
 }
 
-#[test]
+#[test(Namespaces)]
 fn slow_cases_run_when_asked_for() {
     let text = scenario("bind.slow", "ok").replace("[axes]", "slow = true\n\n[axes]");
     let files = Files::new(&[("a.toml", &text)]);
@@ -243,7 +242,7 @@ fn files_that_cannot_be_read_are_named() {
     assert!(!said.err.contains("running"), "it ran before it found out");
 }
 
-#[test]
+#[test(Namespaces)]
 fn schema_describes_what_run_writes() {
     let files = Files::good();
     let report = files.path("report.json");
@@ -259,7 +258,7 @@ fn schema_describes_what_run_writes() {
     assert_eq!(schema, run(&["schema"]).json());
 }
 
-#[test]
+#[test(Namespaces)]
 fn report_on_standard_output_moves_the_summary() {
     let said = Files::good().run(&["run", "--json", "-", "--quiet"]);
     assert_eq!(said.check(0, &[], &[]).json()["summary"]["match"], 2);
@@ -268,13 +267,13 @@ fn report_on_standard_output_moves_the_summary() {
     Files::good().run(&["run", "--json", "-", "--junit", "-"]).check(2, &[], &["only one of"]);
 }
 
-#[test]
+#[test(Namespaces)]
 fn quiet_says_nothing_where_all_is_well() {
     let said = Files::good().run(&["run", "--quiet"]);
     assert_eq!((said.code, &*said.out, &*said.err), (0, "", ""));
 }
 
-#[test]
+#[test(Namespaces)]
 fn mismatches_are_shown_in_full() {
     let files = Files::new(&[("a.toml", &scenario("bind.wrong", "EADDRINUSE"))]);
     let said = files.run(&["run"]);
@@ -293,14 +292,14 @@ fn mismatches_are_shown_in_full() {
     assert!(junit.contains("failures=\"2\"") && junit.contains("type=\"mismatch\""), "{junit}");
 }
 
-#[test]
+#[test(Namespaces)]
 fn a_case_that_is_killed_is_broken() {
     let text = scenario("bind.killed", "ok").replace("[[subject]]", "[[setup]]\nraise = { signal = 9 }\n\n[[subject]]");
     let files = Files::new(&[("a.toml", &text)]);
     files.run(&["run"]).check(4, &["2 broken", "BROKEN  bind.killed", "killed by signal 9"], &[]).is_narrow();
 }
 
-#[test]
+#[test(Namespaces)]
 fn where_nothing_can_run_that_is_an_error() {
     let text = scenario("bind.xnu", "ok").replace("[axes]", "[[needs]]\nneed = \"xnu\"\n\n[axes]");
     if std::env::consts::OS == "macos" {
@@ -310,7 +309,7 @@ fn where_nothing_can_run_that_is_an_error() {
     said.check(4, &["2 unsupported", "xnu: only XNU has this rule"], &["nothing could be run"]).is_narrow();
 }
 
-#[test]
+#[test(Namespaces)]
 fn reports_become_markdown() {
     let files = Files::good();
     let report = files.path("report.json");
@@ -342,7 +341,7 @@ fn undated(markdown: &str) -> String {
     format!("{before} | {rest}")
 }
 
-#[test]
+#[test(Namespaces)]
 fn files_that_are_no_reports_are_told_by_place() {
     let files = Files::good();
     let report = files.path("report.json");
@@ -354,7 +353,7 @@ fn files_that_are_no_reports_are_told_by_place() {
         place(&run(&["report", files.path("bad.json").to_str().unwrap()]))
     };
     assert!(written(&text[..text.len() / 2]).contains("bad.json:"));
-    let other = written(&text.replace("errnoscope-report/2", "errnoscope-report/9"));
+    let other = written(&text.replace("errnoscope-report/3", "errnoscope-report/9"));
     assert!(
         other.contains("bad.json:2:") && other.contains("format `errnoscope-report/9`, this version reads"),
         "{other}"
@@ -364,7 +363,7 @@ fn files_that_are_no_reports_are_told_by_place() {
     run(&["report"]).check(2, &[], &["<FILE>"]);
 }
 
-#[test]
+#[test(Namespaces)]
 fn reports_may_be_compressed() {
     let files = Files::good();
     let [plain, gzip] = ["report.json", "report.json.gz"].map(|name| files.path(name).to_str().unwrap().to_owned());
@@ -451,7 +450,7 @@ fn policies_are_listed_shown_and_compared() {
     run(&["policy", "show", bad.to_str().unwrap()]).check(2, &[], &["bad.toml:2:1", "unknown field `colour`"]);
 }
 
-#[test]
+#[test(Namespaces)]
 fn policies_are_held_against_reports() {
     let report = Files::new(&[]);
     let (json, toml) = (report.path("report.json"), report.path("mine.toml"));
@@ -462,7 +461,7 @@ fn policies_are_held_against_reports() {
     said.check(1, &["hides a real error", "gives up too early", "tuple-in-use", "* expected, not observed"], &[]);
     said.is_narrow();
     let all = run(&[&wrong[..], &["--all", "--json"]].concat()).check(1, &[], &[]).json_of("policy-evaluation");
-    assert_eq!(all["format"], "errnoscope-policy-evaluation/1");
+    assert_eq!(all["format"], "errnoscope-policy-evaluation/2");
     let entry = &all["policies"][0]["wrong"][0];
     assert_eq!(entry["count"].as_u64(), entry["cases"].as_array().map(|cases| cases.len() as u64));
     run(&["policy", "evaluate", json]).check(0, &["evidence"], &[]);
@@ -471,7 +470,7 @@ fn policies_are_held_against_reports() {
     let derived = run(&["policy", "derive", json, "-o", "-"]).check(0, &["[[rule]]"], &[]).out.clone();
     assert_eq!(derived, fs::read_to_string(toml).unwrap());
     let derived = run(&["policy", "derive", json, "--json"]).check(0, &[], &[]).json_of("policy-derivation");
-    assert_eq!(derived["format"], "errnoscope-policy-derivation/1");
+    assert_eq!(derived["format"], "errnoscope-policy-derivation/2");
     run(&["policy", "evaluate", toml]).check(2, &[], &["no errnoscope report"]);
 }
 
@@ -565,7 +564,7 @@ fn a_trace_that_cannot_be_is_a_usage_error() {
     }
 }
 
-#[test]
+#[test(Namespaces)]
 fn closed_pipes_end_quietly() {
     let files = Files::good();
     let directory = files.0.path().to_str().unwrap();
@@ -591,7 +590,7 @@ fn closed_pipes_end_quietly() {
     assert!(report.exists(), "the report is not there");
 }
 
-#[test]
+#[test(Namespaces)]
 fn reports_replace_files_whole_and_leave_nothing_else() {
     let files = Files::good();
     let (report, link) = (files.path("report.json"), files.path("link.json"));

@@ -2,15 +2,15 @@
 //!
 //! Every report here is made from the committed baseline, so that it has what real ones have.
 
-mod common;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
-use common::reports::{evidence, given, single, text_of};
-use common::said::{Said, command, said};
+use crate::common;
+use crate::common::reports::{evidence, given, single, text_of};
+use crate::common::said::{Said, command, said};
+use crate::harness::test;
 use errnoscope::compare::{self, Comparison, Kind, Weight, compare};
 use errnoscope::errno::Errno;
 use errnoscope::finding::{Finding, Missing, Report, Verdict};
@@ -476,7 +476,7 @@ fn the_command_tells_of_changes_by_its_exit_code() {
     assert!(!said.out.contains("protocol=tcp"), "{}", said.out);
     place.run(&["a.json.gz", "b.json", "-v"]).check(1, &["    bind.address-not-local[protocol=tcp"], &[]);
     let json = place.run(&["a.json.gz", "b.json", "--json"]).check(1, &[], &[]).json_of("comparison");
-    assert_eq!((&json["format"], &json["summary"]["changed"]), (&"errnoscope-comparison/2".into(), &3.into()));
+    assert_eq!((&json["format"], &json["summary"]["changed"]), (&"errnoscope-comparison/3".into(), &3.into()));
     assert!(!place.0.path().join("summary.md").exists(), "a summary that nobody asked for");
     place.run(&["a.json.gz"]).check(2, &[], &["<CURRENT>"]);
     place.run(&["a.json.gz", "b.json", "--json", "--github"]).check(2, &[], &["cannot be used with"]);

@@ -1,13 +1,13 @@
 //! Compatibility data and boundaries: laws that hold for any reports, what is printed, and the commands.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::sync::Arc;
 
-use common::reports::{BASELINE, SMALL, baseline, evidence, repeated, small, text_of};
-use common::said::{Said, command, run, said};
+use crate::common;
+use crate::common::reports::{BASELINE, SMALL, baseline, evidence, repeated, small, text_of};
+use crate::common::said::{Said, command, run, said};
+use crate::harness::test;
 use errnoscope::compat::boundaries::{Boundaries, Side, boundaries};
 use errnoscope::compat::{self, Basis, Compat, Sweep};
 use errnoscope::errno::Errno;
@@ -403,7 +403,7 @@ fn compat_writes_one_document() {
     let place = Place::new();
     let said = place.run(&["compat", "a.json", "b.json", "c.json"]);
     let json = said.check(0, &[], &[]).json_of("compat");
-    assert_eq!(json["format"], "errnoscope-compat/1");
+    assert_eq!(json["format"], "errnoscope-compat/2");
     let digests: BTreeSet<&str> =
         json["reports"].as_object().unwrap().values().flat_map(|r| r["digest"].as_str()).collect();
     assert_eq!(digests, three().iter().map(digest).collect::<Vec<_>>().iter().map(String::as_str).collect());

@@ -1,8 +1,6 @@
 //! Conditions of `errnoscope exec`: a program of somebody else's sees what the scenario's claimer saw, a condition that is lost is
 //! told, and nothing stays behind.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::Read;
@@ -14,7 +12,8 @@ use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{MARK, PROGRAM, marked, reports};
+use crate::common::{MARK, PROGRAM, marked, reports};
+use crate::harness::{needs, rstest, test};
 use errnoscope::calls::Calls;
 use errnoscope::cause::Cause;
 use errnoscope::finding::Finding;
@@ -23,10 +22,11 @@ use errnoscope::plan::{Outcome, SocketOption};
 use errnoscope::sys::{self, Address, Mode, Until};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
-use rstest::rstest;
+
+needs!(Namespaces);
 
 /// What the client is to do, where this program is one.
-const SCRIPT: &str = "ERRNOSCOPE_TEST_CLIENT";
+pub const SCRIPT: &str = "ERRNOSCOPE_TEST_CLIENT";
 const ORDINARY: u32 = 65_534;
 
 /// Options of exec; what a plain client does; the finding in the baseline that says what it sees, and its call.
@@ -134,10 +134,8 @@ const ROWS: &[Row] = &[
         "socket.descriptors-exhausted[protocol=tcp,family=ipv4,ports=left]", Call::Socket),
 ];
 
-/// Not a test where nobody asks for it: a client in plain calls, which says how its last one ended.
-#[test]
-fn client() {
-    let Ok(script) = std::env::var(SCRIPT) else { return };
+/// What this program is where [`SCRIPT`] is set: a client in plain calls, which says how its last one ended.
+pub fn client(script: &str) {
     let mut words = script.split(' ').peekable();
     let all = words.next_if_eq(&"all").is_some();
     let protocol: Protocol = words.next().unwrap().parse().unwrap();
@@ -179,7 +177,6 @@ fn client() {
         text = outcome.map_or_else(|errno| errno.name().to_owned(), |()| "ok".to_owned());
     }
     println!("outcome {text}.");
-    std::process::exit(0);
 }
 
 /// The program and this test's own, where anybody can run them, and a place where anybody can write.
@@ -223,7 +220,7 @@ impl Place {
         let _ = std::fs::remove_file(&json);
         let mut command = self.exec(options);
         command.arg("--json").arg(&json).arg("--").arg(self.client());
-        let output = command.args(["client", "--exact", "--nocapture"]).env(SCRIPT, script).output().unwrap();
+        let output = command.env(SCRIPT, script).output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout);
         let complained = String::from_utf8_lossy(&output.stderr);
         let row = format!("{options:?} {script} as {:?}: {}\n{said}{complained}", self.user, output.status);
@@ -246,13 +243,13 @@ fn baseline() -> BTreeMap<(String, Call), (Outcome, Cause)> {
     findings.filter_map(|it| Some((key(it), (it.outcome()?.clone(), it.cause)))).collect()
 }
 
-#[test]
+#[test(Nft, Tun)]
 fn a_client_sees_what_the_claimer_of_the_scenario_saw() {
     let (place, report) = (Place::new(None), baseline());
     ROWS.iter().for_each(|row| place.check(row, &report));
 }
 
-#[test]
+#[test(Nft)]
 fn so_does_an_ordinary_users() {
     let (place, report) = (Place::new((sys::effective_uid() == 0).then_some(ORDINARY)), baseline());
     // /dev/net/tun is for everybody on most systems, and for root alone on some.
@@ -348,14 +345,14 @@ fn undoes_without_power(loss: &&(&[&str], &str, &str)) -> bool {
     ["kill", "ulimit"].iter().any(|word| loss.1.starts_with(word))
 }
 
-#[test]
+#[test(Nft, Tun, Iproute2)]
 fn a_condition_that_is_lost_is_told() {
     let place = Place::new(None);
     let losses = LOSSES.iter().filter(|loss| sys::effective_uid() == 0 || undoes_without_power(loss));
     losses.for_each(|loss| is_told(&place, loss));
 }
 
-#[test]
+#[test(Iproute2)]
 fn so_is_one_that_an_ordinary_user_loses() {
     let place = Place::new((sys::effective_uid() == 0).then_some(ORDINARY));
     let is_kept = |loss: &&(&[&str], &str, &str)| undoes_without_power(loss) && !loss.0[1].starts_with("icmp");
@@ -363,7 +360,7 @@ fn so_is_one_that_an_ordinary_user_loses() {
 }
 
 /// A connection that is reset at once leaves nothing of either behind.
-#[test]
+#[test(Root, Python)]
 fn what_the_command_takes_over_was_there() {
     let script = "import socket as s; c = s.socket(); c.setsockopt(s.SOL_SOCKET, s.SO_REUSEADDR, 1); \
         c.setsockopt(s.SOL_SOCKET, s.SO_LINGER, b'\\1\\0\\0\\0\\0\\0\\0\\0'); \
@@ -418,7 +415,7 @@ fn a_flood_ends_when_nobody_reads_it() {
     assert!(matches!(code, Some(1 | 141)), "{code:?}");
 }
 
-#[test]
+#[test(Python)]
 fn a_helper_is_there_before_the_command() {
     let helper = "echo from the helper; exec python3 -m http.server 8080 --bind 127.0.0.1";
     let script = "exec 3<>/dev/tcp/127.0.0.1/8080; printf 'GET / HTTP/1.0\r\n\r\n' >&3; head -n 1 <&3";
@@ -483,7 +480,7 @@ fn tree(pid: u32) -> Vec<u32> {
 
 /// A hundred runs, sixteen at a time, and in many of them SIGKILL for one of the processes at some moment: each ends, and the host is
 /// as it was. ERRNOSCOPE_SOAK=N makes it N hundreds.
-#[test]
+#[test(Nft, Tun, Iproute2)]
 fn nothing_is_left_of_a_hundred_runs() {
     let mark = format!("runs-of-{}", std::process::id());
     let (temporary, logs) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());

@@ -1,7 +1,5 @@
 //! `errnoscope exec`: the path is what it says, the command ends as if nobody stood in between, and nothing is left.
 
-mod common;
-
 use std::fs::Permissions;
 use std::io::{Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
@@ -11,11 +9,13 @@ use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
-use common::{PROGRAM, hop, inside};
+use crate::common::{PROGRAM, hop, inside};
+use crate::harness::{needs, rstest, test};
 use errnoscope::names::{Family, Protocol};
 use errnoscope::plan::{Detail, SocketOption};
 use errnoscope::sys::{self, Address, Mode, Until};
-use rstest::rstest;
+
+needs!(Namespaces);
 
 const FAMILIES: [Family; 2] = [Family::Ipv4, Family::Ipv6];
 const PORT: u16 = 443;
@@ -155,7 +155,7 @@ fn a_filtered_server_answers_nothing_behind_routers_that_do() {
 }
 
 /// No upper bound: how late a process gets its turn is no business of this program.
-#[test]
+#[test(Tun)]
 fn a_round_trip_takes_as_long_as_asked_for() {
     inside(&["--path", "2", "--listen", "443", "--rtt", "40"], || {
         for family in FAMILIES {

@@ -1,10 +1,9 @@
 //! Explanations: what is read from what people have in front of them, and what findings then know. No kernel.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::reports::{baseline, baselines};
+use crate::common::reports::{baseline, baselines};
+use crate::harness::test;
 use errnoscope::cause::Cause;
 use errnoscope::explain::read::{Reading, Unreadable, read};
 use errnoscope::explain::{self, Explanation, Given, Told, Understood, explain, near, schema, understand};
@@ -245,7 +244,7 @@ proptest! {
 #[track_caller]
 fn understood(text: &str, given: Given, host: Os) -> Understood {
     let reading = read(text).unwrap_or_else(|unreadable| panic!("{text}: {unreadable}"));
-    understand(reading, given, host, Knowledge::built_in()).unwrap_or_else(|why| panic!("{text}: {why}"))
+    understand(reading, given, Some(host), Knowledge::built_in()).unwrap_or_else(|why| panic!("{text}: {why}"))
 }
 
 #[track_caller]

@@ -1,15 +1,14 @@
 //! No renderer invents or drops a finding: every format, read back by somebody else's parser, has the same findings with the
 //! same verdicts and outcomes, for any part of a report.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use crate::common::reports::{small, text_of};
+use crate::common::said::{command, run, said};
+use crate::harness::test;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use common::reports::{small, text_of};
-use common::said::{command, run, said};
 use errnoscope::claim;
 use errnoscope::compare::compare;
 use errnoscope::compat::{Compat, Sweep};
@@ -302,7 +301,7 @@ fn what_came_from_behind_a_command_is_marked() {
         (&["policy", "evaluate", "FILE"], "of linux 6.18†"),
         (&["policy", "evaluate", "FILE", "--json"], "\"ssh mac.example\""),
         (&["condense", "FILE"], "\"behind\":true"),
-        (&["explain", "connect EADDRNOTAVAIL", "--report", "FILE"], "linux 6.18†"),
+        (&["explain", "connect EADDRNOTAVAIL", "--report", "FILE"], "6.18†"),
     ] {
         let with = |file: &str| {
             let own: Vec<&str> = arguments.iter().map(|word| if *word == "FILE" { file } else { word }).collect();

@@ -3,14 +3,14 @@
 //! Where an output is to be another, `UPDATE_EXPECT=1 cargo test --test golden --test tracer` writes the files anew, and their difference
 //! is what a reviewer reads. The report is made by `ci/golden.sh`. Whether the outputs are right is the business of others.
 
-mod common;
-
 use std::fs;
 use std::path::Path;
 
-use common::golden::golden;
-use common::reports::{SMALL, evidence, small, text_of};
-use common::said::{Said, command, run, said};
+use crate::common;
+use crate::common::golden::golden;
+use crate::common::reports::{SMALL, evidence, small, text_of};
+use crate::common::said::{Said, command, run, said};
+use crate::harness::test;
 use errnoscope::errno::Errno;
 use errnoscope::explain::{self, Given, read};
 use errnoscope::finding::{Finding, Missing, Report};
@@ -141,7 +141,7 @@ fn claims() {
 fn explanation() {
     let knowledge = Knowledge::of([small()]);
     let reading = read::read("connect EADDRNOTAVAIL").unwrap();
-    let understood = explain::understand(reading, Given::default(), Os::Linux, &knowledge).unwrap();
+    let understood = explain::understand(reading, Given::default(), Some(Os::Linux), &knowledge).unwrap();
     let explanation = explain::explain(understood, &knowledge).unwrap();
     golden("explanation.txt", &render::explain::explanation(&explanation, 80));
     golden("explanation.json", &(serde_json::to_string_pretty(&explanation).unwrap() + "\n"));

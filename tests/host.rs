@@ -1,13 +1,17 @@
 //! Host safety: a run leaves the host as it was, also when it is interrupted or killed at any moment.
 
-mod common;
+mod harness;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-use common::PROGRAM;
+use harness::{needs, test};
+
+const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
+
+needs!(Namespaces);
 
 /// Everything of the host that a run could leave changed.
 #[derive(Debug, PartialEq)]
@@ -205,4 +209,8 @@ fn a_run_leaves_the_host_as_it_was() {
         std::fs::remove_file(&report).expect("removable");
         check_unchanged(&before, directory.path(), &what);
     }
+}
+
+fn main() -> std::process::ExitCode {
+    harness::main()
 }

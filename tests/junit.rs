@@ -2,10 +2,10 @@
 //!
 //! Its attributes and elements are those of Jenkins' `junit-10.xsd`, which is not kept here.
 
-mod common;
-
 use std::sync::Arc;
 
+use crate::common;
+use crate::harness::test;
 use errnoscope::cause::Cause;
 use errnoscope::finding::{Catalogue, Evidence, Finding, Missing, Report, SubjectRef, Verdict};
 use errnoscope::names::{Call, Family, Need, Os, PortChoice, Protocol, Reuse};

@@ -4,6 +4,7 @@ use std::io::Write;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
+use crate::harness::{rstest, test};
 use errnoscope::names::{Call, Reuse};
 use errnoscope::network::{Config, Interrupt, Replies, Wire};
 use errnoscope::policy::{self, Policy};
@@ -11,7 +12,6 @@ use errnoscope::tracer::record::Ended;
 use errnoscope::tracer::{
     self, Answer, Dispatched, Interrupted, Network, PortMode, Probe, ProbeId, Sequences, Settings,
 };
-use rstest::rstest;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);
@@ -51,7 +51,7 @@ fn answer(wire: &mut Wire) -> Answer {
     answers.remove(0).1
 }
 
-#[rstest]
+#[rstest(Ipv6)]
 fn an_open_port_is_connected_to(
     #[values(V4, V6)] address: IpAddr,
     #[values(Replies::Auto, Replies::SoError)] replies: Replies,
@@ -73,7 +73,7 @@ fn an_open_port_is_connected_to(
     assert!(answer.at <= wire.now());
 }
 
-#[rstest]
+#[rstest(Ipv6)]
 fn a_closed_port_refuses(
     #[values(V4, V6)] address: IpAddr,
     #[values(Replies::Auto, Replies::SoError)] replies: Replies,
@@ -88,7 +88,7 @@ fn a_closed_port_refuses(
     assert_eq!(answer.icmp, None);
 }
 
-#[rstest]
+#[rstest(Ipv6)]
 fn a_taken_port_cannot_be_bound(#[values(V4, V6)] address: IpAddr) {
     let holder = TcpListener::bind((address, 0)).expect("a free port");
     let taken = holder.local_addr().expect("its address");
@@ -120,7 +120,7 @@ fn an_option_that_is_refused_is_told_with_its_value() {
 }
 
 /// Without SO_REUSEADDR, TIME_WAIT would be in the way of bind().
-#[rstest]
+#[rstest(Ipv6)]
 fn a_connected_port_can_be_used_again_at_once(#[values(V4, V6)] address: IpAddr) {
     let listener = TcpListener::bind((address, 0)).expect("a free port");
     let target = listener.local_addr().expect("its address");
@@ -199,7 +199,7 @@ fn without_signals_nobody_asks_for_an_end() {
     assert!(wire.now() >= until);
 }
 
-#[rstest]
+#[rstest(Ipv6)]
 fn a_trace_to_this_host_has_one_hop(
     #[values(V4, V6)] address: IpAddr,
     #[values(true, false)] is_open: bool,

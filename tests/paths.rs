@@ -3,22 +3,22 @@
 //! Each test runs inside `errnoscope exec --path`: the client is 10.77.0.1, router k answers from 10.77.(k-1).2, the
 //! server is at the end of the last link; IPv6 in the same way below fd77::/48.
 
-mod common;
-
 use std::fs::Permissions;
 use std::net::{IpAddr, SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Output, Stdio};
 
-use common::{PROGRAM, hop, inside};
+use crate::common::{PROGRAM, hop, inside};
+use crate::harness::{needs, rstest, test};
 use errnoscope::names::{Family, Protocol, SocketState};
 use errnoscope::sys;
-use rstest::rstest;
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 
 use Family::{Ipv4, Ipv6};
+
+needs!(Namespaces);
 
 fn client(family: Family) -> IpAddr {
     let text = if family == Ipv4 { "10.77.0.1" } else { "fd77::1" };
@@ -250,13 +250,22 @@ fn states(port: u16, state: SocketState) -> usize {
 #[case(Holder::Listener, &["bind EADDRINUSE skip"])]
 #[case(Holder::WildcardListener, &["bind EADDRINUSE skip"])]
 #[case(Holder::Connected, &["bind EADDRINUSE skip"])]
-#[case(Holder::OtherUser, &["bind EADDRINUSE skip"])]
 #[case(Holder::TimeWait, &[])]
 fn a_busy_port_costs_a_port_and_no_hop(
     #[case] holder: Holder,
     #[case] failures: &[&str],
     #[values(Ipv4, Ipv6)] family: Family,
 ) {
+    costs_no_hop(holder, failures, family);
+}
+
+#[rstest(Root)]
+fn a_port_of_another_user_costs_root_a_port_and_no_hop(#[values(Ipv4, Ipv6)] family: Family) {
+    costs_no_hop(Holder::OtherUser, &["bind EADDRINUSE skip"], family);
+}
+
+#[track_caller]
+fn costs_no_hop(holder: Holder, failures: &[&str], family: Family) {
     inside(&["--path", "5", "--listen", "80"], || {
         let _held = hold(holder, family);
         let first = PORT.to_string();
@@ -271,7 +280,7 @@ fn a_busy_port_costs_a_port_and_no_hop(
 }
 
 /// The tracer of a user who is not the holder's, nor root.
-#[rstest]
+#[rstest(Root)]
 fn a_port_of_another_user_costs_a_port_and_no_hop(#[values(Ipv4, Ipv6)] family: Family) {
     inside(&["--path", "5", "--listen", "80"], || {
         let _held = hold(Holder::OtherUser, family);
@@ -345,7 +354,7 @@ fn no_route_is_an_error(#[values(Ipv4, Ipv6)] family: Family) {
 }
 
 /// Four ephemeral ports: probes that nobody answers keep them, and the hops before are told all the same.
-#[rstest]
+#[rstest(Root)]
 #[case(&[], "connect EADDRNOTAVAIL abort")]
 #[case(&["--source", "10.77.0.1"], "bind EADDRINUSE abort")]
 fn exhaustion_is_an_error_and_loses_no_hop(#[case] source: &[&str], #[case] failure: &str) {
@@ -400,10 +409,18 @@ fn a_range_may_cross_a_server() {
 }
 
 /// Trippy 0.10 shows routers at wrong hops.
-#[rstest]
-#[case("error-queue")]
-#[case("raw-icmp")]
-fn two_tracers_at_once_do_not_mix(#[case] replies: &str) {
+#[test]
+fn two_tracers_at_once_do_not_mix() {
+    two_tracers_at_once("error-queue");
+}
+
+#[test(Root)]
+fn two_tracers_with_raw_sockets_do_not_mix() {
+    two_tracers_at_once("raw-icmp");
+}
+
+#[track_caller]
+fn two_tracers_at_once(replies: &str) {
     inside(&["--path", "5", "--listen", "80", "--listen", "81"], || {
         for target_ports in [["80", "81"], ["80", "80"]] {
             let first = PORT.to_string();
@@ -475,7 +492,7 @@ fn a_closed_port_does_not_answer_itself() {
 }
 
 /// Nobody but the program itself answers here.
-#[rstest]
+#[rstest(Tun)]
 fn a_path_may_be_played(#[values(&[], &["-6"])] family: &[&str]) {
     let traced = trace(&[&["--demo", "7"], family].concat());
     assert_eq!(traced.hops().len(), 8, "{}", traced.errors);

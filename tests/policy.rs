@@ -1,10 +1,10 @@
 //! Policies: their format, the laws of deriving one, and what is known of the built-in ones. No kernel, no privileges.
 
-mod common;
-
 use std::collections::{BTreeMap, BTreeSet};
 
-use common::reports::{BASELINE, baseline, baselines};
+use crate::common;
+use crate::common::reports::{BASELINE, baseline, baselines};
+use crate::harness::test;
 use errnoscope::catalogue::Catalogue;
 use errnoscope::cause::Cause;
 use errnoscope::errno::ErrnoName;

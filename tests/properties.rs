@@ -1,10 +1,9 @@
 //! Laws that hold for any input. No kernel, no privileges.
 
-mod common;
-
 use std::sync::Arc;
 
-use common::reports::{evidence, small};
+use crate::common::reports::{evidence, small};
+use crate::harness::test;
 use errnoscope::finding::{Evidence, Finding, Report, Verdict};
 use errnoscope::plan::Outcome;
 use errnoscope::problem::Problem;

@@ -1,5 +1,6 @@
 //! The rules of ARCHITECTURE.md that a machine can hold.
 
+use crate::harness::test;
 use std::path::{Path, PathBuf};
 
 /// What may talk to the system, and what may not.
@@ -35,6 +36,11 @@ const PURE: &[&str] = &[
 const MOST_LINES: usize = 600;
 
 fn sources() -> Vec<(PathBuf, String)> {
+    files(&root().join("src"))
+}
+
+/// Every file of Rust below a directory.
+fn files(directory: &Path) -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, files: &mut Vec<(PathBuf, String)>) {
         let mut entries: Vec<PathBuf> = std::fs::read_dir(dir)
             .expect("the sources are there")
@@ -51,8 +57,8 @@ fn sources() -> Vec<(PathBuf, String)> {
         }
     }
     let mut files = Vec::new();
-    walk(&root().join("src"), &mut files);
-    assert!(files.len() > 20, "the sources were found");
+    walk(directory, &mut files);
+    assert!(files.len() > 20, "the files were found");
     files
 }
 
@@ -171,4 +177,29 @@ fn nothing_is_unfinished() {
 fn architecture_is_short() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
     assert!(text.lines().count() < 120, "ARCHITECTURE.md has {} lines", text.lines().count());
+}
+
+/// A file that nobody declares is never compiled, and libtest's `#[test]` is no test of a program with its own harness.
+#[test]
+fn no_test_is_left_out() {
+    let all = std::fs::read_to_string(root().join("tests/all.rs")).expect("readable");
+    for (path, text) in files(&root().join("tests")) {
+        let name = path.strip_prefix(root().join("tests")).expect("below tests").with_extension("");
+        let first = name.iter().next().and_then(|name| name.to_str()).expect("UTF-8");
+        if ["all", "host", "attribute", "harness"].contains(&first) {
+            continue;
+        }
+        assert!(all.contains(&format!("mod {first};\n")), "tests/all.rs has no `mod {first};`");
+        for name in ["test", "rstest"] {
+            let is_used = text.lines().any(|line| {
+                let line = line.trim_start();
+                line.starts_with(&format!("#[{name}]")) || line.starts_with(&format!("#[{name}("))
+            });
+            let is_ours = text.lines().any(|line| {
+                let names = line.strip_prefix("use crate::harness::").map(|names| names.trim_matches(['{', '}', ';']));
+                names.is_some_and(|names| names.split([',', '{', '}']).any(|it| it.trim() == name))
+            });
+            assert!(!is_used || is_ours, "{}: #[{name}] is not that of crate::harness", path.display());
+        }
+    }
 }

@@ -1,17 +1,18 @@
 //! Must-fail tests: for each verdict a scenario that must produce exactly it. No scenario of the catalogue is to be
 //! believed while one of these fails.
 
-mod common;
-
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use common::findings;
+use crate::common::{alone, findings};
+use crate::harness::{needs, test};
 use errnoscope::finding::{Finding, Verdict};
 use errnoscope::judge;
 use errnoscope::names::{Family, Protocol, Reuse};
 use errnoscope::plan::SocketKind;
 use errnoscope::witness::Witness;
+
+needs!(Namespaces);
 
 /// A scenario about a claimer that binds 127.0.0.1:20000, with these parts.
 fn scenario(setup: &str, precondition: &str, expect: &str, more: &str) -> String {
@@ -155,6 +156,11 @@ fn a_case_that_hangs_is_timed_out() {
 /// The worker of the first case is killed under it; the second case must not notice.
 #[test]
 fn a_worker_that_is_killed_breaks_one_case_only() {
+    // No other test of this process has workers that could be taken for this one's.
+    alone(worker_is_killed);
+}
+
+fn worker_is_killed() {
     let setup = r#"
 [[setup]]
 when = { pace = "slow" }
@@ -184,8 +190,7 @@ elapse = { ms = 60000 }
     assert!(reason.contains("worker ended"), "{reason}");
 }
 
-/// A child of this process that is a worker, below which a case lives for longer than those of the other tests, which
-/// run beside this one.
+/// A child of this process that is a worker, below which a case lives for long.
 fn worker_of_a_long_case() -> Option<u32> {
     let earlier = cases();
     std::thread::park_timeout(Duration::from_millis(400));

@@ -15,7 +15,7 @@ use super::{Exit, Failure};
 use crate::calls::{self, Calls, Seen};
 use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, World};
 use crate::plan::RouteKind;
-use crate::sys::{Ended, OS, machine};
+use crate::sys::{self, Ended, OS, machine};
 
 /// The longest round trip that a line can be given.
 const LONGEST_RTT_MS: f64 = 10_000.0;
@@ -76,7 +76,7 @@ pub struct Arguments {
     /// error when it has ended
     #[arg(long)]
     trace: bool,
-    /// Write those calls to FILE as JSON (errnoscope-calls/1); - is standard output
+    /// Write those calls to FILE as JSON (errnoscope-calls/2); - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// What to run, with its arguments
@@ -177,9 +177,13 @@ impl WorldArguments {
     pub fn run(&self, rest: Rest, program: &OsString, given: &[OsString]) -> Result<Exit, Failure> {
         let failed = |code, message| Failure::Command { code, message };
         let Rest { limit, trace, json, out, environment, foreground } = rest;
+        let watch = trace || json.is_some();
+        if let Some(why) = sys::cannot_trace().filter(|_| watch) {
+            return Err(failed(NO_WORLD, format!("{why}; leave out --trace and --json, or use strace in its place")));
+        }
         let json = json.map(Destination::new).transpose().map_err(own_code)?;
         let conditions = self.conditions.clone();
-        let request = Request { world: self.world()?, conditions, limit, watch: trace || json.is_some(), foreground };
+        let request = Request { world: self.world()?, conditions, limit, watch, foreground };
         let command = std::iter::once(program).chain(given).map(|word| word.to_string_lossy().into_owned());
         let nothing = Calls {
             format: calls::FORMAT.to_owned(),

@@ -24,8 +24,8 @@ use crate::render::{json, junit, summary};
 use crate::runner::{self, Item, Place, Ran, Settings};
 use crate::sys::Signals;
 
-/// Set where a host without namespaces is an error and not a limitation: in CI.
-const REQUIRE_NAMESPACES: &str = "ERRNOSCOPE_REQUIRE_NAMESPACES";
+/// What must not be missing, where it is an error and not a limitation: in CI. The tests know more words.
+const REQUIRE: &str = "ERRNOSCOPE_REQUIRE";
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -47,8 +47,8 @@ worker: ssh, docker exec -i, kubectl exec -i POD --, a script that boots a VM.
 What else it prints does no harm. -j says how often it is started.
 
 Environment:
-  ERRNOSCOPE_REQUIRE_NAMESPACES=1  fail where there are no namespaces
-  NO_COLOR, COLUMNS                no colours; how wide lines may be")]
+  ERRNOSCOPE_REQUIRE=namespaces  fail where there are no namespaces; so does `all`
+  NO_COLOR, COLUMNS              no colours; how wide lines may be")]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
@@ -333,7 +333,8 @@ fn fast_or_slow(items: Vec<Item>, slow: bool) -> Result<Vec<Item>, Failure> {
 }
 
 fn required() -> bool {
-    std::env::var_os(REQUIRE_NAMESPACES).is_some_and(|value| !value.is_empty() && value != "0")
+    let words = std::env::var(REQUIRE).unwrap_or_default();
+    words.split(',').any(|word| matches!(word.trim(), "namespaces" | "all"))
 }
 
 /// Before anything runs, where it costs next to nothing to ask.
@@ -349,7 +350,7 @@ fn has_namespaces(hello: &Hello) -> Result<(), String> {
         Some(capability) if capability.available => Ok(()),
         capability => {
             let reason = capability.and_then(|capability| capability.reason.as_deref()).unwrap_or("no reason given");
-            Err(format!("{REQUIRE_NAMESPACES} is set, and there are no network namespaces: {reason}"))
+            Err(format!("{REQUIRE} asks for namespaces, and there are none: {reason}"))
         }
     }
 }

@@ -259,8 +259,11 @@ fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failu
     let sequences = Sequences::new(low, high, offset).ok_or_else(|| {
         Failure::bad(format!("--source-port-range {low}-{high} is empty: the first port is the lower one"))
     })?;
+    let os = sys::HOST.ok_or_else(|| {
+        Failure::bad("trace runs on Linux and macOS: what another system's errnos mean for a probe is not known")
+    })?;
     Ok(Settings {
-        os: sys::OS,
+        os,
         kernel: sys::machine().kernel(),
         target,
         source: arguments.source,

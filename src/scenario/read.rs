@@ -276,6 +276,19 @@ impl Reader {
         if unknown && outcomes.len() > 1 {
             self.problem(text.outcome.span(), "`unknown` stands alone", "it permits every outcome".to_owned());
         }
+        for (&os, outcome) in os.iter().flat_map(|os| outcomes.iter().map(move |outcome| (os, outcome))) {
+            let Expected::Errno(errno) = outcome else { continue };
+            if errno.raw(os).is_none() {
+                let named = errno
+                    .on(os)
+                    .map_or("nothing expects it there".to_owned(), |name| format!("it is {} there", name.as_str()));
+                self.problem(
+                    text.outcome.span(),
+                    format!("{os} has no errno of its own called {}", errno.as_str()),
+                    named,
+                );
+            }
+        }
         let authority: Option<Authority> = text.authority.and_then(|word| self.word(word.get_ref(), word.span()));
         let reference = match (unknown, authority, text.reference, text.why) {
             (true, None, None, Some(why)) => why,

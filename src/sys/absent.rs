@@ -8,8 +8,8 @@ use std::os::fd::OwnedFd;
 use std::time::Duration;
 
 use super::os::{NAME, OS, Tun};
+pub use super::untraced::{Watch, be_watched, cannot_trace};
 use super::{Fault, Result, process, unsupported};
-use crate::calls::{Record, Seen};
 use crate::errno::Errno;
 use crate::names::Need;
 use crate::plan::{Detail, RouteKind};
@@ -127,23 +127,5 @@ pub fn serve(_: Vec<OwnedFd>) -> ! {
 }
 
 pub fn descriptor_limit_of(_: i32) -> Result<u64> {
-    Err(Errno::from_raw(OS, libc::ENOTSUP))
-}
-
-/// No value of this type exists here.
-pub struct Watch {
-    pub seen: Seen,
-    pub calls: Vec<Record>,
-    #[expect(dead_code, reason = "it is what keeps a value from being made")]
-    never: Infallible,
-}
-
-impl Watch {
-    pub fn begin(_: i32) -> Result<Watch> {
-        Err(Errno::from_raw(OS, libc::ENOTSUP))
-    }
-}
-
-pub fn be_watched() -> Result<()> {
     Err(Errno::from_raw(OS, libc::ENOTSUP))
 }

@@ -14,6 +14,7 @@ mod options;
 mod route;
 mod serve;
 mod tun;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod watch;
 
 pub use boot::boot;
@@ -29,12 +30,17 @@ pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
 pub use serve::{listen_on, serve};
 pub use tun::Tun;
-pub use watch::{Watch, be_watched};
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub use watch::{Watch, be_watched, cannot_trace};
 
+#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+pub use super::untraced::{Watch, be_watched, cannot_trace};
 use super::{Fault, Result, check};
 use crate::names::Os;
 
 pub const OS: Os = Os::Linux;
+pub const HOST: Option<Os> = Some(OS);
+pub const NAME: &str = "Linux";
 
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 
@@ -107,6 +113,11 @@ pub fn time_waits_taken_over() -> Result<u64> {
 pub fn open_descriptors() -> Result<u64> {
     let entries = std::fs::read_dir("/proc/self/fd").map_err(|error| super::errno_of(&error))?;
     Ok(entries.count().saturating_sub(1) as u64)
+}
+
+/// Threads of this process, where /proc tells.
+pub(super) fn threads() -> Option<usize> {
+    Some(std::fs::read_dir("/proc/self/task").ok()?.count())
 }
 
 /// Whether CAP_NET_BIND_SERVICE is effective (capget(2)).

@@ -24,6 +24,7 @@ use crate::names::{Family, Need, Os};
 use crate::plan::SocketOption;
 
 pub const OS: Os = Os::Macos;
+pub const HOST: Option<Os> = Some(OS);
 pub const NAME: &str = "macOS";
 
 /// SO_LINGER counts in clock ticks; this one counts in seconds (`bsd/sys/socket.h`).

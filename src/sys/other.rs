@@ -16,8 +16,10 @@ use crate::names::{Family, Need, Os, Protocol, SocketState};
 use crate::plan::{RouteKind, SocketOption};
 use crate::socket_table::SocketRow;
 
-/// Errnos have the numbers of 4.4BSD, as they have on macOS.
+/// Whose numbers errnos are taken to have: those of 4.4BSD, as on macOS.
 pub const OS: Os = Os::Macos;
+/// It is none of the systems that findings know.
+pub const HOST: Option<Os> = None;
 pub const NAME: &str = "this system";
 
 pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER;

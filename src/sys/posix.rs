@@ -35,6 +35,11 @@ pub(super) fn close_on_exec(fd: &OwnedFd) -> Result<()> {
     check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
 }
 
+/// Not told without a file system of processes.
+pub(super) fn threads() -> Option<usize> {
+    None
+}
+
 pub(super) fn raw_accept(fd: i32) -> Result<i32> {
     // SAFETY: null pointers ask for no address.
     check(unsafe { libc::accept(fd, std::ptr::null_mut(), std::ptr::null_mut()) })

@@ -16,9 +16,11 @@ pub enum Fork {
     Parent(i32),
 }
 
-/// fork(2). Every process of the worker has one thread, so the child may do what its parent may.
+/// fork(2), for processes of one thread: a worker and those below it, and what `exec` runs in, start none.
 pub fn fork() -> Result<Fork> {
-    // SAFETY: single-threaded, so no lock can be held by a thread that the child lacks.
+    debug_assert!(super::os::threads().is_none_or(|threads| threads == 1), "a process of several threads forks");
+    // SAFETY: in a process of one thread, which the tests hold to above, no lock is held by a thread that the child lacks, so
+    // that the child may do what its parent may.
     Ok(match check(unsafe { libc::fork() })? {
         0 => Fork::Child,
         pid => Fork::Parent(pid),
@@ -175,8 +177,10 @@ pub fn set_effective_uid(uid: u32) -> Result<()> {
 
 #[cfg(target_os = "linux")]
 fn os_set_effective_uid(uid: u32) -> Result<()> {
-    // SAFETY: setresuid(2) takes no pointers. The C library would do the same to every thread of one.
-    check(unsafe { libc::syscall(libc::SYS_setresuid, -1, uid, -1) } as i32).map(drop)
+    const UNCHANGED: libc::uid_t = libc::uid_t::MAX;
+    // Not by its number: processors of 32 bits have an older call of that name, whose uids have 16.
+    // SAFETY: setresuid(2) takes no pointers.
+    check(unsafe { libc::setresuid(UNCHANGED, uid, UNCHANGED) }).map(drop)
 }
 
 #[cfg(not(target_os = "linux"))]
@@ -304,14 +308,15 @@ pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
     Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
 }
 
-/// Closes everything but this, which it gives back.
-pub fn keep_only(fd: OwnedFd) -> OwnedFd {
-    use std::os::fd::IntoRawFd;
+/// Closes everything but this, which it gives back. Fails where not even descriptor 3 may be had (RLIMIT_NOFILE).
+pub fn keep_only(fd: OwnedFd) -> Result<OwnedFd> {
     // SAFETY: dup2(2) takes no pointers; a fresh process uses nothing else of what it inherited.
-    let moved = unsafe { libc::dup2(fd.into_raw_fd(), 3) };
+    let moved = check(unsafe { libc::dup2(fd.as_raw_fd(), 3) })?;
+    // It may have been 3 before, and is closed below otherwise.
+    std::mem::forget(fd);
     super::os::close_from(4);
-    // SAFETY: descriptor 3 is this one now, and its former owner was forgotten with everything else.
-    unsafe { OwnedFd::from_raw_fd(moved) }
+    // SAFETY: dup2(2) has succeeded, so that descriptor 3 is open; its former owner, if any, is used no more.
+    Ok(unsafe { OwnedFd::from_raw_fd(moved) })
 }
 
 pub fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {

@@ -68,8 +68,16 @@ pub fn bind(fd: &OwnedFd, address: &Address) -> Result<()> {
 
 /// bind(2) that lies about the size of the address.
 pub fn bind_length(fd: &OwnedFd, address: &Address, length: u32) -> Result<()> {
-    // SAFETY: the storage is 128 bytes, and both kernels refuse a longer address before they read it.
-    check(unsafe { libc::bind(fd.as_raw_fd(), address.0.as_ptr().cast(), length) }).map(drop)
+    // Linux refuses more than 128 bytes before it reads them (move_addr_to_kernel(), net/socket.c), XNU more than SOCK_MAXADDRLEN,
+    // 255 (getsockaddr(), bsd/kern/uipc_syscalls.c).
+    #[repr(C, align(8))]
+    struct Longest([u8; 256]);
+    let mut longest = Longest([0; 256]);
+    let size = (address.0.len() as usize).min(longest.0.len());
+    // SAFETY: the address is valid for its own length, which is cut to that of the place it is copied to.
+    unsafe { std::ptr::copy_nonoverlapping(address.0.as_ptr().cast::<u8>(), longest.0.as_mut_ptr(), size) };
+    // SAFETY: 256 bytes are there, and no kernel reads more of an address.
+    check(unsafe { libc::bind(fd.as_raw_fd(), longest.0.as_ptr().cast(), length) }).map(drop)
 }
 
 pub fn listen(fd: &OwnedFd, backlog: i32) -> Result<()> {

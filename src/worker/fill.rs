@@ -89,7 +89,7 @@ fn holder(fill: &Fill, isolation: &Isolation, share: std::ops::Range<u64>) -> Re
         Fork::Parent(_) => Ok(report),
         Fork::Child => {
             sys::die_with_parent();
-            let ours = sys::keep_only(ours);
+            let Ok(ours) = sys::keep_only(ours) else { sys::exit_now(1) };
             let (mut held, mut ports) = (Vec::with_capacity((share.end - share.start) as usize), 0);
             let error = match hold(fill, isolation, share, &mut held, &mut Taken::new(0, &mut ports, &mut Vec::new())) {
                 Ok(()) => 0,

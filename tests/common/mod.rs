@@ -1,14 +1,12 @@
 //! What the kernel tests share: running scenario texts on real workers.
 
-#![allow(dead_code, reason = "each test binary uses its own part")]
-
 pub mod golden;
 pub mod reports;
 pub mod said;
 
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::AtomicBool;
 
 use errnoscope::catalogue::Catalogue;
@@ -18,37 +16,51 @@ use errnoscope::names::Family;
 use errnoscope::runner::{self, Item, Place, Ran, Settings};
 use errnoscope::scenario::cases;
 
+use crate::harness::STARTED;
+
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
 
 /// A process of a test has this in its environment, with the test's own value.
 pub const MARK: &str = "ERRNOSCOPE_TEST_MARK";
 
-/// Set for a test that runs in a world of its own already.
-const INSIDE: &str = "ERRNOSCOPE_TEST_INSIDE";
-
-/// Runs the body in the world that these options of `errnoscope exec` make, in another process: this test's program
-/// is started again in there, for this test alone. To be called once by a test, as all that it does.
+/// Runs the body in the world that these options of `errnoscope exec` make, in another process. To be called once by a
+/// test, as all that it does.
 #[track_caller]
 pub fn inside(options: &[&str], body: impl FnOnce()) {
-    if std::env::var_os(INSIDE).is_some() {
+    let mut exec = Command::new(PROGRAM);
+    exec.arg("exec").args(options).arg("--");
+    start_again(exec, body);
+}
+
+/// Runs the body in a process that does nothing else. To be called once by a test, as all that it does.
+#[track_caller]
+pub fn alone(body: impl FnOnce()) {
+    start_again(Command::new("env"), body);
+}
+
+/// Starts this test's program again behind a command, for this test alone.
+#[track_caller]
+fn start_again(mut command: Command, body: impl FnOnce()) {
+    if std::env::var_os(STARTED).is_some() {
         return body();
     }
     let thread = std::thread::current();
     let test = thread.name().expect("a test's thread has its name");
-    let output = Command::new(PROGRAM)
-        .arg("exec")
-        .args(options)
-        .arg("--")
-        .arg(std::env::current_exe().expect("this program is somewhere"))
-        .args([test, "--exact", "--nocapture", "--include-ignored"])
-        .env(INSIDE, "1")
-        .stdin(Stdio::null())
-        .output()
-        .expect("the program starts");
+    let output = only(command.env(STARTED, "1"), test);
     let [said, complained] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes));
-    assert!(output.status.success(), "{test} with {options:?}: {}\n{said}\n{complained}", output.status);
+    assert!(output.status.success(), "{test} by {command:?}: {}\n{said}\n{complained}", output.status);
     // A name that selects no test would succeed as well.
     assert!(said.contains("test result: ok. 1 passed"), "{test} did not run:\n{said}");
+}
+
+/// Runs one test of this program behind a command.
+pub fn only(command: &mut Command, test: &str) -> Output {
+    command
+        .arg(std::env::current_exe().expect("this program is somewhere"))
+        .args([test, "--exact", "--nocapture", "--include-ignored"])
+        .stdin(Stdio::null())
+        .output()
+        .expect("the program starts")
 }
 
 /// Processes of this machine that have a mark, as /proc has them.

@@ -4,7 +4,7 @@
 //! (`--remote-debugging-pipe`). Nothing waits without a deadline, and nothing is left when a browser is dropped.
 
 use std::io::{BufRead, BufReader, Write};
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::{Child, ChildStdin, Command, Stdio};
 use std::sync::mpsc::{self, Receiver};
 use std::time::{Duration, Instant};
@@ -12,6 +12,8 @@ use std::time::{Duration, Instant};
 use base64::Engine;
 use serde_json::{Value, json};
 use tempfile::TempDir;
+
+use crate::harness::need::chromium;
 
 /// More than anything here takes, also beside other tests.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -27,26 +29,13 @@ pub struct Browser {
     _profile: TempDir,
 }
 
-/// What people may call it: CHROMIUM, or one of these in PATH.
-fn program() -> PathBuf {
-    let named = std::env::var_os("CHROMIUM").map(PathBuf::from);
-    let path = std::env::var_os("PATH").unwrap_or_default();
-    let all = || {
-        std::env::split_paths(&path)
-            .flat_map(|place| ["chromium", "chromium-browser", "google-chrome"].map(|name| place.join(name)))
-    };
-    named
-        .or_else(|| all().find(|path| path.is_file()))
-        .expect("Chromium is installed (ci/install.sh), or CHROMIUM names one")
-}
-
 impl Browser {
     pub fn new() -> Browser {
         let profile = tempfile::tempdir().expect("a directory");
         // What the browser reads is its descriptor 3, what it writes its descriptor 4.
         let mut child = Command::new("sh")
             .args(["-c", "exec \"$@\" 3<&0 4>&1 </dev/null >/dev/null 2>/dev/null", "sh"])
-            .arg(program())
+            .arg(chromium().expect("Chromium is installed"))
             .args(["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"])
             .args(["--disable-background-networking", "--disable-component-update", "--remote-debugging-pipe"])
             .arg(format!("--user-data-dir={}", profile.path().display()))
@@ -165,13 +154,14 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", features);
     }
 
-    /// A picture of what is seen, where ERRNOSCOPE_SCREENSHOTS names a directory for people to look at.
-    pub fn picture(&mut self, name: &str) {
-        let Some(directory) = std::env::var_os("ERRNOSCOPE_SCREENSHOTS") else { return };
+    /// A picture of what is seen, where ERRNOSCOPE_SCREENSHOTS names a directory for people to look at. Whether there is one.
+    pub fn picture(&mut self, name: &str) -> bool {
+        let Some(directory) = std::env::var_os("ERRNOSCOPE_SCREENSHOTS") else { return false };
         let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));
         let data = picture["data"].as_str().expect("a picture");
         let bytes = base64::engine::general_purpose::STANDARD.decode(data).expect("base64");
         std::fs::write(Path::new(&directory).join(format!("{name}.png")), bytes).expect("written");
+        true
     }
 
     /// What went wrong in the page, or left it: errors, violations, requests for anything but the page itself.

@@ -13,8 +13,9 @@ use errnoscope::scenario::rule::NEWEST;
 use errnoscope::tracer::record::{Ended, Fate, Hop, Tried};
 use errnoscope::tracer::{Answer, Dispatched, Failed, Meaning, Next, PortMode, Sequences, Settings, State};
 
-use crate::laws::policy;
-use crate::simulated::{Fault, Lot, Reply, Run, Script, run};
+use crate::harness::test;
+use crate::tracer::laws::policy;
+use crate::tracer::simulated::{Fault, Lot, Reply, Run, Script, run};
 
 fn ms(number: u64) -> Duration {
     Duration::from_millis(number)

@@ -1,14 +1,12 @@
 //! The failures of TCP calls that findings know, each with the cause behind it.
 //!
-//! Those of Linux are observed: the suite runs once, here and now. Those of macOS are what its documents and sources
+//! Those of Linux were observed: the baseline has them. Those of macOS are what its documents and sources
 //! lead to expect; nobody has observed them. A probe's socket is new: what the state of a socket causes does not happen to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use errnoscope::catalogue::Catalogue;
 use errnoscope::cause::Cause;
-use errnoscope::finding::Report;
 use errnoscope::names::{Os, Protocol};
 use errnoscope::policy::causes::causes;
 use errnoscope::policy::derive::targets;
@@ -16,14 +14,12 @@ use errnoscope::policy::evidence::{Basis, Item, evidence};
 use errnoscope::policy::right::right;
 use errnoscope::policy::{Action, ProbeCall, Signal};
 
-use crate::common;
-use crate::simulated::Fault;
+use crate::common::reports::baseline;
+use crate::harness::test;
+use crate::tracer::simulated::Fault;
 
 static ITEMS: LazyLock<Vec<Item>> = LazyLock::new(|| {
-    let catalogue = Catalogue::embedded().unwrap_or_else(|problems| panic!("{}", problems[0]));
-    let ran = common::run_all(&catalogue);
-    let report = Report::new(&ran.hello, catalogue.facts(), common::started(), ran.complete, 1, ran.findings);
-    let items = evidence(&[report]).items;
+    let items = evidence(std::slice::from_ref(baseline())).items;
     let happens = |item: &Item| item.signal.protocol == Protocol::Tcp && item.cause != Cause::SocketState;
     items.into_iter().filter(happens).collect()
 });

@@ -8,9 +8,10 @@ use errnoscope::render::trace as text;
 use errnoscope::tracer::report::{Report, schema};
 
 use crate::common::golden::golden;
-use crate::examples::{fault, script};
-use crate::laws::policy;
-use crate::simulated::{Lot, run};
+use crate::harness::test;
+use crate::tracer::examples::{fault, script};
+use crate::tracer::laws::policy;
+use crate::tracer::simulated::{Lot, run};
 
 /// The first port is busy, the third hop silent.
 #[test]

@@ -5,9 +5,10 @@ use errnoscope::names::Os;
 use errnoscope::tracer::PortMode;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestError, TestRng, TestRunner};
 
-use crate::laws::{hides_no_error, loses_nothing_to_a_busy_port, policy};
-use crate::scripts::scripts;
-use crate::simulated::{Lot, Run, Script, run};
+use crate::harness::test;
+use crate::tracer::laws::{hides_no_error, loses_nothing_to_a_busy_port, policy};
+use crate::tracer::scripts::scripts;
+use crate::tracer::simulated::{Lot, Run, Script, run};
 
 /// The smallest script for Linux with which a policy breaks a law.
 fn broken(policy: &str, law: impl Fn(&Script, &Run) -> TestCaseResult) -> (Script, String) {
@@ -16,10 +17,7 @@ fn broken(policy: &str, law: impl Fn(&Script, &Run) -> TestCaseResult) -> (Scrip
     let mut runner = TestRunner::new_with_rng(config, TestRng::deterministic_rng(RngAlgorithm::ChaCha));
     let scripts = scripts(&[Os::Linux]);
     match runner.run(&scripts, |script| law(&script, &run(&script, policy))) {
-        Err(TestError::Fail(why, script)) => {
-            println!("{}: {why}\n{script:?}", policy.name);
-            (script, why.message().to_owned())
-        }
+        Err(TestError::Fail(why, script)) => (script, why.message().to_owned()),
         other => panic!("{} keeps the law: {other:?}", policy.name),
     }
 }
@@ -28,7 +26,7 @@ fn broken(policy: &str, law: impl Fn(&Script, &Run) -> TestCaseResult) -> (Scrip
 #[track_caller]
 fn check(policy: &str, law: impl Fn(&Script, &Run) -> TestCaseResult, expected: (bool, &str)) {
     let (script, why) = broken(policy, law);
-    let run = run(&script, crate::laws::policy(policy));
+    let run = run(&script, crate::tracer::laws::policy(policy));
     let [met] = &run.met[..] else { panic!("{} probes in {script:?}", run.met.len()) };
     let fault = met.fault.expect("something is wrong");
     let picked = script.settings.ports == PortMode::Ephemeral;

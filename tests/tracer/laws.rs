@@ -13,11 +13,13 @@ use errnoscope::tracer::record::{Ended, Fate, Record, Trace};
 use errnoscope::tracer::{PortMode, Sequences};
 use proptest::prelude::*;
 use proptest::sample::select;
+use proptest::test_runner::FileFailurePersistence;
 use proptest::test_runner::TestCaseResult;
 
-use crate::findings::is_ambiguous;
-use crate::scripts::scripts;
-use crate::simulated::{Fault, Lot, Reply, Run, Script, run};
+use crate::harness::test;
+use crate::tracer::findings::is_ambiguous;
+use crate::tracer::scripts::scripts;
+use crate::tracer::simulated::{Fault, Lot, Reply, Run, Script, run};
 
 static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
     let read = |name| built_in(name).expect("it is built in").unwrap_or_else(|problem| panic!("{problem}"));
@@ -171,8 +173,11 @@ fn forgets_every_socket(run: &Run) -> TestCaseResult {
     Ok(())
 }
 
+const SEEDS: FileFailurePersistence =
+    FileFailurePersistence::Direct(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proptest-regressions/laws.txt"));
+
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: Some(Box::new(SEEDS)), ..ProptestConfig::default() })]
 
     /// With the rules that follow from the findings.
     #[test]

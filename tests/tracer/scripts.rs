@@ -14,8 +14,8 @@ use errnoscope::tracer::{PortMode, Sequences, Settings};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 
-use crate::findings::faults;
-use crate::simulated::{Fault, Lot, Reply, Script};
+use crate::tracer::findings::faults;
+use crate::tracer::simulated::{Fault, Lot, Reply, Script};
 
 /// A lot before it is known which failures there are to draw from.
 #[derive(Clone, Debug)]

@@ -45,9 +45,9 @@ fn prepare() -> io::Result<()> {
             complain(&format!("{path}: {error}"));
         }
     }
-    let limit = libc::rlimit { rlim_cur: DESCRIPTORS, rlim_max: DESCRIPTORS };
+    let limit = libc::rlimit64 { rlim_cur: DESCRIPTORS, rlim_max: DESCRIPTORS };
     // SAFETY: the pointer is to a whole rlimit.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map_err(as_error)?;
+    check(unsafe { libc::setrlimit64(libc::RLIMIT_NOFILE, &limit) }).map_err(as_error)?;
     port()?.map_or(Ok(()), become_streams)
 }
 

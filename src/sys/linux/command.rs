@@ -186,9 +186,9 @@ fn next_signal(set: &SigSet, limit: Option<Duration>) -> Result<Option<libc::sig
 
 /// Soft RLIMIT_NOFILE of another process, which may have ended if nobody has reaped it.
 pub fn descriptor_limit_of(pid: i32) -> Result<u64> {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+    let mut limit = libc::rlimit64 { rlim_cur: 0, rlim_max: 0 };
     // SAFETY: null asks for no change, and the other pointer is to a whole rlimit.
-    check(unsafe { libc::prlimit(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &mut limit) })?;
+    check(unsafe { libc::prlimit64(pid, libc::RLIMIT_NOFILE, std::ptr::null(), &mut limit) })?;
     Ok(limit.rlim_cur)
 }
 

@@ -204,8 +204,16 @@ fn map_subordinate(pid: i32, uid: u32, gid: u32) -> bool {
     };
     let map = |command: &str, own: u32, file: &str| -> Option<bool> {
         let first = first_of(file)?;
-        let arguments = [pid, 0, own as i32, 1, 1, first as i32, 2].map(|number| number.to_string());
-        Some(Command::new(command).args(arguments).stderr(std::process::Stdio::null()).status().ok()?.success())
+        let ids = [0, own, 1, 1, first, 2].map(|number| number.to_string());
+        Some(
+            Command::new(command)
+                .arg(pid.to_string())
+                .args(ids)
+                .stderr(std::process::Stdio::null())
+                .status()
+                .ok()?
+                .success(),
+        )
     };
     // The gid map first: without it a uid map alone would have to be undone, which nothing can.
     map("newgidmap", gid, "/etc/subgid") == Some(true) && map("newuidmap", uid, "/etc/subuid") == Some(true)

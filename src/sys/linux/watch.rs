@@ -6,6 +6,7 @@
 mod call;
 mod filter;
 mod look;
+mod option;
 
 use std::collections::{HashMap, HashSet};
 use std::os::fd::OwnedFd;
@@ -17,7 +18,6 @@ use nix::unistd::Pid;
 pub use filter::be_watched;
 
 use super::OS;
-use super::options::option_name;
 use crate::calls::{MOST_CALLS, Record, Seen};
 use crate::errno::Errno;
 use crate::names::{Call, PortChoice};
@@ -25,6 +25,7 @@ use crate::plan::Outcome;
 use crate::sys::Result;
 use call::{About, Begun};
 use look::Socket;
+use option::option_name;
 
 /// PTRACE_EVENT_STOP: a new thread, or a stop of the whole group (`include/uapi/linux/ptrace.h`).
 const EVENT_STOP: i32 = 128;
@@ -126,12 +127,12 @@ impl Watch {
     /// Whether the end of the call is to be seen as well.
     fn begin_call(&mut self, thread: i32) -> bool {
         let Ok(info) = ptrace::syscall_info(Pid::from_raw(thread)) else { return false };
-        if info.arch != filter::NATIVE {
+        // SAFETY: in this stop the kernel has filled in `seccomp`.
+        let (number, arguments) = unsafe { (info.u.seccomp.nr as i64, info.u.seccomp.args) };
+        if filter::is_narrow(info.arch, number) {
             self.seen.narrow = true;
             return false;
         }
-        // SAFETY: in this stop the kernel has filled in `seccomp`.
-        let (number, arguments) = unsafe { (info.u.seccomp.nr as i64, info.u.seccomp.args) };
         let Some(begun) = Begun::new(thread, number, arguments) else { return false };
         // Most other sockets are told by the address that is passed, which saves a look and a stop.
         let is_one = match begun.about {
@@ -289,6 +290,11 @@ fn resume(request: libc::c_uint, thread: i32, signal: i32) {
     let (none, signal) = (std::ptr::null_mut::<libc::c_void>(), signal as usize as *mut libc::c_void);
     // SAFETY: these requests take no pointers; the last argument is a number.
     unsafe { libc::ptrace(request, thread, none, signal) };
+}
+
+/// Nothing is in the way of tracing that is known beforehand.
+pub fn cannot_trace() -> Option<String> {
+    None
 }
 
 fn own(errno: nix::Error) -> Errno {

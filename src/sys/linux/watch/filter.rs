@@ -17,6 +17,13 @@ const NARROW: (u32, [(u32, u32); 2]) = (0x4000_0003, [(102, 102), (359, 373)]);
 #[cfg(target_arch = "aarch64")]
 const NARROW: (u32, [(u32, u32); 2]) = (0x4000_0028, [(281, 297), (365, 366)]);
 
+/// x86_64: calls of x32, programs of 32 bits with 64-bit registers, have this bit and the AUDIT_ARCH of all others
+/// (`__X32_SYSCALL_BIT`, `arch/x86/include/uapi/asm/unistd.h`). No other processor numbers a call so.
+const X32: u32 = 0x4000_0000;
+
+/// Those of them that are about sockets, from the first to the last (`arch/x86/entry/syscalls/syscall_64.tbl`).
+const X32_CALLS: [(u32, u32); 5] = [(41, 55), (288, 288), (517, 519), (537, 538), (541, 542)];
+
 /// `include/uapi/linux/seccomp.h`.
 const SET_MODE_FILTER: u32 = 1;
 
@@ -42,6 +49,11 @@ pub fn be_watched() -> Result<()> {
     Ok(())
 }
 
+/// Whether a call is one of a program of 32 bits, whose arguments are not read here.
+pub(super) fn is_narrow(arch: u32, number: i64) -> bool {
+    arch != NATIVE || number & i64::from(X32) != 0
+}
+
 fn filter() -> Vec<libc::sock_filter> {
     const NUMBER: u32 = 0;
     const ARCH: u32 = 4;
@@ -55,14 +67,16 @@ fn filter() -> Vec<libc::sock_filter> {
     let jump = |code, k, jt, jf| libc::sock_filter { code, jt, jf, k };
     let equal = |k, jt, jf| jump(EQUAL, k, jt, jf);
     let (allow, stop) = (op(RETURN, libc::SECCOMP_RET_ALLOW), op(RETURN, libc::SECCOMP_RET_TRACE));
+    let within = |from, to| [jump(FROM, from, 0, 2), jump(FROM, to + 1, 1, 0), stop];
     let mut narrow = vec![equal(NARROW.0, 1, 0), allow, op(LOAD, NUMBER)];
-    for (from, to) in NARROW.1 {
-        narrow.extend([jump(FROM, from, 0, 2), jump(FROM, to + 1, 1, 0), stop]);
-    }
+    narrow.extend(NARROW.1.into_iter().flat_map(|(from, to)| within(from, to)));
     narrow.push(allow);
+    let mut x32: Vec<_> = X32_CALLS.into_iter().flat_map(|(from, to)| within(X32 | from, X32 | to)).collect();
+    x32.push(allow);
     let mut program = vec![op(LOAD, ARCH), equal(NATIVE, narrow.len() as u8, 0)];
     program.extend(narrow);
-    program.push(op(LOAD, NUMBER));
+    program.extend([op(LOAD, NUMBER), jump(FROM, X32, 0, x32.len() as u8)]);
+    program.extend(x32);
     let mut on = |number: i64, block: &[libc::sock_filter]| {
         program.push(equal(number as u32, 0, block.len() as u8));
         program.extend_from_slice(block);

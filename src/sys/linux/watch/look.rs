@@ -167,22 +167,65 @@ impl Message {
 
     /// The control messages: level, type and payload of each.
     pub fn control(self, thread: i32) -> Vec<(i32, i32, Vec<u8>)> {
-        const HEADER: usize = size_of::<libc::cmsghdr>();
         let mut bytes = vec![0; (self.control.1 as usize).min(1024)];
         let size = memory(thread, self.control.0, &mut bytes);
-        let (mut rest, mut found) = (&bytes[..size], Vec::new());
-        while rest.len() >= HEADER {
-            let int = |at: usize| i32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
-            let at = std::mem::offset_of!(libc::cmsghdr, cmsg_len);
-            let length = usize::from_ne_bytes(rest[at..at + size_of::<usize>()].try_into().unwrap_or_default());
-            if !(HEADER..=rest.len()).contains(&length) {
-                break;
-            }
-            let (level, kind) =
-                (std::mem::offset_of!(libc::cmsghdr, cmsg_level), std::mem::offset_of!(libc::cmsghdr, cmsg_type));
-            found.push((int(level), int(kind), rest[HEADER..length].to_vec()));
-            rest = rest.get(length.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
+        control_messages(&bytes[..size])
+    }
+}
+
+/// What a program has in the place of its control messages: as many as are whole.
+fn control_messages(mut rest: &[u8]) -> Vec<(i32, i32, Vec<u8>)> {
+    const HEADER: usize = size_of::<libc::cmsghdr>();
+    let mut found = Vec::new();
+    while rest.len() >= HEADER {
+        let int = |at: usize| i32::from_ne_bytes([rest[at], rest[at + 1], rest[at + 2], rest[at + 3]]);
+        let at = std::mem::offset_of!(libc::cmsghdr, cmsg_len);
+        let length = usize::from_ne_bytes(rest[at..at + size_of::<usize>()].try_into().unwrap_or_default());
+        if !(HEADER..=rest.len()).contains(&length) {
+            break;
         }
-        found
+        let (level, kind) =
+            (std::mem::offset_of!(libc::cmsghdr, cmsg_level), std::mem::offset_of!(libc::cmsghdr, cmsg_type));
+        found.push((int(level), int(kind), rest[HEADER..length].to_vec()));
+        rest = rest.get(length.next_multiple_of(size_of::<usize>())..).unwrap_or_default();
+    }
+    found
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A control message of this level, type and payload that says of itself that it has this length.
+    fn message(length: usize, level: i32, kind: i32, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = length.to_ne_bytes().to_vec();
+        bytes.extend([level, kind].iter().flat_map(|number| number.to_ne_bytes()));
+        bytes.extend(payload);
+        bytes.resize(bytes.len().next_multiple_of(size_of::<usize>()), 0);
+        bytes
+    }
+
+    #[test]
+    fn control_messages_are_read_as_far_as_they_are_whole() {
+        const HEADER: usize = size_of::<libc::cmsghdr>();
+        let first = message(HEADER + 3, 1, 2, b"abc");
+        let second = message(HEADER + 8, 3, 4, b"defghijk");
+        let both = [first.clone(), second].concat();
+        let whole = vec![(1, 2, b"abc".to_vec()), (3, 4, b"defghijk".to_vec())];
+        assert_eq!(control_messages(&both), whole);
+        for end in 0..both.len() {
+            assert!(whole.starts_with(&control_messages(&both[..end])), "{end}");
+        }
+        // A program may have written any length there.
+        for length in [0, 1, HEADER - 1, both.len() + 1, usize::MAX, usize::MAX - 3] {
+            let strange = [first.clone(), message(length, 3, 4, b"defghijk")].concat();
+            assert_eq!(control_messages(&strange), whole[..1], "{length}");
+        }
+    }
+
+    #[test]
+    fn a_message_is_read_from_as_many_bytes_as_it_has() {
+        assert!(Message::new(&[0; Message::SIZE]).is_some());
+        assert!((0..Message::SIZE).any(|size| Message::new(&vec![0; size]).is_none()));
     }
 }

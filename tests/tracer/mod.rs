@@ -1,8 +1,6 @@
 //! The tracer on a network that is made up: laws that hold whatever the network does, and known situations to the
 //! millisecond. No socket is opened by a tracer; what its calls answer comes from findings of a real run.
 
-#[path = "../common/mod.rs"]
-mod common;
 mod examples;
 mod findings;
 mod golden;

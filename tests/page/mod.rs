@@ -1,9 +1,6 @@
 //! Documents about reports: what they say is what the reports say, and the page works in a real browser.
 
 mod browser;
-#[path = "../common/mod.rs"]
-mod common;
-
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
@@ -19,8 +16,9 @@ use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
+use crate::common::reports::{BASELINE, baseline, given, repeated};
+use crate::harness::test;
 use browser::Browser;
-use common::reports::{BASELINE, baseline, given, repeated};
 
 /// As if another stack had answered: it takes over from TIME_WAIT what the first does not, and gives EAGAIN where that
 /// gives EADDRNOTAVAIL. Made up, for tests alone.
@@ -78,7 +76,7 @@ fn count(reports: &[Report], has: impl Fn(&Finding) -> bool) -> usize {
 
 const CASE: &str = "bind.port-held[protocol=tcp,family=ipv4,holder_state=time-wait,relation=same-specific,holder_reuse=none,claimer_reuse=addr]";
 
-#[test]
+#[test(Chromium)]
 fn each_filter_finds_what_the_reports_have() {
     let first = baseline().clone();
     let reports = [another(&first, "linux 9.9"), first];
@@ -136,7 +134,7 @@ fn each_filter_finds_what_the_reports_have() {
     page.was_quiet();
 }
 
-#[test]
+#[test(Chromium)]
 fn a_cell_opens_its_trail_and_witness_and_so_does_a_link() {
     let reports = [baseline().clone()];
     let mut page = Page::of(&reports);
@@ -178,7 +176,7 @@ fn a_cell_opens_its_trail_and_witness_and_so_does_a_link() {
     page.was_quiet();
 }
 
-#[test]
+#[test(Chromium)]
 fn the_keyboard_is_enough() {
     let mut page = Page::of(&[baseline().clone()]);
     let browser = page.open("");
@@ -232,7 +230,7 @@ const CONTRAST: &str = r"
   return [...worst].sort((a, b) => a[1] - b[1]);
 })()";
 
-#[test]
+#[test(Chromium)]
 fn it_fits_a_phone_and_can_be_read_by_day_and_by_night() {
     let first = baseline().clone();
     let reports = [another(&first, "linux 9.9"), first];
@@ -273,7 +271,7 @@ fn it_fits_a_phone_and_can_be_read_by_day_and_by_night() {
     page.was_quiet();
 }
 
-#[test]
+#[test(Chromium)]
 fn what_a_report_says_stays_text() {
     const EVIL: &str = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`|]]>&amp;";
     let mut report = baseline().clone();
@@ -403,8 +401,8 @@ fn what_was_only_expected_is_never_shown_as_observed() {
     assert!(table.contains("| *EINVAL*\\* |") && !table.contains("| macos |"), "{table}");
 }
 
-/// Says how long it takes, for people; the only thing that must hold is that the page stays small.
-#[test]
+/// Says how long it takes, for people who want pictures; the only thing that must hold is that the page stays small.
+#[test(Chromium)]
 fn eight_stacks_make_no_large_page() {
     let first = baseline().clone();
     let reports: Vec<Report> = (0..8)
@@ -436,8 +434,9 @@ fn eight_stacks_make_no_large_page() {
         "(async () => {{ const start = performance.now(); location.hash = 'case={CASE}'; const dialog = document.getElementById('case');
           while (!dialog.open) await new Promise(done => setTimeout(done)); return Math.round(performance.now() - start); }})()"
     ));
-    println!("{size} bytes, {elements} elements; ms to load and to filter: {times}; to the first case: {case}");
-    browser.picture("eight-stacks");
+    if browser.picture("eight-stacks") {
+        println!("{size} bytes, {elements} elements; ms to load and to filter: {times}; to the first case: {case}");
+    }
     assert!(elements.as_u64() < Some(40_000), "{elements}");
     assert!(size < 8 << 20, "{size}");
     page.was_quiet();

@@ -1,0 +1,39 @@
+//! All tests in one program, so that the library is linked once. A test belongs to the module that it is about; what a
+//! test does not get from its host is for `harness` to say.
+
+mod common;
+mod harness;
+
+mod calls;
+mod catalogue;
+mod check;
+mod claims;
+mod cli;
+mod compare;
+mod compat;
+mod conditions;
+mod exec;
+mod explain;
+mod faults;
+mod formats;
+mod golden;
+mod junit;
+mod needs;
+mod network;
+mod page;
+mod paths;
+mod policy;
+mod properties;
+mod remote;
+mod shell;
+mod tidy;
+mod tracer;
+mod verdicts;
+
+fn main() -> std::process::ExitCode {
+    if let Ok(script) = std::env::var(conditions::SCRIPT) {
+        conditions::client(&script);
+        return std::process::ExitCode::SUCCESS;
+    }
+    harness::main()
+}

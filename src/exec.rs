@@ -14,6 +14,7 @@ use std::time::Duration;
 use crate::calls::{Record, Seen};
 use crate::errno::Errno;
 use crate::plan::Unsupported;
+use crate::ports::{PORT_RANGE, PortRange};
 use crate::sys::{self, Caller, Ended, Flock, Fork, Outside, Watch};
 
 pub use condition::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
@@ -75,8 +76,9 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
     };
     // Its namespaces are there as long as it is.
     let (situation, _chain) = if isolation.is_shared() {
-        let range = sys::read_sysctl(beside::RANGE).map_err(what("the range of ephemeral ports"))?;
-        let range = beside::range(&range).ok_or_else(|| Failed::World(format!("`{range}` is no range of ports")))?;
+        let range = sys::read_sysctl(PORT_RANGE).map_err(what("the range of ephemeral ports"))?;
+        let range = PortRange::from_sysctl(&range)
+            .map_err(|why| Failed::World(format!("the range of ephemeral ports: {why}")))?;
         let wanted = beside::conditions(request, range).map_err(Failed::World)?;
         if let Some(warning) = beside::warning(&wanted) {
             eprintln!("errnoscope: {warning}");

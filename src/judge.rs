@@ -133,7 +133,7 @@ fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hel
         expected,
         elsewhere: all,
         witness: Vec::new(),
-        unwitnessed: None,
+        unwitnessed: subject.unwitnessed.clone(),
         trail: Vec::new(),
     })
 }

@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::errno::{Errno, ErrnoName};
 use crate::names::{Family, Need, Os, Protocol, User};
+use crate::ports::flat_range;
 use crate::socket_table::SocketRow;
 
 pub use kind::SocketKind;
@@ -113,12 +114,7 @@ pub enum Query {
         socket: String,
     },
     /// How many ports of the range any socket holds, from the socket table.
-    Census {
-        protocol: Protocol,
-        family: Family,
-        low: u16,
-        high: u16,
-    },
+    Census(Census),
     /// Whether an address is configured on an interface (RTM_GETADDR).
     Address {
         address: IpAddr,
@@ -130,7 +126,7 @@ pub enum Query {
     Sysctl {
         name: String,
     },
-    /// Open descriptors and the soft RLIMIT_NOFILE.
+    /// The soft RLIMIT_NOFILE, and how many descriptors below it are open.
     Descriptors {},
     /// Packets counted by an nftables counter object in table `inet errnoscope`.
     Counter {
@@ -140,15 +136,29 @@ pub enum Query {
     User {},
 }
 
+flat_range! {
+    /// A range of ports of a protocol.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Census {
+        protocol: Protocol,
+        family: Family,
+        ..range,
+    }
+}
+
 /// What the kernel said to a [`Query`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Answer {
-    /// Rows, and the tuple by which `socket` is to be found among them.
+    /// Rows, and by what `socket` is to be found among them (see [`crate::socket_table::Sought`]).
     Socket {
         local: Option<SocketAddr>,
         remote: Option<SocketAddr>,
         rows: Vec<SocketRow>,
+        /// The inode that fstat(2) gives its descriptor, which the table has as well; 0 once it is closed. Absent where there
+        /// is no such number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inode: Option<u32>,
     },
     /// Ports of the range held by at least one socket, and the first few that none holds.
     Census {
@@ -391,4 +401,31 @@ pub struct Capability {
     pub available: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::PortRange;
+
+    /// Ranges are written as two numbers beside the other arguments, and one that is empty is not read.
+    #[test]
+    fn a_range_on_the_wire_is_flat_and_never_empty() {
+        let (protocol, family) = (Protocol::Tcp, Family::Ipv4);
+        let query = Query::Census(Census { protocol, family, range: PortRange::of::<30_000, 30_015>() });
+        let text = r#"{"census":{"protocol":"tcp","family":"ipv4","low":30000,"high":30015}}"#;
+        assert_eq!(serde_json::to_string(&query).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Query>(text).unwrap(), query);
+        let fill = r#"{"fill":{"how":"bind","protocol":"tcp","address":"127.0.0.1","low":1,"high":2,"reuse":"none"}}"#;
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Op>(fill).unwrap()).unwrap(), fill);
+        for (from, to) in
+            [("\"low\":1", "\"low\":3"), ("\"low\":1", "\"low\":0"), ("\"low\":1,", ""), ("\"low\"", "\"lowest\"")]
+        {
+            serde_json::from_str::<Op>(&fill.replace(from, to)).expect_err(to);
+        }
+        serde_json::from_str::<Query>(&text.replace("30015", "29999")).expect_err("an empty range");
+        let option = r#"{"set-option":{"socket":"s","option":{"local-port-range":[40000,40004]}}}"#;
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Op>(option).unwrap()).unwrap(), option);
+        serde_json::from_str::<Op>(&option.replace("40004", "3")).expect_err("an empty range");
+    }
 }

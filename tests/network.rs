@@ -8,6 +8,7 @@ use crate::harness::{rstest, test};
 use errnoscope::names::{Call, Reuse};
 use errnoscope::network::{Config, Interrupt, Replies, Wire};
 use errnoscope::policy::{self, Policy};
+use errnoscope::ports::PortRange;
 use errnoscope::tracer::record::Ended;
 use errnoscope::tracer::{
     self, Answer, Dispatched, Interrupted, Network, PortMode, Probe, ProbeId, Sequences, Settings,
@@ -223,7 +224,7 @@ fn a_trace_to_this_host_has_one_hop(
         interval: Duration::ZERO,
         in_flight: 16,
         ports: PortMode::Ephemeral,
-        sequences: Sequences::new(33_434, 33_534, 0).expect("some"),
+        sequences: Sequences::new(PortRange::of::<33_434, 33_534>(), 0),
         reuse: Reuse::None,
     };
     let trace = tracer::trace(&settings, &evidence(), &mut wire, &mut |_| {});

@@ -34,6 +34,7 @@ open = { socket = "claimer", protocol = "$protocol", family = "ipv4" }
 
 [[subject]]
 bind = { socket = "claimer", address = "127.0.0.1", port = 20000 }
+unwitnessed = "nobody is in the way"
 
 [[subject.expect]]
 os = ["linux", "macos"]
@@ -66,6 +67,7 @@ open = { socket = "claimer", protocol = "tcp", family = "ipv4" }
 
 [[subject]]
 connect = { socket = "claimer", address = "127.0.0.1", port = 20000, wait_ms = 30 }
+unwitnessed = "nothing shows that nobody answers"
 
 [[subject.expect]]
 os = ["linux", "macos"]
@@ -181,8 +183,8 @@ fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
 #[case::hangs("echo 'Booting the kernel.'\nsleep 1000", "said nothing for 1 s; it said: Booting the kernel.")]
 #[case::sends_half_a_hello("printf '\\036{\"protocol\":2,'\nexit 0", "the worker ended before it said hello")]
 #[case::sends_something_marked("printf '\\036hello\\n'\ncat", "not of the protocol")]
-#[case::is_older("printf '\\036{\"protocol\":1,\"os\":\"linux\"}\\n'\ncat", "speaks protocol 1, this program 4")]
-#[case::is_newer("printf '\\036{\"protocol\":9,\"more\":true}\\n'\ncat", "speaks protocol 9, this program 4")]
+#[case::is_older("printf '\\036{\"protocol\":1,\"os\":\"linux\"}\\n'\ncat", "speaks protocol 1, this program 5")]
+#[case::is_newer("printf '\\036{\"protocol\":9,\"more\":true}\\n'\ncat", "speaks protocol 9, this program 5")]
 fn a_host_without_a_worker_is_an_error_with_its_words(#[case] script: &str, #[case] message: &str) {
     no_worker(script, "1", message);
 }

@@ -10,6 +10,7 @@ use super::{Exit, Failure, output, source};
 use crate::catalogue::Catalogue;
 use crate::names::{Need, Os};
 use crate::plan::{Capability, Hello};
+use crate::ports::PortRange;
 use crate::render::style::{BAD, GOOD, HEADING, WARN, paint};
 use crate::render::text::field;
 use crate::runner::{self, Place};
@@ -230,10 +231,7 @@ impl Descriptors {
         let value = |name: &str| hello.sysctls.get(name).cloned().unwrap_or_default();
         let linux = value("net.ipv4.ip_local_port_range");
         let macos = format!("{} {}", value("net.inet.ip.portrange.first"), value("net.inet.ip.portrange.last"));
-        let range = |text: &str| {
-            let bounds: Vec<u64> = text.split_whitespace().filter_map(|bound| bound.parse().ok()).collect();
-            if let [low, high] = *bounds { Some(high.saturating_sub(low) + 1) } else { None }
-        };
+        let range = |text: &str| PortRange::from_sysctl(text).ok().map(|range| u64::from(range.size()));
         Descriptors { soft, hard, ports: range(&linux).or_else(|| range(&macos)) }
     }
 

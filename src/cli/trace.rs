@@ -19,6 +19,7 @@ use crate::demo;
 use crate::names::{Family, Reuse};
 use crate::network::{Config, Interrupt, Replies, Wire};
 use crate::policy::DEFAULT;
+use crate::ports::PortRange;
 use crate::render::trace as text;
 use crate::sys::{self, Signals};
 use crate::tracer::record::{Ended, Trace};
@@ -99,8 +100,8 @@ pub struct Arguments {
     source_port: Option<u16>,
 
     /// Sequence numbers, which are the source ports of the mode `sequence`
-    #[arg(long, value_name = "LOW-HIGH", default_value = "33434-65535", value_parser = range)]
-    source_port_range: (u16, u16),
+    #[arg(long, value_name = "LOW-HIGH", default_value = "33434-65535")]
+    source_port_range: PortRange,
 
     /// The first sequence number [default: a random one of the range]
     #[arg(long, value_name = "N")]
@@ -246,19 +247,16 @@ fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failu
         (PortModeName::Ephemeral, None) => PortMode::Ephemeral,
         (PortModeName::Sequence, None) => PortMode::Sequence,
     };
-    let (low, high) = arguments.source_port_range;
+    let range = arguments.source_port_range;
     let offset = match arguments.initial_sequence {
         None => random(),
-        Some(initial) if (low..=high).contains(&initial) => u64::from(initial - low),
+        Some(initial) if range.contains(initial) => u64::from(initial - range.low()),
         Some(initial) => {
             return Err(Failure::bad(format!(
-                "--initial-sequence {initial} is not within --source-port-range {low}-{high}"
+                "--initial-sequence {initial} is not within --source-port-range {range}"
             )));
         }
     };
-    let sequences = Sequences::new(low, high, offset).ok_or_else(|| {
-        Failure::bad(format!("--source-port-range {low}-{high} is empty: the first port is the lower one"))
-    })?;
     let os = sys::HOST.ok_or_else(|| {
         Failure::bad("trace runs on Linux and macOS: what another system's errnos mean for a probe is not known")
     })?;
@@ -274,7 +272,7 @@ fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failu
         interval: arguments.interval,
         in_flight: arguments.in_flight.into(),
         ports: mode,
-        sequences,
+        sequences: Sequences::new(range, offset),
         reuse: arguments.reuse,
     })
 }
@@ -294,11 +292,6 @@ fn seconds(text: &str) -> Result<Duration, String> {
         return Err(format!("expected 0.001 to {LONGEST} seconds"));
     }
     Ok(Duration::from_secs_f64(seconds))
-}
-
-fn range(text: &str) -> Result<(u16, u16), String> {
-    let parsed = text.split_once('-').and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
-    parsed.filter(|(low, _)| *low > 0).ok_or_else(|| "expected two ports from 1 on, such as 33434-65535".to_owned())
 }
 
 /// The hops as they come, on a terminal.

@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use crate::names::{Family, HolderState, Protocol, Reuse, User};
 use crate::plan::{Fill, FillHow, Op, Role, RouteKind, Step, WaitFor};
+use crate::ports::{PORT_RANGE, PortRange};
 use crate::scenario::{Compound, Hold};
-use crate::witness::Precondition;
+use crate::witness::{Full, Precondition};
 
 /// The range of a fresh network namespace (`inet_init_net`, net/ipv4/af_inet.c).
-pub const DEFAULT_RANGE: (u16, u16) = (32768, 60999);
-const PORT_RANGE: &str = "net.ipv4.ip_local_port_range";
+pub const DEFAULT_RANGE: PortRange = PortRange::of::<32768, 60999>();
 /// How many ports are filled by connect() at a time: it looks at half of them to find a free one.
-const PIECE: u16 = 512;
+const PIECE: usize = 512;
 
 /// TCP_TIMEWAIT_LEN: nothing else ends TIME_WAIT but a packet, or an administrator.
 pub const TIME_WAIT: Duration = Duration::from_secs(60);
@@ -24,7 +24,7 @@ pub const TIME_WAIT: Duration = Duration::from_secs(60);
 /// Where the other ends of holders listen, from this port on.
 const FIRST_PEER_PORT: u16 = 20_100;
 /// From which ports autobind takes while holders are made, so that none of the range to be exhausted is lost to a helper.
-const APART: [(u16, u16); 2] = [(20_600, 20_699), (10_600, 10_699)];
+const APART: [PortRange; 2] = [PortRange::of::<20_600, 20_699>(), PortRange::of::<10_600, 10_699>()];
 
 /// What [`Condition::OutputDropped`] does with a packet, in nft's words.
 pub const VERDICTS: &[(&str, &str)] = &[
@@ -56,13 +56,13 @@ pub enum Condition {
     PortsExhausted {
         protocol: Protocol,
         address: IpAddr,
-        range: (u16, u16),
+        range: PortRange,
         reuse: Reuse,
         to: Option<SocketAddr>,
         free: u16,
     },
-    /// Sockets are bound to all ports from `low` to `high`.
-    PortsHeld { protocol: Protocol, address: IpAddr, low: u16, high: u16, reuse: Reuse },
+    /// Sockets are bound to all ports of a range.
+    PortsHeld { protocol: Protocol, address: IpAddr, range: PortRange, reuse: Reuse },
     /// A socket has a local address and port, in a state; with `peer`, a 4-tuple.
     Held(Holder),
     /// No interface has the address.
@@ -180,7 +180,7 @@ impl Making<'_> {
                 Condition::Held(Holder { protocol, local, reuse, .. }) => {
                     (protocol, local.port()..=local.port(), reuse != Reuse::None)
                 }
-                Condition::PortsHeld { protocol, low, high, reuse, .. } => (protocol, low..=high, reuse != Reuse::None),
+                Condition::PortsHeld { protocol, range, reuse, .. } => (protocol, range.ports(), reuse != Reuse::None),
                 _ => continue,
             };
             for port in ports {
@@ -195,9 +195,10 @@ impl Making<'_> {
     fn add(&mut self, index: usize, condition: &Condition) -> Result<(), String> {
         match condition {
             Condition::PortsExhausted { protocol, address, range, reuse, to, free } => {
-                let (protocol, address, reuse, to, (low, high)) = (*protocol, *address, *reuse, *to, *range);
-                let own: Vec<u16> = (low..=high).filter(|port| !self.taken.contains(&(protocol, *port))).collect();
+                let (protocol, address, reuse, to, range) = (*protocol, *address, *reuse, *to, *range);
+                let own: Vec<u16> = range.ports().filter(|port| !self.taken.contains(&(protocol, *port))).collect();
                 let count = own.len().checked_sub(usize::from(*free)).ok_or_else(|| {
+                    let (low, high) = (range.low(), range.high());
                     format!("{free} ports cannot be left free: of {low} to {high}, {} are not held already", own.len())
                 })?;
                 if let Some(to) = to.filter(|to| {
@@ -208,27 +209,28 @@ impl Making<'_> {
                     self.serve(index, to)?;
                 }
                 let how = if to.is_some() { FillHow::Connect } else { FillHow::Bind };
-                for (low, high) in runs(&own[..count]) {
-                    let fill = |low, high| Op::Fill(Fill { how, protocol, address, low, high, reuse, to, leave: 0 });
+                for run in runs(&own[..count]) {
+                    let fill = |range| Op::Fill(Fill { how, protocol, address, range, reuse, to, leave: 0 });
                     match how {
                         FillHow::Connect => {
-                            for (low, high) in pieces(low, high) {
-                                self.set_silently(Phase::Exhaustion, index, PORT_RANGE, &format!("{low} {high}"));
-                                self.step(Phase::Exhaustion, index, fill(low, high));
+                            for piece in pieces(run) {
+                                self.set_silently(Phase::Exhaustion, index, PORT_RANGE, &piece.to_sysctl());
+                                self.step(Phase::Exhaustion, index, fill(piece));
                             }
                         }
-                        _ => self.step(Phase::Exhaustion, index, fill(low, high)),
+                        _ => self.step(Phase::Exhaustion, index, fill(run)),
                     }
                 }
-                self.set(Phase::Exhaustion, index, PORT_RANGE, &format!("{low} {high}"));
+                self.set(Phase::Exhaustion, index, PORT_RANGE, &range.to_sysctl());
                 let family = Family::of(address);
-                self.check(index, Precondition::Full { protocol, family, low, high, free: *free });
+                self.check(index, Precondition::Full(Full { protocol, family, range, free: *free }));
             }
-            Condition::PortsHeld { protocol, address, low, high, reuse } => {
-                let (protocol, address, low, high) = (*protocol, *address, *low, *high);
-                let fill = Fill { how: FillHow::Bind, protocol, address, low, high, reuse: *reuse, to: None, leave: 0 };
+            Condition::PortsHeld { protocol, address, range, reuse } => {
+                let (protocol, address, range) = (*protocol, *address, *range);
+                let fill = Fill { how: FillHow::Bind, protocol, address, range, reuse: *reuse, to: None, leave: 0 };
                 self.step(Phase::Ranges, index, Op::Fill(fill));
-                self.check(index, Precondition::Full { protocol, family: Family::of(address), low, high, free: 0 });
+                let family = Family::of(address);
+                self.check(index, Precondition::Full(Full { protocol, family, range, free: 0 }));
             }
             Condition::Held(holder) => self.hold(index, *holder)?,
             Condition::SourceNotLocal { address } => {
@@ -376,13 +378,13 @@ impl Making<'_> {
             Condition::PortsExhausted { range, .. } => Some(*range),
             _ => None,
         });
-        let ranges: Vec<(u16, u16)> = ranges.collect();
+        let ranges: Vec<PortRange> = ranges.collect();
         let Some(first) = self.parts.iter().find(|(phase, _, _)| *phase == Phase::Holders).map(|part| part.1) else {
             return;
         };
-        let apart = APART.iter().find(|apart| ranges.iter().all(|range| apart.1 < range.0 || range.1 < apart.0));
-        if let (false, Some((low, high))) = (ranges.is_empty(), apart) {
-            self.set_silently(Phase::Sysctls, first, PORT_RANGE, &format!("{low} {high}"));
+        let apart = APART.iter().find(|apart| !ranges.iter().any(|range| apart.overlaps(*range)));
+        if let (false, Some(apart)) = (ranges.is_empty(), apart) {
+            self.set_silently(Phase::Sysctls, first, PORT_RANGE, &apart.to_sysctl());
         }
     }
 
@@ -430,44 +432,40 @@ fn route_word(kind: RouteKind) -> &'static str {
 }
 
 /// Ports in order, as ranges without gaps.
-fn runs(ports: &[u16]) -> Vec<(u16, u16)> {
-    let mut runs: Vec<(u16, u16)> = Vec::new();
-    for &port in ports {
-        match runs.last_mut() {
-            Some((_, high)) if *high + 1 == port => *high = port,
-            _ => runs.push((port, port)),
-        }
-    }
-    runs
+fn runs(ports: &[u16]) -> Vec<PortRange> {
+    let follows = |before: &u16, port: &u16| before.checked_add(1) == Some(*port);
+    let ends = |run: &[u16]| PortRange::new(*run.first()?, *run.last()?).ok();
+    ports.chunk_by(follows).filter_map(ends).collect()
 }
 
 /// A range in pieces of even size, and at most one that is a single port: in others the search can miss a free port.
-fn pieces(low: u16, high: u16) -> Vec<(u16, u16)> {
-    let (mut pieces, mut next) = (Vec::new(), u32::from(low));
-    while next <= u32::from(high) {
-        let left = (u32::from(high) - next + 1).min(PIECE.into());
-        let size = if left > 1 { left & !1 } else { 1 };
-        pieces.push((next as u16, (next + size - 1) as u16));
-        next += size;
-    }
-    pieces
+fn pieces(range: PortRange) -> Vec<PortRange> {
+    let ports: Vec<u16> = range.ports().collect();
+    let (even, single) = ports.split_at(ports.len() & !1);
+    even.chunks(PIECE).chain([single]).flat_map(runs).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ranges(ends: &[(u16, u16)]) -> Vec<PortRange> {
+        ends.iter().map(|&(low, high)| PortRange::new(low, high).unwrap()).collect()
+    }
+
     #[test]
     fn ports_without_gaps_are_one_range() {
-        assert_eq!(runs(&[1, 2, 3, 5, 7, 8]), [(1, 3), (5, 5), (7, 8)]);
+        assert_eq!(runs(&[1, 2, 3, 5, 7, 8]), ranges(&[(1, 3), (5, 5), (7, 8)]));
+        assert_eq!(runs(&[65_534, 65_535]), ranges(&[(65_534, 65_535)]));
         assert_eq!(runs(&[]), []);
     }
 
     #[test]
     fn no_piece_is_of_odd_size_but_one_port() {
-        assert_eq!(pieces(10, 10), [(10, 10)]);
-        assert_eq!(pieces(10, 12), [(10, 11), (12, 12)]);
-        assert_eq!(pieces(1, 1025), [(1, 512), (513, 1024), (1025, 1025)]);
-        assert_eq!(pieces(65_534, 65_535), [(65_534, 65_535)]);
+        let pieces = |low, high| pieces(PortRange::new(low, high).unwrap());
+        assert_eq!(pieces(10, 10), ranges(&[(10, 10)]));
+        assert_eq!(pieces(10, 12), ranges(&[(10, 11), (12, 12)]));
+        assert_eq!(pieces(1, 1025), ranges(&[(1, 512), (513, 1024), (1025, 1025)]));
+        assert_eq!(pieces(65_534, 65_535), ranges(&[(65_534, 65_535)]));
     }
 }

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::{Check, Named, Situation};
 use crate::plan::{Answer, Op, Outcome, Performed, Query, Role, Step, Unsupported};
-use crate::socket_table;
+use crate::socket_table::Sought;
 use crate::sys::{self, Fork, Isolation};
 use crate::witness::{Moment, Precondition, Witness};
 use crate::worker::{Case, nft};
@@ -122,7 +122,7 @@ impl Held {
             let why = || (check.condition, found(check, after));
             match check.lasts {
                 Some(lasts) if took < lasts => {
-                    if !has_successor(after) {
+                    if !has_successor(&check.precondition, after) {
                         vanished.push(why());
                     }
                 }
@@ -171,7 +171,7 @@ impl Held {
 /// Whether a condition is there to begin with: what is to be left free has to be free.
 fn is_made(precondition: &Precondition, answer: &Answer) -> bool {
     match (precondition, answer) {
-        (Precondition::Full { free, .. }, Answer::Census { held, size, .. }) => size - held == u32::from(*free),
+        (Precondition::Full(full), answer) => full.left(answer) == Some(u32::from(full.free)),
         (Precondition::Counted { .. }, answer) => matches!(answer, Answer::Counter { .. }),
         _ => Witness::new(Moment::Before, precondition, Some(answer), None, None).confirmed(),
     }
@@ -189,7 +189,7 @@ fn found(check: &Check, answer: &Answer) -> String {
             format!("the socket table has {}", rows.collect::<Vec<_>>().join(", "))
         }
         Answer::Census { held, size, free } => {
-            let count = size - held;
+            let count = size.saturating_sub(*held);
             let more = if count as usize > free.len() { ", …" } else { "" };
             let free: Vec<String> = free.iter().map(u16::to_string).collect();
             format!("{count} ports are free ({}{more})", free.join(", "))
@@ -204,10 +204,10 @@ fn found(check: &Check, answer: &Answer) -> String {
 }
 
 /// Whether another socket has the addresses of one that was in TIME_WAIT.
-fn has_successor(answer: &Answer) -> bool {
-    match answer {
-        Answer::Socket { local: Some(local), remote, rows } => {
-            socket_table::find(rows, *local, *remote).next().is_some()
+fn has_successor(precondition: &Precondition, answer: &Answer) -> bool {
+    match (precondition, answer) {
+        (Precondition::Socket { protocol, .. }, Answer::Socket { rows, .. }) => {
+            Sought::of(*protocol, answer).is_some_and(|sought| sought.namesakes(rows).next().is_some())
         }
         _ => false,
     }

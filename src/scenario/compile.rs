@@ -1,6 +1,7 @@
 //! From a case to a plan: references resolved, conditions decided, compound ops spelled out.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -38,6 +39,8 @@ pub struct SubjectCall {
     pub socket: SocketKind,
     pub cause: Cause,
     pub preconditions: Vec<(Moment, Precondition)>,
+    /// Why there is no precondition, where there is none; every case of a checked scenario has either.
+    pub unwitnessed: Option<Arc<str>>,
 }
 
 /// References may lead to values that hold references; this deep and no deeper.
@@ -92,6 +95,7 @@ impl Compiler<'_> {
                 preconditions.extend(self.precondition(text)?);
             }
             let cause = subject.cause.as_ref().unwrap_or(&self.scenario.cause);
+            let why = subject.unwitnessed.as_ref().filter(|_| preconditions.is_empty());
             subjects.push(SubjectCall {
                 step: steps.len() as u32,
                 subject: index,
@@ -101,6 +105,7 @@ impl Compiler<'_> {
                 port: port_choice(&steps, &op),
                 cause: self.parse(cause)?,
                 preconditions: preconditions.clone(),
+                unwitnessed: why.map(|why| why.get_ref().clone()),
             });
             let queries = preconditions.iter().filter_map(|(_, precondition)| precondition.query()).collect();
             steps.push(Step { op, user: self.user(&subject.step)?, role: Role::Subject { queries, requires } });
@@ -166,9 +171,14 @@ impl Compiler<'_> {
     /// Resolves the references of a value and reads it as a `T`.
     fn parse<T: for<'de> Deserialize<'de>>(&self, value: &Value) -> Result<T, Problem> {
         let value = self.resolve(value, 0)?;
-        let span = value.span();
-        T::deserialize(ValueDeserializer::from(value))
-            .map_err(|error| self.problem(error.span().unwrap_or(span), crate::problem::message(&error)))
+        let whole = value.span();
+        // What is wrong with a table as such is told of its entry, which has a place of its own.
+        let entry =
+            value.get_ref().as_table().and_then(|table| table.values().next()).map_or(whole.clone(), Spanned::span);
+        T::deserialize(ValueDeserializer::from(value)).map_err(|error| {
+            let place = error.span().filter(|place| *place != whole).unwrap_or(entry);
+            self.problem(place, crate::problem::message(&error))
+        })
     }
 
     /// Replaces each string `$name` by the value of that axis, or by the first row of that table that applies.

@@ -21,7 +21,7 @@ pub use boot::boot;
 pub use chain::{Chain, Line, ONWARD};
 pub use command::{Caller, become_command, descriptor_limit_of, shepherd};
 pub use delay::carry;
-pub use diag::{SocketTable, UNCONNECTED, bound_row, lists_bound, tcp_state};
+pub use diag::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state};
 pub use error_queue::receive_error;
 pub use file::{name_file, nameless_file};
 pub use namespace::{Tables, die_with_parent, enter_case, isolate, leave_case, size_tables, wait_for};
@@ -109,11 +109,8 @@ pub fn time_waits_taken_over() -> Result<u64> {
     value.ok_or_else(|| crate::errno::Errno::from_raw(OS, libc::ENOENT))
 }
 
-/// Open descriptors of this process, without the one that the question takes.
-pub fn open_descriptors() -> Result<u64> {
-    let entries = std::fs::read_dir("/proc/self/fd").map_err(|error| super::errno_of(&error))?;
-    Ok(entries.count().saturating_sub(1) as u64)
-}
+/// Where a process finds its descriptors.
+pub(super) const DESCRIPTORS: &str = "/proc/self/fd";
 
 /// Threads of this process, where /proc tells.
 pub(super) fn threads() -> Option<usize> {

@@ -10,7 +10,7 @@ mod utun;
 
 pub use machine::{add_address, add_route, delete_address, isolate, leave_case, read_sysctl, route_kind, write_sysctl};
 pub use orphans::{die_with_parent, enter_case};
-pub use table::{SocketTable, UNCONNECTED, bound_row, lists_bound, tcp_state};
+pub use table::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state};
 pub use utun::Tun;
 
 pub use super::absent::*;

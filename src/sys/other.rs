@@ -87,6 +87,10 @@ pub fn bound_row(_: &OwnedFd) -> Result<Option<SocketRow>> {
     absent()
 }
 
+pub fn listed_inode(_: Option<&OwnedFd>) -> Result<Option<u32>> {
+    Ok(None)
+}
+
 pub fn lists_bound() -> bool {
     false
 }

@@ -271,6 +271,15 @@ pub fn lowest_free_descriptor() -> Result<u64> {
     Ok(fd as u64)
 }
 
+/// How many descriptors below `limit` are open: those above it, opened before it was lowered, leave none of them less free.
+pub fn open_descriptors(limit: u64) -> Result<u64> {
+    // The question takes one itself.
+    let own = lowest_free_descriptor()?;
+    let entries = std::fs::read_dir(super::os::DESCRIPTORS).map_err(|error| super::errno_of(&error))?;
+    let numbers = entries.filter_map(|entry| entry.ok()?.file_name().to_str()?.parse::<u64>().ok());
+    Ok(numbers.filter(|number| *number < limit && *number != own).count() as u64)
+}
+
 /// Moves standard input and output out of the way: children find /dev/null there, and plans stay ours.
 pub fn take_standard_streams() -> std::io::Result<(std::fs::File, std::fs::File)> {
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;

@@ -401,8 +401,8 @@ fn choices(settings: &Settings, policy: &Policy) -> Choices {
             PortMode::Fixed(port) => Some(port),
             PortMode::Sequence | PortMode::Ephemeral => None,
         },
-        first_sequence: settings.sequences.low(),
-        last_sequence: settings.sequences.high(),
+        first_sequence: settings.sequences.range().low(),
+        last_sequence: settings.sequences.range().high(),
         reuse: settings.reuse,
         policy: policy.name.clone(),
     }

@@ -37,6 +37,8 @@ pub struct Known {
     pub protocol: Protocol,
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
+    /// Which connection of the case this was, in the order in which they began; 0 without one.
+    pub(super) joined: u32,
     pub(super) mode: Mode,
     pub bound: Bound,
 }
@@ -47,6 +49,8 @@ pub struct Case<'a> {
     /// Ports that `fill` holds, in this process and in others.
     pub filled: Vec<OwnedFd>,
     pub(super) has_filled: bool,
+    /// Connections of named sockets that have begun.
+    pub(super) joined: u32,
     pub isolation: &'a Isolation,
     pub(super) patience: u32,
     /// What the socket table has; what it has not, sockets of this process are asked themselves.
@@ -74,6 +78,7 @@ impl<'a> Case<'a> {
             sockets: BTreeMap::new(),
             filled: Vec::new(),
             has_filled: false,
+            joined: 0,
             isolation,
             patience: 1,
             listed: Listed::All,

@@ -43,10 +43,7 @@ struct Done {
 }
 
 fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
-    let size = (u64::from(fill.high) + 1)
-        .checked_sub(fill.low.into())
-        .ok_or_else(|| Fault::Failed(format!("the range {}–{} is empty", fill.low, fill.high)))?;
-    let count = size.saturating_sub(fill.leave.into());
+    let count = u64::from(fill.range.size()).saturating_sub(fill.leave.into());
     match fill.how {
         FillHow::TimeWait => return leave_in_time_wait(case, fill, count, &mut done.ports),
         FillHow::Connect if fill.to.is_none() => return Err(Fault::Failed("`connect` needs `to`".to_owned())),
@@ -176,7 +173,7 @@ fn hold(
         Ok(())
     };
     match fill.how {
-        FillHow::Bind => share.map(|index| fill.low + index as u16).try_for_each(|port| take(None, port)),
+        FillHow::Bind => share.map(|index| fill.range.low() + index as u16).try_for_each(|port| take(None, port)),
         FillHow::BindZero => share.map(|_| 0).try_for_each(|port| take(None, port)),
         FillHow::Connect | FillHow::TimeWait => {
             let to = fill.to.map(Address::new);
@@ -212,7 +209,7 @@ fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> 
     let listener = listener.ok_or_else(|| Fault::Failed(format!("no socket of this case listens on {to}")))?;
     let family = Family::of(fill.address);
     let target = Address::new(to);
-    for port in (0..count).map(|index| fill.low + index as u16) {
+    for port in (0..count).map(|index| fill.range.low() + index as u16) {
         let client = open(family, fill)?;
         sys::bind(&client, &Address::new(SocketAddr::new(fill.address, port)))?;
         connect(&client, &target)?;

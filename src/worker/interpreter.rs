@@ -13,7 +13,6 @@ use crate::names::{Family, Need, Protocol, SocketState, User};
 use crate::plan::{
     Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, SocketOption, Step, StepResult, Unsupported, WaitFor,
 };
-use crate::socket_table;
 use crate::sys::{self, Address, Fault, Isolation, Mode, Trail, Tun, Until};
 
 /// How long AnswerSyn waits for its SYN.
@@ -205,6 +204,7 @@ impl Case<'_> {
                     protocol: *protocol,
                     local: None,
                     remote: None,
+                    joined: 0,
                     mode: Mode::Blocking,
                     bound: Bound::No,
                 };
@@ -246,10 +246,10 @@ impl Case<'_> {
                 let fd = self.on(socket, |fd| sys::bounded(wait_ms, || sys::accept(fd)))?;
                 let Known { family, protocol, .. } = *known_as(&self.sockets, socket)?;
                 let (local, remote) = (sys::local_name(&fd)?, sys::peer_name(&fd).unwrap_or(None));
-                self.sockets.insert(
-                    new.clone(),
-                    Known { fd: Some(fd), family, protocol, local, remote, mode: Mode::Blocking, bound: Bound::No },
-                );
+                self.joined += 1;
+                let (fd, joined, mode, bound) = (Some(fd), self.joined, Mode::Blocking, Bound::No);
+                let known = Known { fd, family, protocol, local, remote, joined, mode, bound };
+                self.sockets.insert(new.clone(), known);
                 return Ok(Some(Detail::Names { local, remote }));
             }
             Op::Send { socket, bytes } => {
@@ -363,6 +363,7 @@ impl Case<'_> {
         match op {
             Op::Connect { address, port, .. } => {
                 let target = Some(SocketAddr::new(*address, *port)).filter(|_| known.protocol == Protocol::Tcp);
+                let earlier = known.remote;
                 known.remote = match (sys::peer_name(fd), result) {
                     (Ok(Some(peer)), _) => Some(peer),
                     (_, Ok(_)) => target,
@@ -376,6 +377,16 @@ impl Case<'_> {
                     (_, Err(Fault::Blocked { .. })) => known.remote.or(target),
                     (_, Err(Fault::Unsupported(_) | Fault::Failed(_))) => known.remote,
                 };
+                let began = match result {
+                    Ok(_) => true,
+                    Err(Fault::Errno(errno)) => errno.name() == "EINPROGRESS",
+                    Err(Fault::Blocked { .. }) => known.remote != earlier,
+                    Err(Fault::Unsupported(_) | Fault::Failed(_)) => false,
+                };
+                if began {
+                    self.joined += 1;
+                    known.joined = self.joined;
+                }
             }
             Op::Disconnect { .. } if result.is_ok() => known.remote = None,
             _ => {}
@@ -393,15 +404,14 @@ impl Case<'_> {
     /// Polls the socket table: what changes it gives no other sign.
     fn wait(&mut self, socket: &str, until: WaitFor, limit: Duration) -> Result<(), Fault> {
         let known = known_as(&self.sockets, socket)?;
-        let protocol = known.protocol;
-        let local = known.local.ok_or_else(|| Fault::Failed(format!("`{socket}` has no local name to wait for")))?;
+        let nameless = || Fault::Failed(format!("`{socket}` has no local name to wait for"));
         table::can_tell(self, known)?;
-        let wanted = until.in_table(protocol);
+        let wanted = until.in_table(known.protocol);
         let start = Instant::now();
         loop {
-            let rows = table::rows(self, protocol, local.port())?;
-            let remote = table::peer(self, known_as(&self.sockets, socket)?);
-            let states: Vec<SocketState> = socket_table::find(&rows, local, remote).map(|row| row.state).collect();
+            let sought = table::sought(self, known_as(&self.sockets, socket)?)?.ok_or_else(nameless)?;
+            let rows = table::rows(self, sought.protocol, sought.local.port())?;
+            let states: Vec<SocketState> = sought.among(&rows).map(|row| row.state).collect();
             let reached = match wanted {
                 Some(wanted) => states.contains(&wanted),
                 None => states.is_empty(),

@@ -8,8 +8,8 @@ use std::process::{Command, Stdio};
 use super::case::{Case, known_as};
 use super::table;
 use crate::names::{Family, Need, Protocol, User};
-use crate::plan::{Answer, Query, Unsupported};
-use crate::socket_table;
+use crate::plan::{Answer, Census, Query, Unsupported};
+use crate::socket_table::Sought;
 use crate::sys::{self, Fault};
 
 /// A listener may share its port with ten thousand accepted sockets; the reader needs the ones that can be meant.
@@ -25,31 +25,37 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
         Query::Socket { socket } => {
             let known = known_as(&case.sockets, socket)?;
             table::can_tell(case, known)?;
-            let (protocol, local, remote) = (known.protocol, known.local, table::peer(case, known));
-            let mut rows = match local {
-                Some(local) if local.port() != 0 => table::rows(case, protocol, local.port())?,
-                _ => Vec::new(),
+            let Some(sought) = table::sought(case, known)? else {
+                return Ok(Answer::Socket { local: None, remote: None, rows: Vec::new(), inode: None });
             };
-            if let (Some(local), true) = (local, rows.len() > MOST_ROWS) {
-                let mut first: Vec<_> = socket_table::find(&rows, local, remote).take(MOST_ROWS).cloned().collect();
+            let Sought { protocol, local, remote, inode } = sought;
+            let mut rows = match local.port() {
+                0 => Vec::new(),
+                port => table::rows(case, protocol, port)?,
+            };
+            if rows.len() > MOST_ROWS {
+                let mut first: Vec<_> = sought.among(&rows).take(MOST_ROWS).cloned().collect();
                 rows.retain(|row| !first.contains(row));
                 rows.truncate(MOST_ROWS - first.len());
                 first.append(&mut rows);
                 rows = first;
             }
-            Answer::Socket { local, remote, rows }
+            Answer::Socket { local: Some(local), remote, rows, inode }
         }
-        Query::Census { protocol, family: _, low, high } => {
+        Query::Census(Census { protocol, family: _, range }) => {
             let held = table::ports(case, *protocol)?;
             let is_free = |port: &u16| held[usize::from(*port) / 64] & (1 << (port % 64)) == 0;
-            let size = u32::from(*high).saturating_sub(u32::from(*low)) + 1;
-            let free = (*low..=*high).filter(is_free).count() as u32;
-            Answer::Census { held: size - free, size, free: (*low..=*high).filter(is_free).take(MOST_FREE).collect() }
+            let free = range.ports().filter(is_free).count() as u32;
+            let size = range.size();
+            Answer::Census { held: size - free, size, free: range.ports().filter(is_free).take(MOST_FREE).collect() }
         }
         Query::Address { address } => Answer::Address { local: sys::has_address(*address)? },
         Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.to_owned() },
         Query::Sysctl { name } => Answer::Sysctl { value: sysctl(name)? },
-        Query::Descriptors {} => Answer::Descriptors { open: sys::open_descriptors()?, limit: case.descriptor_limit() },
+        Query::Descriptors {} => {
+            let limit = case.descriptor_limit();
+            Answer::Descriptors { open: sys::open_descriptors(limit)?, limit }
+        }
         Query::Counter { counter } => Answer::Counter { packets: packets(counter)? },
         Query::User {} => case.as_user::<_, Fault>(user, |_| {
             Ok(Answer::User { uid: sys::effective_uid(), net_bind_service: sys::may_bind_low_ports()? })

@@ -9,6 +9,7 @@ use errnoscope::cause::Cause;
 use errnoscope::errno::{Errno, ErrnoName};
 use errnoscope::names::{Call, Os, Reuse};
 use errnoscope::policy::ProbeCall;
+use errnoscope::ports::PortRange;
 use errnoscope::scenario::rule::NEWEST;
 use errnoscope::tracer::record::{Ended, Fate, Hop, Tried};
 use errnoscope::tracer::{Answer, Dispatched, Failed, Meaning, Next, PortMode, Sequences, Settings, State};
@@ -22,7 +23,7 @@ fn ms(number: u64) -> Duration {
 }
 
 fn sequences(low: u16, high: u16) -> Sequences {
-    Sequences::new(low, high, 0).expect("there are some")
+    Sequences::new(PortRange::new(low, high).expect("there are some"), 0)
 }
 
 pub fn script(path: &str) -> Script {

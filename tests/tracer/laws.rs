@@ -9,6 +9,7 @@ use std::time::Duration;
 use errnoscope::names::Os;
 use errnoscope::policy::right::right;
 use errnoscope::policy::{Action, BUILT_IN, Policy, ProbeCall, built_in};
+use errnoscope::ports::PortRange;
 use errnoscope::tracer::record::{Ended, Fate, Record, Trace};
 use errnoscope::tracer::{PortMode, Sequences};
 use proptest::prelude::*;
@@ -83,7 +84,7 @@ fn repeats_no_sequence(script: &Script, run: &Run) -> TestCaseResult {
     let sequences = script.settings.sequences;
     for Record { round, sequence, .. } in &run.trace.probes {
         prop_assert!(taken.insert((round, sequence)), "sequence number {sequence} twice in round {round}");
-        prop_assert!((sequences.low()..=sequences.high()).contains(sequence));
+        prop_assert!(sequences.range().contains(*sequence));
     }
     Ok(())
 }
@@ -219,7 +220,7 @@ proptest! {
         script.settings.ttls = 1..=255;
         script.settings.rounds = 1;
         script.settings.wait = Duration::from_millis(800);
-        script.settings.sequences = Sequences::new(20_000, 60_000, 0).expect("there are some");
+        script.settings.sequences = Sequences::new(PortRange::of::<20_000, 60_000>(), 0);
         let trace = run(&script, policy("evidence")).trace;
         let most = hops * 3 / 2 * usize::from(script.settings.queries);
         prop_assert!(trace.totals().sent <= most as u64, "{} sent over {hops} hops", trace.totals().sent);

@@ -9,6 +9,7 @@ use errnoscope::errno::ErrnoName;
 use errnoscope::names::{Family, Os, Reuse};
 use errnoscope::policy::right::right;
 use errnoscope::policy::{Action, ProbeCall};
+use errnoscope::ports::PortRange;
 use errnoscope::scenario::rule::NEWEST;
 use errnoscope::tracer::{PortMode, Sequences, Settings};
 use proptest::prelude::*;
@@ -82,7 +83,10 @@ fn settings(os: &'static [Os]) -> impl Strategy<Value = Settings> {
                     interval,
                     in_flight: in_flight.into(),
                     ports,
-                    sequences: Sequences::new(low, low + (size - 1), offset.into()).expect("there is one"),
+                    sequences: Sequences::new(
+                        PortRange::new(low, low + (size - 1)).expect("there is one"),
+                        offset.into(),
+                    ),
                     reuse,
                 }
             },

@@ -317,7 +317,7 @@ impl fmt::Debug for Script {
             sequences,
             reuse,
         } = &self.settings;
-        let (low, high) = (sequences.low(), sequences.high());
+        let (low, high) = sequences.range().into();
         writeln!(f, "on {os} {kernel} to {target} from {source:?}, TTL {ttls:?}, {queries} queries, {rounds} rounds,")?;
         writeln!(
             f,

@@ -226,17 +226,33 @@ pub fn has_address(address: IpAddr) -> Result<bool, Fault> {
     let mut found = false;
     dump(RouteNetlinkMessage::GetAddress(question), |answer| {
         let RouteNetlinkMessage::NewAddress(entry) = answer else { return };
-        found |= entry.attributes.iter().any(|attribute| match attribute {
-            AddressAttribute::Local(local) | AddressAttribute::Address(local) => {
-                *local == address
-                    || (address.is_ipv4()
-                        && entry.header.index == loopback
-                        && matches_prefix(*local, entry.header.prefix_len, address))
-            }
-            _ => false,
+        found |= own_address(&entry).is_some_and(|own| {
+            own == address
+                || (address.is_ipv4()
+                    && entry.header.index == loopback
+                    && matches_prefix(own, entry.header.prefix_len, address))
         });
     })?;
     Ok(found)
+}
+
+/// The address that an entry makes this host's. IFA_ADDRESS is that of the other end where there is an IFA_LOCAL, and no IPv6 address is
+/// anybody's before it is known to be unique (`ipv6_chk_addr_and_flags`, net/ipv6/addrconf.c).
+fn own_address(entry: &AddressMessage) -> Option<IpAddr> {
+    let flags = entry.header.flags;
+    if flags.contains(AddressHeaderFlags::Tentative) && !flags.contains(AddressHeaderFlags::Optimistic) {
+        return None;
+    }
+    let local = entry.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(local) => Some(*local),
+        _ => None,
+    });
+    local.or_else(|| {
+        entry.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
 }
 
 /// Whether it is in `local`, its prefix, its metric: the greatest wins.
@@ -347,6 +363,29 @@ fn talk(message: RouteNetlinkMessage, flags: u16, mut visit: impl FnMut(RouteNet
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_other_end_of_a_line_is_not_this_host() {
+        let [own, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse::<IpAddr>().unwrap());
+        let entry = |attributes: &[AddressAttribute], flags| {
+            let mut entry = AddressMessage::default();
+            entry.attributes = attributes.to_vec();
+            entry.header.flags = flags;
+            own_address(&entry)
+        };
+        let none = AddressHeaderFlags::empty();
+        for attributes in [
+            [AddressAttribute::Address(other), AddressAttribute::Local(own)],
+            [AddressAttribute::Local(own), AddressAttribute::Address(other)],
+        ] {
+            assert_eq!(entry(&attributes, none), Some(own));
+        }
+        let alone = [AddressAttribute::Address(own)];
+        assert_eq!(entry(&alone, none), Some(own));
+        assert_eq!(entry(&alone, AddressHeaderFlags::Tentative), None);
+        assert_eq!(entry(&alone, AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed), None);
+        assert_eq!(entry(&alone, AddressHeaderFlags::Tentative | AddressHeaderFlags::Optimistic), Some(own));
+    }
 
     #[test]
     fn prefixes_of_all_lengths() {

@@ -11,6 +11,7 @@ mod darwin;
 mod journal;
 #[cfg(target_os = "linux")]
 mod linux;
+mod local;
 #[cfg(target_os = "macos")]
 mod macos;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
@@ -35,6 +36,7 @@ use macos as os;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 use other as os;
 
+pub use local::{Broadcast, lacks_source, refuses_address, refuses_destination};
 pub use os::*;
 pub use process::*;
 pub use signals::{INTERRUPTS, Signals};

@@ -38,7 +38,7 @@ pub struct Arguments {
     #[arg(long, value_name = "OS", value_parser = one_of(Os::ALL, Os::as_str), ignore_case = true)]
     os: Option<Os>,
 
-    /// Where the source port comes from: bind() with a port, or the kernel
+    /// Explicit: the call finds a source port, which bind() passes or has set; ephemeral: the kernel picks one in the call
     #[arg(long, value_name = "CHOICE", value_parser = one_of(&[PortChoice::Explicit, PortChoice::Ephemeral], PortChoice::as_str))]
     port: Option<PortChoice>,
 

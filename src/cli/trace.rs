@@ -23,7 +23,8 @@ use crate::ports::PortRange;
 use crate::render::trace as text;
 use crate::sys::{self, Signals};
 use crate::tracer::record::{Ended, Trace};
-use crate::tracer::report::{self, Report};
+use crate::tracer::report::Report;
+use crate::tracer::view::{Row, View};
 use crate::tracer::{self, PortMode, PortModeName, Sequences, Settings};
 
 #[derive(clap::Args)]
@@ -160,15 +161,19 @@ pub fn trace(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     settings.source = wire.source();
 
     let mut names = Names::new(!arguments.n);
-    let live = Live::start(&host);
+    let mut live = Live::start(&host);
     let trace = tracer::trace(&settings, &policy, &mut wire, &mut |trace| {
         names.look_up(trace);
         live.show(trace, &names);
     });
     live.stop();
     drop(wire);
-    let report = Report::new(&host, trace, &names.finish());
+    let (names, lacking) = names.finish();
+    let report = Report::new(&host, trace, &names);
     print(&report, json_to.as_ref(), out)?;
+    if let Some(why) = lacking {
+        complain("warning", &why);
+    }
     if let Some(message) = text::error(&report.ended, &report.settings) {
         complain("error", &message);
     }
@@ -184,8 +189,8 @@ fn print(report: &Report, json_to: Option<&Destination>, out: &mut dyn Write) ->
     let width = output::width();
     let table = [
         text::header(&report.host, &report.settings, width),
-        text::hops(&report.hops, width),
-        text::skips(&report.probes, width),
+        text::hops(&report.hops.iter().map(Row::from).collect::<Vec<_>>(), width),
+        text::skips(&report.probes, &report.settings, width),
         text::ended(&report.ended, &report.settings).unwrap_or_default(),
     ]
     .concat();
@@ -244,6 +249,8 @@ fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failu
             return Err(Failure::bad("--source-port and --source-port-mode ephemeral exclude each other"));
         }
         (_, Some(port)) => PortMode::Fixed(port),
+        // An address takes a bind(), which is where the kernel picks the port then.
+        (PortModeName::Ephemeral, None) if arguments.source.is_some() => PortMode::BindZero,
         (PortModeName::Ephemeral, None) => PortMode::Ephemeral,
         (PortModeName::Sequence, None) => PortMode::Sequence,
     };
@@ -298,6 +305,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 struct Live {
     bar: Option<ProgressBar>,
     host: String,
+    view: View,
 }
 
 impl Live {
@@ -307,13 +315,15 @@ impl Live {
             bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar
         });
-        Live { bar, host: host.to_owned() }
+        Live { bar, host: host.to_owned(), view: View::default() }
     }
 
-    fn show(&self, trace: &Trace, names: &Names) {
+    fn show(&mut self, trace: &Trace, names: &Names) {
         let Some(bar) = &self.bar else { return };
-        let mut hops = trace.hops();
-        report::name(&mut hops, names.known());
+        let mut hops = self.view.rows(trace);
+        for voice in hops.iter_mut().flat_map(|hop| &mut hop.answers) {
+            voice.name = voice.address.and_then(|address| names.known().get(&address).cloned());
+        }
         let width = output::width();
         bar.set_message(text::header(&self.host, &trace.settings, width) + &text::hops(&hops, width));
         bar.tick();

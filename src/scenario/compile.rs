@@ -11,7 +11,7 @@ use super::hold::Compound;
 use super::{Case, PreconditionText, Problem, Scenario, StepText};
 use crate::cause::Cause;
 use crate::errno::ErrnoName;
-use crate::names::{Call, Need, PortChoice, User};
+use crate::names::{Call, LocalPort, Need, PortChoice, User};
 use crate::plan::{Op, Plan, Role, SocketKind, SocketOption, Step};
 use crate::witness::{Moment, Precondition};
 
@@ -102,7 +102,7 @@ impl Compiler<'_> {
                 ordinal: subjects.len() as u32 + 1,
                 call,
                 socket,
-                port: port_choice(&steps, &op),
+                port: port_choice(&steps, call, &op),
                 cause: self.parse(cause)?,
                 preconditions: preconditions.clone(),
                 unwitnessed: why.map(|why| why.get_ref().clone()),
@@ -248,27 +248,27 @@ fn kind(steps: &[Step], op: &Op) -> Option<SocketKind> {
     SocketKind::after(&before.chain(opens).collect::<Vec<_>>(), op.socket()?)
 }
 
-/// Where the port of the socket that makes the call comes from.
-fn port_choice(steps: &[Step], op: &Op) -> PortChoice {
-    let bound = steps.iter().rev().find_map(|step| match &step.op {
-        Op::Bind { socket, port, .. } if Some(socket.as_str()) == op.socket() => Some(*port != 0),
-        Op::Accept { new, .. } if Some(new.as_str()) == op.socket() => Some(true),
-        _ => None,
-    });
-    // A bind that leaves the port to connect() chooses none.
+/// Whether the call finds its source port.
+fn port_choice(steps: &[Step], call: Call, op: &Op) -> PortChoice {
+    let is_own = |socket: &str| Some(socket) == op.socket();
+    // A bind that leaves the port to connect() sets none.
     let deferred = steps.iter().any(|step| {
-        matches!(&step.op, Op::SetOption { socket, option: SocketOption::BindAddressNoPort(true) } if Some(socket.as_str()) == op.socket())
+        matches!(&step.op, Op::SetOption { socket, option: SocketOption::BindAddressNoPort(true) } if is_own(socket))
     });
-    match op {
-        Op::Bind { port: 0, .. } => PortChoice::Ephemeral,
-        Op::Bind { .. } => PortChoice::Explicit,
-        Op::Listen { .. } | Op::Connect { .. } | Op::SendTo { .. } | Op::SoError { .. } | Op::ErrorQueue { .. } => {
-            match bound {
-                Some(true) => PortChoice::Explicit,
-                Some(false) if !deferred => PortChoice::Explicit,
-                _ => PortChoice::Ephemeral,
-            }
-        }
-        _ => PortChoice::None,
-    }
+    let port = match op {
+        // It dissolves an association, and asks for no port.
+        Op::Disconnect { .. } => return PortChoice::None,
+        Op::Bind { port, .. } => LocalPort::from(*port),
+        _ => steps
+            .iter()
+            .rev()
+            .find_map(|step| match &step.op {
+                Op::Bind { socket, port: 0, .. } if is_own(socket) && deferred => Some(LocalPort::Open),
+                Op::Bind { socket, .. } if is_own(socket) => Some(LocalPort::Set),
+                Op::Accept { new, .. } if is_own(new) => Some(LocalPort::Set),
+                _ => None,
+            })
+            .unwrap_or(LocalPort::Open),
+    };
+    PortChoice::of(call, port)
 }

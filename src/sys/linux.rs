@@ -37,10 +37,14 @@ pub use watch::{Watch, be_watched, cannot_trace};
 pub use super::untraced::{Watch, be_watched, cannot_trace};
 use super::{Fault, Result, check};
 use crate::names::Os;
+use crate::tracer::TracerCall;
 
 pub const OS: Os = Os::Linux;
 pub const HOST: Option<Os> = Some(OS);
 pub const NAME: &str = "Linux";
+
+/// The call by which mio asks to be told of a socket's events.
+pub const EVENT_CALL: TracerCall = TracerCall::EpollCtl;
 
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 

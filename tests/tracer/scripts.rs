@@ -71,6 +71,11 @@ fn settings(os: &'static [Os]) -> impl Strategy<Value = Settings> {
                 };
                 let (low, size, offset) = sequences;
                 let low = low.min(u16::MAX - (size - 1));
+                let ports = match ports {
+                    // A source takes a bind(), as on the command line.
+                    PortMode::Ephemeral if with_source => PortMode::BindZero,
+                    ports => ports,
+                };
                 Settings {
                     os,
                     kernel: NEWEST,
@@ -120,9 +125,7 @@ pub fn scripts(os: &'static [Os]) -> impl Strategy<Value = Script> {
 
 /// The failures that findings know of these calls, as this tracer makes them.
 fn known(script: &Script, calls: &[ProbeCall]) -> Vec<Fault> {
-    let Settings { ports, source, .. } = script.settings;
-    // Without a source and without a port there is nothing to bind.
-    let binds = ports != PortMode::Ephemeral || source.is_some();
+    let binds = script.settings.ports != PortMode::Ephemeral;
     let calls = calls.iter().filter(|call| binds || **call != ProbeCall::Bind);
     let errno = ErrnoName::new("EINPROGRESS").expect("a known errno");
     calls.flat_map(|&call| faults(script.signal(Fault { call, errno, cause: Cause::None }))).collect()

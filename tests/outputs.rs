@@ -75,7 +75,8 @@ static INPUTS: LazyLock<Inputs> = LazyLock::new(|| {
     let scenario = "claim = \"A port above the privileged ones can be bound\"\nid = \"bind.free-port\"\n\
         why = \"The simplest thing that can work.\"\ncause = \"none\"\n\n[axes]\nprotocol = [\"tcp\", \"udp\"]\n\n\
         [[setup]]\nopen = { socket = \"claimer\", protocol = \"$protocol\", family = \"ipv4\" }\n\n\
-        [[subject]]\nbind = { socket = \"claimer\", address = \"127.0.0.1\", port = 20000 }\n\n\
+        [[subject]]\nunwitnessed = \"nobody is in the way\"\n\
+        bind = { socket = \"claimer\", address = \"127.0.0.1\", port = 20000 }\n\n\
         [[subject.expect]]\nos = [\"linux\", \"macos\"]\noutcome = \"EADDRINUSE\"\n\
         authority = \"posix\"\nref = \"bind()\"\n";
     fs::create_dir(inputs.path("mismatch")).unwrap();

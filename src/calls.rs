@@ -33,7 +33,8 @@ pub struct Calls {
     pub command: Vec<String>,
     /// The conditions that it ran under, as they were written.
     pub conditions: Vec<String>,
-    /// Conditions that did not hold until the command ended, a sentence each.
+    /// Conditions that did not hold when the command had ended, and processes of its environment that were gone or
+    /// stopped then, a sentence each.
     pub lost: Vec<String>,
     /// The command's exit code, or 128 + the number of the signal that killed it.
     pub exit_code: i32,
@@ -68,6 +69,48 @@ words! {
         Sendmmsg = "sendmmsg",
         Recvmsg = "recvmsg",
         Recvmmsg = "recvmmsg",
+    }
+}
+
+words! {
+    /// Why a call failed, as far as the host itself says so.
+    Reason {
+        /// There is no address of the destination's family to send from; for `::1`, no interface has `::1`.
+        NoSourceAddress = "no-source-address",
+        /// bind() refuses the address with any port.
+        AddressNotLocal = "address-not-local",
+        /// The error came back for a datagram that this socket had sent before, and was told to this call (`sock_error()`).
+        EarlierDatagram = "earlier-datagram",
+        /// A route prohibits the destination.
+        Route = "route",
+        /// It is a broadcast address, and the socket has no SO_BROADCAST.
+        Broadcast = "broadcast",
+        /// The port is below `ip_unprivileged_port_start`, and the caller lacks CAP_NET_BIND_SERVICE.
+        PrivilegedPort = "privileged-port",
+        /// The caller lacks CAP_NET_RAW.
+        RawSocket = "raw-socket",
+        /// No group of the caller is in `ping_group_range`.
+        PingSocket = "ping-socket",
+        /// Neither the route nor the port nor the kind of socket forbids it: what is left is a security module, a program of the
+        /// caller's cgroup, or a seccomp filter.
+        SecurityModule = "security-module",
+    }
+}
+
+impl Reason {
+    /// What it makes the cause; nothing where that depends on the errno.
+    fn cause(self) -> Option<Cause> {
+        match self {
+            Reason::NoSourceAddress => Some(Cause::NoSourceAddress),
+            Reason::AddressNotLocal => Some(Cause::AddressNotLocal),
+            Reason::EarlierDatagram => None,
+            Reason::Route => Some(Cause::Unreachable),
+            Reason::Broadcast
+            | Reason::PrivilegedPort
+            | Reason::RawSocket
+            | Reason::PingSocket
+            | Reason::SecurityModule => Some(Cause::Permission),
+        }
     }
 }
 
@@ -110,7 +153,13 @@ pub struct Record {
     pub option: Option<String>,
     /// For SO_ERROR and MSG_ERRQUEUE, the error that it gave.
     pub outcome: Outcome,
-    /// What findings know to give this errno to this call, the likeliest first.
+    /// Of a failed call, what the host said when it was asked at once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Reason>,
+    /// Where the earlier datagram went that the error belongs to. Absent where it may be one of several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub earlier: Option<SocketAddr>,
+    /// What the reason means; without one, what findings know to give this errno to this call, the likeliest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub causes: Vec<Cause>,
 }
@@ -131,7 +180,7 @@ pub fn schema() -> serde_json::Value {
 }
 
 /// What may be asked of what is known: the same for many calls.
-type Question = (Call, ErrnoName, PortChoice, Option<Protocol>, Option<Family>, Option<Reuse>);
+type Question = (Call, ErrnoName, Option<PortChoice>, Option<Protocol>, Option<Family>, Option<Reuse>);
 
 /// Adds to each failed call what is known of it on a kernel of this release.
 pub fn explain(calls: &mut [Record], os: Os, kernel: &Version) {
@@ -144,14 +193,28 @@ pub fn explain(calls: &mut [Record], os: Os, kernel: &Version) {
             record.causes = vec![Cause::InProgress];
             continue;
         }
+        if let Some(cause) = record.reason.and_then(Reason::cause) {
+            record.causes = vec![cause];
+            continue;
+        }
         let Record { call, port, protocol, family, reuse, .. } = *record;
+        // It is told to whichever call comes first, and those that receive were looked at.
+        let call = if record.reason == Some(Reason::EarlierDatagram) { Call::Recv } else { call };
+        let port = asked(os, call, errno, port);
         let causes = known.entry((call, errno, port, protocol, family, reuse)).or_insert_with(|| {
-            let port = (port != PortChoice::None).then_some(port);
             let query = Query { os: Some(os), calls: vec![call], errno: Some(errno), port, protocol, family, reuse };
             causes(&query, *stack)
         });
         record.causes.clone_from(causes);
     }
+}
+
+/// The port, where it may matter. bind() of Linux looks at the address before it looks at the port (`__inet_bind()`,
+/// net/ipv4/af_inet.c; `__inet6_bind()`, net/ipv6/af_inet6.c): only EACCES and EADDRINUSE are about that.
+fn asked(os: Os, call: Call, errno: ErrnoName, port: PortChoice) -> Option<PortChoice> {
+    let is_about_address =
+        os == Os::Linux && call == Call::Bind && !matches!(errno.as_str(), "EACCES" | "EADDRINUSE" | "EAGAIN");
+    (port != PortChoice::None && !is_about_address).then_some(port)
 }
 
 fn causes(query: &Query, stack: Option<&str>) -> Vec<Cause> {

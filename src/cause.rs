@@ -15,6 +15,8 @@ words! {
         PortsExhausted = "ports-exhausted",
         /// The local address belongs to no interface of this host.
         AddressNotLocal = "address-not-local",
+        /// This host has no address of the destination's family to send from; for `::1`, `lo` does not have it.
+        NoSourceAddress = "no-source-address",
         /// The caller may not do this.
         Permission = "permission",
         /// No descriptor is left.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::finding::{self, Evidence, Finding, Missing, SubjectRef, TrailEntry, Verdict};
 use crate::names::{Need, Os};
-use crate::plan::{Answer, Fate, Hello, Observations, Op, Outcome, Performed, Plan, Role, StepResult, Unsupported};
+use crate::plan::{Answer, Fate, Hello, Observations, Op, Performed, Plan, Role, StepResult, Unsupported};
 use crate::scenario::rule::version;
 use crate::scenario::{Case, Compiled, Expectation, Expected, Platform, Scenario, SubjectCall};
 use crate::untrusted::Text;
@@ -77,26 +77,27 @@ pub fn without_run(
         .collect()
 }
 
-/// The findings of one case that ran several times, made one: the worst verdict speaks, the outcomes are counted.
-pub fn merge(runs: Vec<Vec<Finding>>) -> Vec<Finding> {
-    let mut merged: Vec<Finding> = Vec::new();
-    let mut counts: Vec<BTreeMap<Text, u32>> = Vec::new();
-    for finding in runs.into_iter().flatten() {
-        let known = merged.iter().position(|other| other.subject == finding.subject);
-        let index = known.unwrap_or_else(|| {
-            merged.push(finding.clone());
-            counts.push(BTreeMap::new());
-            merged.len() - 1
-        });
-        *counts[index].entry(finding.outcome_name().into()).or_default() += 1;
-        if severity(finding.verdict()) > severity(merged[index].verdict()) {
-            merged[index] = finding;
+/// Adds one more run of a case to what its earlier runs gave: the worst verdict speaks, the outcomes are counted. What is kept does
+/// not grow with the number of runs.
+pub fn merge(into: &mut Vec<Finding>, run: Vec<Finding>) {
+    for mut finding in run {
+        let outcome: Text = finding.outcome_name().into();
+        let known = into.iter_mut().find(|known| known.subject == finding.subject);
+        let mut outcomes = known.as_ref().and_then(|known| known.distribution.clone()).unwrap_or_default();
+        *outcomes.entry(outcome).or_default() += 1;
+        match known {
+            Some(known) if severity(finding.verdict()) <= severity(known.verdict()) => {
+                known.distribution = Some(outcomes);
+            }
+            known => {
+                finding.distribution = Some(outcomes);
+                match known {
+                    Some(known) => *known = finding,
+                    None => into.push(finding),
+                }
+            }
         }
     }
-    for (finding, outcomes) in merged.iter_mut().zip(counts) {
-        finding.distribution = Some(outcomes);
-    }
-    merged
 }
 
 /// What the expectations of a case say of one subject call, for listings and for findings alike; `None` where no
@@ -156,20 +157,12 @@ fn poisoned(compiled: &Compiled, subject: &SubjectCall, seen: &Observations) -> 
     let step = compiled.plan.steps.get(subject.step as usize);
     let Some(earlier) = step.and_then(|step| step.role.requires()) else { return false };
     match seen.steps.iter().find(|result| result.step == earlier) {
-        Some(result) => !goes_on(&result.result),
+        Some(result) => !result.result.went_well(),
         None => compiled
             .subjects
             .iter()
             .find(|other| other.step == earlier)
             .is_some_and(|other| poisoned(compiled, other, seen)),
-    }
-}
-
-fn goes_on(performed: &Performed) -> bool {
-    match performed {
-        Performed::Outcome(Outcome::Ok) => true,
-        Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
-        Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
     }
 }
 

@@ -30,6 +30,7 @@ pub mod names;
 pub mod packet;
 pub mod plan;
 pub mod policy;
+pub mod ports;
 pub mod problem;
 pub mod render;
 pub mod scenario;

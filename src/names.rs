@@ -146,15 +146,24 @@ words! {
 }
 
 words! {
-    /// Where the claimer's source port comes from, at the time of the subject call.
+    /// Whether a call finds its source port, or has the kernel look for one.
     PortChoice {
-        /// bind() with a port.
+        /// The port is fixed: bind() passes it, or an earlier bind() or accept() gave the socket one, whoever chose the number.
         Explicit = "explicit",
         /// The kernel picks: bind(port 0), or autobind by connect, listen or sendto.
         Ephemeral = "ephemeral",
         /// The call has nothing to do with a port.
         None = "none",
     }
+}
+
+/// What a call finds where its source port should be.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LocalPort {
+    /// A number: bind() passes it, or the socket has it from bind() or accept().
+    Set,
+    /// bind() passes 0, or neither bind() nor accept() has given the socket a port.
+    Open,
 }
 
 words! {
@@ -170,6 +179,8 @@ words! {
         Linux = "linux",
         /// SELinux is enabled: its hooks answer some calls before the protocol does.
         Selinux = "selinux",
+        /// As many descriptors and processes as a case takes (RLIMIT_NOFILE, RLIMIT_NPROC).
+        Resources = "resources",
     }
 }
 
@@ -180,6 +191,38 @@ words! {
         Manual = "manual",
         KernelSource = "kernel-source",
         Observed = "observed",
+    }
+}
+
+impl From<u16> for LocalPort {
+    /// What bind() passes.
+    fn from(port: u16) -> LocalPort {
+        if port == 0 { LocalPort::Open } else { LocalPort::Set }
+    }
+}
+
+impl PortChoice {
+    /// The one definition, for plans, traced calls and probes. It follows the kernel: connect() on a socket with a port checks
+    /// that port's 4-tuple, whether the port came from bind(port 0) or from the program, and only on one without a port looks
+    /// for a free one (`__inet_hash_connect()`, net/ipv4/inet_hashtables.c: `if (port)`; XNU `in_pcbconnect()`,
+    /// bsd/netinet/in_pcb.c: `inp->inp_lport == 0`). So EADDRNOTAVAIL after bind(port 0) means a busy 4-tuple, which
+    /// another bind(port 0) avoids, and not that no port is left. After bind(port 0) with IP_BIND_ADDRESS_NO_PORT the
+    /// port is still open (`__inet_bind()`, net/ipv4/af_inet.c). SO_ERROR and MSG_ERRQUEUE speak of the connect() before.
+    pub fn of(call: Call, port: LocalPort) -> PortChoice {
+        match (call, port) {
+            (
+                Call::Socket | Call::Setsockopt | Call::Accept | Call::Send | Call::Recv | Call::Shutdown | Call::Close,
+                _,
+            ) => PortChoice::None,
+            (
+                Call::Bind | Call::Listen | Call::Connect | Call::Sendto | Call::SoError | Call::ErrorQueue,
+                LocalPort::Set,
+            ) => PortChoice::Explicit,
+            (
+                Call::Bind | Call::Listen | Call::Connect | Call::Sendto | Call::SoError | Call::ErrorQueue,
+                LocalPort::Open,
+            ) => PortChoice::Ephemeral,
+        }
     }
 }
 

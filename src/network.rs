@@ -15,11 +15,12 @@ use mio::unix::SourceFd;
 use mio::{Events, Interest, Poll, Token};
 use serde::{Deserialize, Serialize};
 
+use crate::cause::Cause;
 use crate::errno::{Errno, ErrnoName};
-use crate::names::{Call, Family, Protocol, Reuse, words};
+use crate::names::{Family, Protocol, Reuse, words};
 use crate::plan::SocketOption;
 use crate::sys::{self, Address, Fault};
-use crate::tracer::{Answer, Dispatched, Failed, Interrupted, Network, Probe, ProbeId};
+use crate::tracer::{Answer, Dispatched, Failed, Interrupted, Network, Probe, ProbeId, TracerCall};
 
 pub use interrupt::Interrupt;
 use raw::Raw;
@@ -82,8 +83,6 @@ pub struct Wire {
     address: Address,
     /// Where probes are bound to if they have a port; the wildcard address if nobody knows better.
     source: SocketAddr,
-    /// Whether the user wants this source, also for a port of the kernel's choice.
-    source_given: bool,
     /// Set on each probe's socket, before its TTL.
     options: Vec<SocketOption>,
     flights: Flights,
@@ -129,7 +128,6 @@ impl Wire {
             target: config.target,
             address: Address::new(config.target),
             source: scout.source(config),
-            source_given: config.source.is_some(),
             options: options(config, queue),
             flights: Flights::new(config.target, queue, raw, config.replies == Replies::Auto),
         })
@@ -149,28 +147,21 @@ impl Wire {
         let family = self.family();
         let socket = sys::socket_nonblocking(family, Protocol::Tcp).map_err(|errno| {
             let operands = format!("{} {family}", Protocol::Tcp);
-            Failed { call: Call::Socket, operands, errno }
+            Failed { cause: self.told(&errno), ..failed(TracerCall::Socket, operands, errno) }
         })?;
         let ttl = SocketOption::Ttl(probe.ttl);
         for option in self.options.iter().chain([&ttl]) {
-            sys::set_option(&socket, family, option).map_err(|fault| {
-                let operands = operands(family, option);
-                Failed { call: Call::Setsockopt, operands, errno: errno(fault) }
-            })?;
+            sys::set_option(&socket, family, option)
+                .map_err(|fault| failed(TracerCall::Setsockopt, operands(family, option), errno(fault)))?;
         }
-        let port = probe.port.or(self.source_given.then_some(0));
-        let bound = port.map(|port| {
-            let mut source = self.source;
-            source.set_port(port);
-            source
-        });
-        if let Some(bound) = bound {
-            sys::bind(&socket, &Address::new(bound)).map_err(|errno| {
-                let operands = bound.to_string();
-                Failed { call: Call::Bind, operands, errno }
-            })?;
-        }
-        Ok((socket, bound))
+        let Some(port) = probe.port else { return Ok((socket, None)) };
+        let mut source = self.source;
+        source.set_port(port);
+        sys::bind(&socket, &Address::new(source))
+            .map_err(|errno| failed(TracerCall::Bind, source.to_string(), errno))?;
+        // A connect() that fails takes the port back that bind() has picked.
+        let picked = if port == 0 { sys::local_name(&socket).ok().flatten() } else { None };
+        Ok((socket, Some(picked.unwrap_or(source))))
     }
 
     /// After connect(): before it, an unconnected socket would be reported as hung up. An event that was there first is not
@@ -178,11 +169,17 @@ impl Wire {
     fn watch(&self, probe: ProbeId, socket: &OwnedFd) -> Result<(), Failed> {
         let result =
             self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(probe.0), Interest::WRITABLE);
-        // No policy has a say in this, and none in setsockopt().
         result.map_err(|error| {
-            let operands = "notice of events".to_owned();
-            Failed { call: Call::Setsockopt, operands, errno: sys::errno_of(&error) }
+            let operands = format!("to wait for the answer of {}", self.target);
+            failed(sys::EVENT_CALL, operands, sys::errno_of(&error))
         })
+    }
+
+    /// What the host knows of an errno of socket() or connect() that the errno does not tell. Without an address to send from
+    /// connect() gives EADDRNOTAVAIL (`ip6_dst_lookup_tail()`, net/ipv6/ip6_output.c), as it does where ports are taken.
+    fn told(&self, errno: &Errno) -> Option<Cause> {
+        let may_be = matches!(errno.name(), "EADDRNOTAVAIL" | "ENETUNREACH" | "EAFNOSUPPORT");
+        (may_be && sys::lacks_source(self.target.ip())).then_some(Cause::NoSourceAddress)
     }
 }
 
@@ -219,7 +216,7 @@ impl Network for Wire {
                 Some(bound) => format!("{bound} -> {}", self.target),
                 None => self.target.to_string(),
             };
-            Failed { call: Call::Connect, operands, errno }
+            Failed { cause: self.told(&errno), ..failed(TracerCall::Connect, operands, errno) }
         });
         Dispatched { source, result }
     }
@@ -313,6 +310,10 @@ fn options(config: &Config, queue: bool) -> Vec<SocketOption> {
     let port = config.reuse.port().then_some(SocketOption::ReusePort(true));
     let errors = queue.then_some(SocketOption::RecvErr(true));
     interface.chain(address).chain(port).chain(errors).collect()
+}
+
+fn failed(call: TracerCall, operands: String, errno: Errno) -> Failed {
+    Failed { call, operands, errno, cause: None }
 }
 
 /// An option as programmers write it, with its value.

@@ -13,13 +13,22 @@ use serde::{Deserialize, Serialize};
 
 use crate::errno::{Errno, ErrnoName};
 use crate::names::{Family, Need, Os, Protocol, User};
+use crate::ports::flat_range;
 use crate::socket_table::SocketRow;
 use crate::untrusted::Text;
 
 pub use op::{Fill, FillHow, How, Op, RouteKind, SocketOption, WaitFor};
 
 /// The version of the lines that coordinator and worker exchange.
-pub const PROTOCOL: u32 = 4;
+pub const PROTOCOL: u32 = 5;
+
+/// How many of each a worker says at most. Whoever says more is no worker of ours, and is not read to the end.
+pub const MOST_STEPS: usize = 4096;
+pub const MOST_ANSWERS: usize = 64;
+/// A listener may share its port with ten thousand accepted sockets; the reader needs the ones that can be meant.
+pub const MOST_ROWS: usize = 256;
+pub const MOST_FREE: usize = 8;
+pub const MOST_COSTS: usize = 64;
 
 /// The record separator of JSON text sequences (RFC 7464): JSON never has this byte in it, and what consoles and shells
 /// print does not either.
@@ -94,12 +103,7 @@ pub enum Query {
         socket: String,
     },
     /// How many ports of the range any socket holds, from the socket table.
-    Census {
-        protocol: Protocol,
-        family: Family,
-        low: u16,
-        high: u16,
-    },
+    Census(Census),
     /// Whether an address is configured on an interface (RTM_GETADDR).
     Address {
         address: IpAddr,
@@ -111,7 +115,7 @@ pub enum Query {
     Sysctl {
         name: String,
     },
-    /// Open descriptors and the soft RLIMIT_NOFILE.
+    /// The soft RLIMIT_NOFILE, and how many descriptors below it are open.
     Descriptors {},
     /// Packets counted by an nftables counter object in table `inet errnoscope`.
     Counter {
@@ -121,20 +125,36 @@ pub enum Query {
     User {},
 }
 
+flat_range! {
+    /// A range of ports of a protocol.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Census {
+        protocol: Protocol,
+        family: Family,
+        ..range,
+    }
+}
+
 /// What the kernel said to a [`Query`].
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Answer {
-    /// Rows, and the tuple by which `socket` is to be found among them.
+    /// Rows, and by what `socket` is to be found among them (see [`crate::socket_table::Sought`]).
     Socket {
         local: Option<SocketAddr>,
         remote: Option<SocketAddr>,
+        #[serde(deserialize_with = "at_most::<MOST_ROWS, _, _>")]
         rows: Vec<SocketRow>,
+        /// The inode that fstat(2) gives its descriptor, which the table has as well; 0 once it is closed. Absent where there
+        /// is no such number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inode: Option<u32>,
     },
     /// Ports of the range held by at least one socket, and the first few that none holds.
     Census {
         held: u32,
         size: u32,
+        #[serde(deserialize_with = "at_most::<MOST_FREE, _, _>")]
         free: Vec<u16>,
     },
     Address {
@@ -268,9 +288,9 @@ pub struct StepResult {
     pub micros: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_ANSWERS, _, _>")]
     pub before: Vec<Answer>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_ANSWERS, _, _>")]
     pub after: Vec<Answer>,
 }
 
@@ -281,6 +301,17 @@ pub enum Performed {
     Unsupported(Unsupported),
     /// The harness itself could not go on (an unknown socket name, a wait that ran out): why.
     Failed(Text),
+}
+
+impl Performed {
+    /// Whether a step that requires this one is performed.
+    pub fn went_well(&self) -> bool {
+        match self {
+            Performed::Outcome(Outcome::Ok) => true,
+            Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
+            Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
+        }
+    }
 }
 
 /// What an op gave back beside its outcome.
@@ -309,7 +340,7 @@ pub enum Detail {
         ports: u32,
         processes: u32,
         /// In the order of the ports taken; only of a range that is large enough to tell.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_COSTS, _, _>")]
         costs: Vec<Cost>,
     },
     Bytes {
@@ -343,7 +374,38 @@ pub enum Fate {
 pub struct Observations {
     pub case: String,
     pub fate: Fate,
+    #[serde(deserialize_with = "at_most::<MOST_STEPS, _, _>")]
     pub steps: Vec<StepResult>,
+}
+
+/// Reads a list up to its bound, and none that is longer: what nobody asked for takes no memory.
+fn at_most<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    struct Bounded<const MOST: usize, T>(std::marker::PhantomData<T>);
+
+    impl<'de, const MOST: usize, T: Deserialize<'de>> serde::de::Visitor<'de> for Bounded<MOST, T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a list of at most {MOST}")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == MOST {
+                    return Err(serde::de::Error::custom(format!("a list of more than {MOST}")));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(Bounded::<MOST, T>(std::marker::PhantomData))
 }
 
 /// A worker's first line.
@@ -372,4 +434,31 @@ pub struct Capability {
     pub available: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Text>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::PortRange;
+
+    /// Ranges are written as two numbers beside the other arguments, and one that is empty is not read.
+    #[test]
+    fn a_range_on_the_wire_is_flat_and_never_empty() {
+        let (protocol, family) = (Protocol::Tcp, Family::Ipv4);
+        let query = Query::Census(Census { protocol, family, range: PortRange::of::<30_000, 30_015>() });
+        let text = r#"{"census":{"protocol":"tcp","family":"ipv4","low":30000,"high":30015}}"#;
+        assert_eq!(serde_json::to_string(&query).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Query>(text).unwrap(), query);
+        let fill = r#"{"fill":{"how":"bind","protocol":"tcp","address":"127.0.0.1","low":1,"high":2,"reuse":"none"}}"#;
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Op>(fill).unwrap()).unwrap(), fill);
+        for (from, to) in
+            [("\"low\":1", "\"low\":3"), ("\"low\":1", "\"low\":0"), ("\"low\":1,", ""), ("\"low\"", "\"lowest\"")]
+        {
+            serde_json::from_str::<Op>(&fill.replace(from, to)).expect_err(to);
+        }
+        serde_json::from_str::<Query>(&text.replace("30015", "29999")).expect_err("an empty range");
+        let option = r#"{"set-option":{"socket":"s","option":{"local-port-range":[40000,40004]}}}"#;
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Op>(option).unwrap()).unwrap(), option);
+        serde_json::from_str::<Op>(&option.replace("40004", "3")).expect_err("an empty range");
+    }
 }

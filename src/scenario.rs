@@ -13,6 +13,7 @@ pub mod rule;
 mod shared;
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -137,6 +138,8 @@ pub struct Subject {
     pub before: Vec<StepText>,
     pub step: StepText,
     pub preconditions: Vec<PreconditionText>,
+    /// Why nothing is witnessed in the cases that have no precondition: a sentence.
+    pub unwitnessed: Option<Spanned<Arc<str>>>,
     pub rules: Vec<Rule>,
 }
 

@@ -10,6 +10,7 @@ pub mod report;
 mod round;
 mod sequence;
 mod state;
+pub mod view;
 
 use std::net::{IpAddr, SocketAddr};
 use std::ops::RangeInclusive;
@@ -17,9 +18,10 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
+use crate::cause::Cause;
 use crate::errno::Errno;
-use crate::names::{Call, Os, Reuse, words};
-use crate::policy::Policy;
+use crate::names::{LocalPort, Os, PortChoice, Reuse, words};
+use crate::policy::{Policy, ProbeCall};
 
 pub use answer::{Meaning, mark, meaning};
 pub use record::{Record, Trace};
@@ -61,8 +63,10 @@ pub enum PortMode {
     Sequence,
     /// Always this one, so that only one probe can be under way at a time.
     Fixed(u16),
-    /// The kernel picks one.
+    /// connect() picks one.
     Ephemeral,
+    /// bind(port 0) picks one, where the source address is given: connect() then finds a port, as it does with a number.
+    BindZero,
 }
 
 words! {
@@ -79,8 +83,20 @@ impl PortMode {
         match self {
             PortMode::Sequence => PortModeName::Sequence,
             PortMode::Fixed(_) => PortModeName::Fixed,
-            PortMode::Ephemeral => PortModeName::Ephemeral,
+            PortMode::Ephemeral | PortMode::BindZero => PortModeName::Ephemeral,
         }
+    }
+}
+
+impl PortMode {
+    /// What the policy is told about the port of a call.
+    pub fn choice(self, call: ProbeCall) -> PortChoice {
+        let port = match (self, call) {
+            (PortMode::Sequence | PortMode::Fixed(_), _) => LocalPort::Set,
+            (PortMode::Ephemeral, _) | (PortMode::BindZero, ProbeCall::Bind) => LocalPort::Open,
+            (PortMode::BindZero, ProbeCall::Socket | ProbeCall::Connect | ProbeCall::SoError) => LocalPort::Set,
+        };
+        PortChoice::of(call.into(), port)
     }
 }
 
@@ -93,8 +109,37 @@ pub struct ProbeId(pub usize);
 pub struct Probe {
     pub id: ProbeId,
     pub ttl: u8,
-    /// The source port to bind to; `None` lets the kernel pick one.
+    /// The source port to bind to, 0 for one that bind() picks; `None` leaves bind() out.
     pub port: Option<u16>,
+}
+
+words! {
+    /// A call of a probe.
+    TracerCall {
+        Socket = "socket",
+        Setsockopt = "setsockopt",
+        Bind = "bind",
+        Connect = "connect",
+        /// To be told of events, on Linux.
+        EpollCtl = "epoll_ctl",
+        /// The same on macOS.
+        Kevent = "kevent",
+        /// getsockopt(SO_ERROR), once there is an event.
+        SoError = "SO_ERROR",
+    }
+}
+
+impl TracerCall {
+    /// The call as the policy knows it; none of those that it has no say in.
+    pub fn probe_call(self) -> Option<ProbeCall> {
+        match self {
+            TracerCall::Socket => Some(ProbeCall::Socket),
+            TracerCall::Bind => Some(ProbeCall::Bind),
+            TracerCall::Connect => Some(ProbeCall::Connect),
+            TracerCall::SoError => Some(ProbeCall::SoError),
+            TracerCall::Setsockopt | TracerCall::EpollCtl | TracerCall::Kevent => None,
+        }
+    }
 }
 
 /// What a probe meets, for real or in a test.
@@ -125,10 +170,12 @@ pub struct Dispatched {
 /// A call of a probe that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Failed {
-    pub call: Call,
+    pub call: TracerCall,
     /// What it was called with: `192.0.2.1:33434`.
     pub operands: String,
     pub errno: Errno,
+    /// What is behind it, where the host has said so: then no policy has to tell it from the errno.
+    pub cause: Option<Cause>,
 }
 
 /// What came back for a probe.

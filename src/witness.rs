@@ -2,14 +2,14 @@
 //!
 //! A worker answers queries without knowing what is hoped for; here the answers are held against it.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::IpAddr;
 
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Family, Protocol, User};
-use crate::plan::{Answer, Detail, Query};
-use crate::socket_table::{self, SocketRow};
-use crate::untrusted::Text;
+use crate::plan::{Answer, Census, Detail, Query, WaitFor};
+use crate::ports::flat_range;
+use crate::socket_table::Sought;
 
 /// When a precondition must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -26,24 +26,17 @@ pub enum Moment {
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Precondition {
-    /// The socket table shows the named socket in this state; `gone`: no row has its name and peer.
+    /// The socket table shows the named socket in this state; `gone`: no row of it is that socket.
     Socket {
         socket: String,
         protocol: Protocol,
-        state: crate::plan::WaitFor,
+        state: WaitFor,
         /// Whose effective uid made it. The kernel lists no owner of sockets without a file, such as those in TIME_WAIT.
         #[serde(default)]
         user: Option<User>,
     },
     /// At most `free` ports of the range are held by no socket.
-    Full {
-        protocol: Protocol,
-        family: Family,
-        low: u16,
-        high: u16,
-        #[serde(default)]
-        free: u16,
-    },
+    Full(Full),
     /// The address is, or is not, configured on an interface.
     Address {
         address: IpAddr,
@@ -77,6 +70,17 @@ pub enum Precondition {
     },
 }
 
+flat_range! {
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Full {
+        protocol: Protocol,
+        family: Family,
+        ..range,
+        #[serde(default)]
+        free: u16,
+    }
+}
+
 /// A precondition with what the kernel said of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
@@ -98,7 +102,9 @@ impl Precondition {
     pub fn query(&self) -> Option<Query> {
         Some(match self {
             Precondition::Socket { socket, .. } => Query::Socket { socket: socket.clone() },
-            &Precondition::Full { protocol, family, low, high, .. } => Query::Census { protocol, family, low, high },
+            &Precondition::Full(Full { protocol, family, range, .. }) => {
+                Query::Census(Census { protocol, family, range })
+            }
             &Precondition::Address { address, .. } => Query::Address { address },
             &Precondition::Route { destination, .. } => Query::Route { destination },
             Precondition::Sysctl { name, .. } => Query::Sysctl { name: name.clone() },
@@ -119,8 +125,8 @@ impl Precondition {
                     Some(user) => format!("{socket} {state} of {user}"),
                 }
             }
-            Precondition::Full { protocol, low, high, free, .. } => {
-                format!("{protocol} ports {low} to {high} held, at most {free} free")
+            Precondition::Full(Full { protocol, range, free, .. }) => {
+                format!("{protocol} ports {} to {} held, at most {free} free", range.low(), range.high())
             }
             Precondition::Address { address, local: true } => format!("{address} configured"),
             Precondition::Address { address, local: false } => format!("{address} not configured"),
@@ -148,7 +154,8 @@ impl Precondition {
             }
             Precondition::Counted { packets, .. } => match (before, after) {
                 (Some(Answer::Counter { packets: before }), Some(Answer::Counter { packets: after })) => {
-                    after.saturating_sub(*before) >= *packets
+                    // One that has gone down is not the counter that was read before.
+                    after.checked_sub(*before).is_some_and(|counted| counted >= *packets)
                 }
                 _ => false,
             },
@@ -175,17 +182,17 @@ impl Precondition {
 
     fn holds(&self, answer: &Answer) -> bool {
         match (self, answer) {
-            (
-                Precondition::Socket { protocol, state, user, .. },
-                Answer::Socket { local: Some(local), remote, rows },
-            ) => {
-                let mut found = matching(rows, *protocol, *local, *remote);
+            (Precondition::Socket { protocol, state, user, .. }, Answer::Socket { rows, .. }) => {
+                let Some(sought) = Sought::of(*protocol, answer) else { return false };
+                let mut found = sought.among(rows);
                 match state.in_table(*protocol) {
                     None => found.next().is_none(),
                     Some(state) => found.any(|row| row.state == state && (user.is_none() || row.user == *user)),
                 }
             }
-            (Precondition::Full { free, .. }, Answer::Census { held, size, .. }) => size - held <= u32::from(*free),
+            (Precondition::Full(full), answer @ Answer::Census { .. }) => {
+                full.left(answer).is_some_and(|left| left <= u32::from(full.free))
+            }
             (Precondition::Address { local, .. }, Answer::Address { local: seen }) => local == seen,
             (Precondition::Route { kind, .. }, Answer::Route { kind: seen }) => seen == kind,
             (Precondition::Sysctl { value, .. }, Answer::Sysctl { value: seen }) => {
@@ -201,25 +208,128 @@ impl Precondition {
         }
     }
 
-    /// Of a whole port's rows, a confirmed precondition needs only its own; anything else keeps them all.
+    /// Of a whole port's rows, a confirmed state needs only its own; anything else keeps them all.
     fn relevant(&self, answer: &Answer) -> Answer {
         match (self, answer) {
-            (Precondition::Socket { protocol, .. }, Answer::Socket { local: Some(local), remote, rows })
-                if self.holds(answer) =>
+            (Precondition::Socket { protocol, state, .. }, Answer::Socket { local, remote, rows, inode })
+                if *state != WaitFor::Gone && self.holds(answer) =>
             {
-                let rows = matching(rows, *protocol, *local, *remote).cloned().collect();
-                Answer::Socket { local: Some(*local), remote: *remote, rows }
+                let rows = Sought::of(*protocol, answer).into_iter().flat_map(|sought| sought.among(rows));
+                Answer::Socket { local: *local, remote: *remote, rows: rows.cloned().collect(), inode: *inode }
             }
             _ => answer.clone(),
         }
     }
 }
 
-fn matching(
-    rows: &[SocketRow],
-    protocol: Protocol,
-    local: SocketAddr,
-    remote: Option<SocketAddr>,
-) -> impl Iterator<Item = &SocketRow> {
-    socket_table::find(rows, local, remote).filter(move |row| row.protocol == protocol)
+impl Full {
+    /// How many ports of the range no socket holds, by an answer that is one: about as many ports as the range has, and no more of
+    /// them held, or named as free, than there are.
+    pub fn left(&self, answer: &Answer) -> Option<u32> {
+        let Answer::Census { held, size, free } = answer else { return None };
+        let left = size.checked_sub(*held)?;
+        let named = free.iter().all(|port| self.range.contains(*port)) && free.len() as u64 <= u64::from(left);
+        (*size == self.range.size() && named).then_some(left)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ports::PortRange;
+
+    fn full(free: u16) -> Precondition {
+        let (protocol, family) = (Protocol::Tcp, Family::Ipv4);
+        Precondition::Full(Full { protocol, family, range: PortRange::of::<30_000, 30_015>(), free })
+    }
+
+    /// Whether an answer, before and after, makes a witness.
+    #[track_caller]
+    fn confirms(precondition: &Precondition, answer: &Answer) -> bool {
+        let [before, after, both] = [Moment::Before, Moment::After, Moment::Both]
+            .map(|at| precondition.witness(at, Some(answer), Some(answer), None).confirmed);
+        assert!(before == after && after == both, "one answer is as good as the other");
+        both
+    }
+
+    fn census(held: u32, size: u32, free: &[u16]) -> Answer {
+        Answer::Census { held, size, free: free.to_vec() }
+    }
+
+    #[test]
+    fn a_census_is_of_the_range_and_adds_up() {
+        assert!(confirms(&full(0), &census(16, 16, &[])));
+        assert!(confirms(&full(2), &census(14, 16, &[30_000, 30_015])));
+        assert!(confirms(&full(2), &census(15, 16, &[30_000])));
+        // More are free than may be.
+        assert!(!confirms(&full(0), &census(15, 16, &[30_000])));
+        assert!(!confirms(&full(1), &census(14, 16, &[30_000, 30_001])));
+        // What no kernel says: of another range, or of none, or with more held than there are, or more free than are left.
+        for (held, size) in [(0, 0), (1, 1), (15, 15), (17, 17), (28_232, 28_232), (u32::MAX, u32::MAX)] {
+            assert!(!confirms(&full(0), &census(held, size, &[])), "{held} of {size}");
+        }
+        for (held, size) in [(5, 4), (17, 16), (1, 0), (u32::MAX, 16), (u32::MAX, 0), (u32::MAX - 65_519, 16)] {
+            for free in [0, 16, u16::MAX] {
+                assert!(!confirms(&full(free), &census(held, size, &[])), "{held} of {size}, {free} may be free");
+            }
+        }
+        assert!(!confirms(&full(0), &census(16, 16, &[30_000])), "none is left, and one is free");
+        assert!(!confirms(&full(1), &census(15, 16, &[29_999])), "a port of no such range");
+    }
+
+    #[test]
+    fn a_counter_counts_up() {
+        let counted = |packets| Precondition::Counted { counter: "hits".to_owned(), packets };
+        let confirmed = |packets, before, after| {
+            let [before, after] = [before, after].map(|packets| Answer::Counter { packets });
+            counted(packets).witness(Moment::Both, Some(&before), Some(&after), None).confirmed
+        };
+        assert!(confirmed(1, 0, 1) && confirmed(1, 5, 9) && confirmed(0, 5, 5) && confirmed(u64::MAX, 0, u64::MAX));
+        assert!(!confirmed(1, 5, 5) && !confirmed(2, 5, 6));
+        // It was made anew meanwhile.
+        assert!(!confirmed(0, 5, 4) && !confirmed(1, u64::MAX, 0));
+        let failed = Answer::Failed { error: "nft knows no counter `hits`".to_owned() };
+        assert!(!confirms(&counted(0), &failed), "a counter that is not there has counted nothing");
+        let there = Answer::Counter { packets: 0 };
+        assert!(!counted(0).witness(Moment::Both, Some(&failed), Some(&there), None).confirmed);
+        assert!(!counted(0).witness(Moment::Both, None, Some(&there), None).confirmed);
+    }
+
+    /// An answer to another question, or none, confirms nothing.
+    #[test]
+    fn only_its_own_answer_makes_a_witness() {
+        let socket =
+            |state| Precondition::Socket { socket: "s".to_owned(), protocol: Protocol::Tcp, state, user: None };
+        let gone = socket(WaitFor::Gone);
+        let address = "192.0.2.1".parse().unwrap();
+        let preconditions = [
+            gone.clone(),
+            full(u16::MAX),
+            Precondition::Address { address, local: false },
+            Precondition::Route { destination: address, kind: "none".to_owned() },
+            Precondition::Sysctl { name: "net.x".to_owned(), value: String::new() },
+            Precondition::Descriptors { free: u64::MAX },
+            Precondition::User { net_bind_service: false },
+        ];
+        let answers = [
+            Answer::Socket { local: "127.0.0.1:1".parse().ok(), remote: None, rows: Vec::new(), inode: Some(7) },
+            census(16, 16, &[]),
+            Answer::Address { local: false },
+            Answer::Route { kind: "none".to_owned() },
+            Answer::Sysctl { value: String::new() },
+            Answer::Descriptors { open: 4, limit: 4 },
+            Answer::User { uid: 0, net_bind_service: false },
+        ];
+        for (of, precondition) in preconditions.iter().enumerate() {
+            for (to, answer) in answers.iter().enumerate() {
+                assert_eq!(confirms(precondition, answer), of == to, "{precondition:?}, {answer:?}");
+            }
+            assert!(!confirms(precondition, &Answer::Failed { error: String::new() }));
+            assert!(!precondition.witness(Moment::Both, None, None, None).confirmed);
+            assert!(!precondition.witness(Moment::Both, Some(&answers[of]), None, None).confirmed);
+            assert!(!precondition.witness(Moment::Both, None, Some(&answers[of]), None).confirmed);
+        }
+        let nameless = Answer::Socket { local: None, remote: None, rows: Vec::new(), inode: None };
+        assert!(!confirms(&gone, &nameless), "a socket that never had a name is not gone");
+    }
 }

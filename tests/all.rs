@@ -20,10 +20,13 @@ mod golden;
 mod junit;
 mod needs;
 mod network;
+mod outputs;
 mod page;
 mod paths;
 mod policy;
 mod properties;
+#[cfg(target_os = "linux")]
+mod refused;
 mod remote;
 mod shell;
 mod tidy;

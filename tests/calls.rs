@@ -7,7 +7,7 @@ use std::process::{Command, Output, Stdio};
 
 use crate::common::PROGRAM;
 use crate::harness::{needs, rstest, test};
-use errnoscope::calls::{self, Calls, Record, SystemCall};
+use errnoscope::calls::{self, Calls, Reason, Record, SystemCall};
 use errnoscope::cause::Cause;
 use errnoscope::names::{Call, PortChoice, Reuse};
 
@@ -75,7 +75,7 @@ u.sendto(b'x', ('127.0.0.1', 9))
     assert_eq!(connect.local, "127.0.0.1:4000".parse().ok());
     assert_eq!(connect.address, "127.0.0.1:9".parse().ok());
     assert_eq!(calls[4].causes, [Cause::Refused]);
-    assert_eq!((calls[6].port, calls[7].port), (PortChoice::Ephemeral, PortChoice::Ephemeral));
+    assert_eq!((calls[6].port, calls[7].port), (PortChoice::Ephemeral, PortChoice::Explicit));
     assert!(calls[9].local.is_some(), "what sendto() chose");
 }
 
@@ -202,7 +202,8 @@ except BlockingIOError: pass
     assert_eq!(names, ["recv None", "recv Some(\"recvmsg\")", "send None", "send Some(\"sendmsg\")"], "{calls:#?}");
     for record in told {
         assert_eq!((record.outcome.name(), record.causes[0]), ("ECONNREFUSED", Cause::Refused), "{record:#?}");
-        assert_eq!((record.local, record.port), ("127.0.0.1:4000".parse().ok(), PortChoice::Explicit));
+        // The port plays no part.
+        assert_eq!((record.local, record.port), ("127.0.0.1:4000".parse().ok(), PortChoice::None));
         assert_eq!(record.address, "127.0.0.1:9".parse().ok());
     }
 }
@@ -289,6 +290,282 @@ except OSError: pass
     assert_eq!(told, String::from_utf8_lossy(&output.stdout));
     assert_eq!((accepted.outcome.name(), accepted.local), ("ok", "127.0.0.1:4000".parse().ok()));
     assert_eq!(refused.outcome.name(), "EINVAL");
+}
+
+/// After bind(port 0) connect() finds a port, as plans and the tracer have it, until the kernel takes it back.
+#[test]
+fn a_port_that_bind_picked_is_found_by_connect() {
+    let script = "
+a = socket.socket()
+a.bind(('127.0.0.1', 0))
+a.connect_ex(('127.0.0.1', 9))
+a.connect_ex(('127.0.0.1', 9))
+b = socket.socket()
+b.setsockopt(socket.IPPROTO_IP, 24, 1)
+b.bind(('127.0.0.1', 0))
+b.connect_ex(('127.0.0.1', 9))
+c = socket.socket()
+c.connect_ex(('127.0.0.1', 9))
+d = socket.socket()
+d.bind(('127.0.0.1', 4000))
+d.connect_ex(('127.0.0.1', 9))
+d.connect_ex(('127.0.0.1', 9))
+u = socket.socket(type=socket.SOCK_DGRAM)
+u.bind(('127.0.0.1', 0))
+u.sendto(b'x', ('127.0.0.1', 9))
+l = socket.create_server(('127.0.0.1', 0))
+";
+    let calls = python(&[], script);
+    let of = |call| calls.iter().filter(move |record| record.call == call).map(|record| record.port);
+    use PortChoice::{Ephemeral, Explicit};
+    assert_eq!(
+        of(Call::Connect).collect::<Vec<_>>(),
+        [Explicit, Ephemeral, Ephemeral, Ephemeral, Explicit, Explicit],
+        "{calls:#?}"
+    );
+    assert_eq!(of(Call::Bind).collect::<Vec<_>>(), [Ephemeral, Ephemeral, Explicit, Ephemeral, Ephemeral]);
+    assert_eq!(of(Call::Sendto).chain(of(Call::Listen)).collect::<Vec<_>>(), [Explicit, Explicit]);
+    assert!(of(Call::Socket).chain(of(Call::Setsockopt)).all(|port| port == PortChoice::None));
+}
+
+/// The range of the socket has one port, which bind(port 0) picks, and whose tuple another socket takes.
+#[rstest]
+fn a_busy_tuple_of_a_port_that_bind_picked_is_no_lack_of_ports(#[values("127.0.0.1", "::1")] address: &str) {
+    let script = format!(
+        "
+import struct
+l = socket.create_server(('{address}', 4000), family=socket.AF_INET6 if ':' in '{address}' else socket.AF_INET)
+a, b = (socket.socket(l.family) for _ in range(2))
+for s in (a, b): s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+a.setsockopt(socket.IPPROTO_IP, 51, struct.pack('I', 50000 << 16 | 50000))
+a.bind(('{address}', 0))
+b.bind(('{address}', 50000))
+b.connect(('{address}', 4000))
+assert a.connect_ex(('{address}', 4000)) == 99
+"
+    );
+    let calls = python(&[], &script);
+    let last = calls.last().expect("calls");
+    assert_eq!((last.call, last.outcome.name(), last.port), (Call::Connect, "EADDRNOTAVAIL", PortChoice::Explicit));
+    assert_eq!(last.causes[..1], [Cause::TupleInUse], "{last:#?}");
+}
+
+/// What each call of the script that failed was told to be about.
+fn told(calls: &[Record]) -> Vec<(Call, &str, Option<Reason>, Option<Cause>)> {
+    let failed = calls.iter().filter(|record| record.has_failed());
+    let told = failed.map(|it| (it.call, it.outcome.name(), it.reason, it.causes.first().copied()));
+    told.collect()
+}
+
+const WITHOUT_IPV6: &str = "
+def write(name, value):
+    with open('/proc/sys/net/ipv6/conf/' + name, 'w') as file: file.write(value)
+def call(kind, port, name, address):
+    s = socket.socket(socket.AF_INET6, kind)
+    if port: s.bind(('::', port))
+    try: s.sendto(b'x', (address, 4001)) if name == 'sendto' else s.connect((address, 4001))
+    except OSError: pass
+STREAM, DGRAM = socket.SOCK_STREAM, socket.SOCK_DGRAM
+";
+
+#[test(Root)]
+fn a_host_without_an_ipv6_address_is_no_host_without_ports() {
+    let script = "
+write('all/disable_ipv6', '1')
+for address in ('2001:db8::1', '::1'):
+    for port in (0, 4000):
+        call(STREAM, port, 'connect', address)
+        call(DGRAM, port, 'connect', address)
+        call(DGRAM, port, 'sendto', address)
+";
+    let calls = python(&[], &format!("{WITHOUT_IPV6}{script}"));
+    let none = (Some(Reason::NoSourceAddress), Some(Cause::NoSourceAddress));
+    let expected = [Call::Connect, Call::Connect, Call::Sendto].map(|call| (call, "EADDRNOTAVAIL", none.0, none.1));
+    assert_eq!(told(&calls), [expected; 4].concat(), "{calls:#?}");
+    let (output, _) = exec(&["--trace"], &["python3", "-c", &format!("import socket{WITHOUT_IPV6}{script}")]);
+    let said = String::from_utf8_lossy(&output.stderr);
+    let said = said.split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(
+        said.contains("no-source-address (this host has no IPv6 address to send from: see `ip -6 address`"),
+        "{said}"
+    );
+    // An address that is tentative is none to send from.
+    let script = "
+import subprocess
+for words in ('link add va type veth peer vb', 'link set va up', 'link set vb up', '-6 address flush dev lo',
+              '-6 address add fd00::1/64 dev va'):
+    subprocess.run(['ip', *words.split()], check=True)
+call(STREAM, 4000, 'connect', 'fd00::2')
+";
+    let calls = python(
+        &[],
+        &format!("{WITHOUT_IPV6}write('all/accept_dad', '1'); write('default/dad_transmits', '100')\n{script}"),
+    );
+    let tentative = calls.last().expect("calls");
+    assert_eq!((tentative.outcome.name(), tentative.reason), ("EADDRNOTAVAIL", none.0), "{tentative:#?}");
+    // Another address, and only ::1 is missing.
+    let script = "
+import subprocess
+ip = lambda *words: subprocess.run(['ip', '-6', 'address', *words, 'dev', 'lo'], check=True)
+ip('add', 'fd00::1/128')
+ip('del', '::1/128')
+# It is tentative for a moment, and none to send from as long.
+while ' 80 ' not in open('/proc/net/if_inet6').read(): pass
+call(STREAM, 0, 'connect', '::1')
+call(STREAM, 0, 'connect', '2001:db8::1')
+";
+    let calls = python(&[], &format!("{WITHOUT_IPV6}{script}"));
+    let told = told(&calls);
+    assert_eq!((told[0].2, told[0].3), none, "{calls:#?}");
+    assert_eq!((told[1].1, told[1].2), ("ENETUNREACH", None), "{calls:#?}");
+    assert!(calls.last().is_some_and(|last| last.causes.contains(&Cause::NoRoute)), "{calls:#?}");
+}
+
+/// What holds in the network that the trace asks in says nothing about another.
+#[test(Root)]
+fn a_socket_of_another_network_is_not_asked_about() {
+    let script = "
+import ctypes
+write('all/disable_ipv6', '1')
+libc = ctypes.CDLL(None, use_errno=True)
+assert libc.unshare(0x40000000) == 0
+call(STREAM, 0, 'connect', '2001:db8::1')
+";
+    let calls = python(&[], &format!("{WITHOUT_IPV6}{script}"));
+    assert_eq!(told(&calls)[0].2, None, "{calls:#?}");
+}
+
+/// An error that waits in a socket is told to the next call, whatever that is about.
+#[rstest]
+#[case("127.0.0.1", "s.sendto(b'x', live)")]
+#[case("127.0.0.1", "s.sendmsg([b'x'], [], 0, live)")]
+#[case("::1", "s.sendto(b'x', live)")]
+fn an_error_of_an_earlier_datagram_is_not_the_next_ones(#[case] address: &str, #[case] send: &str) {
+    let script = format!(
+        "
+family = socket.AF_INET6 if ':' in '{address}' else socket.AF_INET
+live, dead, other = [('{address}', port) for port in (4000, 9, 10)]
+server = socket.socket(family, socket.SOCK_DGRAM)
+server.bind(live)
+s = socket.socket(family, socket.SOCK_DGRAM)
+s.setsockopt(*((socket.IPPROTO_IP, 11) if family == socket.AF_INET else (socket.IPPROTO_IPV6, 25)), 1)
+def failed():
+    try: {send}
+    except ConnectionRefusedError: return
+    sys.exit('nothing was told')
+s.sendto(b'x', dead)
+failed()
+s.sendto(b'x', other)
+failed()
+"
+    );
+    let calls = python(&[], &script);
+    let failed: Vec<&Record> = calls.iter().filter(|record| record.has_failed()).collect();
+    let [first, second] = failed[..] else { panic!("{calls:#?}") };
+    let end = |port: u16| std::net::SocketAddr::new(address.parse().unwrap(), port);
+    for record in [first, second] {
+        assert_eq!((record.call, record.address), (Call::Sendto, Some(end(4000))));
+        assert_eq!((record.reason, record.causes[0]), (Some(Reason::EarlierDatagram), Cause::Refused), "{record:#?}");
+    }
+    assert_eq!((first.earlier, second.earlier), (Some(end(9)), None), "the second may be about either");
+}
+
+/// bind() looks at the address before the port.
+#[rstest]
+fn an_address_of_another_host_is_not_local_with_any_port(
+    #[values("192.0.2.1", "2001:db8::1")] address: &str,
+    #[values("STREAM", "DGRAM")] kind: &str,
+    #[values(0, 4000)] port: u16,
+) {
+    let family = if address.contains(':') { "AF_INET6" } else { "AF_INET" };
+    let script = format!(
+        "try: socket.socket(socket.{family}, socket.SOCK_{kind}).bind(('{address}', {port}))\nexcept OSError: pass"
+    );
+    let calls = python(&[], &script);
+    let expected = (Call::Bind, "EADDRNOTAVAIL", Some(Reason::AddressNotLocal), Some(Cause::AddressNotLocal));
+    assert_eq!(told(&calls), [expected], "{calls:#?}");
+}
+
+/// What is known of a wrong family is known with any port.
+#[rstest]
+fn an_address_of_another_family_is_invalid_with_any_port(#[values(0, 4000)] port: u16) {
+    let script = format!(
+        "
+import ctypes, struct
+libc = ctypes.CDLL(None)
+v6 = struct.pack('=H', socket.AF_INET6) + struct.pack('!HI', {port}, 0) + socket.inet_pton(socket.AF_INET6, '::1') + bytes(4)
+v4 = struct.pack('=H', socket.AF_INET) + struct.pack('!H', {port}) + socket.inet_aton('127.0.0.1') + bytes(8)
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    s, t = socket.socket(socket.AF_INET, kind), socket.socket(socket.AF_INET6, kind)
+    assert libc.bind(s.fileno(), v6, len(v6)) == -1 and libc.bind(t.fileno(), v4, len(v4)) == -1
+"
+    );
+    let calls = python(&[], &script);
+    let told = told(&calls);
+    assert_eq!(told.len(), 4, "{calls:#?}");
+    assert!(told.iter().all(|told| told.3 == Some(Cause::AddressInvalid)), "{told:#?}");
+}
+
+/// Who may not, and why: the host is asked, and what it does not explain is a security module's.
+#[test]
+fn what_is_denied_is_told_with_who_denies_it() {
+    let script = "
+import ctypes, struct
+libc = ctypes.CDLL(None)
+if os.getuid() == 0: os.setuid(65534)
+def denied(act, *words):
+    try: act(*words)
+    except PermissionError: return
+    sys.exit('it may: %s' % (words,))
+denied(socket.socket, socket.AF_INET, socket.SOCK_RAW, 1)
+denied(socket.socket, socket.AF_INET6, socket.SOCK_RAW, 58)
+denied(socket.socket, socket.AF_INET, socket.SOCK_DGRAM, 1)
+denied(socket.socket().bind, ('127.0.0.1', 80))
+denied(socket.socket(type=socket.SOCK_DGRAM).connect, ('127.255.255.255', 9))
+denied(socket.socket(type=socket.SOCK_DGRAM).sendto, b'x', ('127.255.255.255', 9))
+# landlock_create_ruleset() that handles bind() and connect() of TCP, and permits none; landlock_restrict_self().
+rules = libc.syscall(444, struct.pack('QQ', 0, 3), 16, 0)
+if rules >= 0:
+    assert libc.prctl(38, 1, 0, 0, 0) == 0 and libc.syscall(446, rules, 0) == 0
+    denied(socket.socket().connect, ('127.0.0.1', 9))
+    denied(socket.socket(socket.AF_INET6).connect, ('::1', 9))
+    denied(socket.socket().bind, ('127.0.0.1', 4000))
+    denied(socket.socket().bind, ('127.0.0.1', 0))
+";
+    let calls = python(&[], script);
+    let told: Vec<_> =
+        told(&calls).into_iter().map(|(call, errno, reason, cause)| (call, errno, reason.unwrap(), cause)).collect();
+    let expected = [
+        (Call::Socket, "EPERM", Reason::RawSocket),
+        (Call::Socket, "EPERM", Reason::RawSocket),
+        (Call::Socket, "EACCES", Reason::PingSocket),
+        (Call::Bind, "EACCES", Reason::PrivilegedPort),
+        (Call::Connect, "EACCES", Reason::Broadcast),
+        (Call::Sendto, "EACCES", Reason::Broadcast),
+        (Call::Connect, "EACCES", Reason::SecurityModule),
+        (Call::Connect, "EACCES", Reason::SecurityModule),
+        (Call::Bind, "EACCES", Reason::SecurityModule),
+        (Call::Bind, "EACCES", Reason::SecurityModule),
+    ];
+    let expected = expected.map(|(call, errno, reason)| (call, errno, reason, Some(Cause::Permission)));
+    // Landlock has a say in the network since Linux 6.7, where it is built in.
+    assert!([6, 10].contains(&told.len()), "{calls:#?}");
+    assert_eq!(told, expected[..told.len()], "{calls:#?}");
+}
+
+/// A route that prohibits is one that can be seen, and no security module.
+#[test(Root)]
+fn a_route_that_prohibits_is_told_as_one() {
+    let script = "
+import subprocess
+subprocess.run(['ip', 'route', 'add', 'prohibit', '192.0.2.0/24'], check=True)
+for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM):
+    try: socket.socket(type=kind).connect(('192.0.2.1', 9))
+    except PermissionError: pass
+";
+    let calls = python(&[], script);
+    let expected = (Call::Connect, "EACCES", Some(Reason::Route), Some(Cause::Unreachable));
+    assert_eq!(told(&calls), [expected; 2], "{calls:#?}");
 }
 
 /// What a traced program may not notice.

@@ -28,6 +28,7 @@ open = {{ socket = "claimer", protocol = "$protocol", family = "$family" }}
 
 [[subject]]
 bind = {{ socket = "claimer", address = "127.0.0.1", port = 20000 }}
+unwitnessed = "nobody is in the way"
 
 [[subject.expect]]
 os = ["linux", "macos"]
@@ -200,11 +201,11 @@ fn lint_shows_the_place_of_a_problem() {
     ]);
     let path = files.0.path().to_str().unwrap();
     let said = run(&["lint", path]);
-    said.check(2, &["EADDRINUS", "a.toml:18:11", "unknown key `whom`", "b.toml:2:1", "c.toml:1:", "problems\n"], &[]);
+    said.check(2, &["EADDRINUS", "a.toml:19:11", "unknown key `whom`", "b.toml:2:1", "c.toml:1:", "problems\n"], &[]);
     assert_eq!(said.err, "");
     let problems = run(&["lint", path, "--json"]).json();
     assert!(
-        problems.as_array().unwrap().iter().any(|problem| problem["line"] == 18 && problem["column"] == 11),
+        problems.as_array().unwrap().iter().any(|problem| problem["line"] == 19 && problem["column"] == 11),
         "{problems}"
     );
     run(&["lint", Files::good().path("a.toml").to_str().unwrap()]).check(
@@ -753,7 +754,7 @@ fn a_trace_that_cannot_be_is_a_usage_error() {
         (&["--source-port-mode", "ephemeral", "--source-port", "9", "127.0.0.1"], "exclude each other"),
         (&["--source-port-mode", "random", "127.0.0.1"], "sequence, fixed, ephemeral"),
         (&["--source-port-range", "9-8", "127.0.0.1"], "is empty"),
-        (&["--source-port-range", "0-8", "127.0.0.1"], "two ports from 1 on"),
+        (&["--source-port-range", "0-8", "127.0.0.1"], "a range of ports begins at 1"),
         (&["--initial-sequence", "9", "127.0.0.1"], "is not within --source-port-range 33434-65535"),
         (&["--interface", "no-such-device", "127.0.0.1"], "no interface is called `no-such-device`"),
         (&["--wait", "0", "127.0.0.1"], "expected 0.001 to 60 seconds"),

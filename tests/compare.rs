@@ -485,6 +485,7 @@ fn github_gets_annotations_and_a_summary() {
     place.write("summary.md", b"# From an earlier command\n");
     let said = place.run(&["a.json.gz", "b.json", "--github"]);
     said.check(1, &["3 changes", "\n::error title=bind.address-not-local%3A "], &[]);
+    assert!(obeyed(&said.out)[2..].iter().all(|name| name == "error"), "{}", said.out);
     let summary = String::from_utf8(place.read("summary.md")).unwrap();
     assert!(summary.starts_with("# From an earlier command\n## errnoscope: linux 6.18"), "{summary}");
     assert_eq!(summary.matches("\n| `bind.").count(), 3);
@@ -493,6 +494,75 @@ fn github_gets_annotations_and_a_summary() {
     place.run(&["a.json.gz", "b.json", "--github"]).check(1, &[], &[]);
     let length = place.read("summary.md").len();
     assert!(length > github::SUMMARY - 1_500 && length <= github::SUMMARY, "{length}");
+}
+
+/// What the runner makes of a step's output (actions/runner, src/Runner.Common/ActionCommand.cs and
+/// src/Runner.Worker/ActionCommandManager.cs): the names of the commands that it obeys.
+fn obeyed(output: &str) -> Vec<String> {
+    let (mut names, mut stopped) = (Vec::new(), None);
+    for line in output.split(['\n', '\r']) {
+        let second = line.trim_start().strip_prefix("::").and_then(|rest| rest.split_once("::"));
+        let first = line.split_once("##[").and_then(|(_, rest)| rest.split_once(']'));
+        let Some((head, data)) = second.or(first) else { continue };
+        let name = head.split(' ').next().unwrap().to_owned();
+        match &stopped {
+            Some(token) if *token == name => stopped = None,
+            Some(_) => continue,
+            None if name == "stop-commands" => stopped = Some(data.to_owned()),
+            None => {}
+        }
+        names.push(name);
+    }
+    names
+}
+
+#[test]
+fn nothing_in_a_report_is_a_command_for_github() {
+    const COMMANDS: [&str; 6] = [
+        "::stop-commands::x",
+        "::add-mask::a",
+        "##[add-mask]a",
+        "a ##[stop-commands]x",
+        "::errnoscope-0::",
+        "::error file=x::y",
+    ];
+    let mut report = worse(3);
+    // Wrapped, so that some of it begins a line.
+    let hostile = |length| COMMANDS.map(|command| format!("{} {command} ", "a".repeat(length))).concat();
+    report.host.arch = hostile(68);
+    report.host.release = hostile(3);
+    report.host.sysctls.insert(COMMANDS[0].to_owned(), COMMANDS.join("\n"));
+    for capability in report.host.capabilities.values_mut() {
+        capability.reason = Some(COMMANDS.join("\r\n"));
+    }
+    for finding in &mut report.findings {
+        finding.scenario = format!("{}.{}", finding.scenario, COMMANDS[1]);
+        finding.case = format!("{}{}", finding.case, COMMANDS.join("\n"));
+    }
+    let place = Place::new(&report);
+    let said = place.run(&["a.json.gz", "b.json", "--github", "-v"]);
+    said.check(1, &["::stop-commands::errnoscope-", "add-mask"], &[]);
+    let names = obeyed(&said.out);
+    assert!(names[0] == "stop-commands" && names[1].starts_with("errnoscope-"), "{names:?}");
+    assert!(names[1].len() > 40, "{}", names[1]);
+    let annotations = &names[2..];
+    assert!(annotations.len() > 3, "{names:?}");
+    assert!(annotations.iter().all(|name| ["error", "warning", "notice"].contains(&&**name)), "{names:?}");
+    let again = obeyed(&place.run(&["a.json.gz", "b.json", "--github"]).out);
+    assert_ne!(names[1], again[1], "the token can be guessed");
+    // Without a step that reads it, it is text alone.
+    assert!(!place.run(&["a.json.gz", "b.json"]).out.contains("::stop-commands::errnoscope-"));
+
+    let doubtful = place.run(&["a.json.gz", "b.json", "--github", "--accept"]);
+    assert_eq!(obeyed(&doubtful.err), [""; 0], "{}", doubtful.err);
+    let text = String::from_utf8(place.read("b.json")).unwrap();
+    for command in COMMANDS {
+        let name = format!("\"{command}\\n{command}\\r{command}\": 1, \"repeat\"");
+        place.write("bad.json", text.replacen("\"repeat\"", &name, 1).as_bytes());
+        let said = place.run(&["a.json.gz", "bad.json", "--github"]);
+        said.check(2, &[], &["unknown field"]);
+        assert_eq!(obeyed(&said.err), [""; 0], "{}", said.err);
+    }
 }
 
 #[test]

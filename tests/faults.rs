@@ -132,6 +132,76 @@ fn the_good_one_is_good() {
     "no udp socket is ever in the state listening",
     ""
 )]
+#[case::empty_range(
+    "bind = { socket = \"claimer\", address = \"$address\", port = 20000 }",
+    "fill = { how = \"bind\", protocol = \"tcp\", address = \"$address\", low = 40000, high = 30000 }",
+    "27:8",
+    "the range 40000-30000 is empty",
+    ""
+)]
+#[case::empty_range_that_is_witnessed(
+    "socket = { socket = \"holder\", protocol = \"$protocol\", state = \"bound\" }",
+    "full = { protocol = \"$protocol\", family = \"ipv4\", low = 20001, high = 20000 }",
+    "30:8",
+    "the range 20001-20000 is empty",
+    ""
+)]
+#[case::empty_range_of_a_socket(
+    "open = { socket = \"claimer\", protocol = \"$protocol\", family = \"ipv4\", reuse = \"$reuse\" }",
+    "set-option = { socket = \"holder\", option = { local-port-range = [40000, 30000] } }",
+    "24:44",
+    "the range 40000-30000 is empty",
+    ""
+)]
+#[case::range_with_port_0(
+    "socket = { socket = \"holder\", protocol = \"$protocol\", state = \"bound\" }",
+    "full = { protocol = \"$protocol\", family = \"ipv4\", low = 0, high = 20000 }",
+    "30:8",
+    "begins at 1",
+    ""
+)]
+#[case::range_without_an_end(
+    "socket = { socket = \"holder\", protocol = \"$protocol\", state = \"bound\" }",
+    "full = { protocol = \"$protocol\", family = \"ipv4\", low = 1 }",
+    "30:8",
+    "missing field `high`",
+    ""
+)]
+#[case::range_with_more(
+    "socket = { socket = \"holder\", protocol = \"$protocol\", state = \"bound\" }",
+    "full = { protocol = \"$protocol\", family = \"ipv4\", low = 1, high = 2, fre = 1 }",
+    "30:70",
+    "unknown field `fre`",
+    ""
+)]
+#[case::nothing_is_witnessed(
+    "[[subject.precondition]]\nsocket = {",
+    "[[subject.precondition]]\nwhen = { protocol = \"tcp\" }\nsocket = {",
+    "26:1",
+    "nothing witnesses bind of bind.twice[protocol=udp,reuse=none]",
+    "unwitnessed = "
+)]
+#[case::witnessed_and_unwitnessed(
+    "[[subject.precondition]]\nsocket = {",
+    "unwitnessed = \"it is not\"\n[[subject.precondition]]\nsocket = {",
+    "29:15",
+    "every case has a precondition",
+    "leave it out"
+)]
+#[case::no_reason(
+    "[[subject.precondition]]\nsocket = {",
+    "unwitnessed = \" \"\n[[subject.precondition]]\nwhen = { protocol = \"tcp\" }\nsocket = {",
+    "29:15",
+    "is a sentence",
+    ""
+)]
+#[case::said_why_nothing_is_witnessed(
+    "[[subject.precondition]]\nsocket = {",
+    "unwitnessed = \"udp has no states\"\n[[subject.precondition]]\nwhen = { protocol = \"tcp\" }\nsocket = {",
+    "",
+    "",
+    ""
+)]
 #[case::unknown_os("\"macos\"]\nwhen", "\"maccos\"]\nwhen", "33:6", "unknown os `maccos`", "linux, macos")]
 #[case::unknown_errno("\"EADDRINUSE\"", "\"EADDRINUSED\"", "35:11", "unknown outcome `EADDRINUSED`", "")]
 #[case::bad_release(

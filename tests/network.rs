@@ -5,12 +5,13 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::harness::{rstest, test};
-use errnoscope::names::{Call, Reuse};
+use errnoscope::names::Reuse;
 use errnoscope::network::{Config, Interrupt, Replies, Wire};
 use errnoscope::policy::{self, Policy};
+use errnoscope::ports::PortRange;
 use errnoscope::tracer::record::Ended;
 use errnoscope::tracer::{
-    self, Answer, Dispatched, Interrupted, Network, PortMode, Probe, ProbeId, Sequences, Settings,
+    self, Answer, Dispatched, Interrupted, Network, PortMode, Probe, ProbeId, Sequences, Settings, TracerCall,
 };
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
@@ -36,7 +37,7 @@ fn free_port(address: IpAddr) -> u16 {
     listener.local_addr().expect("its address").port()
 }
 
-fn errno(dispatched: &Dispatched) -> (Call, &str, &str) {
+fn errno(dispatched: &Dispatched) -> (TracerCall, &str, &str) {
     let failed = dispatched.result.as_ref().expect_err("a failure");
     (failed.call, &failed.operands, failed.errno.name())
 }
@@ -63,7 +64,7 @@ fn an_open_port_is_connected_to(
     assert_eq!(wire.source(), Some(address));
     let port = explicit.then(|| free_port(address));
     let dispatched = wire.dispatch(&probe(port));
-    assert_eq!(errno(&dispatched).0, Call::Connect);
+    assert_eq!(errno(&dispatched).0, TracerCall::Connect);
     assert_eq!(errno(&dispatched).2, "EINPROGRESS");
     let source = dispatched.source.expect("a source");
     assert_eq!(source.ip(), address);
@@ -94,20 +95,20 @@ fn a_taken_port_cannot_be_bound(#[values(V4, V6)] address: IpAddr) {
     let taken = holder.local_addr().expect("its address");
     let mut wire = open(&config(SocketAddr::new(address, free_port(address))));
     let dispatched = wire.dispatch(&probe(taken.port()));
-    assert_eq!(errno(&dispatched), (Call::Bind, &*taken.to_string(), "EADDRINUSE"));
+    assert_eq!(errno(&dispatched), (TracerCall::Bind, &*taken.to_string(), "EADDRINUSE"));
     assert_eq!(dispatched.source, None);
     // Nothing is left of it.
     wire.forget(ProbeId(0));
 }
 
 #[rstest]
-fn a_source_of_another_host_cannot_be_bound(#[values(Some(33_434), None)] port: Option<u16>) {
+fn a_source_of_another_host_cannot_be_bound(#[values(33_434, 0)] port: u16) {
     let source = IpAddr::from([192, 0, 2, 1]);
     let mut wire = open(&Config { source: Some(source), ..config(SocketAddr::new(V4, 80)) });
     assert_eq!(wire.source(), Some(source));
     let dispatched = wire.dispatch(&probe(port));
-    let operands = SocketAddr::new(source, port.unwrap_or(0)).to_string();
-    assert_eq!(errno(&dispatched), (Call::Bind, &*operands, "EADDRNOTAVAIL"));
+    let operands = SocketAddr::new(source, port).to_string();
+    assert_eq!(errno(&dispatched), (TracerCall::Bind, &*operands, "EADDRNOTAVAIL"));
 }
 
 #[test]
@@ -116,7 +117,7 @@ fn an_option_that_is_refused_is_told_with_its_value() {
     let mut wire = open(&Config { interface, ..config(SocketAddr::new(V4, 80)) });
     let dispatched = wire.dispatch(&probe(None));
     let operands = format!("{} no-such-link", errnoscope::sys::BOUND_INTERFACE);
-    assert_eq!((errno(&dispatched).0, errno(&dispatched).1), (Call::Setsockopt, &*operands));
+    assert_eq!((errno(&dispatched).0, errno(&dispatched).1), (TracerCall::Setsockopt, &*operands));
 }
 
 /// Without SO_REUSEADDR, TIME_WAIT would be in the way of bind().
@@ -223,7 +224,7 @@ fn a_trace_to_this_host_has_one_hop(
         interval: Duration::ZERO,
         in_flight: 16,
         ports: PortMode::Ephemeral,
-        sequences: Sequences::new(33_434, 33_534, 0).expect("some"),
+        sequences: Sequences::new(PortRange::of::<33_434, 33_534>(), 0),
         reuse: Reuse::None,
     };
     let trace = tracer::trace(&settings, &evidence(), &mut wire, &mut |_| {});

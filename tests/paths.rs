@@ -325,6 +325,71 @@ fn a_probe_of_another_tracer_costs_a_port_and_no_hop(#[values(Ipv4, Ipv6)] famil
     });
 }
 
+/// bind(address, 0) hands out the one port of the range, whose 4-tuple is busy; connect() finds one that is not.
+#[rstest(Root)]
+fn a_busy_4_tuple_of_a_port_that_bind_picked_is_skipped(#[values(Ipv4, Ipv6)] family: Family) {
+    inside(&["--path", "2", "--listen", "80"], || {
+        let range = format!("{PORT} {}", PORT + 1);
+        sys::write_sysctl("net.ipv4.ip_local_port_range", &range).expect("root's own network");
+        sys::write_sysctl("net.ipv4.ip_local_reserved_ports", &(PORT + 1).to_string()).expect("root's own network");
+        sys::write_sysctl("net.ipv4.ip_autobind_reuse", "1").expect("root's own network");
+        let holder = Socket::new(Domain::for_address(SocketAddr::new(client(family), 0)), Type::STREAM, None);
+        let holder = holder.expect("a socket");
+        holder.set_reuse_address(true).expect("an option");
+        holder.bind(&SocketAddr::new(client(family), PORT).into()).expect("a free port");
+        holder.connect(&SocketAddr::new(server(family, 2), 80).into()).expect("connects");
+        let (source, target) = (client(family).to_string(), server(family, 2).to_string());
+        let arguments = ["--source", &source, "--source-port-mode", "ephemeral", "--reuse", "addr", "-N", "1"];
+        let in_vain = trace(&[&arguments[..], &["--source-port-range", "1000-1004", &target]].concat());
+        assert_eq!((in_vain.reason(), in_vain.code), ("sequences-spent", Some(4)), "{}", in_vain.errors);
+        assert_eq!(in_vain.failures(), ["connect EADDRNOTAVAIL skip"; 5]);
+        let port = format!("skipped 5 source ports: 5 by connect EADDRNOTAVAIL ({PORT})");
+        for words in [&*port, "leave --source out"] {
+            assert!(in_vain.errors.contains(words), "no `{words}` in {}", in_vain.errors);
+        }
+        sys::write_sysctl("net.ipv4.ip_local_reserved_ports", "\n").expect("root's own network");
+        let without = trace(&["--source-port-mode", "ephemeral", "--reuse", "addr", "-N", "1", &target]);
+        without.reached(family, 2, true);
+        assert_eq!(without.failures(), [""; 0], "connect() looks for a tuple that is free");
+    });
+}
+
+/// No port helps, and none is tried in vain.
+#[rstest(Root)]
+#[case("2001:db8::1", &[])]
+#[case("::1", &[])]
+#[case("2001:db8::1", &["--source-port-mode", "ephemeral"])]
+#[case("::1", &["--source-port", "4000"])]
+#[case("2001:db8::1", &["--policy", "next-port-on-both", "-c", "100", "-q", "10"])]
+fn a_host_without_an_ipv6_address_is_told_at_once(#[case] target: &str, #[case] options: &[&str]) {
+    inside(&["--path", "1", "--listen", "80"], || {
+        sys::write_sysctl("net.ipv6.conf.all.disable_ipv6", "1").expect("root's own network");
+        let traced = trace(&[options, &[target]].concat());
+        assert_eq!((traced.reason(), traced.code), ("aborted", Some(4)), "{}", traced.errors);
+        assert_eq!((traced.total("issued"), traced.probes().count()), (1, 1));
+        assert_eq!(traced.json["ended"]["causes"], serde_json::json!(["no-source-address"]));
+        let [error] = traced.errors.lines().filter(|line| line.contains("error:")).collect::<Vec<_>>()[..] else {
+            panic!("{}", traced.errors)
+        };
+        for words in ["this host has no IPv6 address", "`ip -6 address`", "net.ipv6.conf.all.disable_ipv6"] {
+            assert!(error.contains(words), "no `{words}` in {error}");
+        }
+        assert!(!traced.errors.contains("port range") && !traced.errors.contains("skipped"), "{}", traced.errors);
+        // IPv4 goes on as ever.
+        trace(&[&server(Ipv4, 1).to_string()]).reached(Ipv4, 1, true);
+    });
+}
+
+/// There is an address to send from: it is the route that is missing, and the port that is taken.
+#[test]
+fn one_address_is_enough_not_to_be_without() {
+    inside(&[], || {
+        let traced = trace(&["2001:db8::1"]);
+        assert_eq!((traced.reason(), traced.code), ("nothing-sent", Some(4)), "{}", traced.errors);
+        assert!(traced.errors.contains("connect ENETUNREACH"), "{}", traced.errors);
+    });
+}
+
 /// Mtr tries 32,535 ports, trippy takes IPv4 and IPv6 for different cases.
 #[rstest]
 fn a_source_that_is_not_local_is_tried_once(#[values(Ipv4, Ipv6)] family: Family) {

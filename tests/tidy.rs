@@ -22,6 +22,7 @@ const PURE: &[&str] = &[
     "packet.rs",
     "plan.rs",
     "policy",
+    "ports.rs",
     "problem.rs",
     "render",
     "scenario",

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
-use crate::common::{alone, findings};
+use crate::common::{alone, catalogue, findings, run_all};
 use crate::harness::{needs, test};
 use errnoscope::finding::{Finding, Verdict};
 
@@ -149,6 +149,21 @@ fn a_case_that_hangs_is_timed_out() {
     check(&text, Verdict::TimedOut, "no end after 100 ms, in `elapse`");
 }
 
+/// It may have been the machine that was too slow beside other cases: alone, it has more time.
+#[test]
+fn a_case_that_is_late_is_run_again_alone() {
+    let setup = "[[setup]]\nelapse = { ms = 250 }";
+    let ran = run_all(&catalogue(&scenario(setup, HELD, "EADDRINUSE", "deadline_ms = 100")));
+    let verdicts: Vec<Verdict> = ran.findings.iter().map(Finding::verdict).collect();
+    assert_eq!((verdicts, ran.again), (vec![Verdict::Match], 1));
+    // And one that hangs takes no other's chance.
+    let setup = "[[setup]]\nwhen = { pace = \"never\" }\nelapse = { ms = 60000 }\n\n[[setup]]\nelapse = { ms = 250 }";
+    let axes = "deadline_ms = 100\n[axes]\npace = [\"late\", \"never\", \"also-late\"]";
+    let ran = run_all(&catalogue(&scenario(setup, HELD, "EADDRINUSE", axes)));
+    let verdicts: Vec<Verdict> = ran.findings.iter().map(Finding::verdict).collect();
+    assert_eq!((verdicts, ran.again), (vec![Verdict::Match, Verdict::TimedOut, Verdict::Match], 2));
+}
+
 /// The worker of the first case is killed under it; the second case must not notice.
 #[test]
 fn a_worker_that_is_killed_breaks_one_case_only() {
@@ -225,4 +240,138 @@ fn a_sysctl_outside_the_namespace_is_refused() {
         let setup = format!("[[setup]]\nset-sysctl = {{ name = \"{name}\", value = \"0\" }}");
         check(&scenario(&setup, HELD, "EADDRINUSE", ""), Verdict::Broken, "is not one of a network namespace");
     }
+}
+
+/// A subject call of a claimer beside a holder, with what is asked of the holder. Both may have one name.
+fn twins(protocol: &str, setup: &str, subject: &str, state: &str, at: &str, outcome: &str) -> String {
+    let open = |socket: &str| {
+        format!(
+            "[[setup]]\nopen = {{ socket = \"{socket}\", protocol = \"{protocol}\", family = \"ipv4\", reuse = \"both\" }}\n\
+             [[setup]]\nbind = {{ socket = \"{socket}\", address = \"127.0.0.1\", port = 20000 }}\n"
+        )
+    };
+    format!(
+        r#"
+claim = "A test of the harness"
+id = "bind.self-test"
+why = "A witness is a socket, and not whoever has its name."
+cause = "none"
+
+{}
+{setup}
+
+[[subject]]
+{subject}
+
+[[subject.precondition]]
+at = "{at}"
+socket = {{ socket = "holder", protocol = "{protocol}", state = "{state}" }}
+
+[[subject.expect]]
+os = ["linux", "macos"]
+outcome = "{outcome}"
+authority = "posix"
+ref = "socket()"
+"#,
+        open("holder") + &open("claimer")
+    )
+}
+
+const LISTEN: &str = r#"listen = { socket = "claimer" }"#;
+const NOTHING: &str = r#"set-option = { socket = "claimer", option = { broadcast = true } }"#;
+const CLOSE: &str = "[[setup]]\nclose = { socket = \"holder\" }\n";
+
+/// The claimer listens, and has the holder's name; the holder is merely bound.
+#[test]
+fn another_listener_of_the_same_name_is_no_witness() {
+    check(&twins("tcp", "", LISTEN, "listening", "after", "ok"), Verdict::Unwitnessed, "holder LISTEN");
+    check(&twins("tcp", "", LISTEN, "bound", "both", "ok"), Verdict::Match, "");
+    let both = "[[setup]]\nlisten = { socket = \"holder\" }\n";
+    check(&twins("tcp", both, LISTEN, "listening", "both", "ok"), Verdict::Match, "");
+}
+
+/// The holder is closed, and the claimer has its name: the holder is gone, and in no state.
+#[test]
+fn a_closed_socket_is_gone_whoever_has_its_name() {
+    for protocol in ["tcp", "udp"] {
+        let of = |state| twins(protocol, CLOSE, NOTHING, state, "both", "ok");
+        check(&of("bound"), Verdict::Unwitnessed, "holder ");
+        check(&of("gone"), Verdict::Match, "");
+        let open = twins(protocol, "", NOTHING, "gone", "both", "ok");
+        check(&open, Verdict::Unwitnessed, "holder gone");
+    }
+}
+
+/// An op that waits asks for the socket as well, and not for its name.
+#[test]
+fn a_wait_is_for_the_socket_and_not_for_its_name() {
+    let wait = |state| format!("[[setup]]\nwait = {{ socket = \"holder\", state = \"{state}\", deadline_ms = 100 }}\n");
+    check(&twins("tcp", &(CLOSE.to_owned() + &wait("gone")), NOTHING, "gone", "both", "ok"), Verdict::Match, "");
+    let listens = format!("[[setup]]\n{LISTEN}\n{}", wait("listening"));
+    check(&twins("tcp", &listens, NOTHING, "bound", "both", "ok"), Verdict::Broken, "`holder` to be LISTEN");
+}
+
+/// The kernel takes over what the holder left in TIME_WAIT, and then has the claimer's connection there.
+#[test]
+fn another_time_wait_of_the_same_tuple_is_no_witness() {
+    let serve = "[[setup]]\nserve = { socket = \"server\", address = \"127.0.0.2\", port = 20001 }\n";
+    let connection = |socket: &str| {
+        format!(
+            "[[setup]]\nconnect = {{ socket = \"{socket}\", address = \"127.0.0.2\", port = 20001, wait_ms = 1000 }}\n\
+             [[setup]]\naccept = {{ socket = \"server\", new = \"{socket}.peer\", wait_ms = 1000 }}\n"
+        )
+    };
+    let leave = |socket: &str| {
+        format!(
+            "[[setup]]\nclose = {{ socket = \"{socket}\" }}\n[[setup]]\nclose = {{ socket = \"{socket}.peer\" }}\n\
+             [[setup]]\nwait = {{ socket = \"{socket}\", state = \"time-wait\" }}\n"
+        )
+    };
+    let holder = [serve, &connection("holder"), &leave("holder")].concat();
+    let nothing = r#"set-option = { socket = "server", option = { broadcast = true } }"#;
+    check(&twins("tcp", &holder, nothing, "time-wait", "both", "ok"), Verdict::Match, "");
+    let claimed = holder.clone() + &connection("claimer");
+    check(&twins("tcp", &claimed, nothing, "gone", "both", "ok"), Verdict::Match, "");
+    check(&twins("tcp", &claimed, nothing, "established", "both", "ok"), Verdict::Unwitnessed, "holder ESTABLISHED");
+    let left = claimed.clone() + &leave("claimer");
+    check(&twins("tcp", &left, nothing, "time-wait", "both", "ok"), Verdict::Unwitnessed, "holder TIME_WAIT");
+    check(&twins("tcp", &left, nothing, "gone", "both", "ok"), Verdict::Match, "");
+    let of_claimer = |text: String| text.replace("socket = { socket = \"holder\"", "socket = { socket = \"claimer\"");
+    check(&of_claimer(twins("tcp", &left, nothing, "time-wait", "both", "ok")), Verdict::Match, "");
+}
+
+/// Descriptors above the limit do not make up for one that is free below it.
+#[test]
+fn a_descriptor_that_is_free_is_no_witness_that_none_is() {
+    let setup = |between: &str| {
+        let sockets = ["a", "b", "c"].map(|socket| {
+            format!("[[setup]]\nopen = {{ socket = \"{socket}\", protocol = \"tcp\", family = \"ipv4\" }}\n{between}")
+        });
+        sockets.concat()
+    };
+    let exhaust = "[[setup]]\nexhaust-descriptors = {}\n";
+    let close = |socket: &str| format!("[[setup]]\nclose = {{ socket = \"{socket}\" }}\n");
+    let check_after = |steps: String, verdict| {
+        let text = scenario(&steps, "descriptors = { free = 0 }", "ok", "");
+        check(&text, verdict, if verdict == Verdict::Match { "" } else { "descriptors free" });
+    };
+    let subject = "close = { socket = \"holder\" }\n";
+    check_after(setup("") + exhaust + "[[setup]]\n" + subject, Verdict::Unwitnessed);
+    check_after("[[setup]]\n".to_owned() + subject + &setup("") + exhaust, Verdict::Match);
+    // Closed below, while `b` and `c` are above the limit.
+    let above = setup("") + &close("a") + exhaust;
+    check_after("[[setup]]\n".to_owned() + subject + &above, Verdict::Match);
+    check_after(above + "[[setup]]\n" + subject, Verdict::Unwitnessed);
+}
+
+/// A socket that has finished stays open, while the kernel keeps its connection without a file.
+#[test]
+fn the_time_wait_of_a_socket_that_is_open_is_its_own() {
+    let setup = "[[setup]]\nserve = { socket = \"server\", address = \"127.0.0.2\", port = 20001 }\n\
+        [[setup]]\nconnect = { socket = \"holder\", address = \"127.0.0.2\", port = 20001, wait_ms = 1000 }\n\
+        [[setup]]\naccept = { socket = \"server\", new = \"peer\", wait_ms = 1000 }\n\
+        [[setup]]\nshutdown = { socket = \"holder\", how = \"write\" }\n[[setup]]\nclose = { socket = \"peer\" }\n\
+        [[setup]]\nwait = { socket = \"holder\", state = \"time-wait\" }\n";
+    let nothing = r#"set-option = { socket = "server", option = { broadcast = true } }"#;
+    check(&twins("tcp", setup, nothing, "time-wait", "both", "ok"), Verdict::Match, "");
 }

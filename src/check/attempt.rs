@@ -231,6 +231,8 @@ mod tests {
             local: None,
             option: (call == Call::Setsockopt).then(|| format!("IP_TTL = {port}")),
             outcome,
+            reason: None,
+            earlier: None,
             causes: Vec::new(),
         }
     }

@@ -38,7 +38,7 @@ pub struct Arguments {
     #[arg(long, value_name = "OS", value_parser = one_of(Os::ALL, Os::as_str), ignore_case = true)]
     os: Option<Os>,
 
-    /// Where the source port comes from: bind() with a port, or the kernel
+    /// Explicit: the call finds a source port, which bind() passes or has set; ephemeral: the kernel picks one in the call
     #[arg(long, value_name = "CHOICE", value_parser = one_of(&[PortChoice::Explicit, PortChoice::Ephemeral], PortChoice::as_str))]
     port: Option<PortChoice>,
 
@@ -129,8 +129,9 @@ pub struct CondenseArguments {
 
 /// What the built-in knowledge is made with.
 pub fn condense(arguments: &CondenseArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let destination = Destination::new(&arguments.output)?;
     let reports = arguments.reports.iter().map(|file| source::report(file)).collect::<Result<Vec<_>, Failure>>()?;
     let knowledge = Knowledge::of(&reports).write();
-    Destination::new(&arguments.output)?.write(out, |out| out.write_all(knowledge.as_bytes()))?;
+    destination.write(out, |out| out.write_all(knowledge.as_bytes()))?;
     Ok(Exit::Success)
 }

@@ -27,8 +27,8 @@ Examples:
   errnoscope policy derive report.json -o mine.toml
   errnoscope policy diff conflate mine.toml
 
-A policy is an ordered list of rules over what a tracer knows when a probe fails: OS, call, source port (explicit \
-or ephemeral), protocol, family, reuse options and errno. The first rule that applies decides: skip (try the next \
+A policy is an ordered list of rules over what a tracer knows when a probe fails: OS, call, source port (explicit, \
+if the call finds one; ephemeral, if the kernel picks one in the call), protocol, family, reuse options and errno. The first rule that applies decides: skip (try the next \
 port), fail-probe (this probe is lost), abort (stop and say so) or proceed.")]
 pub struct Arguments {
     #[command(subcommand)]

@@ -122,6 +122,9 @@ fn show_subject(subject: &Subject, references: &mut References, width: usize) ->
     }
     section(&mut text, "  before it", subject.before.iter().map(step), width);
     section(&mut text, "  preconditions", subject.preconditions.iter().map(precondition), width);
+    if let Some(why) = &subject.unwitnessed {
+        text.push_str(&field("  without a precondition: ", why.get_ref(), width));
+    }
     for &os in Os::ALL {
         let rules: Vec<&Rule> = subject.rules.iter().filter(|rule| rule.os.contains(&os)).collect();
         text.push_str(&format!("\n  {}\n", paint(HEADING, &format!("expected on {os}"))));
@@ -195,6 +198,9 @@ fn show_case(scenario: &Scenario, case: &Case, width: usize) -> Result<String, F
         text.push_str(&format!("\n{}, cause {}\n", paint(HEADING, &title), subject.cause));
         for (_, precondition) in &subject.preconditions {
             text.push_str(&field("  while   ", &precondition.describe(), width));
+        }
+        if let Some(why) = &subject.unwitnessed {
+            text.push_str(&field("  without a precondition: ", why, width));
         }
         match judge::expectations(scenario, case, subject, Platform::current) {
             None => text.push_str("  not reached on any OS\n"),

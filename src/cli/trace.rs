@@ -12,17 +12,19 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::names::Names;
-use super::output::{self, Destination};
+use super::output::{self, Destination, Writing};
 use super::select::one_of;
 use super::{Exit, Failure, complain, policy};
 use crate::demo;
 use crate::names::{Family, Reuse};
 use crate::network::{Config, Interrupt, Replies, Wire};
 use crate::policy::DEFAULT;
+use crate::ports::PortRange;
 use crate::render::trace as text;
 use crate::sys::{self, Signals};
 use crate::tracer::record::{Ended, Trace};
-use crate::tracer::report::{self, Report};
+use crate::tracer::report::Report;
+use crate::tracer::view::{Row, View};
 use crate::tracer::{self, PortMode, PortModeName, Sequences, Settings};
 
 #[derive(clap::Args)]
@@ -99,8 +101,8 @@ pub struct Arguments {
     source_port: Option<u16>,
 
     /// Sequence numbers, which are the source ports of the mode `sequence`
-    #[arg(long, value_name = "LOW-HIGH", default_value = "33434-65535", value_parser = range)]
-    source_port_range: (u16, u16),
+    #[arg(long, value_name = "LOW-HIGH", default_value = "33434-65535")]
+    source_port_range: PortRange,
 
     /// The first sequence number [default: a random one of the range]
     #[arg(long, value_name = "N")]
@@ -138,16 +140,24 @@ pub struct Arguments {
 pub fn trace(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let policy = policy::load(&arguments.policy)?;
     let json_to = arguments.json.as_deref().map(Destination::new).transpose()?;
-    let host = match arguments.demo {
-        None => arguments.host.clone().unwrap_or_default(),
-        Some(routers) => demo(routers, arguments)?,
+    let cannot = |error| Failure::because("cannot watch for signals", error);
+    let watch = || -> io::Result<(Signals, Interrupt)> {
+        // In this order: who is woken up knows which signal it was.
+        Ok((Signals::watch()?, Interrupt::on_signals(&sys::INTERRUPTS)?))
+    };
+    let (host, watched) = match arguments.demo {
+        None => (arguments.host.clone().unwrap_or_default(), None),
+        Some(routers) => {
+            let host = demo(routers, arguments)?;
+            let watched = watch().map_err(cannot)?;
+            // They were kept back until here.
+            sys::end_on_signals(&sys::INTERRUPTS, Duration::ZERO).map_err(cannot)?;
+            (host, Some(watched))
+        }
     };
     let target = resolve(&host, arguments)?;
     let mut settings = settings(arguments, target)?;
-    let cannot = |error| Failure::because("cannot watch for signals", error);
-    // In this order: who is woken up knows which signal it was.
-    let signals = Signals::watch().map_err(cannot)?;
-    let interrupt = Interrupt::on_signals(&sys::INTERRUPTS).map_err(cannot)?;
+    let (signals, interrupt) = watched.map_or_else(watch, Ok).map_err(cannot)?;
     let config = Config {
         target,
         source: arguments.source,
@@ -159,44 +169,50 @@ pub fn trace(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     settings.source = wire.source();
 
     let mut names = Names::new(!arguments.n);
-    let live = Live::start(&host);
+    let mut live = Live::start(&host);
     let trace = tracer::trace(&settings, &policy, &mut wire, &mut |trace| {
         names.look_up(trace);
         live.show(trace, &names);
     });
     live.stop();
     drop(wire);
-    let report = Report::new(&host, trace, &names.finish());
-    print(&report, json_to.as_ref(), out)?;
+    let (names, lacking) = names.finish();
+    let report = Report::new(&host, trace, &names);
+    let signal = signals.received();
+    let as_json = |out: &mut dyn Write| output::json(&report, out);
+    let writings: Vec<_> = json_to.iter().map(|to| Writing { to, content: &as_json }).collect();
+    let written = output::write_all(&writings, Some(signals), out);
+    let table = table(&report);
+    match json_to.as_ref().is_some_and(Destination::is_stdout) {
+        // Nothing depends on it.
+        true => drop(write!(output::stderr(), "{table}")),
+        false => write!(out, "{table}")?,
+    }
+    out.flush()?;
+    if let Some(why) = lacking {
+        complain("warning", &why);
+    }
     if let Some(message) = text::error(&report.ended, &report.settings) {
         complain("error", &message);
     }
+    written?;
     Ok(match report.ended {
         Ended::Reached { .. } => Exit::Success,
         Ended::NotReached | Ended::Unreachable { .. } => Exit::Mismatch,
         Ended::Aborted(_) | Ended::SequencesSpent { .. } | Ended::NothingSent { .. } => Exit::Broken,
-        Ended::Interrupted => Exit::Interrupted(signals.received().unwrap_or_default()),
+        Ended::Interrupted => Exit::Interrupted(signal.unwrap_or_default()),
     })
 }
 
-fn print(report: &Report, json_to: Option<&Destination>, out: &mut dyn Write) -> Result<(), Failure> {
+fn table(report: &Report) -> String {
     let width = output::width();
-    let table = [
+    [
         text::header(&report.host, &report.settings, width),
-        text::hops(&report.hops, width),
-        text::skips(&report.probes, width),
+        text::hops(&report.hops.iter().map(Row::from).collect::<Vec<_>>(), width),
+        text::skips(&report.probes, &report.settings, width),
         text::ended(&report.ended, &report.settings).unwrap_or_default(),
     ]
-    .concat();
-    if let Some(to) = json_to {
-        output::bearing_closed_pipe(to.write(out, |out| output::json(report, out)))?;
-    }
-    // Whoever closed the pipe may still ask for the exit code.
-    output::bearing_closed_pipe(if json_to.is_some_and(Destination::is_stdout) {
-        write!(output::stderr(), "{table}").map_err(Failure::Output)
-    } else {
-        write!(out, "{table}").and_then(|()| out.flush()).map_err(Failure::Output)
-    })
+    .concat()
 }
 
 /// Enters the network of the demo; where its path leads.
@@ -243,22 +259,22 @@ fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failu
             return Err(Failure::bad("--source-port and --source-port-mode ephemeral exclude each other"));
         }
         (_, Some(port)) => PortMode::Fixed(port),
+        // An address takes a bind(), which is where the kernel picks the port then.
+        (PortModeName::Ephemeral, None) if arguments.source.is_some() => PortMode::BindZero,
         (PortModeName::Ephemeral, None) => PortMode::Ephemeral,
         (PortModeName::Sequence, None) => PortMode::Sequence,
     };
-    let (low, high) = arguments.source_port_range;
+    let range = arguments.source_port_range;
     let offset = match arguments.initial_sequence {
-        None => random(),
-        Some(initial) if (low..=high).contains(&initial) => u64::from(initial - low),
+        // So that two tracers rarely want the same ports.
+        None => sys::random(),
+        Some(initial) if range.contains(initial) => u64::from(initial - range.low()),
         Some(initial) => {
             return Err(Failure::bad(format!(
-                "--initial-sequence {initial} is not within --source-port-range {low}-{high}"
+                "--initial-sequence {initial} is not within --source-port-range {range}"
             )));
         }
     };
-    let sequences = Sequences::new(low, high, offset).ok_or_else(|| {
-        Failure::bad(format!("--source-port-range {low}-{high} is empty: the first port is the lower one"))
-    })?;
     let os = sys::HOST.ok_or_else(|| {
         Failure::bad("trace runs on Linux and macOS: what another system's errnos mean for a probe is not known")
     })?;
@@ -274,15 +290,9 @@ fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failu
         interval: arguments.interval,
         in_flight: arguments.in_flight.into(),
         ports: mode,
-        sequences,
+        sequences: Sequences::new(range, offset),
         reuse: arguments.reuse,
     })
-}
-
-/// Where in the range to begin, so that two tracers rarely want the same ports.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// Above this the kernel has given up by itself, as long as nobody made it more patient (tcp(7), tcp_syn_retries).
@@ -296,15 +306,11 @@ fn seconds(text: &str) -> Result<Duration, String> {
     Ok(Duration::from_secs_f64(seconds))
 }
 
-fn range(text: &str) -> Result<(u16, u16), String> {
-    let parsed = text.split_once('-').and_then(|(low, high)| Some((low.parse().ok()?, high.parse().ok()?)));
-    parsed.filter(|(low, _)| *low > 0).ok_or_else(|| "expected two ports from 1 on, such as 33434-65535".to_owned())
-}
-
 /// The hops as they come, on a terminal.
 struct Live {
     bar: Option<ProgressBar>,
     host: String,
+    view: View,
 }
 
 impl Live {
@@ -314,13 +320,15 @@ impl Live {
             bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar
         });
-        Live { bar, host: host.to_owned() }
+        Live { bar, host: host.to_owned(), view: View::default() }
     }
 
-    fn show(&self, trace: &Trace, names: &Names) {
+    fn show(&mut self, trace: &Trace, names: &Names) {
         let Some(bar) = &self.bar else { return };
-        let mut hops = trace.hops();
-        report::name(&mut hops, names.known());
+        let mut hops = self.view.rows(trace);
+        for voice in hops.iter_mut().flat_map(|hop| &mut hop.answers) {
+            voice.name = voice.address.and_then(|address| names.known().get(&address).cloned());
+        }
         let width = output::width();
         bar.set_message(text::header(&self.host, &trace.settings, width) + &text::hops(&hops, width));
         bar.tick();

@@ -7,28 +7,27 @@
 use super::Request;
 use super::condition::{Condition, DEFAULT_RANGE, Named, Situation, Surroundings};
 use crate::plan::{FillHow, Op};
-
-/// The sysctl that has the host's range of ephemeral ports, which [`range`] reads.
-pub const RANGE: &str = "net.ipv4.ip_local_port_range";
+use crate::ports::PortRange;
 
 /// The conditions as they can be made there, `range` being the host's own range of ephemeral ports; or why not.
-pub fn conditions(request: &Request, range: (u16, u16)) -> Result<Vec<Condition>, String> {
+pub fn conditions(request: &Request, range: PortRange) -> Result<Vec<Condition>, String> {
     if !request.world.is_bare() {
-        return Err("a path, a server or a helper takes a network of its own, which only Linux has".to_owned());
+        return Err("leave out --path, --listen, --with and --no-timestamps: they take a network of its own, \
+            which only Linux has"
+            .to_owned());
     }
     if request.watch {
-        return Err("system calls are watched on Linux only".to_owned());
+        return Err("leave out --trace and --json: system calls can be seen on Linux only".to_owned());
     }
     request.conditions.iter().map(|named| condition(named, range)).collect()
 }
 
-fn condition(named: &Named, own: (u16, u16)) -> Result<Condition, String> {
+fn condition(named: &Named, own: PortRange) -> Result<Condition, String> {
     let refused = |why: &str| Err(format!("condition `{}` cannot be made here: {why}", named.text));
-    let (low, high) = own;
     match &named.condition {
         Condition::Held(_) | Condition::PortsHeld { .. } => Ok(named.condition.clone()),
         Condition::PortsExhausted { range, .. } if *range != DEFAULT_RANGE && *range != own => {
-            refused(&format!("the range of ephemeral ports is everybody's, {low}-{high}; leave out range=…"))
+            refused(&format!("the range of ephemeral ports is everybody's, {own}; leave out range=…"))
         }
         Condition::PortsExhausted { protocol, address, reuse, to, free, .. } => Ok(Condition::PortsExhausted {
             protocol: *protocol,
@@ -39,7 +38,7 @@ fn condition(named: &Named, own: (u16, u16)) -> Result<Condition, String> {
             free: *free,
         }),
         Condition::DescriptorsExhausted { .. } => {
-            refused("nobody can ask whether another process still has that limit")
+            refused("nobody can ask whether another process still has that limit; use `ulimit -n` for the command")
         }
         _ => refused("it takes a network of its own, which only Linux has"),
     }
@@ -69,23 +68,17 @@ pub fn warning(conditions: &[Condition]) -> Option<&'static str> {
     exhausts.then_some("other programs of this machine have no ephemeral port either, as long as the command runs")
 }
 
-/// As a sysctl has it.
-pub fn range(value: &str) -> Option<(u16, u16)> {
-    let (low, high) = value.split_once(char::is_whitespace)?;
-    Some((low.parse().ok()?, high.trim().parse().ok()?))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::exec::World;
     use crate::exec::condition::Holder;
     use crate::names::{HolderState, Protocol, Reuse};
-    use crate::witness::Precondition;
+    use crate::witness::{Full, Precondition};
 
-    const OWN: (u16, u16) = (49152, 65535);
+    const OWN: PortRange = PortRange::of::<49152, 65535>();
 
-    fn exhausted(range: (u16, u16), to: Option<&str>, free: u16) -> Condition {
+    fn exhausted(range: PortRange, to: Option<&str>, free: u16) -> Condition {
         let (protocol, reuse) = (Protocol::Tcp, Reuse::None);
         let to = to.map(|to| to.parse().unwrap());
         Condition::PortsExhausted { protocol, address: [0, 0, 0, 0].into(), range, reuse, to, free }
@@ -105,7 +98,8 @@ mod tests {
     #[test]
     fn which_conditions_need_a_network_of_their_own() {
         let address = [127, 0, 0, 1].into();
-        let ports = Condition::PortsHeld { protocol: Protocol::Udp, address, low: 1, high: 2, reuse: Reuse::None };
+        let (protocol, range, reuse) = (Protocol::Udp, PortRange::of::<1, 2>(), Reuse::None);
+        let ports = Condition::PortsHeld { protocol, address, range, reuse };
         for condition in [held(), ports] {
             assert_eq!(conditions(&request(condition.clone()), OWN).unwrap(), [condition]);
         }
@@ -114,7 +108,7 @@ mod tests {
             assert_eq!(conditions(&request(exhausted(range, to, 3)), OWN).unwrap(), [exhausted(OWN, to, 3)]);
         }
         for (condition, why) in [
-            (exhausted((40000, 40001), None, 0), "everybody's, 49152-65535"),
+            (exhausted(PortRange::of::<40000, 40001>(), None, 0), "everybody's, 49152-65535"),
             (Condition::SourceNotLocal { address }, "only Linux has"),
             (Condition::NoRoute { prefix: None }, "only Linux has"),
             (Condition::Sysctl { name: "net.ipv4.tcp_tw_reuse", value: "1".to_owned() }, "only Linux has"),
@@ -142,23 +136,15 @@ mod tests {
             for op in ops {
                 if let Op::Fill(fill) = op {
                     assert_eq!((fill.how, fill.to), (FillHow::Bind, None));
-                    bound.extend(fill.low..=fill.high);
+                    bound.extend(fill.range.ports());
                 }
             }
-            assert_eq!(bound, (OWN.0..=65533).filter(|port| *port != 50000).collect::<Vec<u16>>());
+            assert_eq!(bound, (49152..=65533).filter(|port| *port != 50000).collect::<Vec<u16>>());
             let checks: Vec<&Precondition> = situation.checks.iter().map(|check| &check.precondition).collect();
-            let full =
-                |check: &&&Precondition| matches!(check, Precondition::Full { low: 49152, high: 65535, free: 2, .. });
+            let full = |check: &&&Precondition| matches!(check, Precondition::Full(Full { range: OWN, free: 2, .. }));
             assert_eq!(checks.iter().filter(full).count(), 1, "{checks:?}");
             assert!(checks.iter().any(|check| matches!(check, Precondition::Socket { .. })), "{checks:?}");
         }
         assert!(warning(&[held()]).is_none() && warning(&[held(), exhausted(OWN, None, 0)]).is_some());
-    }
-
-    #[test]
-    fn a_range_is_two_numbers() {
-        assert_eq!(range("49152 65535"), Some(OWN));
-        assert_eq!(range("49152\t65535\n"), Some(OWN));
-        assert_eq!(range("49152"), None);
     }
 }

@@ -3,28 +3,31 @@
 //! They are situations of the catalogue's scenarios, made of the same ops. How one writes them is the command line's
 //! business; performing and asking is the interpreter's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
 use crate::names::{Family, HolderState, Protocol, Reuse, User};
 use crate::plan::{Fill, FillHow, Op, Role, RouteKind, Step, WaitFor};
+use crate::ports::{PORT_RANGE, PortRange};
 use crate::scenario::{Compound, Hold};
-use crate::witness::Precondition;
+use crate::witness::{Full, Precondition};
 
 /// The range of a fresh network namespace (`inet_init_net`, net/ipv4/af_inet.c).
-pub const DEFAULT_RANGE: (u16, u16) = (32768, 60999);
-const PORT_RANGE: &str = "net.ipv4.ip_local_port_range";
+pub const DEFAULT_RANGE: PortRange = PortRange::of::<32768, 60999>();
 /// How many ports are filled by connect() at a time: it looks at half of them to find a free one.
-const PIECE: u16 = 512;
+const PIECE: usize = 512;
 
 /// TCP_TIMEWAIT_LEN: nothing else ends TIME_WAIT but a packet, or an administrator.
 pub const TIME_WAIT: Duration = Duration::from_secs(60);
 
 /// Where the other ends of holders listen, from this port on.
 const FIRST_PEER_PORT: u16 = 20_100;
-/// From which ports autobind takes while holders are made, so that none of the range to be exhausted is lost to a helper.
-const APART: [(u16, u16); 2] = [(20_600, 20_699), (10_600, 10_699)];
+/// From which port on autobind takes while holders are made, so that none of a range is lost to a helper; if that will
+/// not do, from any.
+const FIRST_APART: [u16; 2] = [20_600, 10_600];
+/// From how many.
+const APART: u16 = 100;
 
 /// What [`Condition::OutputDropped`] does with a packet, in nft's words.
 pub const VERDICTS: &[(&str, &str)] = &[
@@ -56,13 +59,13 @@ pub enum Condition {
     PortsExhausted {
         protocol: Protocol,
         address: IpAddr,
-        range: (u16, u16),
+        range: PortRange,
         reuse: Reuse,
         to: Option<SocketAddr>,
         free: u16,
     },
-    /// Sockets are bound to all ports from `low` to `high`.
-    PortsHeld { protocol: Protocol, address: IpAddr, low: u16, high: u16, reuse: Reuse },
+    /// Sockets are bound to all ports of a range.
+    PortsHeld { protocol: Protocol, address: IpAddr, range: PortRange, reuse: Reuse },
     /// A socket has a local address and port, in a state; with `peer`, a 4-tuple.
     Held(Holder),
     /// No interface has the address.
@@ -149,11 +152,24 @@ enum Phase {
 }
 
 impl Situation {
+    /// Whether a process has to hold it.
+    pub fn is_held(&self) -> bool {
+        !(self.steps.is_empty() && self.repeated.is_empty() && self.checks.is_empty())
+    }
+
     /// `Err` has the number of a condition that cannot be, and why.
     pub fn of(conditions: &[Condition], around: &Surroundings) -> Result<Situation, (usize, String)> {
-        let mut making =
-            Making { around, taken: around.taken.clone(), parts: Vec::new(), situation: Situation::default() };
+        let mut making = Making {
+            around,
+            taken: around.taken.clone(),
+            served: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            names: BTreeMap::new(),
+            parts: Vec::new(),
+            situation: Situation::default(),
+        };
         making.note_ports(conditions)?;
+        making.choose_peers(conditions)?;
         for (index, condition) in conditions.iter().enumerate() {
             making.add(index, condition).map_err(|why| (index, why))?;
         }
@@ -168,6 +184,12 @@ struct Making<'a> {
     around: &'a Surroundings,
     /// Ports that sockets have, or will have.
     taken: BTreeSet<(Protocol, u16)>,
+    /// Ports of destinations that nobody else serves.
+    served: BTreeSet<u16>,
+    /// The other ends of holders, by the number of the condition, where nobody else has them.
+    peers: BTreeMap<usize, SocketAddr>,
+    /// How many holders have this name.
+    names: BTreeMap<String, usize>,
     parts: Vec<(Phase, usize, Step)>,
     situation: Situation,
 }
@@ -180,14 +202,63 @@ impl Making<'_> {
                 Condition::Held(Holder { protocol, local, reuse, .. }) => {
                     (protocol, local.port()..=local.port(), reuse != Reuse::None)
                 }
-                Condition::PortsHeld { protocol, low, high, reuse, .. } => (protocol, low..=high, reuse != Reuse::None),
+                Condition::PortsHeld { protocol, range, reuse, .. } => (protocol, range.ports(), reuse != Reuse::None),
                 _ => continue,
             };
             for port in ports {
                 if !self.taken.insert((protocol, port)) && !shared {
-                    return Err((index, format!("{protocol} port {port} is held already")));
+                    let why = "is held already, by another condition or by a server; choose another, or leave one out";
+                    return Err((index, format!("{protocol} port {port} {why}")));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Then helpers get theirs, before anybody counts what is left of a range.
+    fn choose_peers(&mut self, conditions: &[Condition]) -> Result<(), (usize, String)> {
+        for condition in conditions {
+            if let Condition::PortsExhausted { protocol: Protocol::Tcp, to: Some(to), .. } = condition
+                && self.around.is_local(to.ip())
+                && self.taken.insert((Protocol::Tcp, to.port()))
+            {
+                self.served.insert(to.port());
+            }
+        }
+        let wanted = |port: &u16| {
+            conditions.iter().any(|condition| match *condition {
+                Condition::PortsExhausted { range, .. } => range.contains(*port),
+                _ => false,
+            })
+        };
+        for (index, condition) in conditions.iter().enumerate() {
+            let Condition::Held(Holder { protocol, state, local, peer, .. }) = *condition else { continue };
+            if matches!(state, HolderState::Bound | HolderState::Listening) {
+                continue;
+            }
+            let peer = match peer {
+                Some(peer) => peer,
+                None => {
+                    // Outside of a range that is to be exhausted, if that is possible.
+                    let ports = || (FIRST_PEER_PORT..=u16::MAX).chain(1024..FIRST_PEER_PORT);
+                    let mut free = ports().filter(|port| !self.taken.contains(&(protocol, *port)));
+                    let port = free.clone().find(|port| !wanted(port)).or_else(|| free.next());
+                    let why = || {
+                        (
+                            index,
+                            format!(
+                                "no {protocol} port from 1024 on is left for its other end; \
+                                 name one by peer=ADDRESS:PORT"
+                            ),
+                        )
+                    };
+                    SocketAddr::new(local.ip(), port.ok_or_else(why)?)
+                }
+            };
+            if self.around.is_local(peer.ip()) && !self.around.taken.contains(&(protocol, peer.port())) {
+                self.taken.insert((protocol, peer.port()));
+            }
+            self.peers.insert(index, peer);
         }
         Ok(())
     }
@@ -195,40 +266,38 @@ impl Making<'_> {
     fn add(&mut self, index: usize, condition: &Condition) -> Result<(), String> {
         match condition {
             Condition::PortsExhausted { protocol, address, range, reuse, to, free } => {
-                let (protocol, address, reuse, to, (low, high)) = (*protocol, *address, *reuse, *to, *range);
-                let own: Vec<u16> = (low..=high).filter(|port| !self.taken.contains(&(protocol, *port))).collect();
+                let (protocol, address, reuse, to, range) = (*protocol, *address, *reuse, *to, *range);
+                let own: Vec<u16> = range.ports().filter(|port| !self.taken.contains(&(protocol, *port))).collect();
                 let count = own.len().checked_sub(usize::from(*free)).ok_or_else(|| {
-                    format!("{free} ports cannot be left free: of {low} to {high}, {} are not held already", own.len())
+                    let (low, high, left) = (range.low(), range.high(), own.len());
+                    format!("free={free} is too many: of the ports {low} to {high}, {left} are not held by others")
                 })?;
-                if let Some(to) = to.filter(|to| {
-                    protocol == Protocol::Tcp
-                        && self.around.is_local(to.ip())
-                        && !self.taken.contains(&(protocol, to.port()))
-                }) {
+                if let Some(to) = to.filter(|to| protocol == Protocol::Tcp && self.served.remove(&to.port())) {
                     self.serve(index, to)?;
                 }
                 let how = if to.is_some() { FillHow::Connect } else { FillHow::Bind };
-                for (low, high) in runs(&own[..count]) {
-                    let fill = |low, high| Op::Fill(Fill { how, protocol, address, low, high, reuse, to, leave: 0 });
+                for run in runs(&own[..count]) {
+                    let fill = |range| Op::Fill(Fill { how, protocol, address, range, reuse, to, leave: 0 });
                     match how {
                         FillHow::Connect => {
-                            for (low, high) in pieces(low, high) {
-                                self.set_silently(Phase::Exhaustion, index, PORT_RANGE, &format!("{low} {high}"));
-                                self.step(Phase::Exhaustion, index, fill(low, high));
+                            for piece in pieces(run) {
+                                self.set_silently(Phase::Exhaustion, index, PORT_RANGE, &piece.to_sysctl());
+                                self.step(Phase::Exhaustion, index, fill(piece));
                             }
                         }
-                        _ => self.step(Phase::Exhaustion, index, fill(low, high)),
+                        _ => self.step(Phase::Exhaustion, index, fill(run)),
                     }
                 }
-                self.set(Phase::Exhaustion, index, PORT_RANGE, &format!("{low} {high}"));
+                self.set(Phase::Exhaustion, index, PORT_RANGE, &range.to_sysctl());
                 let family = Family::of(address);
-                self.check(index, Precondition::Full { protocol, family, low, high, free: *free });
+                self.check(index, Precondition::Full(Full { protocol, family, range, free: *free }));
             }
-            Condition::PortsHeld { protocol, address, low, high, reuse } => {
-                let (protocol, address, low, high) = (*protocol, *address, *low, *high);
-                let fill = Fill { how: FillHow::Bind, protocol, address, low, high, reuse: *reuse, to: None, leave: 0 };
+            Condition::PortsHeld { protocol, address, range, reuse } => {
+                let (protocol, address, range) = (*protocol, *address, *range);
+                let fill = Fill { how: FillHow::Bind, protocol, address, range, reuse: *reuse, to: None, leave: 0 };
                 self.step(Phase::Ranges, index, Op::Fill(fill));
-                self.check(index, Precondition::Full { protocol, family: Family::of(address), low, high, free: 0 });
+                let family = Family::of(address);
+                self.check(index, Precondition::Full(Full { protocol, family, range, free: 0 }));
             }
             Condition::Held(holder) => self.hold(index, *holder)?,
             Condition::SourceNotLocal { address } => {
@@ -289,16 +358,12 @@ impl Making<'_> {
     }
 
     fn hold(&mut self, index: usize, holder: Holder) -> Result<(), String> {
-        let Holder { protocol, state, local, reuse, peer, user } = holder;
-        let socket = format!("the holder of {local}");
-        let peer = match (peer, state) {
-            (_, HolderState::Bound | HolderState::Listening) => None,
-            (Some(peer), _) => Some(peer),
-            (None, _) => {
-                let port = (FIRST_PEER_PORT..).find(|port| !self.taken.contains(&(Protocol::Tcp, *port)));
-                Some(SocketAddr::new(local.ip(), port.ok_or("no port is left for its peer")?))
-            }
-        };
+        let Holder { protocol, state, local, reuse, peer: _, user } = holder;
+        // A port may be held twice: by both protocols, and by sockets that share it.
+        let name = format!("the holder of {protocol} {local}");
+        let number = self.names.entry(name.clone()).and_modify(|number| *number += 1).or_insert(1);
+        let socket = if *number == 1 { name } else { format!("{name} ({number})") };
+        let peer = self.peers.get(&index).copied();
         let hold = Hold {
             socket: socket.clone(),
             state,
@@ -311,12 +376,9 @@ impl Making<'_> {
             peer_port: peer.map_or(0, |peer| peer.port()),
         };
         let served = peer.is_some_and(|peer| {
-            !self.around.is_local(peer.ip()) || self.around.taken.contains(&(Protocol::Tcp, peer.port()))
+            !self.around.is_local(peer.ip()) || self.around.taken.contains(&(protocol, peer.port()))
         });
         let ops = if served { hold.towards_server() } else { Compound::Hold(hold).expand() };
-        if let Some(peer) = peer.filter(|_| !served) {
-            self.taken.insert((protocol, peer.port()));
-        }
         for op in ops? {
             // A socket is whose socket() or accept() made it; binding a low port takes a privilege.
             let user = user.filter(|_| !matches!(op, Op::Bind { .. }));
@@ -331,7 +393,6 @@ impl Making<'_> {
 
     /// A listener with room for more connections than there are ports.
     fn serve(&mut self, index: usize, at: SocketAddr) -> Result<(), String> {
-        self.taken.insert((Protocol::Tcp, at.port()));
         let (socket, address, port) = (format!("the server on {at}"), at.ip(), at.port());
         self.set_silently(Phase::Ranges, index, "net.core.somaxconn", "65535");
         for op in (Compound::Serve { socket, address, port, backlog: 65_535 }).expand()? {
@@ -370,19 +431,26 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Helpers of holders take their ports elsewhere while a range is to be exhausted.
+    /// Helpers of holders take their ports elsewhere while a range is to be exhausted or held.
     fn keep_range_free(&mut self, conditions: &[Condition]) {
         let ranges = conditions.iter().filter_map(|condition| match condition {
             Condition::PortsExhausted { range, .. } => Some(*range),
+            Condition::PortsHeld { range, .. } => Some(*range),
             _ => None,
         });
-        let ranges: Vec<(u16, u16)> = ranges.collect();
+        let ranges: Vec<PortRange> = ranges.collect();
         let Some(first) = self.parts.iter().find(|(phase, _, _)| *phase == Phase::Holders).map(|part| part.1) else {
             return;
         };
-        let apart = APART.iter().find(|apart| ranges.iter().all(|range| apart.1 < range.0 || range.1 < apart.0));
-        if let (false, Some((low, high))) = (ranges.is_empty(), apart) {
-            self.set_silently(Phase::Sysctls, first, PORT_RANGE, &format!("{low} {high}"));
+        let is_taken = |port| Protocol::ALL.iter().any(|&protocol| self.taken.contains(&(protocol, port)));
+        let is_apart =
+            |apart: &PortRange| !ranges.iter().any(|range| apart.overlaps(*range)) && !apart.ports().any(is_taken);
+        let all = (1024..=u16::MAX).step_by(APART.into());
+        let candidates = FIRST_APART.into_iter().chain(all);
+        let candidates = candidates.filter_map(|low| PortRange::new(low, low.checked_add(APART - 1)?).ok());
+        if let (false, Some(apart)) = (ranges.is_empty(), { candidates }.find(is_apart)) {
+            self.set_silently(Phase::Sysctls, first, PORT_RANGE, &apart.to_sysctl());
+            self.set_silently(Phase::Ranges, first, PORT_RANGE, &DEFAULT_RANGE.to_sysctl());
         }
     }
 
@@ -430,44 +498,40 @@ fn route_word(kind: RouteKind) -> &'static str {
 }
 
 /// Ports in order, as ranges without gaps.
-fn runs(ports: &[u16]) -> Vec<(u16, u16)> {
-    let mut runs: Vec<(u16, u16)> = Vec::new();
-    for &port in ports {
-        match runs.last_mut() {
-            Some((_, high)) if *high + 1 == port => *high = port,
-            _ => runs.push((port, port)),
-        }
-    }
-    runs
+fn runs(ports: &[u16]) -> Vec<PortRange> {
+    let follows = |before: &u16, port: &u16| before.checked_add(1) == Some(*port);
+    let ends = |run: &[u16]| PortRange::new(*run.first()?, *run.last()?).ok();
+    ports.chunk_by(follows).filter_map(ends).collect()
 }
 
 /// A range in pieces of even size, and at most one that is a single port: in others the search can miss a free port.
-fn pieces(low: u16, high: u16) -> Vec<(u16, u16)> {
-    let (mut pieces, mut next) = (Vec::new(), u32::from(low));
-    while next <= u32::from(high) {
-        let left = (u32::from(high) - next + 1).min(PIECE.into());
-        let size = if left > 1 { left & !1 } else { 1 };
-        pieces.push((next as u16, (next + size - 1) as u16));
-        next += size;
-    }
-    pieces
+fn pieces(range: PortRange) -> Vec<PortRange> {
+    let ports: Vec<u16> = range.ports().collect();
+    let (even, single) = ports.split_at(ports.len() & !1);
+    even.chunks(PIECE).chain([single]).flat_map(runs).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
+    fn ranges(ends: &[(u16, u16)]) -> Vec<PortRange> {
+        ends.iter().map(|&(low, high)| PortRange::new(low, high).unwrap()).collect()
+    }
+
     #[test]
     fn ports_without_gaps_are_one_range() {
-        assert_eq!(runs(&[1, 2, 3, 5, 7, 8]), [(1, 3), (5, 5), (7, 8)]);
+        assert_eq!(runs(&[1, 2, 3, 5, 7, 8]), ranges(&[(1, 3), (5, 5), (7, 8)]));
+        assert_eq!(runs(&[65_534, 65_535]), ranges(&[(65_534, 65_535)]));
         assert_eq!(runs(&[]), []);
     }
 
     #[test]
     fn no_piece_is_of_odd_size_but_one_port() {
-        assert_eq!(pieces(10, 10), [(10, 10)]);
-        assert_eq!(pieces(10, 12), [(10, 11), (12, 12)]);
-        assert_eq!(pieces(1, 1025), [(1, 512), (513, 1024), (1025, 1025)]);
-        assert_eq!(pieces(65_534, 65_535), [(65_534, 65_535)]);
+        let pieces = |low, high| pieces(PortRange::new(low, high).unwrap());
+        assert_eq!(pieces(10, 10), ranges(&[(10, 10)]));
+        assert_eq!(pieces(10, 12), ranges(&[(10, 11), (12, 12)]));
+        assert_eq!(pieces(1, 1025), ranges(&[(1, 512), (513, 1024), (1025, 1025)]));
+        assert_eq!(pieces(65_534, 65_535), ranges(&[(65_534, 65_535)]));
     }
 }

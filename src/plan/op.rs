@@ -8,6 +8,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::names::{Call, Family, HolderState, Protocol, Reuse, SocketState};
+use crate::ports::{PortRange, flat_range};
 
 /// One socket-API call, or one change of the private host, with its arguments.
 ///
@@ -133,24 +134,24 @@ pub enum Op {
     Raise { signal: i32 },
 }
 
-/// How a range of ports is taken.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub struct Fill {
-    pub how: FillHow,
-    pub protocol: Protocol,
-    /// The local address of every socket made; for `connect`, what autobind then chooses.
-    pub address: IpAddr,
-    pub low: u16,
-    pub high: u16,
-    #[serde(default = "no_reuse")]
-    pub reuse: Reuse,
-    /// For `connect` and `time-wait`: the listener to connect to.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<SocketAddr>,
-    /// How many ports to leave free, at the upper end for `bind`.
-    #[serde(default, skip_serializing_if = "is_zero")]
-    pub leave: u16,
+flat_range! {
+    /// How a range of ports is taken.
+    #[derive(Clone, Debug, PartialEq)]
+    pub struct Fill {
+        how: FillHow,
+        protocol: Protocol,
+        /// The local address of every socket made; for `connect`, what autobind then chooses.
+        address: IpAddr,
+        ..range,
+        #[serde(default = "no_reuse")]
+        reuse: Reuse,
+        /// For `connect` and `time-wait`: the listener to connect to.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        to: Option<SocketAddr>,
+        /// How many ports to leave free, at the upper end for `bind`.
+        #[serde(default, skip_serializing_if = "is_zero")]
+        leave: u16,
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -212,7 +213,7 @@ pub enum SocketOption {
     /// IP_BIND_ADDRESS_NO_PORT.
     BindAddressNoPort(bool),
     /// IP_LOCAL_PORT_RANGE, lowest and highest port.
-    LocalPortRange(u16, u16),
+    LocalPortRange(PortRange),
     /// IP_RECVERR, IPV6_RECVERR.
     RecvErr(bool),
     /// IP_TTL, IPV6_UNICAST_HOPS.

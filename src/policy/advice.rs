@@ -12,6 +12,10 @@ pub fn advice(cause: Cause) -> &'static str {
              net.ipv4.ip_local_port_range (net.inet.ip.portrange on macOS)"
         }
         Cause::AddressNotLocal => "no interface of this host has that address",
+        Cause::NoSourceAddress => {
+            "this host has no address of the destination's family, or `lo` no ::1: see `ip address`, and \
+             `sysctl net.ipv6.conf.all.disable_ipv6`"
+        }
         Cause::Permission => "the system does not let this user do it: use ports from 1024 on, or run with privileges",
         Cause::DescriptorsExhausted => "no descriptor is left: raise the limit (ulimit -n)",
         Cause::AddressInvalid => "the system does not take this address: a link-local one needs its interface (%eth0)",

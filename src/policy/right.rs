@@ -35,6 +35,7 @@ pub fn right(cause: Cause, errno: ErrnoName) -> Right {
         Cause::TupleInUse => of(Action::Skip, "the 4-tuple is busy, and another source port makes another 4-tuple"),
         Cause::PortsExhausted => of(Action::Abort, "no port is left, so the next attempt fails as well"),
         Cause::AddressNotLocal => of(Action::Abort, "no port of an address that this host does not have can be bound"),
+        Cause::NoSourceAddress => of(Action::Abort, "no port helps where there is no address to send from"),
         Cause::Permission => of(Action::Abort, "the caller may not do this, and asking again does not change it"),
         Cause::DescriptorsExhausted => of(Action::Abort, "no descriptor is left: the process's own limit is the fault"),
         Cause::SocketState => of(Action::Abort, "the socket is in no state for this call: the tracer's own mistake"),
@@ -77,7 +78,7 @@ pub fn step(cause: Cause, errno: ErrnoName) -> (Step, &'static str) {
         Cause::TupleInUse => (Step::NextPort, right.why),
         Cause::PortsExhausted => (Step::BackOff, "no port is left until connections end: the next port is no better"),
         Cause::DescriptorsExhausted => (Step::BackOff, "no descriptor is left until the program closes some"),
-        Cause::AddressNotLocal | Cause::Permission => (Step::Fix, right.why),
+        Cause::AddressNotLocal | Cause::NoSourceAddress | Cause::Permission => (Step::Fix, right.why),
         Cause::AddressInvalid => (Step::Fix, "the address will be as wrong the next time"),
         Cause::SocketState => (Step::GiveUp, "the socket is in no state for this call: a mistake of the program's own"),
         Cause::NoRoute => (Step::BackOff, "routes come and go; another address of the same host may have one"),
@@ -109,6 +110,7 @@ pub fn accounts_for(cause: Cause, errno: ErrnoName) -> bool {
         | Cause::TupleInUse
         | Cause::PortsExhausted
         | Cause::AddressNotLocal
+        | Cause::NoSourceAddress
         | Cause::Permission
         | Cause::DescriptorsExhausted
         | Cause::SocketState

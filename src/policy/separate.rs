@@ -32,6 +32,7 @@ fn see(cause: Cause, call: Call) -> (u8, &'static str) {
         Cause::DescriptorsExhausted => (1, "getrlimit(RLIMIT_NOFILE) against the number of descriptors open"),
         Cause::TtlExceeded | Cause::Refused => (1, ICMP),
         Cause::Filtered | Cause::Unreachable if call == Call::SoError => (1, ICMP),
+        Cause::NoSourceAddress => (2, "getifaddrs(): whether any interface has an address of the destination's family"),
         Cause::AddressNotLocal => (2, "getifaddrs(): whether an interface has the local address"),
         Cause::NoRoute | Cause::Unreachable => {
             (2, "connect a UDP socket with a port of its own: it sends nothing, and fails where the route does")
@@ -97,6 +98,10 @@ pub fn commands(cause: Cause, os: Os, about: &About) -> Vec<String> {
         (Os::Macos, Cause::PortsExhausted) => {
             vec!["sysctl net.inet.ip.portrange".to_owned(), format!("{netstat} | wc -l")]
         }
+        (Os::Linux, Cause::NoSourceAddress) => {
+            vec!["ip -6 address".to_owned(), "sysctl net.ipv6.conf.all.disable_ipv6".to_owned()]
+        }
+        (Os::Macos, Cause::NoSourceAddress) => vec!["ifconfig | grep -w inet6".to_owned()],
         (Os::Linux, Cause::AddressNotLocal) => vec![format!("ip -brief address show to {local}")],
         (Os::Macos, Cause::AddressNotLocal) => vec![format!("ifconfig | grep -wF {local}")],
         (Os::Linux, Cause::NoRoute) => vec![format!("ip route get {remote}")],

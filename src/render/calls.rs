@@ -2,10 +2,12 @@
 //!
 //! What stands behind an errno has been looked up before.
 
+use std::net::IpAddr;
+
 use super::style::{FAINT, paint};
 use super::text::{count, field};
-use crate::calls::{Calls, Record, Seen};
-use crate::names::{Call, PortChoice};
+use crate::calls::{Calls, Reason, Record, Seen};
+use crate::names::{Call, Family, PortChoice};
 
 /// More lines than anybody reads.
 const MOST_LINES: usize = 200;
@@ -84,7 +86,38 @@ fn line(record: &Record, width: usize) -> String {
         [_, ..] if record.has_failed() => format!(": {}", causes.join(" or ")),
         _ => String::new(),
     };
-    field(&label, &format!("{} {outcome}{cause}", what.trim_end()), width)
+    let reason = record.reason.map_or(String::new(), |reason| format!(" ({})", sentence(reason, record)));
+    field(&label, &format!("{} {outcome}{cause}{reason}", what.trim_end()), width)
+}
+
+/// What the host said, and where to see it.
+fn sentence(reason: Reason, record: &Record) -> String {
+    let said = match reason {
+        Reason::NoSourceAddress => match record.family {
+            Some(Family::Ipv4) => "this host has no IPv4 address to send from: see `ip -4 address`",
+            Some(Family::Ipv6) | None => match record.address.map(|address| address.ip()) {
+                Some(IpAddr::V6(to)) if to.is_loopback() => "this host has no IPv6 address ::1: see `ip -6 address`",
+                _ => {
+                    "this host has no IPv6 address to send from: see `ip -6 address` and `sysctl net.ipv6.conf.all.disable_ipv6`"
+                }
+            },
+        },
+        Reason::AddressNotLocal => "no interface of this host has that address",
+        Reason::EarlierDatagram => match record.earlier {
+            Some(earlier) => return format!("the answer to an earlier datagram, to {earlier}"),
+            None => "the answer to an earlier datagram",
+        },
+        Reason::Route => "a route prohibits it: see `ip route`",
+        Reason::Broadcast => "a broadcast address takes SO_BROADCAST",
+        Reason::PrivilegedPort => "below net.ipv4.ip_unprivileged_port_start, without CAP_NET_BIND_SERVICE",
+        Reason::RawSocket => "a raw socket takes CAP_NET_RAW",
+        Reason::PingSocket => "no group of the caller is in net.ipv4.ping_group_range",
+        Reason::SecurityModule => {
+            "no route and no port forbids it: see security modules (SELinux, AppArmor, Landlock), the cgroup's \
+             programs and seccomp filters"
+        }
+    };
+    said.to_owned()
 }
 
 /// Calls that do not choose a port: which one the socket has is known by then.

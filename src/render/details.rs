@@ -9,8 +9,9 @@ use crate::finding::{Finding, TrailEntry};
 use crate::names::PortChoice;
 use crate::plan::{Answer, Cost, Detail, Outcome};
 use crate::scenario::Expectation;
-use crate::untrusted::Text;
+use crate::socket_table::Sought;
 use crate::witness::Witness;
+use crate::untrusted::Text;
 
 /// A finding that stands for `findings` that say the same.
 pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {
@@ -171,12 +172,15 @@ pub fn evidence(witness: &Witness) -> Vec<String> {
 /// What the kernel said, in a few words.
 pub fn answer(answer: &Answer) -> String {
     match answer {
-        Answer::Socket { local, remote, rows } if rows.is_empty() => {
+        Answer::Socket { local, remote, rows, .. } if rows.is_empty() => {
             format!("no socket on the port of {}", names(*local, *remote))
         }
         Answer::Socket { rows, .. } => {
             let rows = rows.iter().map(|row| {
-                format!("{} {} {} uid {}", row.protocol, row.state, names(Some(row.local), row.remote), row.uid)
+                let sought = Sought::of(row.protocol, answer);
+                let is_it = sought.is_some_and(|sought| sought.among(std::slice::from_ref(row)).next().is_some());
+                let whose = if is_it { "" } else { " (another socket)" };
+                format!("{} {} {} uid {}{whose}", row.protocol, row.state, names(Some(row.local), row.remote), row.uid)
             });
             rows.collect::<Vec<_>>().join("; ")
         }

@@ -21,6 +21,19 @@ pub const SUMMARY: usize = 1024 * 1024;
 /// What is kept for saying how much is left out.
 const REST: usize = 100;
 
+/// Text in which the runner looks for no commands, whoever has written what stands in it: neither for lines that begin
+/// with `::` nor for `##[` (actions/runner, ActionCommand.cs). The token is for this one text, and nobody may guess it.
+pub fn without_commands(text: &str, token: &str) -> String {
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    format!("::stop-commands::{token}\n{text}{end}::{token}::\n")
+}
+
+/// A message for standard error, which the runner reads as well and in no order with standard output: it begins with
+/// words of ours, no other line of it begins as it came, and nowhere stands what the runner looks for.
+pub fn harmless(message: &str) -> String {
+    message.replace("##[", "# #[").split(['\n', '\r']).collect::<Vec<_>>().join("\n| ")
+}
+
 /// A line for each group of changes, at most ten of each kind, the worst first.
 pub fn annotations(comparison: &Comparison) -> String {
     let groups = comparison.groups();

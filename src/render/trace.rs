@@ -3,15 +3,17 @@
 //! What anything means has been decided before; this says it in words.
 
 use std::fmt::Write;
+use std::net::IpAddr;
 
 use comfy_table::{Attribute, Cell, Color};
 
 use super::style::{BAD, FAINT, HEADING, WARN, paint};
 use super::text::{count, field, heading, lines, numbers_from, table, unwrapped};
 use crate::cause::Cause;
-use crate::names::Family;
+use crate::names::{Family, Os};
 use crate::policy::advice::advice;
-use crate::tracer::record::{Abort, Choices, Ended, Fate, Hop, Record, Responder, Tried};
+use crate::tracer::record::{Abort, Choices, Ended, Failure, Fate, Record, Tried};
+use crate::tracer::view::{Row, Times, Voice};
 use crate::tracer::{Meaning, PortModeName, mark};
 
 /// Where the trace goes, and how.
@@ -30,7 +32,7 @@ pub fn header(host: &str, settings: &Choices, width: usize) -> String {
 }
 
 /// A line for each hop; silent ones at the end share one.
-pub fn hops(hops: &[Hop], width: usize) -> String {
+pub fn hops(hops: &[Row], width: usize) -> String {
     let several = hops.iter().any(|hop| hop.totals.issued - hop.totals.skipped > 1);
     let answered = hops.iter().rposition(|hop| !hop.answers.is_empty()).map_or(0, |index| index + 1);
     // Two silent hops fit in two lines.
@@ -40,7 +42,7 @@ pub fn hops(hops: &[Hop], width: usize) -> String {
     table.set_header(heading(["hop", "address", ""].into_iter().chain(times.iter().copied())));
     for hop in &hops[..shown] {
         let sent = hop.totals.issued - hop.totals.skipped;
-        let share = |answers: usize| Cell::new(format!("{answers}/{sent}"));
+        let share = |answers: u64| Cell::new(format!("{answers}/{sent}"));
         if hop.answers.is_empty() {
             let word = if hop.totals.sent == 0 { "not sent" } else { "*" };
             let mut row = vec![Cell::new(hop.ttl), Cell::new(word).add_attribute(Attribute::Dim), Cell::new("")];
@@ -53,9 +55,9 @@ pub fn hops(hops: &[Hop], width: usize) -> String {
             let ttl = if index == 0 { hop.ttl.to_string() } else { String::new() };
             let mut row = vec![Cell::new(ttl), Cell::new(address(responder)), said(responder)];
             if several {
-                row.push(share(responder.rtts_ms.len()));
+                row.push(share(responder.times.count));
             }
-            row.extend(milliseconds(&responder.rtts_ms, several).into_iter().map(Cell::new));
+            row.extend(milliseconds(responder.times, several).into_iter().map(Cell::new));
             table.add_row(row);
         }
     }
@@ -78,7 +80,7 @@ pub fn hops(hops: &[Hop], width: usize) -> String {
 }
 
 /// `router.example (192.0.2.1)`.
-fn address(responder: &Responder) -> String {
+fn address(responder: &Voice) -> String {
     let address = responder.address.map_or_else(|| "a router that is not shown".to_owned(), |ip| ip.to_string());
     match &responder.name {
         Some(name) => format!("{name} ({address})"),
@@ -87,7 +89,7 @@ fn address(responder: &Responder) -> String {
 }
 
 /// What it answered, where that is not the usual.
-fn said(responder: &Responder) -> Cell {
+fn said(responder: &Voice) -> Cell {
     match responder.meaning {
         Meaning::Open => Cell::new("open").fg(Color::DarkGreen),
         Meaning::Closed => Cell::new("closed").fg(Color::DarkYellow),
@@ -100,35 +102,40 @@ fn said(responder: &Responder) -> Cell {
     }
 }
 
-fn milliseconds(rtts: &[f64], several: bool) -> Vec<String> {
+fn milliseconds(times: Times, several: bool) -> Vec<String> {
     let show = |ms: f64| if ms < 10.0 { format!("{ms:.2}") } else { format!("{ms:.1}") };
-    let best = rtts.iter().copied().fold(f64::INFINITY, f64::min);
     if !several {
-        return vec![show(best)];
+        return vec![show(times.best)];
     }
-    let worst = rtts.iter().copied().fold(0.0, f64::max);
-    let average = rtts.iter().sum::<f64>() / rtts.len() as f64;
-    vec![show(best), show(average), show(worst)]
+    vec![show(times.best), show(times.sum / times.count as f64), show(times.worst)]
 }
 
 /// The ports that were skipped, by reason: a skip is never silent.
-pub fn skips(probes: &[Record], width: usize) -> String {
+pub fn skips(probes: &[Record], settings: &Choices, width: usize) -> String {
     let skipped: Vec<&Record> = probes.iter().filter(|record| record.fate == Fate::Skipped).collect();
     if skipped.is_empty() {
         return String::new();
     }
-    let mut kinds: Vec<(String, Vec<u16>)> = Vec::new();
+    let mut kinds: Vec<(String, u64, Vec<u16>)> = Vec::new();
     for record in &skipped {
         let Some(failure) = &record.failure else { continue };
         let kind = format!("{} {}", failure.call, failure.errno);
-        let port = record.source.map_or(record.sequence, |source| source.port());
-        match kinds.iter_mut().find(|(known, _)| *known == kind) {
-            Some((_, ports)) => ports.push(port),
-            None => kinds.push((kind, vec![port])),
+        // The number is the port only where it was bound to.
+        let number = (settings.port_mode == PortModeName::Sequence).then_some(record.sequence);
+        let port = record.source.map(|source| source.port()).or(number);
+        match kinds.iter_mut().find(|(known, ..)| *known == kind) {
+            Some((_, times, ports)) => {
+                *times += 1;
+                ports.extend(port);
+            }
+            None => kinds.push((kind, 1, port.into_iter().collect())),
         }
     }
-    let kinds: Vec<String> =
-        kinds.iter().map(|(kind, ports)| format!("{} by {kind} ({})", ports.len(), ranges(ports))).collect();
+    let kinds = kinds.iter().map(|(kind, times, ports)| match ports[..] {
+        [] => format!("{times} by {kind}"),
+        _ => format!("{times} by {kind} ({})", ranges(ports)),
+    });
+    let kinds: Vec<String> = kinds.collect();
     let text = format!("{}: {}", count(skipped.len() as u64, "source port"), kinds.join(", "));
     field("skipped ", &text, width)
 }
@@ -174,11 +181,20 @@ pub fn ended(ended: &Ended, settings: &Choices) -> Option<String> {
 /// What went wrong on this host, and what to do about it.
 pub fn error(ended: &Ended, settings: &Choices) -> Option<String> {
     match ended {
-        Ended::Aborted(abort) => Some(aborted(abort)),
+        Ended::Aborted(abort) => Some(aborted(abort, settings)),
         Ended::SequencesSpent { round, numbers, tried } => {
-            let advice = match settings.fixed_port {
-                Some(_) => "choose another --source-port, or let the tracer choose",
-                None => "widen --source-port-range, or let the kernel choose with --source-port-mode ephemeral",
+            if tried.is_empty() {
+                let numbers = count(*numbers, "sequence number");
+                return Some(format!("round {round} has used up its {numbers}; widen --source-port-range"));
+            }
+            let advice = match settings.port_mode {
+                PortModeName::Fixed => "choose another --source-port, or let the tracer choose",
+                PortModeName::Sequence => {
+                    "widen --source-port-range, or let the kernel choose with --source-port-mode ephemeral"
+                }
+                PortModeName::Ephemeral => {
+                    "leave --source out, so that connect() looks for a free port, or choose another one"
+                }
             };
             let ports = count(*numbers, "port");
             Some(format!("no source port is left for round {round}: {ports} tried, {}; {advice}", failures(tried)))
@@ -203,8 +219,12 @@ fn advice_for(tried: &[Tried]) -> &'static str {
     }
 }
 
-fn aborted(abort: &Abort) -> String {
+fn aborted(abort: &Abort, settings: &Choices) -> String {
     let failure = &abort.failure;
+    if abort.causes == [Cause::NoSourceAddress] {
+        let Failure { call, operands, errno, .. } = failure;
+        return format!("{} ({call}({operands}): {errno})", no_source(settings));
+    }
     let causes: Vec<&str> = abort.causes.iter().map(|cause| cause.as_str()).collect();
     let cause = match causes[..] {
         [] => "cause unknown to the scenarios".to_owned(),
@@ -217,6 +237,22 @@ fn aborted(abort: &Abort) -> String {
     format!("{}({}): {}: {cause}{advice}", failure.call, failure.operands, failure.errno)
 }
 
+/// Nothing about ports: none of them helps.
+fn no_source(settings: &Choices) -> String {
+    let target = settings.target.ip();
+    let lacks = match target {
+        IpAddr::V4(_) => "IPv4 address",
+        IpAddr::V6(target) if target.is_loopback() => "IPv6 address ::1",
+        IpAddr::V6(_) => "IPv6 address",
+    };
+    let look = match (settings.os, target) {
+        (Os::Linux, IpAddr::V4(_)) => "`ip -4 address`",
+        (Os::Linux, IpAddr::V6(_)) => "`ip -6 address` and `sysctl net.ipv6.conf.all.disable_ipv6`",
+        (Os::Macos, _) => "`ifconfig`",
+    };
+    format!("this host has no {lacks} to send to {target} from; see {look}")
+}
+
 /// Which of the tracer's options help against a cause that ends a trace.
 fn option(cause: Cause) -> Option<&'static str> {
     Some(match cause {
@@ -224,6 +260,7 @@ fn option(cause: Cause) -> Option<&'static str> {
         Cause::AddressNotLocal => "choose another --source",
         Cause::DescriptorsExhausted => "lower --in-flight",
         Cause::PortInUse | Cause::TupleInUse => "use a --policy that skips the port",
+        Cause::NoSourceAddress => "try the other family (-4, -6)",
         Cause::Permission
         | Cause::AddressInvalid
         | Cause::NoRoute
@@ -241,6 +278,33 @@ fn option(cause: Cause) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::names::Reuse;
+
+    #[test]
+    fn numbers_that_were_all_used_are_no_ports_that_were_tried_in_vain() {
+        let settings = Choices {
+            os: Os::Linux,
+            target: "192.0.2.9:80".parse().unwrap(),
+            source: None,
+            first_ttl: 1,
+            max_ttl: 30,
+            queries: 1,
+            rounds: 1,
+            wait_ms: 1000,
+            interval_ms: 1000,
+            in_flight: 32,
+            port_mode: PortModeName::Sequence,
+            fixed_port: None,
+            first_sequence: 1,
+            last_sequence: 4,
+            reuse: Reuse::Port,
+            policy: "evidence".to_owned(),
+        };
+        let spent = |tried| error(&Ended::SequencesSpent { round: 1, numbers: 4, tried }, &settings).unwrap();
+        assert_eq!(spent(Vec::new()), "round 1 has used up its 4 sequence numbers; widen --source-port-range");
+        let tried = Tried { call: crate::tracer::TracerCall::Bind, errno: "EADDRINUSE".to_owned(), count: 4 };
+        assert!(spent(vec![tried]).contains("4 ports tried, 4 bind EADDRINUSE; widen --source-port-range, or"));
+    }
 
     #[test]
     fn ports_next_to_each_other_are_one_range() {

@@ -10,7 +10,7 @@ use super::case::product;
 use super::compile::compile_within;
 use super::condition::Test;
 use super::rule::NEWEST;
-use super::{Case, Condition, Expected, Platform, Problem, Scenario, cases, kebab};
+use super::{Case, Condition, Expected, Platform, Problem, Scenario, Subject, cases, kebab};
 use crate::names::{Need, Os, axis_vocabulary};
 use crate::problem::{Problems, listed};
 use crate::untrusted::is_spelled_out;
@@ -252,16 +252,44 @@ impl<'s> Checker<'s> {
                 self.problem(exclude.when.span(), "this exclusion excludes nothing", None);
             }
         }
+        // Of each subject, the first case that has nothing to be witnessed.
+        let mut bare: Vec<Option<&Case>> = vec![None; scenario.subjects.len()];
         let mut values = MOST_VALUES;
         for case in &cases {
-            // One fault a file is enough: every case of it shows the same one.
-            if let Err(problem) = compile_within(scenario, case, &mut values) {
-                self.problems.push(problem);
-                return;
+            match compile_within(scenario, case, &mut values) {
+                Ok(compiled) => {
+                    for call in compiled.subjects.iter().filter(|call| call.preconditions.is_empty()) {
+                        bare[call.subject].get_or_insert(case);
+                    }
+                }
+                // One fault a file is enough: every case of it shows the same one.
+                Err(problem) => {
+                    self.problems.push(problem);
+                    return;
+                }
             }
+        }
+        for (subject, bare) in scenario.subjects.iter().zip(bare) {
+            self.unwitnessed(subject, bare);
         }
         for subject in 0..scenario.subjects.len() {
             self.rules(subject, &cases);
+        }
+    }
+
+    /// What has no precondition says why, and nothing else does.
+    fn unwitnessed(&mut self, subject: &Subject, bare: Option<&Case>) {
+        match (&subject.unwitnessed, bare) {
+            (None, Some(case)) => {
+                let message = format!("nothing witnesses {} of {}", subject.name(), case.id);
+                let help = "add a [[subject.precondition]], or unwitnessed = \"why there is none\"".to_owned();
+                self.problem(subject.step.span.clone(), message, help);
+            }
+            (Some(why), None) => {
+                let help = "leave it out: it is for cases that have none".to_owned();
+                self.problem(why.span(), "`unwitnessed`, and every case has a precondition", help);
+            }
+            (None, None) | (Some(_), Some(_)) => {}
         }
     }
 

@@ -2,6 +2,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::Deserialize;
 use toml::Spanned;
@@ -11,7 +12,7 @@ use super::hold::Compound;
 use super::{Case, PreconditionText, Problem, Scenario, StepText};
 use crate::cause::Cause;
 use crate::errno::ErrnoName;
-use crate::names::{Call, Need, PortChoice, User};
+use crate::names::{Call, LocalPort, Need, PortChoice, User};
 use crate::plan::{Op, Plan, Role, SocketOption, Step};
 use crate::problem::listed;
 use crate::witness::{Moment, Precondition};
@@ -37,6 +38,8 @@ pub struct SubjectCall {
     pub port: PortChoice,
     pub cause: Cause,
     pub preconditions: Vec<(Moment, Precondition)>,
+    /// Why there is no precondition, where there is none; every case of a checked scenario has either.
+    pub unwitnessed: Option<Arc<str>>,
 }
 
 /// References may lead to values that hold references; this deep and no deeper.
@@ -101,13 +104,15 @@ impl Compiler<'_> {
                 preconditions.extend(self.precondition(text)?);
             }
             let cause = subject.cause.as_ref().unwrap_or(&self.scenario.cause);
+            let why = subject.unwitnessed.as_ref().filter(|_| preconditions.is_empty());
             subjects.push(SubjectCall {
                 step: steps.len() as u32,
                 subject: index,
                 call,
-                port: port_choice(&steps, &op),
+                port: port_choice(&steps, call, &op),
                 cause: self.parse(cause)?,
                 preconditions: preconditions.clone(),
+                unwitnessed: why.map(|why| why.get_ref().clone()),
             });
             let queries = preconditions.iter().filter_map(|(_, precondition)| precondition.query()).collect();
             steps.push(Step { op, user: self.user(&subject.step)?, role: Role::Subject { queries, requires } });
@@ -173,9 +178,14 @@ impl Compiler<'_> {
     /// Resolves the references of a value and reads it as a `T`.
     fn parse<T: for<'de> Deserialize<'de>>(&self, value: &Value) -> Result<T, Problem> {
         let value = self.resolve(value, 0)?;
-        let span = value.span();
-        T::deserialize(ValueDeserializer::from(value))
-            .map_err(|error| self.problem(error.span().unwrap_or(span), crate::problem::message(&error)))
+        let whole = value.span();
+        // What is wrong with a table as such is told of its entry, which has a place of its own.
+        let entry =
+            value.get_ref().as_table().and_then(|table| table.values().next()).map_or(whole.clone(), Spanned::span);
+        T::deserialize(ValueDeserializer::from(value)).map_err(|error| {
+            let place = error.span().filter(|place| *place != whole).unwrap_or(entry);
+            self.problem(place, crate::problem::message(&error))
+        })
     }
 
     /// Replaces each string `$name` by the value of that axis, or by the first row of that table that applies.
@@ -245,27 +255,27 @@ impl Compiler<'_> {
     }
 }
 
-/// Where the port of the socket that makes the call comes from.
-fn port_choice(steps: &[Step], op: &Op) -> PortChoice {
-    let bound = steps.iter().rev().find_map(|step| match &step.op {
-        Op::Bind { socket, port, .. } if Some(socket.as_str()) == op.socket() => Some(*port != 0),
-        Op::Accept { new, .. } if Some(new.as_str()) == op.socket() => Some(true),
-        _ => None,
-    });
-    // A bind that leaves the port to connect() chooses none.
+/// Whether the call finds its source port.
+fn port_choice(steps: &[Step], call: Call, op: &Op) -> PortChoice {
+    let is_own = |socket: &str| Some(socket) == op.socket();
+    // A bind that leaves the port to connect() sets none.
     let deferred = steps.iter().any(|step| {
-        matches!(&step.op, Op::SetOption { socket, option: SocketOption::BindAddressNoPort(true) } if Some(socket.as_str()) == op.socket())
+        matches!(&step.op, Op::SetOption { socket, option: SocketOption::BindAddressNoPort(true) } if is_own(socket))
     });
-    match op {
-        Op::Bind { port: 0, .. } => PortChoice::Ephemeral,
-        Op::Bind { .. } => PortChoice::Explicit,
-        Op::Listen { .. } | Op::Connect { .. } | Op::SendTo { .. } | Op::SoError { .. } | Op::ErrorQueue { .. } => {
-            match bound {
-                Some(true) => PortChoice::Explicit,
-                Some(false) if !deferred => PortChoice::Explicit,
-                _ => PortChoice::Ephemeral,
-            }
-        }
-        _ => PortChoice::None,
-    }
+    let port = match op {
+        // It dissolves an association, and asks for no port.
+        Op::Disconnect { .. } => return PortChoice::None,
+        Op::Bind { port, .. } => LocalPort::from(*port),
+        _ => steps
+            .iter()
+            .rev()
+            .find_map(|step| match &step.op {
+                Op::Bind { socket, port: 0, .. } if is_own(socket) && deferred => Some(LocalPort::Open),
+                Op::Bind { socket, .. } if is_own(socket) => Some(LocalPort::Set),
+                Op::Accept { new, .. } if is_own(new) => Some(LocalPort::Set),
+                _ => None,
+            })
+            .unwrap_or(LocalPort::Open),
+    };
+    PortChoice::of(call, port)
 }

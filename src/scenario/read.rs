@@ -1,6 +1,7 @@
 //! From TOML text to a [`Scenario`], keeping the place of everything that can be wrong later.
 
 use std::ops::Range;
+use std::sync::Arc;
 
 use serde::de::DeserializeOwned;
 use toml::Spanned;
@@ -229,6 +230,7 @@ impl Reader {
             let cause = self.take(&mut table, "cause");
             let before = self.steps(&mut table, "before");
             let preconditions = self.preconditions(&mut table);
+            let unwitnessed = self.unwitnessed(&mut table);
             let rules = self.rules(&mut table);
             if rules.is_empty() {
                 self.problem(
@@ -238,10 +240,19 @@ impl Reader {
                 );
             }
             if let Some(step) = self.step(table, span) {
-                read.push(Subject { after, cause, before, step, preconditions, rules });
+                read.push(Subject { after, cause, before, step, preconditions, unwitnessed, rules });
             }
         }
         read
+    }
+
+    fn unwitnessed(&mut self, table: &mut Table) -> Option<Spanned<Arc<str>>> {
+        let why: Spanned<String> = self.optional(table, "unwitnessed")?;
+        if why.get_ref().trim().is_empty() {
+            let help = "such as \"no kernel state tells …\"".to_owned();
+            self.problem(why.span(), "`unwitnessed` is a sentence that says why", help);
+        }
+        Some(Spanned::new(why.span(), why.into_inner().into()))
     }
 
     fn rules(&mut self, table: &mut Table) -> Vec<Rule> {

@@ -6,11 +6,10 @@
 
 use crate::names::{Need, Os};
 use crate::plan::{Fill, FillHow, Hello, Op, Query, Role};
+use crate::ports::{PORT_RANGE, PortRange};
 use crate::witness::Precondition;
 
 use super::Compiled;
-
-const PORT_RANGE: &str = "net.ipv4.ip_local_port_range";
 
 /// Ports that the catalogue names, apart from those of the ranges that it makes.
 const NAMED: std::ops::Range<u16> = 20_000..20_300;
@@ -40,9 +39,9 @@ impl Compiled {
     }
 
     /// The range of ephemeral ports that the case makes, if it is one alone.
-    fn range(&self) -> Option<(u16, u16)> {
+    fn range(&self) -> Option<PortRange> {
         let mut values = self.plan.steps.iter().filter_map(|step| match &step.op {
-            Op::SetSysctl { name, value } if name == PORT_RANGE => Some(bounds(value)),
+            Op::SetSysctl { name, value } if name == PORT_RANGE => Some(PortRange::from_sysctl(value).ok()),
             _ => None,
         });
         let first = values.next()?;
@@ -50,39 +49,39 @@ impl Compiled {
     }
 
     /// Whether a larger range would be as good: all of it is bound, a port at a time, and that is all that is said of it.
-    fn fills_nothing_but(&self, range: (u16, u16)) -> bool {
+    fn fills_nothing_but(&self, range: PortRange) -> bool {
         let mut fills = self.plan.steps.iter().filter_map(|step| match &step.op {
-            Op::Fill(fill) => Some(fill.how == FillHow::Bind && (fill.low, fill.high) == range && fill.leave == 0),
+            Op::Fill(fill) => Some(fill.how == FillHow::Bind && fill.range == range && fill.leave == 0),
             _ => None,
         });
         fills.next() == Some(true) && fills.all(|whole| whole)
     }
 
     /// What is said of one range is said of another instead.
-    fn put_range(&mut self, from: (u16, u16), to: (u16, u16)) {
-        let text = format!("{} {}", to.0, to.1);
-        let put = |low: &mut u16, high: &mut u16| {
-            if (*low, *high) == from {
-                (*low, *high) = to;
+    fn put_range(&mut self, from: PortRange, to: PortRange) {
+        let text = to.to_sysctl();
+        let put = |range: &mut PortRange| {
+            if *range == from {
+                *range = to;
             }
         };
         for step in &mut self.plan.steps {
             match &mut step.op {
-                Op::Fill(Fill { low, high, .. }) => put(low, high),
+                Op::Fill(fill) => put(&mut fill.range),
                 Op::SetSysctl { name, value } if name == PORT_RANGE => value.clone_from(&text),
                 _ => {}
             }
             if let Role::Subject { queries, .. } = &mut step.role {
                 for query in queries {
-                    if let Query::Census { low, high, .. } = query {
-                        put(low, high);
+                    if let Query::Census(census) = query {
+                        put(&mut census.range);
                     }
                 }
             }
         }
         for (_, precondition) in self.subjects.iter_mut().flat_map(|subject| &mut subject.preconditions) {
             match precondition {
-                Precondition::Full { low, high, .. } => put(low, high),
+                Precondition::Full(full) => put(&mut full.range),
                 Precondition::Sysctl { name, value } if name == PORT_RANGE => value.clone_from(&text),
                 _ => {}
             }
@@ -118,13 +117,8 @@ fn shifted(room: &[std::ops::Range<u16>], turn: usize) -> impl Fn(&mut u16) {
     }
 }
 
-fn own_range(hello: &Hello) -> Option<(u16, u16)> {
-    bounds(hello.sysctls.get(PORT_RANGE)?)
-}
-
-fn bounds(value: &str) -> Option<(u16, u16)> {
-    let (low, high) = value.split_once(char::is_whitespace)?;
-    Some((low.parse().ok()?, high.trim().parse().ok()?))
+fn own_range(hello: &Hello) -> Option<PortRange> {
+    PortRange::from_sysctl(hello.sysctls.get(PORT_RANGE)?).ok()
 }
 
 #[cfg(test)]
@@ -208,12 +202,12 @@ mod tests {
             user.share(&hello(Os::Macos, "none", false), 0);
             root.share(&hello(Os::Macos, "none", true), 0);
             assert_eq!(root.range(), compiled().range(), "root makes the range that the case wants");
-            let Some(range) = user.range().filter(|range| *range == (49152, 65535)) else { return };
+            let Some(range) = user.range().filter(|range| *range == PortRange::of::<49152, 65535>()) else { return };
             mapped += 1;
             assert!(user.fills_nothing_but(range), "{}", user.plan.case);
             for (_, precondition) in user.subjects.iter().flat_map(|subject| &subject.preconditions) {
                 match precondition {
-                    Precondition::Full { low, high, .. } => assert_eq!((*low, *high), range),
+                    Precondition::Full(full) => assert_eq!(full.range, range),
                     Precondition::Sysctl { name, value } if name == PORT_RANGE => assert_eq!(value, "49152 65535"),
                     _ => {}
                 }
@@ -222,8 +216,8 @@ mod tests {
                 Role::Subject { queries, .. } => &queries[..],
                 Role::Setup { .. } => &[],
             }) {
-                if let Query::Census { low, high, .. } = query {
-                    assert_eq!((*low, *high), range);
+                if let Query::Census(census) = query {
+                    assert_eq!(census.range, range);
                 }
             }
         });

@@ -6,9 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::journal::Change;
-
-/// The range of ephemeral ports by the name that plans have for it.
-const PORT_RANGE: &str = "net.ipv4.ip_local_port_range";
+use crate::ports::{PORT_RANGE, PortRange};
 
 /// Its settings here: `in_pcbbind()` (`bsd/netinet/in_pcb.c`) takes the first pair, and the second for a socket with
 /// IP_PORTRANGE_HIGH.
@@ -18,7 +16,7 @@ pub const RANGES: [[&str; 2]; 2] = [
 ];
 
 /// `sysctl_net_ipport_check()` moves others into these bounds without a word.
-const PORTS: std::ops::RangeInclusive<i32> = 1024..=65535;
+const LOWEST: u16 = 1024;
 
 /// A sysctl that plans name.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -45,13 +43,12 @@ impl Setting {
 
 /// What the four settings of the port range have to be for a value such as `30000 30015`.
 pub fn port_range(value: &str) -> Result<Vec<(&'static str, i32)>, String> {
-    let bounds: Vec<i32> = value.split_whitespace().filter_map(|bound| bound.parse().ok()).collect();
-    match *bounds {
-        [low, high] if low <= high && PORTS.contains(&low) && PORTS.contains(&high) => {
-            Ok(RANGES.iter().flat_map(|[first, last]| [(*first, low), (*last, high)]).collect())
-        }
-        _ => Err(format!("`{value}` is no range of ports from {} to {}", PORTS.start(), PORTS.end())),
+    let range = PortRange::from_sysctl(value).map_err(|why| why.to_string())?;
+    if range.low() < LOWEST {
+        return Err(format!("the range {range} begins below {LOWEST}"));
     }
+    let (low, high) = (range.low().into(), range.high().into());
+    Ok(RANGES.iter().flat_map(|[first, last]| [(*first, low), (*last, high)]).collect())
 }
 
 /// What gives the interface the address. Cases of a point-to-point device speak to nobody at its other end, so that this end

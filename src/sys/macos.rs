@@ -10,18 +10,20 @@ mod utun;
 
 pub use machine::{add_address, add_route, delete_address, isolate, leave_case, read_sysctl, route_kind, write_sysctl};
 pub use orphans::{die_with_parent, enter_case};
-pub use table::{SocketTable, UNCONNECTED, bound_row, lists_bound, tcp_state};
+pub use table::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state};
 pub use utun::Tun;
 
 pub use super::absent::*;
 pub use super::posix::*;
 pub use super::shepherd::{Caller, become_command, shepherd};
+pub(super) use super::shepherd::{forget_signals, hold_signals};
 
 use std::os::fd::OwnedFd;
 
 use super::{Fault, Result, socket, unsupported};
 use crate::names::{Family, Need, Os};
 use crate::plan::SocketOption;
+use crate::tracer::TracerCall;
 
 pub const OS: Os = Os::Macos;
 pub const HOST: Option<Os> = Some(OS);
@@ -29,6 +31,9 @@ pub const NAME: &str = "macOS";
 
 /// SO_LINGER counts in clock ticks; this one counts in seconds (`bsd/sys/socket.h`).
 pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER_SEC;
+
+/// The call by which mio asks to be told of a socket's events.
+pub const EVENT_CALL: TracerCall = TracerCall::Kevent;
 
 /// What binds a socket to an interface.
 pub const BOUND_INTERFACE: &str = "IP_BOUND_IF";

@@ -9,12 +9,14 @@ use std::os::fd::OwnedFd;
 pub use super::absent::*;
 pub use super::posix::*;
 pub use super::shepherd::{Caller, become_command, shepherd};
+pub(super) use super::shepherd::{forget_signals, hold_signals};
 
 use super::{Fault, Isolation, Outside, Result, exit_now, unsupported};
 use crate::errno::Errno;
 use crate::names::{Family, Need, Os, Protocol, SocketState};
 use crate::plan::{RouteKind, SocketOption};
 use crate::socket_table::SocketRow;
+use crate::tracer::TracerCall;
 
 /// Whose numbers errnos are taken to have: those of 4.4BSD, as on macOS.
 pub const OS: Os = Os::Macos;
@@ -24,12 +26,14 @@ pub const NAME: &str = "this system";
 
 pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER;
 pub const BOUND_INTERFACE: &str = "";
+/// The call by which mio asks to be told of a socket's events.
+pub const EVENT_CALL: TracerCall = TracerCall::Kevent;
 pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bound];
 
 pub fn isolate(outside: Outside) -> Isolation {
     const WHY: &str = "cases and commands run on Linux and macOS";
     if outside == Outside::Worker {
-        eprintln!("errnoscope worker: {WHY}");
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("errnoscope worker: {WHY}\n"));
         exit_now(2);
     }
     Isolation { kind: "none", users: [0, 0], lacking: Some(WHY.to_owned()) }
@@ -85,6 +89,10 @@ pub fn tcp_state(_: &OwnedFd) -> Result<Option<SocketState>> {
 
 pub fn bound_row(_: &OwnedFd) -> Result<Option<SocketRow>> {
     absent()
+}
+
+pub fn listed_inode(_: Option<&OwnedFd>) -> Result<Option<u32>> {
+    Ok(None)
 }
 
 pub fn lists_bound() -> bool {

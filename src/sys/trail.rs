@@ -21,6 +21,9 @@ struct Header {
 const HEADER: usize = 64;
 const MESSAGE: usize = 4096 - HEADER;
 
+/// Miri interprets one process, and knows memory of its own alone.
+const SHARING: i32 = if cfg!(miri) { libc::MAP_PRIVATE } else { libc::MAP_SHARED };
+
 impl Trail {
     pub fn new(capacity: usize) -> super::Result<Trail> {
         // SAFETY: an anonymous mapping at an address of the kernel's choice.
@@ -29,7 +32,7 @@ impl Trail {
                 std::ptr::null_mut(),
                 HEADER + MESSAGE + capacity,
                 libc::PROT_READ | libc::PROT_WRITE,
-                libc::MAP_SHARED | libc::MAP_ANON,
+                SHARING | libc::MAP_ANON,
                 -1,
                 0,
             )

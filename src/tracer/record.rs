@@ -2,15 +2,15 @@
 //!
 //! Hops are not kept: they are a view of the probes. How any of this looks is the business of `render`.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Meaning, PortModeName};
+use super::{Meaning, PortModeName, TracerCall};
 use crate::cause::Cause;
-use crate::names::{Call, Os, Reuse, words};
+use crate::names::{Os, Reuse, words};
 use crate::policy::{Action, Signal};
 use crate::untrusted::Text;
 
@@ -62,7 +62,8 @@ words! {
     Fate {
         /// It has left, and its answer is waited for.
         UnderWay = "under-way",
-        /// Its port was taken, as the policy sees it, and it was issued again with the next sequence number.
+        /// Its port was taken, as the policy sees it, and it was issued again with the next sequence number. What came back for
+        /// it says nothing about the path.
         Skipped = "skipped",
         /// It was never sent.
         Failed = "failed",
@@ -111,11 +112,11 @@ impl Record {
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Failure {
-    pub call: Call,
+    pub call: TracerCall,
     pub operands: String,
     pub errno: String,
     pub raw: i32,
-    /// Absent where no policy has a say: of calls that it does not know.
+    /// Absent where no policy has a say: of calls that it does not know, and where the host itself told the cause.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub decision: Option<Decision>,
 }
@@ -203,7 +204,7 @@ pub struct Abort {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Tried {
-    pub call: Call,
+    pub call: TracerCall,
     pub errno: String,
     pub count: u64,
 }
@@ -260,73 +261,107 @@ impl Trace {
     /// What is known of each TTL, from the first to the last that matters: the end of the path, or the last TTL that
     /// was probed.
     pub fn hops(&self) -> Vec<Hop> {
-        let mut by_ttl: BTreeMap<u8, Vec<&Record>> = BTreeMap::new();
-        let mut ends: BTreeMap<u32, u8> = BTreeMap::new();
-        for record in &self.probes {
-            by_ttl.entry(record.ttl).or_default().push(record);
-            if record.answer.as_ref().is_some_and(|answer| answer.meaning.ends_path()) {
-                let end = ends.entry(record.round).or_insert(record.ttl);
-                *end = record.ttl.min(*end);
-            }
-        }
-        // Where the path has changed between rounds, its longest form is shown.
-        let last = ends.values().max().copied().unwrap_or(u8::MAX);
-        let hops = by_ttl.into_iter().filter(|(ttl, _)| *ttl <= last);
-        hops.map(|(ttl, records)| Hop { ttl, totals: totals(records.iter().copied()), answers: responders(&records) })
-            .collect()
+        let mut fold: Fold<Vec<f64>> = Fold::default();
+        self.probes.iter().for_each(|record| fold.add(record));
+        fold.hops(|ttl, totals, answers| {
+            let responder =
+                |(address, meaning, icmp, rtts_ms)| Responder { address, name: None, meaning, icmp, rtts_ms };
+            Hop { ttl, totals, answers: answers.into_iter().map(responder).collect() }
+        })
+    }
+
+    /// The first probe from `from` on that may still be answered, or the number of probes.
+    pub fn settled(&self, from: usize) -> usize {
+        let under_way = self.probes[from..].iter().position(|record| record.fate == Fate::UnderWay);
+        under_way.map_or(self.probes.len(), |index| from + index)
     }
 
     /// Failures of probes that were not sent, counted by call and errno.
     pub fn tried<'t>(records: impl Iterator<Item = &'t Record>) -> Vec<Tried> {
-        let mut counts: BTreeMap<(Call, &str), u64> = BTreeMap::new();
+        let mut counts: BTreeMap<(TracerCall, &str), u64> = BTreeMap::new();
         for failure in records.filter(|record| !record.was_sent()).filter_map(|record| record.failure.as_ref()) {
             *counts.entry((failure.call, &failure.errno)).or_default() += 1;
         }
         let tried = counts.into_iter();
         tried.map(|((call, errno), count)| Tried { call, errno: errno.to_owned(), count }).collect()
     }
-
-    /// Every address that answered.
-    pub fn addresses(&self) -> BTreeSet<IpAddr> {
-        self.probes.iter().filter_map(|record| record.answer.as_ref()?.from).collect()
-    }
 }
 
 fn totals<'r>(records: impl Iterator<Item = &'r Record>) -> Totals {
     let mut totals = Totals::default();
-    for record in records {
-        totals.issued += 1;
-        match record.fate {
-            Fate::Skipped => totals.skipped += 1,
-            Fate::Failed => totals.failed += 1,
-            Fate::UnderWay | Fate::Silent | Fate::Abandoned => totals.sent += 1,
-            Fate::Answered => {
-                totals.sent += 1;
-                totals.answered += 1;
-            }
-        }
-    }
+    records.for_each(|record| totals.add(record));
     totals
 }
 
-fn responders(records: &[&Record]) -> Vec<Responder> {
-    let mut responders: Vec<Responder> = Vec::new();
-    for answer in records.iter().filter_map(|record| record.answer.as_ref()) {
-        let known = responders
-            .iter_mut()
-            .find(|known| (known.address, known.meaning, known.icmp) == (answer.from, answer.meaning, answer.icmp));
-        match known {
-            Some(known) => known.rtts_ms.push(answer.rtt_ms),
-            None => responders.push(Responder {
-                address: answer.from,
-                name: None,
-                meaning: answer.meaning,
-                icmp: answer.icmp,
-                rtts_ms: vec![answer.rtt_ms],
-            }),
+impl Totals {
+    fn add(&mut self, record: &Record) {
+        self.issued += 1;
+        match record.fate {
+            Fate::Skipped => self.skipped += 1,
+            Fate::Failed => self.failed += 1,
+            Fate::UnderWay | Fate::Silent | Fate::Abandoned => self.sent += 1,
+            Fate::Answered => {
+                self.sent += 1;
+                self.answered += 1;
+            }
         }
     }
-    responders
+}
+
+/// What is kept of the times of one responder.
+pub(super) trait Rtts: Clone + Default {
+    fn add(&mut self, ms: f64);
+}
+
+impl Rtts for Vec<f64> {
+    fn add(&mut self, ms: f64) {
+        self.push(ms);
+    }
+}
+
+/// Who answered, how, and how fast.
+pub(super) type Heard<T> = (Option<IpAddr>, Meaning, Option<IcmpError>, T);
+
+/// Records in the order of their probes, as hops.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Fold<T> {
+    by_ttl: BTreeMap<u8, (Totals, Vec<Heard<T>>)>,
+    round: u32,
+    /// Where the path ends in this round.
+    end: Option<u8>,
+    /// Where it ended furthest in the rounds before: if it has changed, its longest form is shown.
+    furthest: Option<u8>,
+}
+
+impl<T: Rtts> Fold<T> {
+    pub fn add(&mut self, record: &Record) {
+        let (totals, heard) = self.by_ttl.entry(record.ttl).or_default();
+        totals.add(record);
+        if record.round != self.round {
+            self.furthest = self.furthest.max(self.end.take());
+            self.round = record.round;
+        }
+        let Some(answer) = &record.answer else { return };
+        if answer.meaning.ends_path() {
+            self.end = Some(self.end.map_or(record.ttl, |end| end.min(record.ttl)));
+        }
+        let key = (answer.from, answer.meaning, answer.icmp);
+        match heard.iter_mut().find(|(from, meaning, icmp, _)| (*from, *meaning, *icmp) == key) {
+            Some((.., rtts)) => rtts.add(answer.rtt_ms),
+            None => {
+                let mut rtts = T::default();
+                rtts.add(answer.rtt_ms);
+                heard.push((answer.from, answer.meaning, answer.icmp, rtts));
+            }
+        }
+    }
+
+    /// Up to the end of the path, or up to the last TTL that was probed.
+    pub fn hops<H>(self, hop: impl Fn(u8, Totals, Vec<Heard<T>>) -> H) -> Vec<H> {
+        let last = self.furthest.max(self.end).unwrap_or(u8::MAX);
+        let hops = self.by_ttl.into_iter().filter(|(ttl, _)| *ttl <= last);
+        hops.map(|(ttl, (totals, heard))| hop(ttl, totals, heard)).collect()
+    }
 }
 
 /// Milliseconds with microseconds.
@@ -334,8 +369,18 @@ pub(super) fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }
 
-/// What `causes` are asked for: the failed call as the policy saw it, and whose release gave the errno.
-pub(super) fn abort(failure: Failure, signal: Option<&Signal>, kernel: &semver::Version) -> Abort {
-    let causes = signal.map(|signal| crate::policy::causes::causes(signal, kernel)).unwrap_or_default();
+/// What `causes` are asked for: the failed call as the policy saw it, and whose release gave the errno. Where the host has told
+/// the cause, nobody asks.
+pub(super) fn abort(
+    failure: Failure,
+    known: Option<Cause>,
+    signal: Option<&Signal>,
+    kernel: &semver::Version,
+) -> Abort {
+    let causes = match (known, signal) {
+        (Some(cause), _) => vec![cause],
+        (None, Some(signal)) => crate::policy::causes::causes(signal, kernel),
+        (None, None) => Vec::new(),
+    };
     Abort { failure, causes }
 }

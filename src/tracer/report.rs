@@ -52,7 +52,7 @@ impl Report {
 }
 
 /// Writes the names of the addresses into the hops.
-pub fn name(hops: &mut [Hop], names: &BTreeMap<IpAddr, Text>) {
+fn name(hops: &mut [Hop], names: &BTreeMap<IpAddr, Text>) {
     for responder in hops.iter_mut().flat_map(|hop| &mut hop.answers) {
         responder.name = responder.address.and_then(|address| names.get(&address).cloned());
     }

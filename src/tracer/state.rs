@@ -10,10 +10,11 @@ use super::answer::{Meaning, meaning};
 use super::horizon::Horizon;
 use super::record::{Choices, Decision, Ended, Failure, Fate, IcmpError, Record, Reply, Trace, abort, milliseconds};
 use super::round::Round;
-use super::{Answer, Dispatched, Failed, PortMode, Probe, ProbeId, Sequences, Settings};
-use crate::errno::{Errno, ErrnoName};
-use crate::names::{Call, Family, PortChoice, Protocol};
-use crate::policy::{Action, Policy, ProbeCall, Signal};
+use super::{Answer, Dispatched, Failed, PortMode, Probe, ProbeId, Sequences, Settings, TracerCall};
+use crate::errno::ErrnoName;
+use crate::names::{Family, Protocol};
+use crate::policy::right::right;
+use crate::policy::{Action, Policy, Signal};
 
 /// A trace under way.
 #[derive(Debug)]
@@ -40,6 +41,13 @@ struct Flight {
     deadline: Duration,
 }
 
+/// What a failed call is taken for.
+struct Judged {
+    signal: Option<Signal>,
+    decision: Option<Decision>,
+    action: Action,
+}
+
 /// What the driver is to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Next {
@@ -59,7 +67,7 @@ impl<'t> State<'t> {
         let sequences = match settings.ports {
             // Where the target is this host, a connection from its port to itself would be taken for an open port.
             PortMode::Sequence => settings.sequences.without(settings.target.port()),
-            PortMode::Fixed(_) | PortMode::Ephemeral => settings.sequences,
+            PortMode::Fixed(_) | PortMode::Ephemeral | PortMode::BindZero => settings.sequences,
         };
         State {
             settings,
@@ -136,34 +144,31 @@ impl<'t> State<'t> {
         self.record(probe).source = dispatched.source.or(self.record(probe).source);
         let Err(failed) = dispatched.result else {
             self.send(probe);
-            return self.answered(probe, Answer { at: now, error: Ok(()), icmp: None });
+            return self.heard(probe, &Answer { at: now, error: Ok(()), icmp: None });
         };
-        let (signal, decision) = self.decide(failed.call, &failed.errno);
-        let took = failed.call == Call::Connect;
+        let Judged { signal, decision, action } = self.judge(&failed);
+        let took = failed.call == TracerCall::Connect;
         let in_progress = took && matches!(failed.errno.name(), "EINPROGRESS" | "EALREADY");
-        let errno = failed.errno.clone();
-        match decision.map_or(Action::Abort, |decision| decision.action) {
+        match action {
             Action::Proceed if in_progress => return self.send(probe),
             Action::Proceed if took => {
                 // The answer was there before connect() returned.
                 self.send(probe);
-                return self.answered(probe, Answer { at: now, error: Err(errno), icmp: None });
+                let answer = Answer { at: now, error: Err(failed.errno.clone()), icmp: None };
+                self.record(probe).failure = Some(failure(failed, decision));
+                return self.heard(probe, &answer);
             }
             Action::Skip => {
-                self.fail(probe, Fate::Skipped, failure(failed, decision));
-                let ttl = self.record(probe).ttl;
-                match self.settings.ports {
-                    // The only port there is.
-                    PortMode::Fixed(_) => self.spent(1),
-                    PortMode::Sequence | PortMode::Ephemeral => self.round.again(ttl),
-                }
+                self.record(probe).failure = Some(failure(failed, decision));
+                self.skip(probe);
             }
             // Without a socket that is bound there is nothing to proceed with.
-            Action::Proceed | Action::FailProbe => self.fail(probe, Fate::Failed, failure(failed, decision)),
+            Action::Proceed | Action::FailProbe => self.fail(probe, failure(failed, decision)),
             Action::Abort => {
+                let cause = failed.cause;
                 let failure = failure(failed, decision);
-                self.fail(probe, Fate::Failed, failure.clone());
-                self.end(Ended::Aborted(abort(failure, signal.as_ref(), &self.settings.kernel)));
+                self.fail(probe, failure.clone());
+                self.end(Ended::Aborted(abort(failure, cause, signal.as_ref(), &self.settings.kernel)));
             }
         }
         self.forget.push_back(probe);
@@ -171,31 +176,43 @@ impl<'t> State<'t> {
 
     /// What came back for a probe. Too late is as good as never.
     pub fn answered(&mut self, probe: ProbeId, answer: Answer) {
-        let Some(flight) = self.under_way.get(&probe).copied().filter(|flight| answer.at <= flight.deadline) else {
+        if self.flight(probe, &answer).is_none() {
             return;
-        };
-        self.under_way.remove(&probe);
-        self.forget.push_back(probe);
-        let meaning = meaning(self.settings.target, &answer);
-        let rtt = answer.at.saturating_sub(flight.sent);
-        let mut aborted = None;
-        if let Err(errno) = &answer.error {
-            let (signal, decision) = self.decide(Call::SoError, errno);
-            let target = self.settings.target;
-            let record = self.record(probe);
-            let operands = record.source.unwrap_or(target).to_string();
-            let failed = Failed { call: Call::SoError, operands, errno: errno.clone() };
-            let failure = failure(failed, decision);
-            record.failure = Some(failure.clone());
-            match decision.map_or(Action::Abort, |decision| decision.action) {
-                Action::Abort => aborted = Some(abort(failure, signal.as_ref(), &self.settings.kernel)),
-                Action::Skip => {
-                    let ttl = record.ttl;
-                    self.round.again(ttl);
-                }
-                Action::FailProbe | Action::Proceed => {}
+        }
+        let Err(errno) = &answer.error else { return self.heard(probe, &answer) };
+        let operands = self.record(probe).source.unwrap_or(self.settings.target).to_string();
+        let failed = Failed { call: TracerCall::SoError, operands, errno: errno.clone(), cause: None };
+        let Judged { signal, decision, action } = self.judge(&failed);
+        let failure = failure(failed, decision);
+        self.record(probe).failure = Some(failure.clone());
+        match action {
+            // About the port, and not about the path.
+            Action::Skip => {
+                self.under_way.remove(&probe);
+                self.forget.push_back(probe);
+                self.round.stirred = answer.at;
+                self.skip(probe);
+            }
+            Action::FailProbe | Action::Proceed => self.heard(probe, &answer),
+            Action::Abort => {
+                self.heard(probe, &answer);
+                self.end(Ended::Aborted(abort(failure, None, signal.as_ref(), &self.settings.kernel)));
             }
         }
+    }
+
+    /// A probe under way, unless the answer comes too late.
+    fn flight(&self, probe: ProbeId, answer: &Answer) -> Option<Flight> {
+        self.under_way.get(&probe).copied().filter(|flight| answer.at <= flight.deadline)
+    }
+
+    /// Takes the answer to a probe under way for what it says about the path.
+    fn heard(&mut self, probe: ProbeId, answer: &Answer) {
+        let Some(flight) = self.flight(probe, answer) else { return };
+        self.under_way.remove(&probe);
+        self.forget.push_back(probe);
+        let meaning = meaning(self.settings.target, answer);
+        let rtt = answer.at.saturating_sub(flight.sent);
         let target = self.settings.target.ip();
         let record = self.record(probe);
         let ttl = record.ttl;
@@ -223,8 +240,17 @@ impl<'t> State<'t> {
             let end = self.round.end;
             self.abandon(|ttl| end.is_some_and(|end| ttl > end));
         }
-        if let Some(abort) = aborted {
-            self.end(Ended::Aborted(abort));
+    }
+
+    /// Its port is taken: it is to be sent from another.
+    fn skip(&mut self, probe: ProbeId) {
+        let record = self.record(probe);
+        record.fate = Fate::Skipped;
+        let ttl = record.ttl;
+        match self.settings.ports {
+            // The only port there is.
+            PortMode::Fixed(_) => self.spent(1),
+            PortMode::Sequence | PortMode::Ephemeral | PortMode::BindZero => self.round.again(ttl),
         }
     }
 
@@ -238,7 +264,7 @@ impl<'t> State<'t> {
         match self.settings.ports {
             // Two probes from one port to one target would be one 4-tuple.
             PortMode::Fixed(_) => 1,
-            PortMode::Sequence | PortMode::Ephemeral => self.settings.in_flight,
+            PortMode::Sequence | PortMode::Ephemeral | PortMode::BindZero => self.settings.in_flight,
         }
     }
 
@@ -256,10 +282,12 @@ impl<'t> State<'t> {
             PortMode::Sequence => Some(sequence),
             PortMode::Fixed(port) => Some(port),
             PortMode::Ephemeral => None,
+            PortMode::BindZero => Some(0),
         };
         let id = ProbeId(self.trace.probes.len());
         self.issued = now;
-        let source = self.settings.source.zip(port).map(|(address, port)| SocketAddr::new(address, port));
+        let known = port.filter(|port| *port != 0);
+        let source = self.settings.source.zip(known).map(|(address, port)| SocketAddr::new(address, port));
         self.trace.probes.push(Record {
             round: self.round.number,
             ttl,
@@ -280,22 +308,23 @@ impl<'t> State<'t> {
         self.round.stirred = sent;
     }
 
-    fn fail(&mut self, probe: ProbeId, fate: Fate, failure: Failure) {
+    fn fail(&mut self, probe: ProbeId, failure: Failure) {
         let record = self.record(probe);
-        record.fate = fate;
+        record.fate = Fate::Failed;
         record.failure = Some(failure);
     }
 
-    /// The one place where the policy is asked. It knows no call but a probe's, and no errno without a name.
-    fn decide(&self, call: Call, errno: &Errno) -> (Option<Signal>, Option<Decision>) {
-        let signal = ProbeCall::new(call).zip(ErrnoName::new(errno.name())).map(|(call, errno)| Signal {
+    /// The one place where the policy is asked. It knows no call but a probe's, and no errno without a name; and a cause that
+    /// the host has told is not its business.
+    fn judge(&self, failed: &Failed) -> Judged {
+        let errno = ErrnoName::new(failed.errno.name());
+        if let (Some(cause), Some(errno)) = (failed.cause, errno) {
+            return Judged { signal: None, decision: None, action: right(cause, errno).action };
+        }
+        let signal = failed.call.probe_call().zip(errno).map(|(call, errno)| Signal {
             os: self.settings.os,
             call,
-            port: match (call, self.settings.ports) {
-                (ProbeCall::Socket, _) => PortChoice::None,
-                (_, PortMode::Sequence | PortMode::Fixed(_)) => PortChoice::Explicit,
-                (_, PortMode::Ephemeral) => PortChoice::Ephemeral,
-            },
+            port: self.settings.ports.choice(call),
             protocol: Protocol::Tcp,
             family: Family::of(self.settings.target.ip()),
             reuse: self.settings.reuse,
@@ -305,7 +334,7 @@ impl<'t> State<'t> {
             let (rule, action) = self.policy.decide(&signal);
             Decision { rule: rule as u64 + 1, action }
         });
-        (signal, decision)
+        Judged { signal, decision, action: decision.map_or(Action::Abort, |decision| decision.action) }
     }
 
     fn record(&mut self, probe: ProbeId) -> &mut Record {
@@ -379,7 +408,7 @@ impl<'t> State<'t> {
 }
 
 fn failure(failed: Failed, decision: Option<Decision>) -> Failure {
-    let Failed { call, operands, errno } = failed;
+    let Failed { call, operands, errno, cause: _ } = failed;
     Failure { call, operands, errno: errno.name().to_owned(), raw: errno.raw(), decision }
 }
 
@@ -399,10 +428,10 @@ fn choices(settings: &Settings, policy: &Policy) -> Choices {
         port_mode: settings.ports.name(),
         fixed_port: match settings.ports {
             PortMode::Fixed(port) => Some(port),
-            PortMode::Sequence | PortMode::Ephemeral => None,
+            PortMode::Sequence | PortMode::Ephemeral | PortMode::BindZero => None,
         },
-        first_sequence: settings.sequences.low(),
-        last_sequence: settings.sequences.high(),
+        first_sequence: settings.sequences.range().low(),
+        last_sequence: settings.sequences.range().high(),
         reuse: settings.reuse,
         policy: policy.name.clone(),
     }

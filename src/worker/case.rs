@@ -37,9 +37,14 @@ pub struct Known {
     pub protocol: Protocol,
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
+    /// Which connection of the case this was, in the order in which they began; 0 without one.
+    pub(super) joined: u32,
     pub(super) mode: Mode,
     pub bound: Bound,
 }
+
+/// How long a wait of an op may be where no case has a deadline.
+const UNBOUND: Duration = Duration::from_secs(10);
 
 /// What one case has built up.
 pub struct Case<'a> {
@@ -47,8 +52,12 @@ pub struct Case<'a> {
     /// Ports that `fill` holds, in this process and in others.
     pub filled: Vec<OwnedFd>,
     pub(super) has_filled: bool,
+    /// Connections of named sockets that have begun.
+    pub(super) joined: u32,
     pub isolation: &'a Isolation,
     pub(super) patience: u32,
+    /// Until when an op may wait for what takes the kernel time, and still say what it waited for.
+    pub(super) ends: Instant,
     /// What the socket table has; what it has not, sockets of this process are asked themselves.
     pub listed: Listed,
     table: Option<SocketTable>,
@@ -74,8 +83,10 @@ impl<'a> Case<'a> {
             sockets: BTreeMap::new(),
             filled: Vec::new(),
             has_filled: false,
+            joined: 0,
             isolation,
             patience: 1,
+            ends: Instant::now() + UNBOUND,
             listed: Listed::All,
             table: None,
             tuns: BTreeMap::new(),

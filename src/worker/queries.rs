@@ -8,13 +8,10 @@ use std::process::{Command, Stdio};
 use super::case::{Case, known_as};
 use super::table;
 use crate::names::{Family, Need, Protocol, User};
-use crate::plan::{Answer, Query, Unsupported};
-use crate::socket_table;
+use crate::plan::{Answer, Census, MOST_FREE, MOST_ROWS, Query, Unsupported};
+use crate::socket_table::Sought;
 use crate::sys::{self, Fault};
-
-/// A listener may share its port with ten thousand accepted sockets; the reader needs the ones that can be meant.
-const MOST_ROWS: usize = 256;
-const MOST_FREE: usize = 8;
+use crate::untrusted::Text;
 
 pub fn ask(case: &mut Case, query: &Query, user: Option<User>) -> Answer {
     answer(case, query, user).unwrap_or_else(|fault| Answer::Failed { error: fault.to_string().into() })
@@ -25,31 +22,37 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
         Query::Socket { socket } => {
             let known = known_as(&case.sockets, socket)?;
             table::can_tell(case, known)?;
-            let (protocol, local, remote) = (known.protocol, known.local, table::peer(case, known));
-            let mut rows = match local {
-                Some(local) if local.port() != 0 => table::rows(case, protocol, local.port())?,
-                _ => Vec::new(),
+            let Some(sought) = table::sought(case, known)? else {
+                return Ok(Answer::Socket { local: None, remote: None, rows: Vec::new(), inode: None });
             };
-            if let (Some(local), true) = (local, rows.len() > MOST_ROWS) {
-                let mut first: Vec<_> = socket_table::find(&rows, local, remote).take(MOST_ROWS).cloned().collect();
+            let Sought { protocol, local, remote, inode } = sought;
+            let mut rows = match local.port() {
+                0 => Vec::new(),
+                port => table::rows(case, protocol, port)?,
+            };
+            if rows.len() > MOST_ROWS {
+                let mut first: Vec<_> = sought.among(&rows).take(MOST_ROWS).cloned().collect();
                 rows.retain(|row| !first.contains(row));
                 rows.truncate(MOST_ROWS - first.len());
                 first.append(&mut rows);
                 rows = first;
             }
-            Answer::Socket { local, remote, rows }
+            Answer::Socket { local: Some(local), remote, rows, inode }
         }
-        Query::Census { protocol, family: _, low, high } => {
+        Query::Census(Census { protocol, family: _, range }) => {
             let held = table::ports(case, *protocol)?;
             let is_free = |port: &u16| held[usize::from(*port) / 64] & (1 << (port % 64)) == 0;
-            let size = u32::from(*high).saturating_sub(u32::from(*low)) + 1;
-            let free = (*low..=*high).filter(is_free).count() as u32;
-            Answer::Census { held: size - free, size, free: (*low..=*high).filter(is_free).take(MOST_FREE).collect() }
+            let free = range.ports().filter(is_free).count() as u32;
+            let size = range.size();
+            Answer::Census { held: size - free, size, free: range.ports().filter(is_free).take(MOST_FREE).collect() }
         }
         Query::Address { address } => Answer::Address { local: sys::has_address(*address)? },
-        Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.to_owned().into() },
+        Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.into() },
         Query::Sysctl { name } => Answer::Sysctl { value: sysctl(name)?.into() },
-        Query::Descriptors {} => Answer::Descriptors { open: sys::open_descriptors()?, limit: case.descriptor_limit() },
+        Query::Descriptors {} => {
+            let limit = case.descriptor_limit();
+            Answer::Descriptors { open: sys::open_descriptors(limit)?, limit }
+        }
         Query::Counter { counter } => Answer::Counter { packets: packets(counter)? },
         Query::User {} => case.as_user::<_, Fault>(user, |_| {
             Ok(Answer::User { uid: sys::effective_uid(), net_bind_service: sys::may_bind_low_ports()? })
@@ -82,17 +85,18 @@ fn packets(counter: &str) -> Result<u64, Fault> {
 /// Runs nft(8) in this network namespace and gives back what it printed.
 pub fn nft(arguments: &[&str], input: &str) -> Result<String, Fault> {
     let failed = |error: std::io::Error| Fault::Failed(format!("nft: {error}"));
+    let lacking = |reason| Fault::Unsupported(Unsupported { need: Need::Nft, reason: Text::from(reason) });
     // It lives in sbin, which ordinary users' PATH leaves out.
-    let command = |path: &str| {
+    let start = |path: &str| {
         Command::new(path).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     };
-    let mut child =
-        ["nft", "/usr/sbin/nft", "/sbin/nft"].into_iter().find_map(|path| command(path).ok()).ok_or_else(|| {
-            Fault::Unsupported(Unsupported {
-                need: Need::Nft,
-                reason: "nft cannot be started; install nftables".to_owned().into(),
-            })
-        })?;
+    let is_absent = |tried: &std::io::Result<_>| matches!(tried, Err(error) if sys::errno_of(error).name() == "ENOENT");
+    let mut tried = ["nft", "/usr/sbin/nft", "/sbin/nft"].into_iter().map(start);
+    let mut child = match tried.find(|tried| !is_absent(tried)) {
+        Some(Ok(child)) => child,
+        Some(Err(error)) => return Err(lacking(format!("nft cannot be started: {}", sys::errno_of(&error)))),
+        None => return Err(lacking("nft cannot be started; install nftables".to_owned())),
+    };
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input.as_bytes()).map_err(failed)?;
     }

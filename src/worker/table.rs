@@ -7,7 +7,7 @@ use std::os::fd::OwnedFd;
 use super::case::{Bound, Case, Known, Listed};
 use crate::names::{Need, Protocol, SocketState};
 use crate::plan::Unsupported;
-use crate::socket_table::SocketRow;
+use crate::socket_table::{SocketRow, Sought};
 use crate::sys::{self, Fault, SocketTable};
 
 pub fn listed() -> Listed {
@@ -70,9 +70,24 @@ fn unlisted(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
     Ok(rows)
 }
 
-/// The peer that its row has. Where the kernel lists a socket that is merely bound, it names whatever that last tried to connect to; one
+/// By what a socket is to be found among the rows; nothing where it has no name.
+pub fn sought(case: &Case, socket: &Known) -> Result<Option<Sought>, Fault> {
+    let Some(local) = socket.local else { return Ok(None) };
+    let inode = if case.listed == Listed::Nothing { None } else { sys::listed_inode(socket.fd.as_ref())? };
+    Ok(Some(Sought { protocol: socket.protocol, local, remote: peer(case, socket), inode }))
+}
+
+/// The peer that its row has; none if another socket of the case has taken both its names over, as one may take those of one in
+/// TIME_WAIT (`tcp_twsk_unique`, net/ipv4/tcp_ipv4.c). Where the kernel lists a socket that is merely bound, it names whatever that last tried to connect to; one
 /// that is asked itself has none.
-pub fn peer(case: &Case, socket: &Known) -> Option<SocketAddr> {
+fn peer(case: &Case, socket: &Known) -> Option<SocketAddr> {
+    let has_followed = |other: &&Known| {
+        (other.protocol, other.local, other.remote) == (Protocol::Tcp, socket.local, socket.remote)
+            && other.joined > socket.joined
+    };
+    if case.sockets.values().find(has_followed).is_some() {
+        return None;
+    }
     let is_bound = |row: SocketRow| row.state == SocketState::Bound;
     let is_bound = case.listed != Listed::All && row(case, socket).is_ok_and(|row| row.is_some_and(is_bound));
     socket.remote.filter(|_| !is_bound)

@@ -1,6 +1,8 @@
 //! What the kernel tests share: running scenario texts on real workers.
 
 pub mod golden;
+#[cfg(target_os = "linux")]
+pub mod refusal;
 pub mod reports;
 pub mod said;
 

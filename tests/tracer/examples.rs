@@ -7,22 +7,24 @@ use std::time::Duration;
 
 use errnoscope::cause::Cause;
 use errnoscope::errno::{Errno, ErrnoName};
-use errnoscope::names::{Call, Os, Reuse};
+use errnoscope::names::{Os, Reuse};
 use errnoscope::policy::ProbeCall;
+use errnoscope::ports::PortRange;
 use errnoscope::scenario::rule::NEWEST;
 use errnoscope::tracer::record::{Ended, Fate, Hop, Tried};
-use errnoscope::tracer::{Answer, Dispatched, Failed, Meaning, Next, PortMode, Sequences, Settings, State};
+use errnoscope::tracer::view::View;
+use errnoscope::tracer::{Answer, Dispatched, Failed, Meaning, Next, PortMode, Sequences, Settings, State, TracerCall};
 
 use crate::harness::test;
 use crate::tracer::laws::policy;
-use crate::tracer::simulated::{Fault, Lot, Reply, Run, Script, run};
+use crate::tracer::simulated::{Fault, Lot, Reply, Run, Script, run, run_watched};
 
 fn ms(number: u64) -> Duration {
     Duration::from_millis(number)
 }
 
 fn sequences(low: u16, high: u16) -> Sequences {
-    Sequences::new(low, high, 0).expect("there are some")
+    Sequences::new(PortRange::new(low, high).expect("there are some"), 0)
 }
 
 pub fn script(path: &str) -> Script {
@@ -190,7 +192,7 @@ fn an_answer_after_the_deadline_is_late_whenever_it_is_seen() {
         let mut state = State::new(&settings, evidence);
         let Next::Send(probe) = state.next(Duration::ZERO) else { panic!("there is a probe to send") };
         let errno = Errno::from_raw(Os::Linux, 115);
-        let failed = Failed { call: Call::Connect, operands: "192.0.2.99:80".to_owned(), errno };
+        let failed = Failed { call: TracerCall::Connect, operands: "192.0.2.99:80".to_owned(), errno, cause: None };
         state.dispatched(probe.id, Dispatched { source: None, result: Err(failed) }, Duration::ZERO);
         assert_eq!(state.next(Duration::ZERO), Next::Wait(ms(1000)));
         state.answered(probe.id, Answer { at, error: Ok(()), icmp: None });
@@ -242,6 +244,59 @@ fn a_busy_port_or_4_tuple_costs_a_number_and_nothing_else() {
     }
 }
 
+/// bind(port 0) has given the probe a port whose 4-tuple is busy: another bind(port 0) gives another.
+#[test]
+fn a_busy_tuple_of_a_port_that_bind_picked_is_skipped() {
+    let bind_zero = |script: &mut Script| {
+        script.settings.ports = PortMode::BindZero;
+        script.settings.source = Some("192.0.2.1".parse().expect("an address"));
+        let tuple = fails(ProbeCall::Connect, "EADDRNOTAVAIL", Cause::TupleInUse);
+        script.lots = vec![Lot::Path, tuple, tuple];
+    };
+    check("r r r open", bind_zero, "r×3 open; reached at 4; 7 sent, 4 answered, 2 skipped; 10 ms");
+}
+
+/// The error came back long after connect() had sent the probe, and does not mean that the path ends there.
+#[test]
+fn a_port_that_turns_out_to_be_taken_ends_no_path() {
+    let late = |script: &mut Script| {
+        script.settings.in_flight = 2;
+        let reply = Reply::Failed(fault(ProbeCall::SoError, "EADDRINUSE", Cause::TupleInUse));
+        script.lots = vec![Lot::Answers { after: ms(10), reply, twice: false }];
+    };
+    check("r r r open", late, "r×3 open; reached at 4; 5 sent, 4 answered, 1 skipped; 30 ms");
+}
+
+/// What the host says goes before what any policy makes of the errno: another port is of no use.
+#[test]
+fn without_an_address_to_send_from_one_probe_is_tried() {
+    let Script { settings, .. } = script("open");
+    for name in ["evidence", "conflate", "next-port-on-both"] {
+        let mut state = State::new(&settings, policy(name));
+        let Next::Send(probe) = state.next(Duration::ZERO) else { panic!("there is a probe to send") };
+        let failed = Failed {
+            call: TracerCall::Connect,
+            operands: "192.0.2.99:80".to_owned(),
+            errno: Errno::from_raw(Os::Linux, 99),
+            cause: Some(Cause::NoSourceAddress),
+        };
+        state.dispatched(probe.id, Dispatched { source: None, result: Err(failed) }, Duration::ZERO);
+        assert_eq!(state.next(Duration::ZERO), Next::Forget(probe.id));
+        assert_eq!(state.next(Duration::ZERO), Next::Done);
+        let Some(Ended::Aborted(abort)) = &state.trace().ended else { panic!("{name}: {:?}", state.trace().ended) };
+        assert_eq!((&*abort.causes, abort.failure.decision), (&[Cause::NoSourceAddress][..], None));
+    }
+}
+
+/// An answer that was there before connect() returned is connect()'s, and is told as such.
+#[test]
+fn an_error_of_connect_is_not_told_as_one_of_so_error() {
+    let refused = |script: &mut Script| script.rest = fails(ProbeCall::Connect, "ECONNREFUSED", Cause::Refused);
+    let probes = trace("closed", refused).trace.probes;
+    let failure = probes[0].failure.as_ref().expect("it failed");
+    assert_eq!((failure.call, probes[0].fate), (TracerCall::Connect, Fate::Answered));
+}
+
 #[test]
 fn a_real_error_ends_the_trace_and_keeps_its_hops() {
     let fourth = |ports, lot: Lot| {
@@ -253,15 +308,15 @@ fn a_real_error_ends_the_trace_and_keeps_its_hops() {
         }
     };
     use ProbeCall::{Bind, Connect, Socket};
-    let ephemeral = |call, errno, cause| fourth(PortMode::Ephemeral, fails(call, errno, cause));
+    let ephemeral = |ports, call, errno, cause| fourth(ports, fails(call, errno, cause));
     check(
         "r r r r open",
-        ephemeral(Connect, "EADDRNOTAVAIL", Cause::PortsExhausted),
+        ephemeral(PortMode::Ephemeral, Connect, "EADDRNOTAVAIL", Cause::PortsExhausted),
         "r×3 -; aborted: connect(192.0.2.99:80) EADDRNOTAVAIL: ports-exhausted; 3 sent, 3 answered, 1 failed; 30 ms",
     );
     check(
         "r r r r open",
-        ephemeral(Bind, "EADDRINUSE", Cause::PortsExhausted),
+        ephemeral(PortMode::BindZero, Bind, "EADDRINUSE", Cause::PortsExhausted),
         "r×3 -; aborted: bind(192.0.2.1:0) EADDRINUSE: ports-exhausted; 3 sent, 3 answered, 1 failed; 30 ms",
     );
     check(
@@ -321,6 +376,25 @@ fn the_last_numbers_are_waited_for() {
         script.lots = vec![Lot::Path, busy_port()];
     };
     check("r r open", busy, "r -; spent 1 in round 1: bind EADDRINUSE ×1; 1 sent, 1 answered, 1 skipped; 10 ms");
+}
+
+/// However long the trace, a look goes over the probes of one round at most.
+#[test]
+fn looking_on_costs_the_same_in_the_last_round_as_in_the_first() {
+    let mut script = script("r r r * open");
+    script.settings.queries = 10;
+    script.settings.rounds = 1000;
+    script.settings.sequences = sequences(33_434, 33_534);
+    let (mut view, mut most, mut looks) = (View::default(), 0, 0);
+    let run = run_watched(&script, policy("evidence"), &mut |trace| {
+        view.rows(trace);
+        most = most.max(trace.probes.len() - view.settled());
+        looks += 1;
+    });
+    let probes = run.trace.probes.len();
+    assert!(probes >= 1000 * 5 * 10 && looks > 1000, "{probes} probes, {looks} looks");
+    assert!(most <= 101, "{most} of {probes} probes were gone over in one look");
+    assert_eq!(view.settled(), probes);
 }
 
 #[test]

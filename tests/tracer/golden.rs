@@ -6,6 +6,7 @@ use errnoscope::cause::Cause;
 use errnoscope::policy::ProbeCall;
 use errnoscope::render::trace as text;
 use errnoscope::tracer::report::{Report, schema};
+use errnoscope::tracer::view::Row;
 
 use crate::common::golden::golden;
 use crate::harness::test;
@@ -23,8 +24,8 @@ fn a_trace() {
     let Report { host, settings, hops, probes, ended, .. } = &report;
     let parts = [
         text::header(host, settings, 80),
-        text::hops(hops, 80),
-        text::skips(probes, 80),
+        text::hops(&hops.iter().map(Row::from).collect::<Vec<_>>(), 80),
+        text::skips(probes, settings, 80),
         text::ended(ended, settings).unwrap_or_default(),
     ];
     golden("trace.txt", &parts.concat());

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use errnoscope::names::Os;
 use errnoscope::policy::right::right;
-use errnoscope::policy::{Action, BUILT_IN, Policy, ProbeCall, built_in};
+use errnoscope::policy::{Action, BUILT_IN, Policy, built_in, read};
+use errnoscope::ports::PortRange;
 use errnoscope::tracer::record::{Ended, Fate, Record, Trace};
-use errnoscope::tracer::{PortMode, Sequences};
+use errnoscope::tracer::view::{Row, View};
+use errnoscope::tracer::{PortMode, Sequences, TracerCall};
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::FileFailurePersistence;
@@ -19,7 +21,7 @@ use proptest::test_runner::TestCaseResult;
 use crate::harness::test;
 use crate::tracer::findings::is_ambiguous;
 use crate::tracer::scripts::scripts;
-use crate::tracer::simulated::{Fault, Lot, Reply, Run, Script, run};
+use crate::tracer::simulated::{Fault, Lot, Reply, Run, Script, run, run_watched};
 
 static POLICIES: LazyLock<Vec<Policy>> = LazyLock::new(|| {
     let read = |name| built_in(name).expect("it is built in").unwrap_or_else(|problem| panic!("{problem}"));
@@ -30,11 +32,32 @@ pub fn policy(name: &str) -> &'static Policy {
     POLICIES.iter().find(|policy| policy.name == name).expect("it is built in")
 }
 
+/// Takes every error that comes back for a busy port.
+fn skips_answers() -> Policy {
+    let text = r#"
+        format = "errnoscope-policy/1"
+        name = "skips-answers"
+        why = "Wrong on purpose."
+        [[rule]]
+        errno = ["EINPROGRESS", "EALREADY"]
+        action = "proceed"
+        why = "the probe is under way"
+        [[rule]]
+        call = "SO_ERROR"
+        action = "skip"
+        why = "wrong on purpose"
+        [[rule]]
+        action = "abort"
+        why = "nothing else is of interest"
+    "#;
+    read("skips-answers.toml", text).expect("a policy")
+}
+
 /// What the policy did about each fault that the tracer saw, with the right action where there is one.
 fn decided<'r>(script: &'r Script, run: &'r Run) -> impl Iterator<Item = (Fault, Action, Action)> + 'r {
     run.trace.probes.iter().zip(&run.met).filter_map(|(record, met)| {
         let (fault, failure) = (met.fault?, record.failure.as_ref()?);
-        let same = ProbeCall::new(failure.call) == Some(fault.call) && failure.errno == fault.errno.as_str();
+        let same = failure.call.probe_call() == Some(fault.call) && failure.errno == fault.errno.as_str();
         let action = failure.decision.filter(|_| same)?.action;
         let only = !is_ambiguous(script.signal(fault));
         only.then(|| (fault, action, right(fault.cause, fault.errno).action))
@@ -77,13 +100,31 @@ fn nothing_is_left(script: &Script, trace: &Trace, round: u32) -> bool {
     all || the_only_one
 }
 
+/// A probe that is skipped is sent again, however late its port turned out to be taken, and says nothing about the path.
+fn a_skip_ends_nothing(script: &Script, run: &Run) -> TestCaseResult {
+    let probes = &run.trace.probes;
+    let ending = |record: &&Record| record.answer.as_ref().is_some_and(|answer| answer.meaning.ends_path());
+    for (index, skipped) in probes.iter().enumerate().filter(|(_, record)| record.fate == Fate::Skipped) {
+        prop_assert!(skipped.answer.is_none(), "{skipped:?} is skipped and answered");
+        let of_round = || probes.iter().filter(|record| record.round == skipped.round);
+        let again = probes[index + 1..].iter().any(|next| (next.round, next.ttl) == (skipped.round, skipped.ttl));
+        let beyond = of_round().filter(ending).any(|end| end.ttl < skipped.ttl);
+        let over = match &run.trace.ended {
+            Some(Ended::Aborted(_) | Ended::Interrupted) => skipped.round == run.trace.rounds,
+            _ => nothing_is_left(script, &run.trace, skipped.round),
+        };
+        prop_assert!(again || beyond || over, "{skipped:?} is not sent again");
+    }
+    Ok(())
+}
+
 /// A round has a sequence number once.
 fn repeats_no_sequence(script: &Script, run: &Run) -> TestCaseResult {
     let mut taken = BTreeSet::new();
     let sequences = script.settings.sequences;
     for Record { round, sequence, .. } in &run.trace.probes {
         prop_assert!(taken.insert((round, sequence)), "sequence number {sequence} twice in round {round}");
-        prop_assert!((sequences.low()..=sequences.high()).contains(sequence));
+        prop_assert!(sequences.range().contains(*sequence));
     }
     Ok(())
 }
@@ -96,7 +137,12 @@ fn ends(script: &Script, run: &Run) -> TestCaseResult {
     let (totals, trace) = (run.trace.totals(), &run.trace);
     prop_assert!(trace.ended.is_some());
     prop_assert!(trace.probes.iter().all(|record| record.fate != Fate::UnderWay));
-    let waits = script.settings.wait * u32::try_from(totals.sent).expect("few");
+    let skipped_late = trace.probes.iter().filter(|record| {
+        let failure = record.failure.as_ref().filter(|_| record.fate == Fate::Skipped);
+        failure.is_some_and(|failure| failure.call == TracerCall::SoError)
+    });
+    let under_way = totals.sent + skipped_late.count() as u64;
+    let waits = script.settings.wait * u32::try_from(under_way).expect("few");
     let most = waits + script.settings.interval * (trace.rounds - 1);
     prop_assert!(run.elapsed <= most, "it took {:?}, and {most:?} is the longest", run.elapsed);
     prop_assert!((1..=script.settings.rounds).contains(&trace.rounds));
@@ -153,7 +199,7 @@ fn accounts_for_an_abort(script: &Script, run: &Run) -> TestCaseResult {
     prop_assert!(at_fault.len() - sent <= 1, "{at_fault:?}: something was sent after the end");
     let index = run.trace.probes.iter().position(|other| other == record).expect("it is one of them");
     let Some(fault) = run.met[index].fault else { return Err(TestCaseError::fail("nothing was wrong")) };
-    prop_assert_eq!(ProbeCall::new(abort.failure.call), Some(fault.call));
+    prop_assert_eq!(abort.failure.call.probe_call(), Some(fault.call));
     prop_assert_eq!(&abort.failure.errno, fault.errno.as_str());
     prop_assert_eq!(Some(abort.failure.raw), fault.errno.raw(script.settings.os));
     prop_assert!(!abort.failure.operands.is_empty());
@@ -191,14 +237,18 @@ proptest! {
     #[test]
     fn a_trace_ends_in_time_and_accounts_for_everything(
         script in scripts(Os::ALL),
-        policy in select(POLICIES.as_slice()),
+        policy in select([POLICIES.as_slice(), &[skips_answers()]].concat()),
     ) {
-        let first = run(&script, &policy);
+        let (mut view, mut rows) = (View::default(), Vec::new());
+        let first = run_watched(&script, &policy, &mut |trace| rows = view.rows(trace));
+        let hops: Vec<Row> = first.trace.hops().iter().map(Row::from).collect();
+        prop_assert_eq!(rows, hops, "whoever looked on saw the same in the end");
         repeats_no_sequence(&script, &first)?;
         ends(&script, &first)?;
         loses_no_answer(&script, &first)?;
         accounts_for_an_abort(&script, &first)?;
         forgets_every_socket(&first)?;
+        a_skip_ends_nothing(&script, &first)?;
         prop_assert_eq!(run(&script, &policy).trace, first.trace, "the same inputs give the same trace");
     }
 
@@ -219,7 +269,7 @@ proptest! {
         script.settings.ttls = 1..=255;
         script.settings.rounds = 1;
         script.settings.wait = Duration::from_millis(800);
-        script.settings.sequences = Sequences::new(20_000, 60_000, 0).expect("there are some");
+        script.settings.sequences = Sequences::new(PortRange::of::<20_000, 60_000>(), 0);
         let trace = run(&script, policy("evidence")).trace;
         let most = hops * 3 / 2 * usize::from(script.settings.queries);
         prop_assert!(trace.totals().sent <= most as u64, "{} sent over {hops} hops", trace.totals().sent);

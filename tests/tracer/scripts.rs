@@ -9,6 +9,7 @@ use errnoscope::errno::ErrnoName;
 use errnoscope::names::{Family, Os, Reuse};
 use errnoscope::policy::right::right;
 use errnoscope::policy::{Action, ProbeCall};
+use errnoscope::ports::PortRange;
 use errnoscope::scenario::rule::NEWEST;
 use errnoscope::tracer::{PortMode, Sequences, Settings};
 use proptest::prelude::*;
@@ -70,6 +71,11 @@ fn settings(os: &'static [Os]) -> impl Strategy<Value = Settings> {
                 };
                 let (low, size, offset) = sequences;
                 let low = low.min(u16::MAX - (size - 1));
+                let ports = match ports {
+                    // A source takes a bind(), as on the command line.
+                    PortMode::Ephemeral if with_source => PortMode::BindZero,
+                    ports => ports,
+                };
                 Settings {
                     os,
                     kernel: NEWEST,
@@ -82,7 +88,10 @@ fn settings(os: &'static [Os]) -> impl Strategy<Value = Settings> {
                     interval,
                     in_flight: in_flight.into(),
                     ports,
-                    sequences: Sequences::new(low, low + (size - 1), offset.into()).expect("there is one"),
+                    sequences: Sequences::new(
+                        PortRange::new(low, low + (size - 1)).expect("there is one"),
+                        offset.into(),
+                    ),
                     reuse,
                 }
             },
@@ -116,9 +125,7 @@ pub fn scripts(os: &'static [Os]) -> impl Strategy<Value = Script> {
 
 /// The failures that findings know of these calls, as this tracer makes them.
 fn known(script: &Script, calls: &[ProbeCall]) -> Vec<Fault> {
-    let Settings { ports, source, .. } = script.settings;
-    // Without a source and without a port there is nothing to bind.
-    let binds = ports != PortMode::Ephemeral || source.is_some();
+    let binds = script.settings.ports != PortMode::Ephemeral;
     let calls = calls.iter().filter(|call| binds || **call != ProbeCall::Bind);
     let errno = ErrnoName::new("EINPROGRESS").expect("a known errno");
     calls.flat_map(|&call| faults(script.signal(Fault { call, errno, cause: Cause::None }))).collect()

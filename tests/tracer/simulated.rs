@@ -10,10 +10,10 @@ use std::time::Duration;
 
 use errnoscope::cause::Cause;
 use errnoscope::errno::{Errno, ErrnoName};
-use errnoscope::names::{Call, Family, Os, PortChoice, Protocol};
+use errnoscope::names::{Family, Os, PortChoice, Protocol};
 use errnoscope::policy::{Policy, ProbeCall, Signal};
 use errnoscope::tracer::{
-    self, Answer, Dispatched, Failed, Icmp, Interrupted, Network, PortMode, Probe, ProbeId, Settings, Trace,
+    self, Answer, Dispatched, Failed, Icmp, Interrupted, Network, PortMode, Probe, ProbeId, Settings, Trace, TracerCall,
 };
 
 /// A failure and what is behind it.
@@ -85,6 +85,10 @@ pub struct Met {
 }
 
 pub fn run(script: &Script, policy: &Policy) -> Run {
+    run_watched(script, policy, &mut |_| {})
+}
+
+pub fn run_watched(script: &Script, policy: &Policy, watch: &mut dyn FnMut(&Trace)) -> Run {
     let mut network = Simulated {
         script,
         now: Duration::ZERO,
@@ -95,7 +99,7 @@ pub fn run(script: &Script, policy: &Policy) -> Run {
         looks: 0,
         answers: 0,
     };
-    let trace = tracer::trace(&script.settings, policy, &mut network, &mut |_| {});
+    let trace = tracer::trace(&script.settings, policy, &mut network, watch);
     Run { trace, met: network.met, elapsed: network.now }
 }
 
@@ -122,8 +126,9 @@ impl Script {
         let Settings { os, reuse, target, ports, .. } = self.settings;
         let port = match (fault.call, ports) {
             (ProbeCall::Socket, _) => PortChoice::None,
-            (_, PortMode::Ephemeral) => PortChoice::Ephemeral,
-            (_, PortMode::Sequence | PortMode::Fixed(_)) => PortChoice::Explicit,
+            (_, PortMode::Ephemeral) | (ProbeCall::Bind, PortMode::BindZero) => PortChoice::Ephemeral,
+            // bind(port 0) has picked one, which connect() finds.
+            (_, PortMode::Sequence | PortMode::Fixed(_) | PortMode::BindZero) => PortChoice::Explicit,
         };
         let family = if target.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 };
         Signal { os, call: fault.call, port, protocol: Protocol::Tcp, family, reuse, errno: fault.errno }
@@ -150,7 +155,8 @@ impl Simulated<'_> {
     fn source(&self, probe: &Probe) -> SocketAddr {
         let own = if self.script.settings.target.is_ipv4() { "192.0.2.1" } else { "2001:db8::1" };
         let address = self.script.settings.source.unwrap_or_else(|| own.parse().expect("an address"));
-        SocketAddr::new(address, probe.port.unwrap_or(40_000 + (probe.id.0 % 10_000) as u16))
+        let picked = 40_000 + (probe.id.0 % 10_000) as u16;
+        SocketAddr::new(address, probe.port.filter(|port| *port != 0).unwrap_or(picked))
     }
 
     fn router(&self, ttl: u8) -> IpAddr {
@@ -201,9 +207,9 @@ impl Network for Simulated<'_> {
         };
         met.fault = fault;
         let (call, operands) = match fault.map_or(ProbeCall::Connect, |fault| fault.call) {
-            ProbeCall::Socket => (Call::Socket, "tcp".to_owned()),
-            ProbeCall::Bind => (Call::Bind, SocketAddr::new(source.ip(), probe.port.unwrap_or(0)).to_string()),
-            ProbeCall::Connect => (Call::Connect, script.settings.target.to_string()),
+            ProbeCall::Socket => (TracerCall::Socket, "tcp".to_owned()),
+            ProbeCall::Bind => (TracerCall::Bind, SocketAddr::new(source.ip(), probe.port.unwrap_or(0)).to_string()),
+            ProbeCall::Connect => (TracerCall::Connect, script.settings.target.to_string()),
             ProbeCall::SoError => unreachable!("SO_ERROR does not fail at once"),
         };
         let in_progress = ErrnoName::new("EINPROGRESS").expect("a known errno");
@@ -226,13 +232,13 @@ impl Network for Simulated<'_> {
         } else {
             met.operands = Some(operands.clone());
         }
-        met.kept = call == Call::Connect;
+        met.kept = call == TracerCall::Connect;
         if met.kept {
             self.open.insert(probe.id);
         }
         self.met.push(met);
-        let result = Err(Failed { call, operands, errno: self.errno(errno) });
-        Dispatched { source: (script.tells && call == Call::Connect).then_some(source), result }
+        let result = Err(Failed { call, operands, errno: self.errno(errno), cause: None });
+        Dispatched { source: (script.tells && call == TracerCall::Connect).then_some(source), result }
     }
 
     fn receive(&mut self, until: Duration, answers: &mut Vec<(ProbeId, Answer)>) -> Result<(), Interrupted> {
@@ -317,7 +323,7 @@ impl fmt::Debug for Script {
             sequences,
             reuse,
         } = &self.settings;
-        let (low, high) = (sequences.low(), sequences.high());
+        let (low, high) = sequences.range().into();
         writeln!(f, "on {os} {kernel} to {target} from {source:?}, TTL {ttls:?}, {queries} queries, {rounds} rounds,")?;
         writeln!(
             f,
@@ -334,7 +340,7 @@ impl fmt::Debug for Script {
             let port = match ports {
                 PortMode::Sequence => taken.unwrap_or_default(),
                 PortMode::Fixed(port) => *port,
-                PortMode::Ephemeral => 0,
+                PortMode::Ephemeral | PortMode::BindZero => 0,
             };
             match lot {
                 Lot::Fails(fault) if matches!(fault.call, ProbeCall::Bind) => {

@@ -10,6 +10,7 @@ use crate::cli::select::or_list;
 use crate::exec::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
 use crate::names::{HolderState, Protocol, Reuse, User};
 use crate::plan::RouteKind;
+use crate::ports::{PortRange, RangeError};
 
 /// What `--help` says of them.
 pub const HELP: &str = "\
@@ -121,10 +122,10 @@ impl Fields<'_> {
                 self.held(port)?
             }
             "ports-held" => {
-                let (low, high) = self.required("LOW-HIGH", range)?;
+                let range = self.required("LOW-HIGH", range)?;
                 let (protocol, reuse) = (self.protocol()?, self.reuse(Reuse::None)?);
                 let address = self.take("address", parsed)?.unwrap_or(Ipv6Addr::UNSPECIFIED.into());
-                Condition::PortsHeld { protocol, address, low, high, reuse }
+                Condition::PortsHeld { protocol, address, range, reuse }
             }
             "tuple-held" => {
                 let (local, remote) = self.required("LOCAL:PORT-REMOTE:PORT", tuple)?;
@@ -202,7 +203,7 @@ impl Fields<'_> {
             return Err(format!("connections choose their own address: leave out address={address}"));
         }
         let range = self.take("range", range)?.unwrap_or(DEFAULT_RANGE);
-        let size = u32::from(range.1) - u32::from(range.0) + 1;
+        let size = range.size();
         // `inet_csk_find_open_port` and `__inet_hash_connect` search ports of one parity, then those of the other.
         if size > 1 && size % 2 == 1 {
             let message = "in a range of odd size Linux may miss a free port, so that it is exhausted at random";
@@ -328,10 +329,8 @@ fn port(text: &str) -> Result<u16, String> {
     port.ok_or_else(|| format!("`{text}` is no port from 1 to 65535"))
 }
 
-fn range(text: &str) -> Result<(u16, u16), String> {
-    let ends = text.split_once('-').ok_or_else(|| format!("`{text}` is no range, expected LOW-HIGH"))?;
-    let (low, high) = (port(ends.0)?, port(ends.1)?);
-    if low > high { Err(format!("the range {low}-{high} is empty")) } else { Ok((low, high)) }
+fn range(text: &str) -> Result<PortRange, String> {
+    text.parse().map_err(|why: RangeError| why.to_string())
 }
 
 fn endpoint(text: &str) -> Result<SocketAddr, String> {

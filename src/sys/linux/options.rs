@@ -40,8 +40,9 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
         SocketOption::RecvErr(on) => (by_family(libc::IP_RECVERR, libc::IPV6_RECVERR), i32::from(on)),
         // Both are options of level SOL_IP for either family (ip(7)).
         SocketOption::BindAddressNoPort(on) => ((libc::SOL_IP, libc::IP_BIND_ADDRESS_NO_PORT), i32::from(on)),
-        SocketOption::LocalPortRange(low, high) => {
-            ((libc::SOL_IP, IP_LOCAL_PORT_RANGE), (u32::from(high) << 16 | u32::from(low)) as i32)
+        SocketOption::LocalPortRange(range) => {
+            let (low, high) = (u32::from(range.low()), u32::from(range.high()));
+            ((libc::SOL_IP, IP_LOCAL_PORT_RANGE), (high << 16 | low) as i32)
         }
         SocketOption::QuickAck(on) => ((libc::SOL_TCP, libc::TCP_QUICKACK), i32::from(on)),
         SocketOption::Linger2(seconds) => ((libc::SOL_TCP, libc::TCP_LINGER2), seconds),

@@ -21,21 +21,14 @@ use netlink_packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::OS;
+use super::namespace::only_private;
 use crate::errno::Errno;
 use crate::names::Family;
 use crate::plan::RouteKind;
 use crate::sys::{Fault, device_index, errno_of, pause_ms};
 
-/// How long [`settle`] waits at most.
-const SETTLING: Duration = Duration::from_millis(500);
-
+/// Up, and usable at some later time ([`settle`]).
 pub fn set_up(device: &str) -> Result<(), Fault> {
-    raise_link(device)?;
-    settle()
-}
-
-/// Up, and usable at some later time.
-pub(super) fn raise_link(device: &str) -> Result<(), Fault> {
     let mut message = LinkMessage::default();
     message.header.index = device_index(device)?;
     message.header.flags = LinkFlags::Up;
@@ -43,28 +36,31 @@ pub(super) fn raise_link(device: &str) -> Result<(), Fault> {
     change(RouteNetlinkMessage::SetLink(message), 0)
 }
 
-/// Configured, and local at some later time ([`settled`]).
-pub(super) fn assign(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
+/// Configured, and local at some later time ([`settle`]).
+pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
     change(RouteNetlinkMessage::NewAddress(address_message(device, address, prefix)?), NLM_F_CREATE | NLM_F_EXCL)
 }
 
-pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
-    assign(device, address, prefix)?;
-    if address.is_ipv6() { settle() } else { Ok(()) }
-}
-
 /// An IPv6 address is usable only when a kernel thread has got round to it (`addrconf_dad_work`), even without
-/// duplicate address detection: until then packets to it are dropped. Waits for all of them, a while at most.
-fn settle() -> Result<(), Fault> {
-    let end = Instant::now() + SETTLING;
-    while !settled()? && Instant::now() < end {
-        pause_ms(0.2);
+/// duplicate address detection: until then packets to it are dropped. Waits for all of them, so long at most.
+pub fn settle(limit: Duration) -> Result<(), Fault> {
+    let start = Instant::now();
+    while let Some(address) = unsettled()? {
+        let waited = start.elapsed();
+        if waited >= limit {
+            return Err(Fault::Failed(format!(
+                "the address {address} is not usable after {} ms: the kernel has not got round to it (addrconf_dad_work), as on \
+                 a machine with too much to do",
+                waited.as_millis()
+            )));
+        }
+        pause_ms((waited.as_secs_f64() * 20.0).clamp(0.2, 20.0));
     }
     Ok(())
 }
 
-/// Whether every IPv6 address that we added to a device with a carrier is local by now.
-pub(super) fn settled() -> Result<bool, Fault> {
+/// An IPv6 address that we added to a device with a carrier, and that is not local yet.
+fn unsettled() -> Result<Option<IpAddr>, Fault> {
     let mut addresses = Vec::new();
     let mut question = AddressMessage::default();
     question.header.family = AddressFamily::Inet6;
@@ -79,7 +75,7 @@ pub(super) fn settled() -> Result<bool, Fault> {
         }
     })?;
     if addresses.is_empty() {
-        return Ok(true);
+        return Ok(None);
     }
     let mut carriers = Vec::new();
     dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |answer| {
@@ -90,10 +86,10 @@ pub(super) fn settled() -> Result<bool, Fault> {
     })?;
     for (index, address, tentative) in addresses {
         if carriers.contains(&index) && (tentative || route_kind(address)? != "local") {
-            return Ok(false);
+            return Ok(Some(address));
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 pub fn delete_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
@@ -226,17 +222,33 @@ pub fn has_address(address: IpAddr) -> Result<bool, Fault> {
     let mut found = false;
     dump(RouteNetlinkMessage::GetAddress(question), |answer| {
         let RouteNetlinkMessage::NewAddress(entry) = answer else { return };
-        found |= entry.attributes.iter().any(|attribute| match attribute {
-            AddressAttribute::Local(local) | AddressAttribute::Address(local) => {
-                *local == address
-                    || (address.is_ipv4()
-                        && entry.header.index == loopback
-                        && matches_prefix(*local, entry.header.prefix_len, address))
-            }
-            _ => false,
+        found |= own_address(&entry).is_some_and(|own| {
+            own == address
+                || (address.is_ipv4()
+                    && entry.header.index == loopback
+                    && matches_prefix(own, entry.header.prefix_len, address))
         });
     })?;
     Ok(found)
+}
+
+/// The address that an entry makes this host's. IFA_ADDRESS is that of the other end where there is an IFA_LOCAL, and no IPv6 address is
+/// anybody's before it is known to be unique (`ipv6_chk_addr_and_flags`, net/ipv6/addrconf.c).
+fn own_address(entry: &AddressMessage) -> Option<IpAddr> {
+    let flags = entry.header.flags;
+    if flags.contains(AddressHeaderFlags::Tentative) && !flags.contains(AddressHeaderFlags::Optimistic) {
+        return None;
+    }
+    let local = entry.attributes.iter().find_map(|attribute| match attribute {
+        AddressAttribute::Local(local) => Some(*local),
+        _ => None,
+    });
+    local.or_else(|| {
+        entry.attributes.iter().find_map(|attribute| match attribute {
+            AddressAttribute::Address(address) => Some(*address),
+            _ => None,
+        })
+    })
 }
 
 /// Whether it is in `local`, its prefix, its metric: the greatest wins.
@@ -303,6 +315,7 @@ fn matches_prefix(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
 }
 
 fn change(message: RouteNetlinkMessage, flags: u16) -> Result<(), Fault> {
+    only_private()?;
     talk(message, NLM_F_REQUEST | NLM_F_ACK | flags, |_| ())
 }
 
@@ -347,6 +360,29 @@ fn talk(message: RouteNetlinkMessage, flags: u16, mut visit: impl FnMut(RouteNet
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_other_end_of_a_line_is_not_this_host() {
+        let [own, other] = ["192.0.2.1", "192.0.2.2"].map(|text| text.parse::<IpAddr>().unwrap());
+        let entry = |attributes: &[AddressAttribute], flags| {
+            let mut entry = AddressMessage::default();
+            entry.attributes = attributes.to_vec();
+            entry.header.flags = flags;
+            own_address(&entry)
+        };
+        let none = AddressHeaderFlags::empty();
+        for attributes in [
+            [AddressAttribute::Address(other), AddressAttribute::Local(own)],
+            [AddressAttribute::Local(own), AddressAttribute::Address(other)],
+        ] {
+            assert_eq!(entry(&attributes, none), Some(own));
+        }
+        let alone = [AddressAttribute::Address(own)];
+        assert_eq!(entry(&alone, none), Some(own));
+        assert_eq!(entry(&alone, AddressHeaderFlags::Tentative), None);
+        assert_eq!(entry(&alone, AddressHeaderFlags::Tentative | AddressHeaderFlags::Dadfailed), None);
+        assert_eq!(entry(&alone, AddressHeaderFlags::Tentative | AddressHeaderFlags::Optimistic), Some(own));
+    }
 
     #[test]
     fn prefixes_of_all_lengths() {

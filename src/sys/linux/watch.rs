@@ -3,12 +3,14 @@
 //! A seccomp filter stops the calls that matter and no other, which is what keeps a program near its own pace. It changes
 //! no call, and says nothing about what one means.
 
+mod ask;
 mod call;
 mod filter;
 mod look;
 mod option;
 
 use std::collections::{HashMap, HashSet};
+use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
@@ -20,9 +22,10 @@ pub use filter::be_watched;
 use super::OS;
 use crate::calls::{MOST_CALLS, Record, Seen};
 use crate::errno::Errno;
-use crate::names::{Call, PortChoice};
+use crate::names::{Call, LocalPort, PortChoice, Protocol};
 use crate::plan::Outcome;
 use crate::sys::Result;
+use ask::Sent;
 use call::{About, Begun};
 use look::Socket;
 use option::option_name;
@@ -40,12 +43,36 @@ struct Thread {
     pidfd: Option<OwnedFd>,
 }
 
+/// A port from bind() or accept().
+#[derive(Clone, Copy)]
+struct Bound {
+    port: u16,
+    /// Whether the program has set it, and keeps it.
+    kept: LocalPort,
+}
+
+impl Bound {
+    /// A TCP connection attempt that has come to nothing gives a port back that bind(port 0) had picked (`tcp_set_state()`,
+    /// net/ipv4/tcp.c: SOCK_BINDPORT_LOCK). getsockname() goes on telling it.
+    fn is_given_back(self, record: &Record) -> bool {
+        let is_over = match record.call {
+            Call::Connect => {
+                matches!(record.outcome.name(), "EADDRNOTAVAIL" | "ECONNREFUSED" | "ECONNRESET" | "ETIMEDOUT")
+            }
+            Call::SoError => record.outcome != Outcome::Ok,
+            _ => false,
+        };
+        is_over && self.kept == LocalPort::Open && record.protocol == Some(Protocol::Tcp)
+    }
+}
+
 /// What has been seen so far.
 pub struct Watch {
     threads: HashMap<i32, Thread>,
     processes: HashSet<i32>,
-    /// Inodes of the sockets that were bound to a port by number.
-    explicit: HashSet<u64>,
+    /// Sockets that have a port from bind() or accept(), by their inodes.
+    bound: HashMap<u64, Bound>,
+    sent: Sent,
     pub seen: Seen,
     pub calls: Vec<Record>,
     start: Instant,
@@ -66,7 +93,8 @@ impl Watch {
         let mut watch = Watch {
             threads: HashMap::new(),
             processes: HashSet::new(),
-            explicit: HashSet::new(),
+            bound: HashMap::new(),
+            sent: Sent::default(),
             seen: Seen::default(),
             calls: Vec::new(),
             start: Instant::now(),
@@ -172,6 +200,8 @@ impl Watch {
             local: None,
             option: None,
             outcome,
+            reason: None,
+            earlier: None,
             causes: Vec::new(),
         };
         match begun.about {
@@ -180,6 +210,7 @@ impl Watch {
             About::NewSocket => {
                 let [domain, kind, protocol, ..] = begun.arguments.map(|argument| argument as i32);
                 (record.family, record.protocol) = look::kind(domain, kind, protocol);
+                record.reason = ask::about_new_socket(&record, begun.arguments);
                 self.keep(record);
             }
             About::Socket { call, by } => {
@@ -212,7 +243,7 @@ impl Watch {
         if record.call != Call::Accept || record.outcome != Outcome::Ok {
             record.descriptor = i32::try_from(begun.arguments[0] as i64).ok().filter(|descriptor| *descriptor >= 0);
         }
-        if !self.describe(&mut record, begun) {
+        if !self.describe(&mut record, begun, &addresses) {
             return;
         }
         if addresses.is_empty() {
@@ -224,28 +255,14 @@ impl Watch {
     }
 
     /// Whether it is a socket of IPv4 or IPv6. Of one that is gone already nothing but the call is known.
-    fn describe(&mut self, record: &mut Record, begun: &Begun) -> bool {
+    fn describe(&mut self, record: &mut Record, begun: &Begun, addresses: &[SocketAddr]) -> bool {
         let Some(socket) = record.descriptor.and_then(|descriptor| self.socket(record.thread, descriptor)) else {
             return begun.address.is_some();
         };
         (record.family, record.protocol) = (Some(socket.family), socket.protocol());
         record.reuse = Some(socket.reuse());
         record.local = socket.local;
-        let is_explicit = |watch: &Watch| {
-            let inode = socket.local.filter(|_| !watch.explicit.is_empty()).and_then(|_| socket.inode());
-            inode.is_some_and(|inode| watch.explicit.contains(&inode))
-        };
-        record.port = match record.call {
-            Call::Setsockopt => PortChoice::None,
-            Call::Bind if begun.address.is_some_and(|address| address.port() != 0) => PortChoice::Explicit,
-            Call::Bind => PortChoice::Ephemeral,
-            _ if is_explicit(self) => PortChoice::Explicit,
-            _ => PortChoice::Ephemeral,
-        };
         match record.call {
-            Call::Bind if record.port == PortChoice::Explicit && record.outcome == Outcome::Ok => {
-                self.explicit.extend(socket.inode());
-            }
             Call::Setsockopt => {
                 let [_, level, name, place, length, _] = begun.arguments;
                 let mut value = [0; 16];
@@ -263,7 +280,53 @@ impl Watch {
             Call::Send | Call::Recv | Call::Accept if record.address.is_none() => record.address = socket.peer(),
             _ => {}
         }
+        let port = self.port(&socket, record, begun);
+        // A message with an address of its own is sent to that.
+        let call = if addresses.is_empty() { record.call } else { Call::Sendto };
+        record.port = match begun.address {
+            // connect(AF_UNSPEC) dissolves an association, and asks for no port.
+            None if call == Call::Connect => PortChoice::None,
+            _ => PortChoice::of(call, port),
+        };
+        let destinations = if addresses.is_empty() { record.address.as_slice() } else { addresses };
+        match record.outcome {
+            Outcome::Ok if record.protocol == Some(Protocol::Udp) && is_sending(record.call) => {
+                self.sent.add(&socket, destinations);
+            }
+            Outcome::Errno(_) => {
+                let told = ask::about(record, destinations.first().copied(), &socket, &self.sent);
+                (record.reason, record.earlier) =
+                    told.map_or((None, None), |(reason, earlier)| (Some(reason), earlier));
+            }
+            Outcome::Ok | Outcome::Blocked { .. } => {}
+        }
         true
+    }
+
+    /// What the call found where the socket's port should be.
+    fn port(&mut self, socket: &Socket, record: &Record, begun: &Begun) -> LocalPort {
+        let passed = begun.address.map_or(LocalPort::Open, |address| address.port().into());
+        let gives_port = matches!(record.call, Call::Bind | Call::Accept) && record.outcome == Outcome::Ok;
+        let inode = if gives_port || !self.bound.is_empty() { socket.inode() } else { None };
+        let known = inode.and_then(|inode| self.bound.get(&inode).copied());
+        match (inode, socket.local) {
+            (Some(inode), Some(local)) if gives_port => {
+                let kept = if record.call == Call::Bind { passed } else { LocalPort::Set };
+                self.bound.insert(inode, Bound { port: local.port(), kept });
+            }
+            (Some(inode), _) if known.is_some_and(|bound| bound.is_given_back(record)) => {
+                self.bound.remove(&inode);
+            }
+            // A bind that leaves the port to connect() gives none.
+            _ => {}
+        }
+        // What is read here is what the call has left: another port is one that the kernel has picked since.
+        let is_found = known.is_some_and(|bound| socket.local.is_none_or(|local| local.port() == bound.port));
+        match record.call {
+            Call::Bind => passed,
+            _ if is_found => LocalPort::Set,
+            _ => LocalPort::Open,
+        }
     }
 
     fn keep(&mut self, record: Record) {
@@ -283,6 +346,10 @@ impl Watch {
         }
         Socket::of(self.threads.get(&thread)?.pidfd.as_ref()?, descriptor)
     }
+}
+
+fn is_sending(call: Call) -> bool {
+    matches!(call, Call::Send | Call::Sendto)
 }
 
 /// A thread may be killed at any time: that this fails then does not matter.

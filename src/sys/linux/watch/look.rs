@@ -72,6 +72,10 @@ impl Socket {
         }
     }
 
+    pub fn descriptor(&self) -> &OwnedFd {
+        &self.fd
+    }
+
     pub fn peer(&self) -> Option<SocketAddr> {
         peer_name(&self.fd).ok().flatten()
     }

@@ -184,8 +184,7 @@ pub fn check_shown(what: &str, text: &str) {
         let line = plain[..place].lines().last().unwrap_or_default();
         panic!("{what} has {:?} behind `{line}`", plain[place..].chars().next());
     }
-    let begun = plain.lines().find(|line| line.trim_start().starts_with("::error::\\r"));
-    assert_eq!(begun, None, "{what} has somebody else's line");
-    let begun = plain.lines().find(|line| line.trim_start() == "::error::" || line.trim() == "##[x]");
+    // Behind an indent it may have come there because a line was full.
+    let begun = plain.lines().find(|line| line.starts_with("::error::") || line.starts_with("##[x]"));
     assert_eq!(begun, None, "{what} has somebody else's line");
 }

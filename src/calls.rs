@@ -33,7 +33,8 @@ pub struct Calls {
     pub command: Vec<String>,
     /// The conditions that it ran under, as they were written.
     pub conditions: Vec<String>,
-    /// Conditions that did not hold until the command ended, a sentence each.
+    /// Conditions that did not hold when the command had ended, and processes of its environment that were gone or
+    /// stopped then, a sentence each.
     pub lost: Vec<String>,
     /// The command's exit code, or 128 + the number of the signal that killed it.
     pub exit_code: i32,

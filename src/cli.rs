@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
 //! business of `render`; what it is, of the modules that the commands call.
 
+mod bounded;
 mod check;
 mod claims;
 mod compare;
@@ -11,6 +12,7 @@ mod completions;
 mod doctor;
 mod exec;
 mod explain;
+mod guard;
 mod lint;
 mod list;
 mod output;
@@ -310,7 +312,7 @@ fn usage(error: &clap::Error) -> ExitCode {
     // The same first words as every other error.
     let name = Arguments::command().get_name().to_owned();
     let text = if text.contains("error:") { text.replacen("error:", &format!("{name}: error:"), 1) } else { text };
-    let _ = write!(anstream::stderr(), "{text}");
+    let _ = write!(output::stderr(), "{text}");
     ExitCode::from(bad)
 }
 
@@ -345,16 +347,13 @@ fn failed(failure: &Failure, bad: u8, readable: fn(&str) -> String) -> ExitCode 
     ExitCode::from(code)
 }
 
-/// Shows each fault, and says how many there are.
+/// Shows the first faults, and says how many there are.
 fn shown(problems: &[Problem], of: &str) -> String {
-    let mut err = anstream::stderr();
-    for problem in problems {
-        let _ = writeln!(err, "{}\n", output::problem(problem));
-    }
+    let _ = write!(output::stderr(), "{}", output::problems(problems));
     format!("{} in {of}", crate::render::text::count(problems.len() as u64, "problem"))
 }
 
 /// A line on standard error that nothing depends on.
 fn complain(kind: &str, message: &str) {
-    let _ = writeln!(anstream::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
+    let _ = writeln!(output::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
 }

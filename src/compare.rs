@@ -15,6 +15,7 @@ use crate::cause::Cause;
 use crate::finding::{Finding, Report, Verdict};
 use crate::moment::Moment;
 use crate::names::{Call, words};
+use crate::untrusted::Text;
 
 pub use environment::Difference;
 pub use group::Group;
@@ -70,8 +71,8 @@ pub struct Comparison {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Side {
-    pub stack: String,
-    pub release: String,
+    pub stack: Text,
+    pub release: Text,
     /// When the run began.
     pub started: Moment,
     pub complete: bool,
@@ -96,8 +97,8 @@ pub struct Summary {
 pub struct Change {
     pub weight: Weight,
     pub kinds: BTreeSet<Kind>,
-    pub scenario: String,
-    pub case: String,
+    pub scenario: Text,
+    pub case: Text,
     pub call: Call,
     /// 1, and more where a case makes the same call again.
     pub ordinal: u32,
@@ -119,9 +120,9 @@ pub struct Seen {
     pub outcome: Option<String>,
     pub verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub distribution: Option<BTreeMap<String, u32>>,
+    pub distribution: Option<BTreeMap<Text, u32>>,
 }
 
 /// What differs from `baseline` to `current`.
@@ -234,8 +235,8 @@ fn change(
     Change {
         weight: weight(&kinds, new),
         kinds,
-        scenario: scenario.to_owned(),
-        case: case.to_owned(),
+        scenario: scenario.to_owned().into(),
+        case: case.to_owned().into(),
         call,
         ordinal,
         cause: named.cause,
@@ -278,7 +279,7 @@ fn outcome_changed(old: &Finding, new: &Finding) -> bool {
 pub fn outcomes(finding: &Finding) -> BTreeSet<&str> {
     let is_outcome = |name: &&str| name.parse::<Verdict>().is_err();
     match &finding.distribution {
-        Some(distribution) => distribution.keys().map(String::as_str).filter(is_outcome).collect(),
+        Some(distribution) => distribution.keys().map(Text::as_str).filter(is_outcome).collect(),
         None => finding.outcome.iter().map(|outcome| outcome.name()).collect(),
     }
 }

@@ -18,6 +18,7 @@ use crate::cause::Cause;
 use crate::digest;
 use crate::names::{Authority, Call, Os, words};
 use crate::scenario::Expectation;
+use crate::untrusted::Text;
 
 pub use sweep::{Source, Sweep};
 
@@ -128,7 +129,7 @@ pub struct Value {
     /// How often repeated runs gave what, by report, where they disagree.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
-    pub distributions: BTreeMap<String, BTreeMap<String, u32>>,
+    pub distributions: BTreeMap<String, BTreeMap<Text, u32>>,
     /// Where reports of the same version disagree: which of them have what outcome.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
@@ -284,7 +285,7 @@ fn observed_values(runs: &[Run<'_>], references: &mut BTreeMap<String, String>) 
 fn expected_value(expected: &[Expectation], references: &mut BTreeMap<String, String>) -> Value {
     let is_known = |expected: &&Expectation| expected.authority.is_some();
     let outcomes: BTreeSet<String> =
-        expected.iter().filter(is_known).map(|expected| expected.outcome.clone()).collect();
+        expected.iter().filter(is_known).map(|expected| expected.outcome.to_string()).collect();
     Value {
         basis: if outcomes.is_empty() { Basis::Unknown } else { Basis::Expected },
         outcomes,
@@ -298,10 +299,10 @@ fn expected_value(expected: &[Expectation], references: &mut BTreeMap<String, St
 }
 
 fn statement(expected: &Expectation, references: &mut BTreeMap<String, String>) -> Statement {
-    let digest = digest::sha256([&expected.reference]);
+    let digest = digest::sha256([expected.reference.raw()]);
     let reference = short(&digest).to_owned();
-    references.entry(reference.clone()).or_insert_with(|| expected.reference.clone());
-    Statement { outcome: expected.outcome.clone(), authority: expected.authority, reference }
+    references.entry(reference.clone()).or_insert_with(|| expected.reference.to_string());
+    Statement { outcome: expected.outcome.to_string(), authority: expected.authority, reference }
 }
 
 /// The JSON Schema of compatibility data.

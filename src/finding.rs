@@ -14,6 +14,7 @@ use crate::moment::Moment;
 use crate::names::{Call, Need, Os, PortChoice, User, words};
 use crate::plan::{Capability, Detail, Hello, Outcome, Unsupported};
 use crate::scenario::Expectation;
+use crate::untrusted::Text;
 use crate::witness::Witness;
 
 /// The version of the report format, its first field.
@@ -95,13 +96,13 @@ impl schemars::JsonSchema for Format {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tool {
-    pub name: String,
-    pub version: String,
+    pub name: Text,
+    pub version: Text,
 }
 
 impl Tool {
     pub fn this() -> Tool {
-        Tool { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+        Tool { name: env!("CARGO_PKG_NAME").to_owned().into(), version: env!("CARGO_PKG_VERSION").to_owned().into() }
     }
 }
 
@@ -109,14 +110,14 @@ impl Tool {
 #[serde(deny_unknown_fields)]
 pub struct Host {
     pub os: Os,
-    pub release: String,
-    pub arch: String,
+    pub release: Text,
+    pub arch: Text,
     /// What answered: `linux 6.18`, the OS's own, or one that passes for it: `gvisor 20240729.0`.
-    pub stack: String,
+    pub stack: Text,
     /// `netns`, `sandbox` (a fresh stack for each case), or `none`.
-    pub isolation: String,
+    pub isolation: Text,
     pub capabilities: BTreeMap<Need, Capability>,
-    pub sysctls: BTreeMap<String, String>,
+    pub sysctls: BTreeMap<Text, Text>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -126,16 +127,16 @@ pub struct Catalogue {
     /// All cases of the catalogue, run or not.
     pub cases: u64,
     /// `sha256:` over the scenario files' names and contents.
-    pub digest: String,
+    pub digest: Text,
 }
 
 /// One subject call of one case.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields, try_from = "WireFinding")]
 pub struct Finding {
-    pub scenario: String,
-    pub case: String,
-    pub axes: IndexMap<String, String>,
+    pub scenario: Text,
+    pub case: Text,
+    pub axes: IndexMap<Text, Text>,
     pub cause: Cause,
     pub subject: SubjectRef,
     /// Absent where the call was not made.
@@ -144,10 +145,10 @@ pub struct Finding {
     verdict: Verdict,
     /// Why, for every verdict but `match`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
     /// Where the cases ran more than once: how often each outcome appeared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub distribution: Option<BTreeMap<String, u32>>,
+    pub distribution: Option<BTreeMap<Text, u32>>,
     /// The outcomes that this host's platform permits.
     pub expected: Arc<[Expectation]>,
     /// The outcomes that other platforms are expected to give: not observed here.
@@ -167,12 +168,12 @@ pub struct SubjectRef {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrailEntry {
-    pub op: String,
+    pub op: Text,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub socket: Option<String>,
+    pub socket: Option<Text>,
     /// The other arguments, `name=value`.
-    #[serde(default, skip_serializing_if = "String::is_empty")]
-    pub arguments: String,
+    #[serde(default, skip_serializing_if = "str::is_empty")]
+    pub arguments: Text,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -181,7 +182,7 @@ pub struct TrailEntry {
     pub unsupported: Option<Unsupported>,
     /// Why the harness itself could not go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<String>,
+    pub failed: Option<Text>,
     /// Wall-clock duration of the op alone, in microseconds.
     pub micros: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -191,9 +192,9 @@ pub struct TrailEntry {
 /// What is judged, before it has a verdict.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    pub scenario: String,
-    pub case: String,
-    pub axes: IndexMap<String, String>,
+    pub scenario: Text,
+    pub case: Text,
+    pub axes: IndexMap<Text, Text>,
     pub cause: Cause,
     pub subject: SubjectRef,
     pub outcome: Option<Outcome>,
@@ -219,20 +220,22 @@ impl Finding {
         } else {
             (Verdict::Mismatch, Some(mismatch_kind(&evidence.expected, &outcome)))
         };
-        Finding::new(Evidence { outcome: Some(outcome), ..evidence }, verdict, reason)
+        Finding::new(Evidence { outcome: Some(outcome), ..evidence }, verdict, reason.map(Text::from))
     }
 
     /// A finding of a call that was not made, or whose case did not end.
     pub fn without_outcome(evidence: Evidence, why: Missing) -> Finding {
         let (verdict, reason) = match why {
-            Missing::Unsupported(Unsupported { need, reason }) => (Verdict::Unsupported, format!("{need}: {reason}")),
+            Missing::Unsupported(Unsupported { need, reason }) => {
+                (Verdict::Unsupported, format!("{need}: {}", reason.raw()).into())
+            }
             Missing::Broken(reason) => (Verdict::Broken, reason),
             Missing::TimedOut(reason) => (Verdict::TimedOut, reason),
         };
         Finding::new(evidence, verdict, Some(reason))
     }
 
-    fn new(evidence: Evidence, verdict: Verdict, reason: Option<String>) -> Finding {
+    fn new(evidence: Evidence, verdict: Verdict, reason: Option<Text>) -> Finding {
         let Evidence { scenario, case, axes, cause, subject, outcome, expected, elsewhere, witness, trail } = evidence;
         Finding {
             scenario,
@@ -270,8 +273,8 @@ impl Finding {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Missing {
     Unsupported(Unsupported),
-    Broken(String),
-    TimedOut(String),
+    Broken(Text),
+    TimedOut(Text),
 }
 
 /// Which way an outcome misses its expectation.
@@ -291,15 +294,15 @@ fn mismatch_kind(expected: &[Expectation], outcome: &Outcome) -> String {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Finding")]
 struct WireFinding {
-    scenario: String,
-    case: String,
-    axes: IndexMap<String, String>,
+    scenario: Text,
+    case: Text,
+    axes: IndexMap<Text, Text>,
     cause: Cause,
     subject: SubjectRef,
     outcome: Option<Outcome>,
     verdict: Verdict,
-    reason: Option<String>,
-    distribution: Option<BTreeMap<String, u32>>,
+    reason: Option<Text>,
+    distribution: Option<BTreeMap<Text, u32>>,
     expected: Arc<[Expectation]>,
     elsewhere: BTreeMap<Os, Arc<[Expectation]>>,
     witness: Vec<Witness>,
@@ -378,7 +381,7 @@ impl Host {
             os: hello.os,
             release: hello.release.clone(),
             arch: hello.arch.clone(),
-            stack: hello.stack.clone().unwrap_or_else(|| own_stack(hello.os, &version)),
+            stack: hello.stack.clone().unwrap_or_else(|| own_stack(hello.os, &version).into()),
             isolation: hello.isolation.clone(),
             capabilities: hello.capabilities.clone(),
             sysctls: hello.sysctls.clone(),

@@ -11,6 +11,7 @@ use crate::names::{Need, Os};
 use crate::plan::{Answer, Fate, Hello, Observations, Op, Performed, Plan, Role, StepResult, Unsupported};
 use crate::scenario::rule::version;
 use crate::scenario::{Case, Compiled, Expectation, Expected, Platform, Scenario, SubjectCall};
+use crate::untrusted::Text;
 
 /// The findings of one case, one for each subject call that was to be made.
 pub fn judge(
@@ -47,7 +48,8 @@ pub fn judge(
             None if poisoned(compiled, subject, seen) => continue,
             None => {
                 evidence.trail = trail.iter().map(|(_, entry)| entry.clone()).collect();
-                let why = ended.clone().unwrap_or_else(|| Missing::Broken("the worker left the call out".to_owned()));
+                let why =
+                    ended.clone().unwrap_or_else(|| Missing::Broken("the worker left the call out".to_owned().into()));
                 findings.push(Finding::without_outcome(evidence, why));
             }
         }
@@ -79,7 +81,7 @@ pub fn without_run(
 /// not grow with the number of runs.
 pub fn merge(into: &mut Vec<Finding>, run: Vec<Finding>) {
     for mut finding in run {
-        let outcome = finding.outcome_name().to_owned();
+        let outcome = Text::from(finding.outcome_name());
         let known = into.iter_mut().find(|known| known.subject == finding.subject);
         let mut outcomes = known.as_ref().and_then(|known| known.distribution.clone()).unwrap_or_default();
         *outcomes.entry(outcome).or_default() += 1;
@@ -119,18 +121,18 @@ fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hel
     let expected = match stranger {
         None => all.remove(&hello.os).unwrap_or_default(),
         Some(stack) => Arc::new([Expectation {
-            outcome: Expected::Unknown.as_str().to_owned(),
+            outcome: Expected::Unknown.as_str().to_owned().into(),
             authority: None,
-            reference: format!("no expectation is written for {stack}"),
+            reference: format!("no expectation is written for {stack}").into(),
         }]),
     };
     if not_reached(&expected) {
         return None;
     }
     Some(Evidence {
-        scenario: scenario.id.clone(),
-        case: case.id.clone(),
-        axes: case.axes.iter().cloned().collect(),
+        scenario: scenario.id.clone().into(),
+        case: case.id.clone().into(),
+        axes: case.axes.iter().map(|(axis, value)| (axis.as_str().into(), value.as_str().into())).collect(),
         cause: subject.cause,
         subject: SubjectRef { call: subject.call, port: subject.port },
         outcome: None,
@@ -172,12 +174,14 @@ fn ending(plan: &Plan, seen: &Observations, hello: &Hello) -> Option<Missing> {
     };
     match &seen.fate {
         Fate::Killed { signal } => {
-            return Some(Missing::Broken(format!("killed by signal {signal}, {}", at(&seen.steps))));
+            return Some(Missing::Broken(format!("killed by signal {signal}, {}", at(&seen.steps)).into()));
         }
         Fate::Exited { code, message } => {
-            return Some(Missing::Broken(format!("exited with {code}, {}: {message}", at(&seen.steps))));
+            return Some(Missing::Broken(format!("exited with {code}, {}: {message}", at(&seen.steps)).into()));
         }
-        Fate::TimedOut { ms } => return Some(Missing::TimedOut(format!("no end after {ms} ms, {}", at(&seen.steps)))),
+        Fate::TimedOut { ms } => {
+            return Some(Missing::TimedOut(format!("no end after {ms} ms, {}", at(&seen.steps)).into()));
+        }
         Fate::Done => {}
     }
     let last = seen.steps.last()?;
@@ -193,7 +197,11 @@ fn ending(plan: &Plan, seen: &Observations, hello: &Hello) -> Option<Missing> {
     };
     // How a situation is made is written for systems: a stack that passes for one need not let itself be led into it.
     let of = |reason| Unsupported { need: Need::Linux, reason };
-    Some(if finding::stranger(hello).is_some() { Missing::Unsupported(of(why)) } else { Missing::Broken(why) })
+    Some(if finding::stranger(hello).is_some() {
+        Missing::Unsupported(of(why.into()))
+    } else {
+        Missing::Broken(why.into())
+    })
 }
 
 fn in_words(op: &Op) -> String {
@@ -227,9 +235,9 @@ fn trail_entry(plan: &Plan, result: &StepResult) -> Option<TrailEntry> {
         Performed::Failed(why) => (None, None, Some(why.clone())),
     };
     Some(TrailEntry {
-        op,
-        socket: step.op.socket().map(str::to_owned),
-        arguments,
+        op: op.into(),
+        socket: step.op.socket().map(Text::from),
+        arguments: arguments.into(),
         user: step.user,
         outcome,
         unsupported,

@@ -15,6 +15,7 @@ use crate::errno::{Errno, ErrnoName};
 use crate::names::{Family, Need, Os, Protocol, User};
 use crate::ports::flat_range;
 use crate::socket_table::SocketRow;
+use crate::untrusted::Text;
 
 pub use op::{Fill, FillHow, How, Op, RouteKind, SocketOption, WaitFor};
 
@@ -161,10 +162,10 @@ pub enum Answer {
     },
     /// `unicast`, `local`, `blackhole`, …, or `none` where the FIB has no entry.
     Route {
-        kind: String,
+        kind: Text,
     },
     Sysctl {
-        value: String,
+        value: Text,
     },
     Descriptors {
         open: u64,
@@ -179,7 +180,7 @@ pub enum Answer {
     },
     /// The kernel could not be asked.
     Failed {
-        error: String,
+        error: Text,
     },
 }
 
@@ -273,7 +274,7 @@ impl TryFrom<WireOutcome> for Outcome {
 #[serde(deny_unknown_fields)]
 pub struct Unsupported {
     pub need: Need,
-    pub reason: String,
+    pub reason: Text,
 }
 
 /// One performed step.
@@ -299,7 +300,7 @@ pub enum Performed {
     Outcome(Outcome),
     Unsupported(Unsupported),
     /// The harness itself could not go on (an unknown socket name, a wait that ran out): why.
-    Failed(String),
+    Failed(Text),
 }
 
 impl Performed {
@@ -363,7 +364,7 @@ pub struct Cost {
 pub enum Fate {
     Done,
     Killed { signal: i32 },
-    Exited { code: i32, message: String },
+    Exited { code: i32, message: Text },
     TimedOut { ms: u32 },
 }
 
@@ -413,17 +414,17 @@ where
 pub struct Hello {
     pub protocol: u32,
     pub os: Os,
-    pub release: String,
-    pub arch: String,
+    pub release: Text,
+    pub arch: Text,
     /// What answers, where it is not the OS's own stack but one that passes for it: `gvisor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stack: Option<String>,
+    pub stack: Option<Text>,
     /// `netns`: each case has a network of its own. `sandbox`: the worker has, and is good for one case. `none`: cases share
     /// the host's.
-    pub isolation: String,
+    pub isolation: Text,
     /// For each need: nothing if the host offers it, otherwise why not.
     pub capabilities: BTreeMap<Need, Capability>,
-    pub sysctls: BTreeMap<String, String>,
+    pub sysctls: BTreeMap<Text, Text>,
 }
 
 /// Whether the host offers a need, found by trying.
@@ -432,7 +433,7 @@ pub struct Hello {
 pub struct Capability {
     pub available: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
 }
 
 #[cfg(test)]

@@ -22,6 +22,7 @@ use crate::names::{Need, Os};
 use crate::plan::{Hello, Unsupported};
 use crate::scenario::{Case, Compiled, compile};
 use crate::sys;
+use crate::untrusted::Text;
 use link::{Link, Lost, Why};
 
 pub use link::Place;
@@ -114,7 +115,7 @@ pub fn run(
     let room = room_for_links()?;
     let first = settings.open(interrupted).map_err(|lost| lost.to_string())?;
     let mut hello = first.hello.clone();
-    hello.stack = settings.stack.clone().or(hello.stack);
+    hello.stack = settings.stack.clone().map(Text::from).or(hello.stack);
     let run = Run {
         catalogue,
         items,
@@ -335,7 +336,7 @@ impl Run<'_> {
                     if lost_in_a_row == MOST_LOST {
                         let _ = self.given_up.set(format!("{MOST_LOST} in a row were lost, the last like this: {why}"));
                     }
-                    judge::without_run(scenario, &item.case, compiled, &self.hello, &Missing::Broken(why))
+                    judge::without_run(scenario, &item.case, compiled, &self.hello, &Missing::Broken(why.into()))
                 }
             };
             sent.pop_front();
@@ -451,7 +452,10 @@ impl Run<'_> {
                 return None;
             }
             let reason = capability.and_then(|capability| capability.reason.clone());
-            Some(Unsupported { need, reason: reason.unwrap_or_else(|| "this host does not offer it".to_owned()) })
+            Some(Unsupported {
+                need,
+                reason: reason.unwrap_or_else(|| "this host does not offer it".to_owned().into()),
+            })
         })
     }
 }

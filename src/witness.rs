@@ -10,6 +10,7 @@ use crate::names::{Family, Protocol, User};
 use crate::plan::{Answer, Census, Detail, Query, WaitFor};
 use crate::ports::flat_range;
 use crate::socket_table::Sought;
+use crate::untrusted::Text;
 
 /// When a precondition must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -86,7 +87,7 @@ flat_range! {
 #[serde(deny_unknown_fields)]
 pub struct Witness {
     /// The precondition, in words.
-    pub precondition: String,
+    pub precondition: Text,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub before: Option<Answer>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -172,7 +173,7 @@ impl Precondition {
         };
         let detail = detail.filter(|_| matches!(self, Precondition::Offender { .. }));
         Witness {
-            precondition: self.describe(),
+            precondition: self.describe().into(),
             before: before.map(|answer| self.relevant(answer)),
             after: after.map(|answer| self.relevant(answer)),
             detail: detail.cloned(),
@@ -194,9 +195,9 @@ impl Precondition {
                 full.left(answer).is_some_and(|left| left <= u32::from(full.free))
             }
             (Precondition::Address { local, .. }, Answer::Address { local: seen }) => local == seen,
-            (Precondition::Route { kind, .. }, Answer::Route { kind: seen }) => kind == seen,
+            (Precondition::Route { kind, .. }, Answer::Route { kind: seen }) => seen == kind,
             (Precondition::Sysctl { value, .. }, Answer::Sysctl { value: seen }) => {
-                value.split_whitespace().eq(seen.split_whitespace())
+                value.split_whitespace().eq(seen.raw().split_whitespace())
             }
             (Precondition::Descriptors { free }, Answer::Descriptors { open, limit }) => {
                 limit.saturating_sub(*open) <= *free
@@ -288,7 +289,7 @@ mod tests {
         assert!(!confirmed(1, 5, 5) && !confirmed(2, 5, 6));
         // It was made anew meanwhile.
         assert!(!confirmed(0, 5, 4) && !confirmed(1, u64::MAX, 0));
-        let failed = Answer::Failed { error: "nft knows no counter `hits`".to_owned() };
+        let failed = Answer::Failed { error: "nft knows no counter `hits`".into() };
         assert!(!confirms(&counted(0), &failed), "a counter that is not there has counted nothing");
         let there = Answer::Counter { packets: 0 };
         assert!(!counted(0).witness(Moment::Both, Some(&failed), Some(&there), None).confirmed);
@@ -315,8 +316,8 @@ mod tests {
             Answer::Socket { local: "127.0.0.1:1".parse().ok(), remote: None, rows: Vec::new(), inode: Some(7) },
             census(16, 16, &[]),
             Answer::Address { local: false },
-            Answer::Route { kind: "none".to_owned() },
-            Answer::Sysctl { value: String::new() },
+            Answer::Route { kind: "none".into() },
+            Answer::Sysctl { value: Text::default() },
             Answer::Descriptors { open: 4, limit: 4 },
             Answer::User { uid: 0, net_bind_service: false },
         ];
@@ -324,7 +325,7 @@ mod tests {
             for (to, answer) in answers.iter().enumerate() {
                 assert_eq!(confirms(precondition, answer), of == to, "{precondition:?}, {answer:?}");
             }
-            assert!(!confirms(precondition, &Answer::Failed { error: String::new() }));
+            assert!(!confirms(precondition, &Answer::Failed { error: Text::default() }));
             assert!(!precondition.witness(Moment::Both, None, None, None).confirmed);
             assert!(!precondition.witness(Moment::Both, Some(&answers[of]), None, None).confirmed);
             assert!(!precondition.witness(Moment::Both, None, Some(&answers[of]), None).confirmed);

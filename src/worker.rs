@@ -106,13 +106,13 @@ fn answer(
         Err(error) => {
             let value: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
             let case = value["case"].as_str().unwrap_or_default();
-            let fate = Fate::Exited { code: 2, message: format!("the plan cannot be read: {error}") };
+            let fate = Fate::Exited { code: 2, message: format!("the plan cannot be read: {error}").into() };
             return compose(line, case, &fate, b"");
         }
     };
     let lack = isolation.lacking.clone().or_else(|| shared::in_the_way(isolation, &plan));
     if let Some(reason) = lack {
-        let lack = Unsupported { need: Need::NetworkNamespace, reason };
+        let lack = Unsupported { need: Need::NetworkNamespace, reason: reason.into() };
         let result = Performed::Unsupported(lack);
         let step = StepResult { step: 0, result, micros: 0.0, detail: None, before: Vec::new(), after: Vec::new() };
         return compose(line, &plan.case, &Fate::Done, &serde_json::to_vec(&step)?);
@@ -159,7 +159,7 @@ fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)
     };
     let fate = match sys::wait_for(pid, deadline) {
         Ok(Some(Ended::Exited(0))) => Fate::Done,
-        Ok(Some(Ended::Exited(code))) => Fate::Exited { code, message: trail.message() },
+        Ok(Some(Ended::Exited(code))) => Fate::Exited { code, message: trail.message().into() },
         Ok(Some(Ended::Killed(signal))) => Fate::Killed { signal },
         Ok(None) => {
             sys::kill(pid);
@@ -169,7 +169,7 @@ fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)
         Err(errno) => {
             sys::kill(pid);
             let _ = sys::reap(pid);
-            Fate::Exited { code: GAVE_UP, message: format!("the case could not be waited for: {errno}") }
+            Fate::Exited { code: GAVE_UP, message: format!("the case could not be waited for: {errno}").into() }
         }
     };
     sys::leave_case(pid);

@@ -18,6 +18,7 @@ use errnoscope::names::Os;
 use errnoscope::plan::{Outcome, Unsupported};
 use errnoscope::render::compare::{Cases, comparison as text};
 use errnoscope::render::{github, json};
+use errnoscope::untrusted::Text;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -38,8 +39,8 @@ fn errno(raw: i32) -> Outcome {
     Outcome::Errno(Errno::from_raw(Os::Linux, raw))
 }
 
-fn ran(outcomes: &[(&str, u32)]) -> Option<BTreeMap<String, u32>> {
-    Some(outcomes.iter().map(|&(outcome, count)| (outcome.to_owned(), count)).collect())
+fn ran(outcomes: &[(&str, u32)]) -> Option<BTreeMap<Text, u32>> {
+    Some(outcomes.iter().map(|&(outcome, count)| (outcome.into(), count)).collect())
 }
 
 /// ELOOP: no scenario expects it.
@@ -76,7 +77,7 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
     match mutation {
         Mutation::Gone => return (vec![], &[Kind::Disappeared]),
         Mutation::Added => {
-            new.case.push_str("[added]");
+            new.case = format!("{}[added]", new.case).into();
             return (vec![finding.clone(), new], &[Kind::Appeared]);
         }
         Mutation::Mismatch => {
@@ -87,12 +88,12 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
             return (vec![new], &[Kind::Outcome]);
         }
         Mutation::Broken => {
-            let why = Missing::Broken("killed by signal 9".to_owned());
+            let why = Missing::Broken("killed by signal 9".into());
             return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
         }
         Mutation::Unsupported => {
             let need = errnoscope::names::Need::Nft;
-            let why = Missing::Unsupported(Unsupported { need, reason: "not installed".to_owned() });
+            let why = Missing::Unsupported(Unsupported { need, reason: "not installed".into() });
             return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
         }
         Mutation::Unstable => {
@@ -110,10 +111,9 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
 type Found = BTreeSet<(String, String, Vec<Kind>)>;
 
 fn found(comparison: &Comparison) -> Found {
-    let found = comparison
-        .changes
-        .iter()
-        .map(|change| (change.case.clone(), change.call.to_string(), change.kinds.iter().copied().collect::<Vec<_>>()));
+    let found = comparison.changes.iter().map(|change| {
+        (change.case.to_string(), change.call.to_string(), change.kinds.iter().copied().collect::<Vec<_>>())
+    });
     found.collect()
 }
 
@@ -132,7 +132,7 @@ fn mutated() -> impl Strategy<Value = (Report, Found)> {
             let (new, kinds) = mutate(finding, MUTATIONS[mutation]);
             if !kinds.is_empty() {
                 let case = if kinds == [Kind::Appeared] { &new[1].case } else { &finding.case };
-                found.insert((case.clone(), finding.subject.call.to_string(), kinds.to_vec()));
+                found.insert((case.to_string(), finding.subject.call.to_string(), kinds.to_vec()));
             }
             findings.extend(new);
         }
@@ -192,7 +192,7 @@ proptest! {
         let (there, back) = (compare(&SOME, &current), compare(&current, &SOME));
         let of = |comparison: &Comparison, kind| {
             let changes = comparison.changes.iter().filter(|change| change.kinds.contains(&kind));
-            changes.map(|change| change.case.clone()).collect::<BTreeSet<String>>()
+            changes.map(|change| change.case.to_string()).collect::<BTreeSet<String>>()
         };
         prop_assert_eq!(of(&there, Kind::Appeared), of(&back, Kind::Disappeared));
         prop_assert_eq!(of(&there, Kind::Disappeared), of(&back, Kind::Appeared));
@@ -233,7 +233,7 @@ fn a_comparison_is_as_its_schema_says() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for _ in 0..8 {
         let (mut current, _) = mutated().new_tree(&mut runner).unwrap().current();
-        current.host.sysctls.insert("net.ipv4.new".to_owned(), "1".to_owned());
+        current.host.sysctls.insert("net.ipv4.new".into(), "1".into());
         let json = serde_json::to_value(compare(&SOME, &current)).unwrap();
         let faults: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
         assert_eq!(faults, [""; 0]);
@@ -297,7 +297,7 @@ fn what_the_kernel_may_choose_is_no_change() {
     let unknown = |outcome| {
         let mut evidence = evidence(free);
         let mut expectation = evidence.expected[0].clone();
-        expectation.outcome = "unknown".to_owned();
+        expectation.outcome = "unknown".into();
         evidence.expected = Arc::from([expectation]);
         Finding::observed(evidence, outcome)
     };
@@ -328,8 +328,8 @@ fn a_call_that_a_case_makes_twice_is_two_findings() {
 #[test]
 fn an_environment_that_differs_is_told_and_no_change() {
     let mut other = with(SOME.findings.clone());
-    other.host.release = "6.19.1".to_owned();
-    other.host.sysctls.insert("net.ipv4.ip_local_port_range".to_owned(), "1024 65000".to_owned());
+    other.host.release = "6.19.1".into();
+    other.host.sysctls.insert("net.ipv4.ip_local_port_range".into(), "1024 65000".into());
     other.host.sysctls.remove("net.ipv6.bindv6only");
     other.repeat = 20;
     let comparison = compare(&SOME, &other);
@@ -346,7 +346,7 @@ fn an_environment_that_differs_is_told_and_no_change() {
         assert!(text.contains(line), "no `{line}` in\n{text}");
     }
     // A tab is a blank.
-    other.host.sysctls.insert("net.ipv4.ip_local_port_range".to_owned(), "32768 60999".to_owned());
+    other.host.sysctls.insert("net.ipv4.ip_local_port_range".into(), "32768 60999".into());
     assert_eq!(compare(&SOME, &other).environment.len(), 3);
     let annotations = github::annotations(&comparison);
     assert_eq!(annotations.lines().count(), 1);
@@ -358,8 +358,8 @@ fn an_environment_that_differs_is_told_and_no_change() {
 #[test]
 fn annotations_and_summaries_are_escaped() {
     let mut new = Finding::observed(evidence(&matching()), errno(NEVER));
-    new.scenario = "a:b,c%d\n::error::injected".to_owned();
-    new.case = "x[a=1|2]\r\n::warning::`<b>`\u{1b}[35m".to_owned();
+    new.scenario = "a:b,c%d\n::error::injected".into();
+    new.case = "x[a=1|2]\r\n::warning::`<b>`\u{1b}[35m".into();
     let comparison = compare(&with(vec![]), &with(vec![new]));
     let annotations = github::annotations(&comparison);
     let expected = "::error title=a%3Ab%2Cc%25d %3A%3Aerror%3A%3Ainjected%3A 1 case::bind: appeared: ELOOP, mismatch%0A\
@@ -376,12 +376,12 @@ fn the_eleventh_annotation_is_counted_in_the_tenth() {
     for (scenarios, lines) in [(9, 9), (10, 10), (11, 10), (45, 10)] {
         let first = |index: usize| {
             let mut new = Finding::observed(evidence(&matching()), errno(NEVER));
-            new.scenario = format!("bind.{index:02}");
+            new.scenario = format!("bind.{index:02}").into();
             // The first is the largest.
             let cases = if index == 0 { 7 } else { 1 };
             (0..cases).map(move |case| {
                 let mut new = new.clone();
-                new.case = format!("{}[case={case}]", new.scenario);
+                new.case = format!("{}[case={case}]", new.scenario).into();
                 new
             })
         };
@@ -400,7 +400,7 @@ fn the_eleventh_annotation_is_counted_in_the_tenth() {
 #[test]
 fn a_summary_that_is_too_long_is_cut_at_a_row() {
     let again = single().findings.iter().cloned().map(|mut finding| {
-        finding.case.push_str(" again");
+        finding.case = format!("{} again", finding.case).into();
         finding
     });
     let all = with(single().findings.iter().cloned().chain(again).collect());
@@ -529,15 +529,15 @@ fn nothing_in_a_report_is_a_command_for_github() {
     let mut report = worse(3);
     // Wrapped, so that some of it begins a line.
     let hostile = |length| COMMANDS.map(|command| format!("{} {command} ", "a".repeat(length))).concat();
-    report.host.arch = hostile(68);
-    report.host.release = hostile(3);
-    report.host.sysctls.insert(COMMANDS[0].to_owned(), COMMANDS.join("\n"));
+    report.host.arch = hostile(68).into();
+    report.host.release = hostile(3).into();
+    report.host.sysctls.insert(COMMANDS[0].into(), COMMANDS.join("\n").into());
     for capability in report.host.capabilities.values_mut() {
-        capability.reason = Some(COMMANDS.join("\r\n"));
+        capability.reason = Some(COMMANDS.join("\r\n").into());
     }
     for finding in &mut report.findings {
-        finding.scenario = format!("{}.{}", finding.scenario, COMMANDS[1]);
-        finding.case = format!("{}{}", finding.case, COMMANDS.join("\n"));
+        finding.scenario = format!("{}.{}", finding.scenario, COMMANDS[1]).into();
+        finding.case = format!("{}{}", finding.case, COMMANDS.join("\n")).into();
     }
     let place = Place::new(&report);
     let said = place.run(&["a.json.gz", "b.json", "--github", "-v"]);

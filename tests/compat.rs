@@ -15,15 +15,16 @@ use errnoscope::finding::{Evidence, Finding, Missing, Report, TrailEntry, Verdic
 use errnoscope::names::{Call, Need, Os};
 use errnoscope::plan::{Outcome, Unsupported};
 use errnoscope::render::json;
+use errnoscope::untrusted::Text;
 use proptest::prelude::*;
 use serde_json::Value;
 
 /// A run of the findings on another kernel, or on another stack that has this for a kernel's release.
 fn on(release: &str, stack: Option<&str>, findings: Vec<Finding>) -> Report {
     let mut report = small().with(findings);
-    report.host.release = release.to_owned();
+    report.host.release = release.into();
     let version: Vec<&str> = release.split(['.', '-']).collect();
-    report.host.stack = stack.map_or(format!("linux {}.{}", version[0], version[1]), str::to_owned);
+    report.host.stack = stack.map_or(format!("linux {}.{}", version[0], version[1]), str::to_owned).into();
     report
 }
 
@@ -35,8 +36,8 @@ fn errno(raw: i32) -> Outcome {
     Outcome::Errno(Errno::from_raw(Os::Linux, raw))
 }
 
-fn ran(outcomes: &[(&str, u32)]) -> Option<BTreeMap<String, u32>> {
-    Some(outcomes.iter().map(|&(outcome, count)| (outcome.to_owned(), count)).collect())
+fn ran(outcomes: &[(&str, u32)]) -> Option<BTreeMap<Text, u32>> {
+    Some(outcomes.iter().map(|&(outcome, count)| (outcome.into(), count)).collect())
 }
 
 /// The findings that have an outcome and are no kernel's choice: what is made of these differs.
@@ -62,11 +63,13 @@ type Says = BTreeMap<(String, Call), Result<BTreeSet<String>, String>>;
 /// What the report says of each call, as the compatibility data should have it: outcomes, or the verdict instead.
 fn said_by(report: &Report) -> Says {
     let says = |finding: &Finding| match (finding.verdict(), &finding.distribution, &finding.outcome) {
-        (Verdict::Match | Verdict::Mismatch, Some(distribution), _) => Ok(distribution.keys().cloned().collect()),
+        (Verdict::Match | Verdict::Mismatch, Some(distribution), _) => {
+            Ok(distribution.keys().map(ToString::to_string).collect())
+        }
         (Verdict::Match | Verdict::Mismatch, None, Some(outcome)) => Ok(BTreeSet::from([outcome.name().to_owned()])),
         (verdict, ..) => Err(verdict.to_string()),
     };
-    report.findings.iter().map(|finding| ((finding.case.clone(), finding.subject.call), says(finding))).collect()
+    report.findings.iter().map(|finding| ((finding.case.to_string(), finding.subject.call), says(finding))).collect()
 }
 
 /// Every outcome of every report stands in exactly one value of its call and stack, whose evidence it is, and nothing
@@ -148,7 +151,7 @@ fn changed(finding: &Finding, how: u8) -> Option<Finding> {
         0 => return None,
         1 => new = found(finding, Outcome::Ok),
         2 => new = found(finding, errno(40)),
-        3 => new = Finding::without_outcome(evidence(finding), Missing::Broken("killed by signal 9".to_owned())),
+        3 => new = Finding::without_outcome(evidence(finding), Missing::Broken("killed by signal 9".into())),
         4 => new.distribution = ran(&[(finding.outcome_name(), 2), ("ELOOP", 3)]),
         _ => {}
     }
@@ -290,7 +293,7 @@ fn what_the_kernel_may_choose_is_one_value() {
 
 /// The findings of a host that refuses an op for all of these.
 fn refusing(need: Need) -> Vec<Finding> {
-    let unsupported = Unsupported { need, reason: "set-option option={}: ENOPROTOOPT".to_owned() };
+    let unsupported = Unsupported { need, reason: "set-option option={}: ENOPROTOOPT".into() };
     let refuse = |finding: &Finding| {
         let last = finding.trail.last().expect("it was run");
         let entry = TrailEntry { unsupported: Some(unsupported.clone()), outcome: None, ..(**last).clone() };
@@ -331,8 +334,8 @@ fn a_sysctl_that_only_one_of_two_kernels_has_is_a_boundary() {
     assert_eq!(boundary.environment[0].fact, "net.ipv4.tcp_tw_reuse_delay");
     // Another value may be the host's choice.
     let mut other = newer.clone();
-    (other.host.release, other.host.stack) = ("6.17.13".to_owned(), "linux 6.17".to_owned());
-    other.host.sysctls.insert("net.ipv4.tcp_tw_reuse_delay".to_owned(), "0".to_owned());
+    (other.host.release, other.host.stack) = ("6.17.13".into(), "linux 6.17".into());
+    other.host.sysctls.insert("net.ipv4.tcp_tw_reuse_delay".into(), "0".into());
     assert_eq!(boundaries(&sweep([&newer, &other])).boundaries, []);
 }
 
@@ -341,8 +344,8 @@ fn a_large_sweep_stays_small() {
     let mut sweep = Sweep::default();
     let mut report = baseline().clone();
     for minor in 1..=15 {
-        report.host.release = format!("6.{minor}.0");
-        report.host.stack = format!("linux 6.{minor}");
+        report.host.release = format!("6.{minor}.0").into();
+        report.host.stack = format!("linux 6.{minor}").into();
         sweep.add(&digest_of_number(minor), &report);
     }
     let text = text(&Compat::of(&sweep));

@@ -3,10 +3,11 @@
 
 use std::fs::{self, File, Permissions};
 use std::io::{BufRead, BufReader, Read};
+use std::os::fd::AsFd;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
-use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::LazyLock;
 use std::time::{Duration, Instant};
 
@@ -14,7 +15,6 @@ use crate::common::PROGRAM;
 use crate::common::reports::{SMALL, small, text_of};
 use crate::harness::test;
 use errnoscope::finding::{Finding, Report, Verdict};
-use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::{Pid, mkfifo};
 use tempfile::TempDir;
@@ -180,9 +180,12 @@ fn the_exit_code_is_what_was_found_whoever_reads_it() {
     }
 }
 
-/// So that what comes after the first page has to wait for a reader.
-fn shrink(stdout: &ChildStdout) {
-    fcntl(stdout, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+/// So that what comes after the first page has to wait for a reader. Only Linux has smaller pipes.
+fn shrink(pipe: impl AsFd) {
+    #[cfg(target_os = "linux")]
+    nix::fcntl::fcntl(pipe, nix::fcntl::FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    #[cfg(not(target_os = "linux"))]
+    drop(pipe);
 }
 
 #[test(Namespaces, Ptrace)]
@@ -439,7 +442,7 @@ fn a_second_signal_and_one_after_the_run_end_at_once() {
     // And is no error where somebody has seen enough of it.
     let mut child = program(&["report", SMALL, "--html", &fifo]).stdout(Stdio::null()).spawn().unwrap();
     let mut reader = File::open(&fifo).unwrap();
-    fcntl(&reader, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    shrink(&reader);
     reader.read_exact(&mut [0]).unwrap();
     drop(reader);
     assert_eq!(end_of(&mut child), 0);

@@ -157,7 +157,7 @@ fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
     let stage = Stage::new(QUICK);
     let findings = stage.findings(&stage.host("host", script), &[], 0);
     let names: Vec<(String, &str)> =
-        findings.iter().map(|finding| (finding.case.clone(), finding.outcome_name())).collect();
+        findings.iter().map(|finding| (finding.case.to_string(), finding.outcome_name())).collect();
     let here = Said::of(
         Command::new(PROGRAM)
             .args(["run", "--json", "here.json", "--scenarios", "scenarios"])
@@ -168,7 +168,7 @@ fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
     assert_eq!(here.code, 0, "{here:?}");
     let here = stage.report("here.json");
     let expected: Vec<(String, &str)> =
-        here.findings.iter().map(|finding| (finding.case.clone(), finding.outcome_name())).collect();
+        here.findings.iter().map(|finding| (finding.case.to_string(), finding.outcome_name())).collect();
     assert_eq!(names, expected);
     assert_eq!(names.len(), 40);
 }

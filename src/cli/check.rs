@@ -2,14 +2,19 @@
 //!
 //! What a tracer's calls mean is the business of `check`; the world it runs in, of `exec`.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::exec::{CANNOT_RUN, NOT_FOUND};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::exec::{CANNOT_RUN, NO_WORLD, NOT_FOUND};
 use super::output::{self, Destination, Writing};
 use super::select::or_list;
 use super::{Exit, Failure, complain, source};
@@ -32,6 +37,9 @@ const USUAL: &str = "errnoscope";
 const TIMED_OUT: i32 = 124;
 /// More of a tracer's output than anybody reads, in bytes.
 const LONGEST: u64 = 1 << 20;
+/// The same of what it says about its version, and how long it may take to say it.
+const LONGEST_VERSION: u64 = 64 << 10;
+const VERSION: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -154,9 +162,9 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
 }
 
 fn read(path: &Path) -> Result<Check, Failure> {
-    let (name, text) = source::read(path)?;
-    check::read(text).map_err(|(line, column, message)| {
-        Failure::bad(format!("{name}:{line}:{column}: no results of errnoscope check: {message}"))
+    let text = source::read_results(path)?;
+    check::read(&text).map_err(|(line, column, message)| {
+        Failure::bad(format!("{}:{line}:{column}: no results of errnoscope check: {message}", path.display()))
     })
 }
 
@@ -266,16 +274,18 @@ fn under(
     conditions: &[String],
     signals: &Signals,
 ) -> Result<Result<Seen, String>, Failure> {
-    let cannot = |error| Failure::because("cannot make temporary files", error);
-    let place = tempfile::tempdir().map_err(cannot)?;
-    let file = |name: &str| place.path().join(name);
+    // It has no name, so that nothing is left of it whatever ends us.
+    let mut file = tempfile::tempfile().map_err(|error| Failure::because("cannot make a temporary file", error))?;
     let own = super::own_program()?;
     let words = profile.command(trouble.places());
-    let mut child = Command::new(&own)
+    let mut command = Command::new(&own);
+    sys::end_with_this(&mut command);
+    let calls = sys::lend(&mut command, &file);
+    let mut child = command
         .args(["exec", "--path", &ROUTERS.to_string(), "--listen", &PORT.to_string()])
         .args(["--timeout", &profile.timeout_s.to_string()])
         .arg("--json")
-        .arg(file("calls"))
+        .arg(calls)
         .args(conditions)
         .arg("--")
         .args(words.iter().enumerate().map(|(index, word)| program(index, word, &own)))
@@ -284,8 +294,8 @@ fn under(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| Failure::because("cannot start errnoscope exec", error))?;
-    let output = child.stdout.take().map(begin_of).transpose();
-    let errors = child.stderr.take().map(begin_of).transpose();
+    let output = child.stdout.take().map(|pipe| begin_of(pipe, LONGEST)).transpose();
+    let errors = child.stderr.take().map(|pipe| begin_of(pipe, LONGEST)).transpose();
     let (output, errors) = match (output, errors) {
         (Ok(output), Ok(errors)) => (output, errors),
         (Err(error), _) | (_, Err(error)) => {
@@ -309,9 +319,10 @@ fn under(
     // It ends with the last process of the tracer's world.
     let text = |reader: Option<JoinHandle<String>>| reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
     let (output, errors) = (text(output), text(errors));
-    let calls: Option<Calls> =
-        std::fs::read_to_string(file("calls")).ok().and_then(|text| serde_json::from_str(&text).ok());
-    let codes = [CANNOT_RUN, NOT_FOUND].map(i32::from);
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    let calls: Option<Calls> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+    let codes = [NO_WORLD, CANNOT_RUN, NOT_FOUND].map(i32::from);
     let never_ran = |calls: &Calls| calls.calls.is_empty() && codes.contains(&calls.exit_code);
     Ok(match calls.filter(|calls| !never_ran(calls)) {
         Some(calls) if calls.lost.is_empty() => {
@@ -321,20 +332,25 @@ fn under(
         }
         Some(calls) => Err(format!("the trouble did not last: {}", calls.lost.join("; "))),
         None => {
-            let why = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it left no trace");
+            let why = errors.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
+            let why = why.unwrap_or_else(|| {
+                format!("`errnoscope exec` ended with {} and said nothing; was it killed? see dmesg", ended.code())
+            });
             Err(why.trim_start_matches("errnoscope: error: ").to_owned())
         }
     })
 }
 
 /// As much of it as anybody reads; who says more is not kept waiting, and fills no disk.
-fn begin_of(mut pipe: impl Read + Send + 'static) -> std::io::Result<JoinHandle<String>> {
-    thread::Builder::new().spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.by_ref().take(LONGEST).read_to_end(&mut bytes);
-        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+fn begin_of(mut pipe: impl Read + Send + 'static, most: u64) -> std::io::Result<JoinHandle<String>> {
+    thread::Builder::new().spawn(move || begin(&mut pipe, most))
+}
+
+fn begin(pipe: &mut impl Read, most: u64) -> String {
+    let mut bytes = Vec::new();
+    let _ = pipe.by_ref().take(most).read_to_end(&mut bytes);
+    let _ = std::io::copy(pipe, &mut std::io::sink());
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `errnoscope` is this program, wherever it is.
@@ -346,9 +362,27 @@ fn program(index: usize, word: &str, own: &Path) -> std::ffi::OsString {
 fn version(profile: &Profile) -> String {
     let Some((first, rest)) = profile.version.split_first() else { return String::new() };
     let Ok(own) = std::env::current_exe() else { return String::new() };
-    let ran = Command::new(program(0, first, &own)).args(rest).stdin(Stdio::null()).output();
-    let Ok(ran) = ran else { return String::new() };
-    let text = [ran.stdout, ran.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
+    let text = said(Command::new(program(0, first, &own)).args(rest));
     text.lines().find(|line| line.contains(|it: char| it.is_ascii_digit())).unwrap_or_default().trim().to_owned()
+}
+
+/// The begin of what a command says about itself: all that it starts is killed when it has ended, or its time is over.
+fn said(command: &mut Command) -> String {
+    let Ok((reader, writer)) = std::io::pipe() else { return String::new() };
+    let Ok(errors) = writer.try_clone() else { return String::new() };
+    let child = command.stdin(Stdio::null()).stdout(writer).stderr(errors).process_group(0).spawn();
+    // What is left of the command would keep the pipe open.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut child) = child else { return String::new() };
+    let (send, receive) = mpsc::channel();
+    let mut reader = reader;
+    let reading = thread::Builder::new().spawn(move || send.send(begin(&mut reader, LONGEST_VERSION)));
+    if reading.is_err() {
+        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+    }
+    let _ = sys::wait_for(child.id() as i32, VERSION);
+    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+    let _ = child.wait();
+    // Somebody who left the group may keep the pipe open.
+    receive.recv_timeout(VERSION).unwrap_or_default()
 }

@@ -140,6 +140,6 @@ fn become_baseline(
     destination.write(out, |out| json::write(current, out))?;
     let findings = count(current.findings.len() as u64, "finding");
     // Standard output may hold JSON.
-    let _ = writeln!(anstream::stderr(), "errnoscope: accepted as {}: {findings}", place.display());
+    let _ = writeln!(output::stderr(), "errnoscope: accepted as {}: {findings}", place.display());
     Ok(Exit::Success)
 }

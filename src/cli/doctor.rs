@@ -137,7 +137,7 @@ fn setting(name: &str, value: &str) -> String {
 }
 
 fn capability(hello: &Hello, need: Need) -> Capability {
-    let unknown = || Capability { available: false, reason: Some("the worker did not say".to_owned()) };
+    let unknown = || Capability { available: false, reason: Some("the worker did not say".to_owned().into()) };
     hello.capabilities.get(&need).cloned().unwrap_or_else(unknown)
 }
 

@@ -14,6 +14,9 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::Failure;
+use super::guard::Guard;
+use crate::render::json;
+use crate::render::text::count;
 use crate::scenario::Problem;
 use crate::sys::{self, Directory, Reader, Signals, Target, Unwritable};
 
@@ -27,7 +30,12 @@ const WIDEST: usize = 120;
 pub fn stdout() -> impl Write {
     let choice = AutoStream::choice(&io::stdout());
     let buffered: Box<dyn Write> = Box::new(BufWriter::new(Lasting { stdout: sys::Stdout, failed: None }));
-    AutoStream::new(buffered, choice)
+    Guard::new(AutoStream::new(buffered, choice))
+}
+
+/// Standard error, for people.
+pub fn stderr() -> impl Write {
+    Guard::new(anstream::stderr())
 }
 
 /// Standard output for a command that goes on when nobody reads it any more: what a command finds and does is not for
@@ -63,14 +71,22 @@ pub fn width() -> usize {
     said.or_else(terminal).unwrap_or(WIDTH).clamp(40, WIDEST)
 }
 
-/// A fault of a scenario file with its lines of source.
-pub fn problem(problem: &Problem) -> String {
-    problem.render(&Renderer::styled())
+/// More faults than anybody mends before looking again.
+pub const MOST_PROBLEMS: usize = 200;
+
+/// Faults of files with their lines of source, and how many more there are.
+pub fn problems(problems: &[Problem]) -> String {
+    let (told, more) = problems.split_at(problems.len().min(MOST_PROBLEMS));
+    let mut text: String = told.iter().map(|problem| problem.render(&Renderer::styled()) + "\n\n").collect();
+    if !more.is_empty() {
+        text.push_str(&format!("… and {}\n\n", count(more.len() as u64, "more problem")));
+    }
+    text
 }
 
 /// Writes a value as JSON for people and machines, with a line's end.
 pub fn json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
+    json::write_pretty(value, out)?;
     writeln!(out)
 }
 

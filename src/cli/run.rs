@@ -180,7 +180,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
         let text = sum_up(report, place, &arguments);
         match to_stdout {
             // Nothing depends on it.
-            true => drop(write!(anstream::stderr(), "{text}")),
+            true => drop(write!(output::stderr(), "{text}")),
             false => write!(out, "{text}")?,
         }
     }
@@ -334,7 +334,7 @@ impl Names {
 fn own_name(host: &Host) -> String {
     match host.kernel() {
         Some(_) => format!("{} {}", host.os, host.release),
-        None => host.stack.clone(),
+        None => host.stack.to_string(),
     }
 }
 

@@ -185,7 +185,7 @@ pub fn trace(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     let table = table(&report);
     match json_to.as_ref().is_some_and(Destination::is_stdout) {
         // Nothing depends on it.
-        true => drop(write!(anstream::stderr(), "{table}")),
+        true => drop(write!(output::stderr(), "{table}")),
         false => write!(out, "{table}")?,
     }
     out.flush()?;

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::{Change, Comparison, Kind, Seen, Weight};
 use crate::finding::Verdict;
 use crate::names::Call;
+use crate::untrusted::Text;
 
 /// Changes that are alike.
 #[derive(Clone, Debug)]
@@ -82,7 +83,7 @@ fn state(seen: &Seen) -> String {
 /// `EADDRNOTAVAIL or ok`, without how often: counts differ from case to case, and would make each its own group.
 fn outcomes(seen: &Seen) -> Option<String> {
     let repeated = seen.distribution.iter().flat_map(BTreeMap::keys);
-    let outcomes: BTreeSet<&str> = repeated.chain(&seen.outcome).map(String::as_str).collect();
+    let outcomes: BTreeSet<&str> = repeated.map(Text::as_str).chain(seen.outcome.as_deref()).collect();
     // What did not come to an outcome is counted by its verdict, which is told beside it.
     let alone = outcomes.len() == 1;
     let outcomes: Vec<&str> =

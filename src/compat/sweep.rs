@@ -15,6 +15,7 @@ use crate::finding::{Finding, Report, Verdict};
 use crate::moment::Moment;
 use crate::names::{Call, Need, Os};
 use crate::scenario::Expectation;
+use crate::untrusted::Text;
 
 /// How much of a digest names a report or a reference.
 const SHORT: usize = 12;
@@ -85,7 +86,7 @@ pub(super) struct Said {
     /// Between which the kernel may choose.
     pub choice: BTreeSet<String>,
     /// How often repeated runs gave each, where they disagree.
-    pub distribution: Option<BTreeMap<String, u32>>,
+    pub distribution: Option<BTreeMap<Text, u32>>,
     /// What was expected, whether it came about or not.
     pub expected: Arc<[Expectation]>,
     /// The op that this kernel refused, and how, where it could not be led into the situation.
@@ -114,7 +115,7 @@ impl Said {
 
     /// Where it is documented that this is what comes about.
     pub fn because(&self) -> BTreeSet<&str> {
-        let own = self.expected.iter().filter(|expectation| self.outcomes.contains(&expectation.outcome));
+        let own = self.expected.iter().filter(|expectation| self.outcomes.contains(expectation.outcome.as_str()));
         own.map(|expectation| &*expectation.reference).collect()
     }
 }
@@ -123,7 +124,7 @@ impl Said {
 fn refused(finding: &Finding) -> Option<String> {
     let last = finding.trail.last().filter(|_| finding.verdict() == Verdict::Unsupported)?;
     let lacking = last.unsupported.as_ref().filter(|lacking| lacking.need == Need::Linux)?;
-    Some(lacking.reason.clone())
+    Some(lacking.reason.to_string())
 }
 
 /// A call with all that is said of it.
@@ -154,15 +155,15 @@ impl Sweep {
         let index = self.sources.len();
         let version = host.kernel();
         self.sources.push(Source {
-            stack: if version.is_some() { host.os.to_string() } else { host.stack.clone() },
+            stack: if version.is_some() { host.os.to_string() } else { host.stack.to_string() },
             version,
-            release: host.release.clone(),
-            arch: host.arch.clone(),
-            isolation: host.isolation.clone(),
+            release: host.release.to_string(),
+            arch: host.arch.to_string(),
+            isolation: host.isolation.to_string(),
             started: *started,
             complete: *complete,
             repeat: *repeat,
-            catalogue: catalogue.digest.clone(),
+            catalogue: catalogue.digest.to_string(),
             tool: format!("{} {}", tool.name, tool.version),
             digest: digest.to_owned(),
             findings: report.findings.len() as u64,

@@ -152,7 +152,7 @@ impl Knowledge {
             for finding in &report.findings {
                 for known in of_finding(finding, &report.host.stack, report.host.os) {
                     // Reports of one stack, and what several expect of another, say the same of the same case.
-                    cases.entry(known).or_default().insert(finding.case.clone());
+                    cases.entry(known).or_default().insert(finding.case.to_string());
                 }
             }
         }
@@ -209,7 +209,7 @@ fn of_finding(finding: &Finding, stack: &str, os: Os) -> Vec<Known> {
         port: finding.subject.port,
         errno,
         cause: finding.cause,
-        scenario: finding.scenario.clone(),
+        scenario: finding.scenario.to_string(),
         basis,
         by: by.to_owned(),
         protocol,

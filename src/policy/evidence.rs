@@ -13,6 +13,7 @@ use crate::errno::ErrnoName;
 use crate::finding::{Finding, Report, TrailEntry, Verdict};
 use crate::names::{Family, Os, PortChoice, Protocol, Reuse, words};
 use crate::plan::Outcome;
+use crate::untrusted::Text;
 
 words! {
     /// Why a signal is believed to come from a cause.
@@ -76,7 +77,7 @@ pub fn evidence<'r>(reports: impl IntoIterator<Item = &'r Report> + Clone) -> Ev
             *evidence.left_out.entry(LeftOut::OtherStack).or_default() += report.findings.len() as u64;
             continue;
         }
-        evidence.stacks.insert(report.host.stack.clone());
+        evidence.stacks.insert(report.host.stack.to_string());
         for finding in &report.findings {
             evidence.observe(finding, report.host.os);
             // Several reports of one catalogue expect the same of a system that none of them observed.
@@ -138,8 +139,8 @@ impl Evidence {
                             signal: Signal { os, call, port, protocol, family, reuse, errno },
                             cause: finding.cause,
                             basis,
-                            scenario: finding.scenario.clone(),
-                            case: finding.case.clone(),
+                            scenario: finding.scenario.to_string(),
+                            case: finding.case.to_string(),
                         });
                     }
                     if observed.is_none() {
@@ -178,7 +179,7 @@ pub(super) fn socket(finding: &Finding) -> (Option<Protocol>, Option<Family>, Re
         let arguments = opened.iter().flat_map(|entry| entry.arguments.split_whitespace());
         arguments.filter_map(|argument| argument.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
     };
-    let axis = |names: &[&str]| names.iter().find_map(|name| finding.axes.get(*name).map(String::as_str));
+    let axis = |names: &[&str]| names.iter().find_map(|name| finding.axes.get(*name).map(Text::as_str));
     let protocol = argument("protocol").or_else(|| axis(&["protocol"])).and_then(|word| word.parse().ok());
     let family = argument("family").or_else(|| axis(&["family"])).and_then(|word| word.parse().ok());
     let set = |option: &str| {

@@ -90,7 +90,7 @@ pub fn case(change: &Change) -> String {
     let several = distribution.filter(|distribution| distribution.len() > 1);
     let counts = several.into_iter().flatten().map(|(outcome, count)| format!("{outcome} ×{count}"));
     let counts = counts.collect::<Vec<_>>().join(", ");
-    shown(&if counts.is_empty() { change.case.clone() } else { format!("{}: {counts}", change.case) })
+    shown(&if counts.is_empty() { change.case.to_string() } else { format!("{}: {counts}", change.case) })
 }
 
 /// `24 changes: 24 outcome-changed, 12 verdict-changed; 5832 findings unchanged`.

@@ -10,6 +10,7 @@ use crate::names::PortChoice;
 use crate::plan::{Answer, Cost, Detail, Outcome};
 use crate::scenario::Expectation;
 use crate::socket_table::Sought;
+use crate::untrusted::Text;
 use crate::witness::Witness;
 
 /// A finding that stands for `findings` that say the same.
@@ -104,12 +105,17 @@ fn trail(finding: &Finding, width: usize) -> String {
 fn step(entry: &TrailEntry, detail: Option<&Detail>) -> Step {
     let (outcome, more) = match (&entry.outcome, &entry.unsupported, &entry.failed) {
         (Some(outcome), ..) => (outcome.name(), None),
-        (_, Some(lacking), _) => ("unsupported", Some(lacking.reason.clone())),
-        (.., Some(why)) => ("failed", Some(why.clone())),
+        (_, Some(lacking), _) => ("unsupported", Some(lacking.reason.to_string())),
+        (.., Some(why)) => ("failed", Some(why.to_string())),
         (None, None, None) => ("", None),
     };
     let user = entry.user.map(|user| format!("as {user}"));
-    let op = [Some(entry.op.clone()), entry.socket.clone(), Some(entry.arguments.clone()), user];
+    let op = [
+        Some(entry.op.to_string()),
+        entry.socket.as_ref().map(Text::to_string),
+        Some(entry.arguments.to_string()),
+        user,
+    ];
     let op = op.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
     let more = [more, detail.map(describe)].into_iter().flatten();
     let op = std::iter::once(op).chain(more).collect::<Vec<_>>().join("; ");
@@ -185,8 +191,8 @@ pub fn answer(answer: &Answer) -> String {
         }
         Answer::Address { local: true } => "configured".to_owned(),
         Answer::Address { local: false } => "not configured".to_owned(),
-        Answer::Route { kind } => kind.clone(),
-        Answer::Sysctl { value } => value.clone(),
+        Answer::Route { kind } => kind.to_string(),
+        Answer::Sysctl { value } => value.to_string(),
         Answer::Descriptors { open, limit } => format!("{open} open, limit {limit}"),
         Answer::Counter { packets } => format!("{packets} packets"),
         Answer::User { uid, net_bind_service } => {

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use super::compare::{case, of, total, values};
 use super::text::{count, shown, truncate};
 use crate::compare::{Comparison, Group, Weight};
+use crate::untrusted::shown_lines;
 
 /// GitHub shows this many annotations of each kind for a step, and drops the others without a word
 /// (docs.github.com, "Usage limits for workflow commands").
@@ -85,7 +86,7 @@ fn environment(comparison: &Comparison) -> String {
 
 /// `::error title=…::…`, escaped as `@actions/core` does it (packages/core/src/command.ts).
 fn annotation(weight: Weight, title: &str, message: &str) -> String {
-    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let data = |text: &str| shown_lines(text).replace('%', "%25").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     format!("::{weight} title={}::{}\n", property(&truncate(&shown(title), TITLE)), data(message))
 }

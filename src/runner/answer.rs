@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 
 use crate::plan::{Answer, Detail, Fate, Observations, Op, Outcome, Performed, Plan, Query, Role, Step, StepResult};
+use crate::untrusted::Text;
 
 /// The most of a reason, or of any other text in an answer, that is kept.
 const MOST_TEXT: usize = 64 << 10;
@@ -123,15 +124,15 @@ fn fits(op: &Op, detail: &Detail) -> bool {
 }
 
 /// Cuts a text that is longer than anybody reads.
-pub fn cut(text: &mut String) {
+pub fn cut(text: &mut Text) {
     cut_to(text, MOST_TEXT);
 }
 
-pub fn cut_to(text: &mut String, most: usize) {
-    if text.len() > most {
-        let end = (0..=most).rev().find(|&end| text.is_char_boundary(end)).unwrap_or(0);
-        text.truncate(end);
-        text.push('…');
+pub fn cut_to(text: &mut Text, most: usize) {
+    let raw = text.raw();
+    if raw.len() > most {
+        let end = (0..=most).rev().find(|&end| raw.is_char_boundary(end)).unwrap_or(0);
+        *text = Text::from(format!("{}…", &raw[..end]));
     }
 }
 

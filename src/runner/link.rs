@@ -22,6 +22,7 @@ use super::answer::{self, cut_to};
 use super::guard::Guard;
 use crate::plan::{Hello, MARK, Observations, PROTOCOL, Plan, message};
 use crate::sys;
+use crate::untrusted::Text;
 
 /// How often a wait looks whether the run was interrupted.
 const SLICE_MS: u16 = 100;
@@ -111,7 +112,7 @@ pub enum Why {
     /// It does nothing because a signal has stopped it.
     Stopped(i32),
     /// A line that is not of the protocol.
-    Babble(String),
+    Babble(Text),
     Protocol(u64),
     Interrupted,
 }
@@ -207,12 +208,12 @@ fn handshake(process: &mut Process, wait: Duration, interrupted: &AtomicBool, gr
             Ok(hello)
         }
         Some(version) => Err(Why::Protocol(version)),
-        None => Err(Why::Babble("a hello without a protocol".to_owned())),
+        None => Err(Why::Babble("a hello without a protocol".into())),
     }
 }
 
 fn babble(what: impl fmt::Display) -> Why {
-    let mut what = what.to_string();
+    let mut what = Text::from(what.to_string());
     cut_to(&mut what, MOST_WORDS);
     Why::Babble(what)
 }
@@ -296,7 +297,7 @@ impl Process {
             searched = self.unread.len();
             if searched > LONGEST_LINE || self.noise > MOST_NOISE {
                 let bytes = searched.max(self.noise);
-                return Err(Why::Babble(format!("{bytes} bytes and no message among them")));
+                return Err(babble(format!("{bytes} bytes and no message among them")));
             }
             // Somebody else may have the pipe as well, and keep it.
             if ended_at.is_none() && self.child.try_wait().is_ok_and(|status| status.is_some()) {

@@ -14,7 +14,7 @@ use nix::sys::stat::Mode;
 
 use super::os::{NAME, OS, Tun};
 pub use super::untraced::{Watch, be_watched, cannot_trace};
-use super::{Fault, Result, process, unsupported};
+use super::{Fault, Life, Result, process, unsupported};
 use crate::errno::Errno;
 use crate::names::Need;
 use crate::plan::{Detail, RouteKind};
@@ -30,6 +30,10 @@ pub(super) const DIRECTORY: OFlag = OFlag::empty();
 /// There is no O_TMPFILE.
 pub(super) fn nameless_file(_: &OwnedFd, _: Mode) -> Result<File, nix::Error> {
     Err(nix::Error::EOPNOTSUPP)
+}
+
+pub fn nameless_directory(_: &str, _: &str) -> Result<std::path::PathBuf> {
+    Err(Errno::from_raw(OS, libc::ENOTSUP))
 }
 
 pub(super) fn name_file(_: &File, _: &OwnedFd, _: &OsStr) -> Result<(), nix::Error> {
@@ -145,6 +149,18 @@ pub fn listen_on(_: u16) -> Result<Vec<OwnedFd>, Fault> {
 pub fn serve(_: Vec<OwnedFd>) -> ! {
     process::pause_for_ever()
 }
+
+/// Nothing here has others to rely on.
+pub fn life_of(_: i32) -> Result<Life> {
+    Err(Errno::from_raw(OS, libc::ENOTSUP))
+}
+
+pub fn others() -> Vec<i32> {
+    Vec::new()
+}
+
+/// No system but Linux has such a thing: it goes on until it notices by itself.
+pub fn end_with_this(_: &mut std::process::Command) {}
 
 pub fn descriptor_limit_of(_: i32) -> Result<u64> {
     Err(Errno::from_raw(OS, libc::ENOTSUP))

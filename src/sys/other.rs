@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 pub use super::absent::*;
 pub use super::posix::*;
 pub use super::shepherd::{Caller, become_command, shepherd};
+pub(super) use super::shepherd::{forget_signals, hold_signals};
 
 use super::{Fault, Isolation, Outside, Result, exit_now, unsupported};
 use crate::errno::Errno;

@@ -3,9 +3,13 @@
 //! It starts processes and ends this one; how a wait is woken is the operating system's own business.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::time::TimeValLike;
 
 use super::{Fault, Result, check, check_size};
@@ -112,6 +116,35 @@ pub fn kill(pid: i32) {
     unsafe { libc::kill(pid, libc::SIGKILL) };
 }
 
+/// Lets a process that was stopped go on.
+pub fn wake(pid: i32) {
+    // SAFETY: kill(2) takes no pointers.
+    unsafe { libc::kill(pid, libc::SIGCONT) };
+}
+
+/// Gives a command an open file of this process, under the name that is returned.
+pub fn lend(command: &mut Command, file: &std::fs::File) -> PathBuf {
+    let fd = file.as_raw_fd();
+    // SAFETY: fcntl(2) is all that the child calls, and takes no pointers here.
+    unsafe {
+        command.pre_exec(move || match libc::fcntl(fd, libc::F_SETFD, 0) {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        })
+    };
+    PathBuf::from(format!("/dev/fd/{fd}"))
+}
+
+/// A file that this process was given by that name is not for those that it starts.
+pub fn keep_lent(path: &Path) {
+    let fd =
+        ["/dev/fd", "/proc/self/fd"].iter().find_map(|place| path.strip_prefix(place).ok()?.to_str()?.parse().ok());
+    if let Some(fd) = fd.filter(|fd: &i32| *fd > 2) {
+        // SAFETY: fcntl(2) takes no pointers here, and fails where there is no such descriptor.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
+}
+
 /// Sends this process a signal with its default effect.
 pub fn raise(signal: i32) -> Result<()> {
     // SAFETY: restoring the default needs no handler. Without it the standard library's SIGSEGV handler would swallow
@@ -153,6 +186,8 @@ fn catch_alarms() {
     if DONE.swap(true, Ordering::Relaxed) {
         return;
     }
+    // Below a process that keeps signals for a command it would never come.
+    let _ = SigSet::from(Signal::SIGALRM).thread_unblock();
     // SAFETY: zeroed is a valid sigaction; the handler only stores to an atomic.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();

@@ -117,7 +117,7 @@ impl<'a> Case<'a> {
         let uid = match user {
             Some(User::Root) if sys::effective_uid() != 0 => {
                 let reason = "this worker is not root; run as root".to_owned();
-                return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
+                return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason: reason.into() })));
             }
             None | Some(User::Root) => return work(self),
             Some(User::UserA) => self.isolation.users[0],
@@ -125,7 +125,7 @@ impl<'a> Case<'a> {
         };
         if let Err(errno) = sys::set_effective_uid(uid) {
             let reason = format!("the effective uid {uid} cannot be taken: {errno}");
-            return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
+            return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason: reason.into() })));
         }
         let result = work(self);
         match sys::set_effective_uid(0) {

@@ -116,7 +116,7 @@ fn holder(fill: &Fill, isolation: &Isolation, stuck_ms: u32, share: std::ops::Ra
 }
 
 fn lacking(reason: String) -> Fault {
-    Fault::Unsupported(Unsupported { need: Need::Resources, reason })
+    Fault::Unsupported(Unsupported { need: Need::Resources, reason: reason.into() })
 }
 
 fn listen_to(report: &OwnedFd, stuck_ms: u32) -> Result<u32, Fault> {

@@ -9,6 +9,7 @@ use super::{HELLO_DEADLINE, enter_case, in_child, queries};
 use crate::names::{Family, Need, Os, Protocol};
 use crate::plan::{Capability, Fate, Hello, PROTOCOL};
 use crate::sys::{self, Isolation, Trail};
+use crate::untrusted::Text;
 
 /// What packet filters are made of here. A kernel may have nf_tables without all of it: Debian's user-mode Linux cannot reject.
 const RULES: &str = "table inet errnoscope { counter hits { }; chain output { type filter hook output priority 0; \
@@ -69,16 +70,16 @@ fn in_words(fate: &Fate, at: &str) -> String {
     }
 }
 
-fn hello(isolation: &Isolation, capabilities: BTreeMap<Need, Capability>, sysctls: BTreeMap<String, String>) -> Hello {
+fn hello(isolation: &Isolation, capabilities: BTreeMap<Need, Capability>, sysctls: BTreeMap<Text, Text>) -> Hello {
     let machine = sys::machine();
     let isolation = isolation.kind.to_owned();
     Hello {
         protocol: PROTOCOL,
         os: sys::OS,
-        release: machine.release,
-        arch: machine.arch,
-        stack: machine.stack.map(str::to_owned),
-        isolation,
+        release: machine.release.into(),
+        arch: machine.arch.into(),
+        stack: machine.stack.map(Text::from),
+        isolation: isolation.into(),
         capabilities,
         sysctls,
     }
@@ -89,7 +90,7 @@ fn lacking(reason: &str) -> BTreeMap<Need, Capability> {
 }
 
 fn capability(tried: Result<(), String>) -> Capability {
-    Capability { available: tried.is_ok(), reason: tried.err() }
+    Capability { available: tried.is_ok(), reason: tried.err().map(Text::from) }
 }
 
 fn probe_all(isolation: &Isolation, trail: &Trail) -> BTreeMap<Need, Capability> {
@@ -141,6 +142,6 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
     }
 }
 
-fn read_sysctls() -> BTreeMap<String, String> {
-    SYSCTLS.iter().filter_map(|&name| Some((name.to_owned(), sys::read_sysctl(name).ok()?))).collect()
+fn read_sysctls() -> BTreeMap<Text, Text> {
+    SYSCTLS.iter().filter_map(|&name| Some((name.into(), sys::read_sysctl(name).ok()?.into()))).collect()
 }

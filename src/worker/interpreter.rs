@@ -77,7 +77,10 @@ fn by_role(op: &Op, role: &Role, exhausted_at: Option<u64>, tried: Tried) -> (Pe
             if unsupported.iter().any(|name| name.as_str() == errno.name()) =>
         {
             let (name, arguments) = op.describe();
-            Performed::Unsupported(Unsupported { need: need_of(op), reason: format!("{name} {arguments}: {errno}") })
+            Performed::Unsupported(Unsupported {
+                need: need_of(op),
+                reason: format!("{name} {arguments}: {errno}").into(),
+            })
         }
         (Fault::Errno(errno), Role::Setup { permit, .. })
             if exhausted_at.is_none()
@@ -87,12 +90,12 @@ fn by_role(op: &Op, role: &Role, exhausted_at: Option<u64>, tried: Tried) -> (Pe
             let (name, _) = op.describe();
             let (limit, _) = sys::descriptor_limit();
             let reason = format!("{name}: {errno}, with a limit of {limit} open files; raise it: ulimit -n 1024");
-            Performed::Unsupported(Unsupported { need: Need::Resources, reason })
+            Performed::Unsupported(Unsupported { need: Need::Resources, reason: reason.into() })
         }
         (Fault::Errno(errno), _) => Performed::Outcome(Outcome::Errno(errno)),
         (Fault::Blocked { ms }, _) => Performed::Outcome(Outcome::Blocked { ms }),
         (Fault::Unsupported(lack), _) => Performed::Unsupported(lack),
-        (Fault::Failed(why), _) => Performed::Failed(why),
+        (Fault::Failed(why), _) => Performed::Failed(why.into()),
     };
     (result, detail)
 }

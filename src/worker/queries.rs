@@ -13,7 +13,7 @@ use crate::socket_table::Sought;
 use crate::sys::{self, Fault};
 
 pub fn ask(case: &mut Case, query: &Query, user: Option<User>) -> Answer {
-    answer(case, query, user).unwrap_or_else(|fault| Answer::Failed { error: fault.to_string() })
+    answer(case, query, user).unwrap_or_else(|fault| Answer::Failed { error: fault.to_string().into() })
 }
 
 fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, Fault> {
@@ -46,8 +46,8 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
             Answer::Census { held: size - free, size, free: range.ports().filter(is_free).take(MOST_FREE).collect() }
         }
         Query::Address { address } => Answer::Address { local: sys::has_address(*address)? },
-        Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.to_owned() },
-        Query::Sysctl { name } => Answer::Sysctl { value: sysctl(name)? },
+        Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.to_owned().into() },
+        Query::Sysctl { name } => Answer::Sysctl { value: sysctl(name)?.into() },
         Query::Descriptors {} => {
             let limit = case.descriptor_limit();
             Answer::Descriptors { open: sys::open_descriptors(limit)?, limit }
@@ -84,7 +84,7 @@ fn packets(counter: &str) -> Result<u64, Fault> {
 /// Runs nft(8) in this network namespace and gives back what it printed.
 pub fn nft(arguments: &[&str], input: &str) -> Result<String, Fault> {
     let failed = |error: std::io::Error| Fault::Failed(format!("nft: {error}"));
-    let lacking = |reason| Fault::Unsupported(Unsupported { need: Need::Nft, reason });
+    let lacking = |reason: String| Fault::Unsupported(Unsupported { need: Need::Nft, reason: reason.into() });
     // It lives in sbin, which ordinary users' PATH leaves out.
     let start = |path: &str| {
         Command::new(path).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()

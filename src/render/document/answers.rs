@@ -110,10 +110,10 @@ fn order(cause: Cause) -> (bool, Cause) {
 /// What a call may give, each by itself: a permitted choice counts for all that it permits.
 fn outcomes(given: &Given<'_>) -> Vec<String> {
     match given {
-        Given::Expected(expected) => expected.iter().map(|expectation| expectation.outcome.clone()).collect(),
+        Given::Expected(expected) => expected.iter().map(|expectation| expectation.outcome.to_string()).collect(),
         Given::Observed(finding) => match &*finding.expected {
             several @ [_, _, ..] if finding.verdict() == Verdict::Match => {
-                several.iter().map(|expectation| expectation.outcome.clone()).collect()
+                several.iter().map(|expectation| expectation.outcome.to_string()).collect()
             }
             _ => vec![given.text()],
         },

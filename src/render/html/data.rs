@@ -15,8 +15,10 @@ use serde::Serialize;
 
 use super::super::details;
 use super::super::document::{Document, Given, Item};
+use super::super::json;
 use super::super::text::distribution;
 use crate::finding::Finding;
+use crate::untrusted::Text;
 
 /// How an answer is coloured; its text says the same.
 pub fn tone(text: &str) -> &'static str {
@@ -56,7 +58,7 @@ struct Stack<'d> {
 struct Case<'d> {
     id: &'d str,
     scenario: &'d str,
-    axes: &'d indexmap::IndexMap<String, String>,
+    axes: &'d indexmap::IndexMap<Text, Text>,
 }
 
 /// One call under test: the number of its case, and what it is.
@@ -80,7 +82,7 @@ impl Answer {
                 let outcome = finding.outcome.as_ref().map(|outcome| outcome.name().to_owned());
                 (finding.verdict().as_str(), outcome.into_iter().collect())
             }
-            Given::Expected(expected) => ("", expected.iter().map(|one| one.outcome.clone()).collect()),
+            Given::Expected(expected) => ("", expected.iter().map(|one| one.outcome.to_string()).collect()),
         };
         Answer { tone: tone(&text), text, verdict, outcomes }
     }
@@ -123,7 +125,7 @@ pub fn index(document: &Document<'_>) -> String {
     })
 }
 
-type IndexMapOfCases<'d> = indexmap::IndexMap<&'d String, (usize, &'d Item<'d>)>;
+type IndexMapOfCases<'d> = indexmap::IndexMap<&'d Text, (usize, &'d Item<'d>)>;
 
 #[derive(Serialize)]
 struct Details<'d> {
@@ -211,7 +213,7 @@ fn told(finding: &Finding, trail: (usize, usize), texts: &mut Texts) -> Told {
         trail,
         expected: finding.expected.iter().map(|expected| texts.number(details::expected(expected))).collect(),
         witness: witness.map(|lines| lines.map(|line| texts.number(line)).collect()).collect(),
-        reason: finding.reason.clone().map(|reason| texts.number(reason)),
+        reason: finding.reason.clone().map(|reason| texts.number(reason.to_string())),
         repeated: finding.distribution.as_ref().map(|_| texts.number(distribution(finding))),
         outcome: texts.number(finding.outcome.as_ref().map_or_else(|| "nothing".to_owned(), details::outcome)),
     }
@@ -221,7 +223,7 @@ fn told(finding: &Finding, trail: (usize, usize), texts: &mut Texts) -> Told {
 fn packed(data: &impl Serialize) -> String {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     // Neither numbers nor texts fail to be written to memory.
-    let written = serde_json::to_writer(&mut encoder, data).is_ok() && encoder.flush().is_ok();
+    let written = json::write_shown(data, &mut encoder).is_ok() && encoder.flush().is_ok();
     debug_assert!(written);
     STANDARD.encode(encoder.finish().unwrap_or_default())
 }

@@ -58,8 +58,8 @@ pub type Line = (Tun, Tun);
 impl Chain {
     /// A client that is its own server.
     pub fn single() -> Result<Chain, Fault> {
-        let namespace = create(Tables::Large)?;
-        set_up("lo")?;
+        let namespace = create(Tables::Large).map_err(at(0, 0))?;
+        set_up("lo").map_err(at(0, 0))?;
         wait_until_settled()?;
         Ok(Chain { namespaces: vec![namespace] })
     }
@@ -115,7 +115,7 @@ impl Chain {
 
     pub fn enter(&self, place: usize) -> Result<(), Fault> {
         setns(&self.namespaces[place], CloneFlags::CLONE_NEWNET)
-            .map_err(|errno| Fault::Errno(Errno::from_raw(OS, errno as i32)))
+            .map_err(|errno| at(place, self.server())(Fault::Errno(Errno::from_raw(OS, errno as i32))))
     }
 
     /// The client's end of the first link, and how long its prefixes are.
@@ -257,13 +257,27 @@ fn answers(host: IpAddr, family: Family, rtt: Duration, patience: Duration) -> R
     Ok(false)
 }
 
-/// Whose fault it is.
+/// Whose fault it is, and what to do about it.
 fn at(place: usize, last: usize) -> impl Fn(Fault) -> Fault {
-    move |fault| Fault::Failed(format!("{}: {fault}", name(place, last)))
+    move |fault| {
+        let advice = match &fault {
+            Fault::Errno(errno) => match errno.raw() {
+                libc::EMFILE => "; raise the number of open files: `ulimit -n`",
+                libc::ENOSPC => "; raise user.max_net_namespaces, in a container also outside of it",
+                libc::EPERM | libc::EACCES => {
+                    "; a seccomp filter or a security module refuses it: `strace -f` shows the call"
+                }
+                _ => "",
+            },
+            Fault::Blocked { .. } | Fault::Unsupported(_) | Fault::Failed(_) => "",
+        };
+        Fault::Failed(format!("{}: {fault}{advice}", name(place, last)))
+    }
 }
 
 fn name(place: usize, last: usize) -> String {
     match place {
+        0 if last == 0 => "its only host".to_owned(),
         0 => "the client".to_owned(),
         place if place == last => "the server".to_owned(),
         place => format!("router {place}"),

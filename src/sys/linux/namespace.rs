@@ -4,14 +4,16 @@
 //! takes everything below it along. It does not decide what a case or a command does in there.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::command::{block_signals, shepherd, take_terminal};
+use super::command::{shepherd, take_terminal};
+use crate::errno::Errno;
 use crate::sys::{
     Ended, Fault, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork,
-    look_for, machine, pipe, poll, read, reap,
+    keep_signals, look_for, machine, pipe, poll, read, reap,
 };
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
@@ -41,7 +43,7 @@ pub fn isolate(outside: Outside) -> Isolation {
                 exit_now(1);
             }
         }
-        Outside::Command => block_signals(),
+        Outside::Command => keep_signals(),
     }
     if outside == Outside::Worker
         && let Some(stack) = machine().stack
@@ -50,7 +52,7 @@ pub fn isolate(outside: Outside) -> Isolation {
     }
     let mut users = PRIVILEGED_USERS;
     if let Err(first) = private_host() {
-        let entered = user_namespace(outside).and_then(|mapped| {
+        let entered = user_namespace().and_then(|mapped| {
             users = mapped;
             private_host().map_err(|second| format!("{second} in a user namespace"))
         });
@@ -87,17 +89,25 @@ fn sandbox(stack: &str) -> Isolation {
     }
 }
 
+/// ENOSPC says nothing about disks here (`inc_ucount()`, kernel/ucount.c).
+fn told(errno: &Errno) -> String {
+    match errno.raw() {
+        libc::ENOSPC => format!("{errno}: raise user.max_net_namespaces and user.max_pid_namespaces"),
+        _ => errno.to_string(),
+    }
+}
+
 fn private_host() -> Result<(), String> {
     let call = "unshare(CLONE_NEWPID | CLONE_NEWNET)";
     match unshare_for_sure(libc::CLONE_NEWPID | libc::CLONE_NEWNET, "net") {
         Ok(true) => Ok(()),
         Ok(false) => Err(format!("{call}: it gives 0 and does nothing; a seccomp filter answers for the kernel")),
-        Err(errno) => Err(format!("{call}: {errno}")),
+        Err(errno) => Err(format!("{call}: {}", told(&errno))),
     }
 }
 
-/// Whether this process is in another namespace of that kind now. A seccomp filter may let a call succeed that is never made;
-/// what is done then is done to the host. Without /proc nobody can tell, and no sysctl can be written.
+/// Whether this process is in another namespace of that kind now. A seccomp filter may let a call succeed that is never
+/// made; what is done then is done to the host. Without /proc nobody can tell, and no sysctl can be written.
 fn unshare_for_sure(flags: i32, kind: &str) -> Result<bool> {
     let namespace = || std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
     let before = namespace();
@@ -120,10 +130,10 @@ fn become_init(outside: Outside) -> Result<(), String> {
             let ended = match outside {
                 Outside::Worker => reap(pid),
                 Outside::Command => {
-                    let ended =
-                        shepherd(pid, Flock { limit: None, at_end: &mut |_| (), watch: None }).map(|(ended, _)| ended);
+                    let (begin, others) = (&mut || Ok(()), &mut |_, _| ());
+                    let ended = shepherd(pid, Flock { begin, limit: None, at_end: &mut |_| (), others, watch: None });
                     take_terminal();
-                    ended
+                    ended.map(|(ended, _)| ended)
                 }
             };
             drop(held);
@@ -174,10 +184,10 @@ fn private_proc() -> Result<()> {
 }
 
 /// Becomes uid 0 of a new user namespace, with two more uids where subordinate ids are to be had.
-fn user_namespace(outside: Outside) -> Result<[u32; 2], String> {
+fn user_namespace() -> Result<[u32; 2], String> {
     // SAFETY: neither call takes arguments or can fail.
     let (uid, gid, pid) = unsafe { (libc::geteuid(), libc::getegid(), libc::getpid()) };
-    let text = |errno: crate::errno::Errno| errno.to_string();
+    let text = |errno: Errno| errno.to_string();
     // newuidmap(1) must run outside, and can only do so once we are inside.
     let (go, inside) = pipe().map_err(text)?;
     let helper = match fork().map_err(text)? {
@@ -188,10 +198,7 @@ fn user_namespace(outside: Outside) -> Result<[u32; 2], String> {
         }
         Fork::Parent(helper) => helper,
     };
-    let entered = unshare(libc::CLONE_NEWUSER);
-    if outside == Outside::Worker {
-        die_with_parent();
-    }
+    let entered = keeping_death_signal(|| unshare(libc::CLONE_NEWUSER));
     drop(inside);
     let subordinate = reap(helper) == Ok(Ended::Exited(0));
     entered.map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice(uid)))?;
@@ -282,6 +289,44 @@ fn advice(caller: u32) -> String {
 pub fn die_with_parent() {
     // SAFETY: prctl(2) takes no pointers here.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Does something that changes this process's credentials. Whoever wants it to die with its parent, as a worker does
+/// or who started it ([`end_with_this`]), still has that.
+fn keeping_death_signal<T>(change: impl FnOnce() -> T) -> T {
+    let mut signal = 0;
+    // SAFETY: PR_GET_PDEATHSIG writes one int; getppid(2) takes no arguments.
+    let parent = unsafe {
+        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal);
+        libc::getppid()
+    };
+    let changed = change();
+    if signal != 0 {
+        // SAFETY: neither call takes a pointer here.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, signal);
+            if libc::getppid() != parent {
+                libc::raise(signal);
+            }
+        }
+    }
+    changed
+}
+
+/// Has a command die when this thread does, whatever ends it.
+pub fn end_with_this(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: prctl(2) and getppid(2) are all that the child calls, and take no pointers here.
+    unsafe {
+        command.pre_exec(move || {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // It may have died before.
+            match u32::try_from(libc::getppid()) {
+                Ok(now) if now == parent => Ok(()),
+                _ => Err(std::io::Error::from_raw_os_error(libc::ESRCH)),
+            }
+        })
+    };
 }
 
 /// How large the hash tables of the next network namespaces are.

@@ -92,14 +92,17 @@ timed() {
     fi
 }
 report=()
+made=no
 for step in "${steps[@]}"; do
     case $step in
         first)
             make_machine new
+            made=yes
             timed new root "${commands[0]}"
             ;;
         second)
-            [ -d "$bare/new" ] || make_machine new
+            # That of the first command, unless that was another time.
+            [ "$made" = yes ] || make_machine new
             # Nothing is ignored: whatever is needed was installed.
             REQUIRED=all timed new root "${commands[1]}"
             ;;

@@ -13,11 +13,11 @@ use serde::{Deserialize, Serialize};
 use crate::cause::Cause;
 use crate::errno::ErrnoName;
 use crate::names::{Call, Family, Os, PortChoice, Protocol, Reuse, words};
-use crate::plan::Outcome;
+use crate::plan::{Outcome, Unsupported};
 use crate::policy::causes::{Knowledge, Query, rank};
 
 /// The version of the format, its first field.
-pub const FORMAT: &str = "errnoscope-calls/1";
+pub const FORMAT: &str = "errnoscope-calls/2";
 
 /// More calls than this are counted, and not kept.
 pub const MOST_CALLS: usize = 1_000_000;
@@ -26,13 +26,16 @@ pub const MOST_CALLS: usize = 1_000_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Calls {
-    /// `errnoscope-calls/1`.
+    /// `errnoscope-calls/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: String,
     pub os: Os,
     pub command: Vec<String>,
     /// The conditions that it ran under, as they were written.
     pub conditions: Vec<String>,
+    /// What this host lacks for one of the conditions. Then the command was not started.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lacks: Option<Unsupported>,
     /// Conditions that did not hold when the command had ended, and processes of its environment that were gone or
     /// stopped then, a sentence each.
     pub lost: Vec<String>,

@@ -12,7 +12,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
-use crate::finding::{Finding, Report, Verdict};
+use crate::finding::{Distribution, Finding, Report, SubjectRef, Verdict};
 use crate::moment::Moment;
 use crate::names::{Call, words};
 use crate::untrusted::Text;
@@ -21,7 +21,7 @@ pub use environment::Difference;
 pub use group::Group;
 
 /// The version of the comparison format, its first field.
-pub const FORMAT: &str = "errnoscope-comparison/2";
+pub const FORMAT: &str = "errnoscope-comparison/3";
 
 words! {
     /// In what a finding differs; several may hold at once.
@@ -55,7 +55,7 @@ words! {
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Comparison {
-    /// `errnoscope-comparison/2`.
+    /// `errnoscope-comparison/3`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     pub baseline: Side,
@@ -73,6 +73,9 @@ pub struct Comparison {
 pub struct Side {
     pub stack: Text,
     pub release: Text,
+    /// The command of `--on` that led to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Text>,
     /// When the run began.
     pub started: Moment,
     pub complete: bool,
@@ -100,7 +103,7 @@ pub struct Change {
     pub scenario: Text,
     pub case: Text,
     pub call: Call,
-    /// 1, and more where a case makes the same call again.
+    /// 1 for the first call under test of the case, and so on.
     pub ordinal: u32,
     pub cause: Cause,
     /// Absent where the finding appeared.
@@ -122,7 +125,7 @@ pub struct Seen {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub distribution: Option<BTreeMap<Text, u32>>,
+    pub distribution: Option<Distribution>,
 }
 
 /// What differs from `baseline` to `current`.
@@ -170,6 +173,7 @@ impl Side {
         Side {
             stack: report.host.stack.clone(),
             release: report.host.release.clone(),
+            behind: report.host.behind.clone(),
             started: report.started,
             complete: report.complete,
             findings: report.findings.len() as u64,
@@ -192,36 +196,33 @@ impl Summary {
 }
 
 impl Change {
-    fn place(&self) -> (&str, &str, Call, u32) {
-        (&self.scenario, &self.case, self.call, self.ordinal)
+    fn place(&self) -> Key<'_> {
+        (&self.scenario, &self.case, self.ordinal, self.call)
     }
 }
 
 impl Seen {
     fn of(finding: &Finding) -> Seen {
         Seen {
-            outcome: finding.outcome.as_ref().map(|outcome| outcome.name().to_owned()),
+            outcome: finding.outcome().map(|outcome| outcome.name().to_owned()),
             verdict: finding.verdict(),
-            reason: finding.reason.clone(),
-            distribution: finding.distribution.clone(),
+            reason: finding.reason().map(Text::from),
+            distribution: finding.distribution().cloned(),
         }
     }
 }
 
-/// The scenario, the case, the call and, where a case makes one again, which of them.
-pub type Key<'r> = (&'r str, &'r str, Call, u32);
+/// The scenario, the case, and which of its calls under test; and the call, which another catalogue may have in its place.
+pub type Key<'r> = (&'r str, &'r str, u32, Call);
 
 /// Its findings in the order of their cases' names.
 pub fn by_key(report: &Report) -> BTreeMap<Key<'_>, &Finding> {
-    let mut seen: BTreeMap<(&str, &str, Call), u32> = BTreeMap::new();
-    let mut findings = BTreeMap::new();
-    for finding in &report.findings {
-        let (scenario, case, call) = (&*finding.scenario, &*finding.case, finding.subject.call);
-        let ordinal = seen.entry((scenario, case, call)).or_default();
-        *ordinal += 1;
-        findings.insert((scenario, case, call, *ordinal), finding);
-    }
-    findings
+    report.findings.iter().map(|finding| (key(finding), finding)).collect()
+}
+
+fn key(finding: &Finding) -> Key<'_> {
+    let SubjectRef { call, ordinal, .. } = finding.subject;
+    (&finding.scenario, &finding.case, ordinal, call)
 }
 
 fn change(
@@ -231,7 +232,7 @@ fn change(
     old: Option<&Finding>,
     new: Option<&Finding>,
 ) -> Change {
-    let (scenario, case, call, ordinal) = *key;
+    let (scenario, case, ordinal, call) = *key;
     Change {
         weight: weight(&kinds, new),
         kinds,
@@ -256,7 +257,7 @@ fn kinds(old: &Finding, new: &Finding) -> BTreeSet<Kind> {
     match (is_unstable(old), is_unstable(new)) {
         (false, true) => kinds.extend([Kind::Unstable]),
         // One run says nothing about the next.
-        (true, false) if new.distribution.is_some() => kinds.extend([Kind::Stable]),
+        (true, false) if new.distribution().is_some() => kinds.extend([Kind::Stable]),
         (true, false) | (false, false) | (true, true) => {}
     }
     kinds
@@ -277,16 +278,16 @@ fn outcome_changed(old: &Finding, new: &Finding) -> bool {
 
 /// The outcomes that were seen. Runs without one (broken, unsupported) are the verdict's business.
 pub fn outcomes(finding: &Finding) -> BTreeSet<&str> {
-    let is_outcome = |name: &&str| name.parse::<Verdict>().is_err();
-    match &finding.distribution {
-        Some(distribution) => distribution.keys().map(Text::as_str).filter(is_outcome).collect(),
-        None => finding.outcome.iter().map(|outcome| outcome.name()).collect(),
+    match finding.distribution() {
+        Some(distribution) => distribution.outcomes.keys().map(String::as_str).collect(),
+        None => finding.outcome().iter().map(|outcome| outcome.name()).collect(),
     }
 }
 
 /// Whether repeated runs disagree where the kernel is not free to choose.
 pub fn is_unstable(finding: &Finding) -> bool {
-    let outcomes = finding.distribution.iter().flatten().map(|(outcome, _)| outcome.as_str()).collect();
+    let outcomes =
+        finding.distribution().into_iter().flat_map(Distribution::answers).map(|(answer, _)| answer).collect();
     finding.is_unstable() && !is_free(finding, &outcomes)
 }
 
@@ -298,7 +299,7 @@ fn is_free(finding: &Finding, outcomes: &BTreeSet<&str>) -> bool {
 /// The outcomes between which the kernel may choose: all that are permitted by name, so that any of them may come in the
 /// next run. That nobody knows better (`unknown`) is no such freedom.
 pub fn choice(finding: &Finding) -> BTreeSet<&str> {
-    let permitted = finding.expected.iter().filter(|_| finding.verdict() == Verdict::Match);
+    let permitted = finding.expected().iter().filter(|_| finding.verdict() == Verdict::Match);
     permitted.map(|expectation| &*expectation.outcome).collect()
 }
 

@@ -16,9 +16,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
 use crate::digest;
+use crate::finding::Distribution;
 use crate::names::{Authority, Call, Os, words};
 use crate::scenario::Expectation;
-use crate::untrusted::Text;
 
 pub use sweep::{Source, Sweep};
 
@@ -26,7 +26,7 @@ use run::{Run, runs};
 use sweep::{Asked, Key, short};
 
 /// The version of the compatibility data, its first field.
-pub const FORMAT: &str = "errnoscope-compat/1";
+pub const FORMAT: &str = "errnoscope-compat/2";
 
 words! {
     /// How an outcome is known.
@@ -47,7 +47,7 @@ words! {
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Compat {
-    /// `errnoscope-compat/1`.
+    /// `errnoscope-compat/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     /// A column for each: the stacks that were observed, then the OSes of which something is only expected.
@@ -84,21 +84,11 @@ pub struct Entry {
     pub scenario: String,
     pub case: String,
     pub call: Call,
-    /// 2 and more where a case makes the same call again.
-    #[serde(skip_serializing_if = "is_first")]
-    #[schemars(range(min = 2), default = "first")]
+    /// 1 for the first call under test of the case, and so on.
     pub ordinal: u32,
     pub cause: Cause,
     /// By stack; every stack is there.
     pub on: IndexMap<String, Support>,
-}
-
-fn is_first(ordinal: &u32) -> bool {
-    *ordinal == first()
-}
-
-fn first() -> u32 {
-    1
 }
 
 /// What a call gives on one stack.
@@ -129,7 +119,7 @@ pub struct Value {
     /// How often repeated runs gave what, by report, where they disagree.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
-    pub distributions: BTreeMap<String, BTreeMap<Text, u32>>,
+    pub distributions: BTreeMap<String, Distribution>,
     /// Where reports of the same version disagree: which of them have what outcome.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
@@ -227,7 +217,7 @@ impl Compat {
             });
             on.insert(name.clone(), Support { values, missing: missing.collect() });
         }
-        let Key { scenario, case, call, ordinal } = key.clone();
+        let Key { scenario, case, ordinal, call } = key.clone();
         Entry { scenario, case, call, ordinal, cause: asked.cause, on }
     }
 

@@ -16,15 +16,15 @@ use std::time::Duration;
 
 use crate::calls::{Record, Seen};
 use crate::errno::Errno;
+use crate::plan::Unsupported;
 use crate::ports::{PORT_RANGE, PortRange};
 use crate::sys::{self, Caller, Ended, Flock, Fork, Outside, Watch};
 
 pub use condition::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
-pub use held::LACKS;
 pub use world::{MOST_ROUTERS, World};
 
 use condition::Situation;
-use held::Held;
+use held::{Held, Refusal};
 
 /// How a command ended.
 #[derive(Clone, Debug)]
@@ -70,6 +70,8 @@ pub struct Startup {
 pub enum Failed {
     /// There is no world for it.
     World(String),
+    /// Nor can there be one on this host, which lacks something that a condition needs: in words, and what it is.
+    Lacks(String, Unsupported),
     /// The world was there, and the command refused.
     Command(Errno),
 }
@@ -115,8 +117,12 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
     };
     let helpers = built.as_ref().map_or(&[][..], |built| &built.helpers);
     let descriptors = situation.descriptors.map(|(index, free)| (index, sys::lowest_inheritable_gap() + free));
+    let lacking = |Refusal { why, lacks }| match lacks {
+        None => Failed::World(why),
+        Some(lacks) => Failed::Lacks(why, lacks),
+    };
     let mut held = match situation.is_held() {
-        true => Some(Held::make(conditions, situation, &isolation).map_err(Failed::World)?),
+        true => Some(Held::make(conditions, situation, &isolation).map_err(lacking)?),
         false => None,
     };
     // Where it has a name, it is there until the command has ended.

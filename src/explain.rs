@@ -22,7 +22,7 @@ use crate::policy::separate::{About, End, commands, separate};
 use read::Reading;
 
 /// The version of the explanation format, its first field.
-pub const FORMAT: &str = "errnoscope-explanation/1";
+pub const FORMAT: &str = "errnoscope-explanation/2";
 
 words! {
     /// How it is known which OS is meant.
@@ -72,7 +72,7 @@ pub struct Understood {
 /// Everything that findings know about a failed call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explanation {
-    /// `errnoscope-explanation/1`.
+    /// `errnoscope-explanation/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     pub understood: Understood,
@@ -116,6 +116,10 @@ pub struct Evidence {
     pub basis: Basis,
     /// The stack, or the authority of what is only expected.
     pub by: String,
+    /// Whether somebody behind a command speaks for that stack.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub behind: bool,
     pub findings: u64,
     pub example: String,
 }
@@ -240,16 +244,16 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
 
 fn candidate(ranked: Ranked<'_>, understood: &Understood) -> Candidate {
     let Ranked { cause, scenarios, findings, known, .. } = ranked;
-    let mut evidence: BTreeMap<(Basis, &str), Vec<&Known>> = BTreeMap::new();
+    let mut evidence: BTreeMap<(Basis, &str, bool), Vec<&Known>> = BTreeMap::new();
     for known in &known {
-        evidence.entry((known.basis, &known.by)).or_default().push(known);
+        evidence.entry((known.basis, &known.by, known.behind)).or_default().push(known);
     }
-    let evidence = evidence.into_iter().map(|((basis, by), known)| {
+    let evidence = evidence.into_iter().map(|((basis, by, behind), known)| {
         let findings = known.iter().map(|known| known.findings).sum();
         // A scenario that is about the call says more about it than one that is about an earlier call.
         let about = |known: &&&Known| !known.scenario.starts_with(known.call.as_str());
         let example = known.iter().min_by_key(about).map(|known| known.example.clone()).unwrap_or_default();
-        Evidence { basis, by: by.to_owned(), findings, example }
+        Evidence { basis, by: by.to_owned(), behind, findings, example }
     });
     let (step, why) = step(cause, understood.errno);
     // What does not account for the errno has nothing to show.
@@ -268,6 +272,10 @@ fn candidate(ranked: Ranked<'_>, understood: &Understood) -> Candidate {
         why,
         advice: if accounts { advice(cause) } else { "" },
     }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }
 
 /// Pairs that one observation tells apart share it.

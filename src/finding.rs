@@ -1,7 +1,10 @@
 //! Findings and reports: the JSON contract.
 //!
-//! Everything that a report says later is derived from these types. A finding whose verdict is `match` cannot be
-//! made, nor read back, unless every precondition was confirmed.
+//! Everything that a report says later is derived from these types. What follows from the rest of a report is written
+//! for readers and believed by none: verdicts, what is confirmed and the summary are computed again when a report is
+//! read, and a report that says something else is refused. It reads no file.
+
+mod report;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -10,18 +13,16 @@ use indexmap::IndexMap;
 use serde::{Deserialize, Serialize};
 
 use crate::cause::Cause;
-use crate::moment::Moment;
-use crate::names::{Call, Need, Os, PortChoice, User, words};
-use crate::plan::{Capability, Detail, Hello, Outcome, Unsupported};
+use crate::names::{Call, Os, PortChoice, User, words};
+use crate::plan::{Detail, Op, Outcome, SocketKind, Unsupported};
 use crate::scenario::Expectation;
 use crate::untrusted::Text;
 use crate::witness::Witness;
 
-/// The version of the report format, its first field.
-pub const FORMAT: &str = "errnoscope-report/2";
-
-/// Formats before it. The first did not say when the run began.
-const OLD: &[&str] = &["errnoscope-report/1"];
+pub use report::{
+    Behind, Catalogue, FORMAT, Format, Host, Report, Tool, behind, outdated, schema, stack, stack_version, stranger,
+    summary,
+};
 
 words! {
     /// What a finding amounts to.
@@ -41,139 +42,52 @@ words! {
     }
 }
 
-/// A run on one stack.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Report {
-    /// `errnoscope-report/2`.
-    pub format: Format,
-    pub tool: Tool,
-    pub host: Host,
-    pub catalogue: Catalogue,
-    /// When the run began, by the clock of the host that wrote the report.
-    pub started: Moment,
-    /// False where the run was interrupted: what did not run is absent.
-    pub complete: bool,
-    /// How often each case ran.
-    pub repeat: u32,
-    /// Findings by verdict; every verdict is there.
-    pub summary: BTreeMap<Verdict, u64>,
-    pub findings: Vec<Finding>,
-}
-
-/// The one format that this version reads and writes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
-pub struct Format;
-
-impl Serialize for Format {
-    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(FORMAT)
-    }
-}
-
-impl<'de> Deserialize<'de> for Format {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Format, D::Error> {
-        let format = String::deserialize(deserializer)?;
-        if format == FORMAT {
-            Ok(Format)
-        } else {
-            let again = if OLD.contains(&&*format) { "; run again with this version" } else { "" };
-            Err(serde::de::Error::custom(format!("format `{format}`, this version reads `{FORMAT}`{again}")))
-        }
-    }
-}
-
-impl schemars::JsonSchema for Format {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Format".into()
-    }
-
-    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
-        schemars::json_schema!({ "const": FORMAT })
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Tool {
-    pub name: Text,
-    pub version: Text,
-}
-
-impl Tool {
-    pub fn this() -> Tool {
-        Tool { name: env!("CARGO_PKG_NAME").to_owned().into(), version: env!("CARGO_PKG_VERSION").to_owned().into() }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Host {
-    pub os: Os,
-    pub release: Text,
-    pub arch: Text,
-    /// What answered: `linux 6.18`, the OS's own, or one that passes for it: `gvisor 20240729.0`.
-    pub stack: Text,
-    /// `netns`, `sandbox` (a fresh stack for each case), or `none`.
-    pub isolation: Text,
-    pub capabilities: BTreeMap<Need, Capability>,
-    pub sysctls: BTreeMap<Text, Text>,
-}
-
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Catalogue {
-    pub scenarios: u64,
-    /// All cases of the catalogue, run or not.
-    pub cases: u64,
-    /// `sha256:` over the scenario files' names and contents.
-    pub digest: Text,
-}
-
-/// One subject call of one case.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields, try_from = "WireFinding")]
+/// One subject call of one case. What its verdict follows from can be read, and not changed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(try_from = "WireFinding")]
 pub struct Finding {
     pub scenario: Text,
     pub case: Text,
     pub axes: IndexMap<Text, Text>,
     pub cause: Cause,
     pub subject: SubjectRef,
-    /// Absent where the call was not made.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub outcome: Option<Outcome>,
+    outcome: Option<Outcome>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    missing: Option<Missing>,
     verdict: Verdict,
-    /// Why, for every verdict but `match`.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<Text>,
-    /// Where the cases ran more than once: how often each outcome appeared.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub distribution: Option<BTreeMap<Text, u32>>,
-    /// The outcomes that this host's platform permits.
-    pub expected: Arc<[Expectation]>,
-    /// The outcomes that other platforms are expected to give: not observed here.
+    distribution: Option<Distribution>,
+    expected: Arc<[Expectation]>,
     pub elsewhere: BTreeMap<Os, Arc<[Expectation]>>,
-    pub witness: Vec<Witness>,
+    witness: Vec<Witness>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    unwitnessed: Option<Arc<str>>,
     pub trail: Vec<Arc<TrailEntry>>,
 }
 
+/// Which call of a case it is, and what made it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubjectRef {
     pub call: Call,
     pub port: PortChoice,
+    /// 1 for the first call under test of the case, and so on: the same in every run.
+    #[schemars(range(min = 1))]
+    pub ordinal: u32,
+    pub socket: SocketKind,
+}
+
+/// `connect`, or `connect (call 2)` where others of the case come before it.
+pub fn call_name(call: Call, ordinal: u32) -> String {
+    if ordinal == 1 { call.to_string() } else { format!("{call} (call {ordinal})") }
 }
 
 /// One op of a case, with what it gave and how long it took.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrailEntry {
-    pub op: Text,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub socket: Option<Text>,
-    /// The other arguments, `name=value`.
-    #[serde(default, skip_serializing_if = "str::is_empty")]
-    pub arguments: Text,
+    pub op: Op,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -189,6 +103,74 @@ pub struct TrailEntry {
     pub detail: Option<Detail>,
 }
 
+/// Where cases ran more than once: how often a call had each outcome, and how often each verdict.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Distribution {
+    /// By name; runs without an outcome are not among them.
+    pub outcomes: BTreeMap<String, u32>,
+    pub verdicts: BTreeMap<Verdict, u32>,
+}
+
+impl Distribution {
+    /// One run more.
+    fn count(&mut self, finding: &Finding) {
+        if let Some(outcome) = &finding.outcome {
+            *self.outcomes.entry(outcome.name().to_owned()).or_default() += 1;
+        }
+        *self.verdicts.entry(finding.verdict).or_default() += 1;
+    }
+
+    /// Each outcome, and for runs without one their verdict, with how often it came.
+    pub fn answers(&self) -> impl Iterator<Item = (&str, u32)> {
+        let outcomes = self.outcomes.iter().map(|(outcome, &count)| (outcome.as_str(), count));
+        let without = self.verdicts.iter().filter(|(verdict, _)| !verdict.has_outcome());
+        outcomes.chain(without.map(|(verdict, &count)| (verdict.as_str(), count)))
+    }
+
+    /// Why these cannot be the runs of a finding with this verdict and outcome.
+    fn contradiction(&self, verdict: Verdict, outcome: Option<&Outcome>) -> Option<String> {
+        let sum = |counts: &mut dyn Iterator<Item = u32>| counts.map(u64::from).sum::<u64>();
+        let outcomes = sum(&mut self.outcomes.values().copied());
+        let with = self.verdicts.iter().filter(|(verdict, _)| verdict.has_outcome());
+        let with = sum(&mut with.map(|(_, &count)| count));
+        let worst = self.verdicts.keys().copied().max_by_key(|verdict| verdict.severity());
+        if outcomes != with {
+            return Some(format!("it counts {outcomes} outcomes, and {with} verdicts of runs with an outcome"));
+        }
+        if self.outcomes.values().chain(self.verdicts.values()).any(|count| *count == 0) {
+            return Some("it counts what never came".to_owned());
+        }
+        if worst != Some(verdict) {
+            return Some(format!("its verdicts do not make `{verdict}`: the worst of them speaks for all"));
+        }
+        let own = outcome.map(Outcome::name)?;
+        (!self.outcomes.contains_key(own)).then(|| format!("it does not count the outcome `{own}`"))
+    }
+}
+
+impl Verdict {
+    /// Whether the call was made and gave an outcome.
+    pub fn has_outcome(self) -> bool {
+        match self {
+            Verdict::Match | Verdict::Mismatch | Verdict::Unwitnessed => true,
+            Verdict::Unsupported | Verdict::Broken | Verdict::TimedOut => false,
+        }
+    }
+
+    /// Which of two verdicts of one call speaks for both: the larger.
+    pub fn severity(self) -> u8 {
+        match self {
+            Verdict::Match => 0,
+            Verdict::Unsupported => 1,
+            Verdict::Unwitnessed => 2,
+            Verdict::TimedOut => 3,
+            Verdict::Broken => 4,
+            Verdict::Mismatch => 5,
+        }
+    }
+}
+
 /// What is judged, before it has a verdict.
 #[derive(Clone, Debug)]
 pub struct Evidence {
@@ -197,46 +179,31 @@ pub struct Evidence {
     pub axes: IndexMap<Text, Text>,
     pub cause: Cause,
     pub subject: SubjectRef,
-    pub outcome: Option<Outcome>,
     pub expected: Arc<[Expectation]>,
     pub elsewhere: BTreeMap<Os, Arc<[Expectation]>>,
+    /// The preconditions of the call, with the kernel's answers.
     pub witness: Vec<Witness>,
+    /// Why there is nothing to ask the kernel, in the words of the scenario.
+    pub unwitnessed: Option<Arc<str>>,
     pub trail: Vec<Arc<TrailEntry>>,
 }
 
 impl Finding {
-    /// A finding of a call that was made: a match, a mismatch or unwitnessed.
+    /// A finding of a call that was made: a match, a mismatch or unwitnessed. Nothing else makes a match.
     pub fn observed(evidence: Evidence, outcome: Outcome) -> Finding {
-        let unconfirmed: Vec<&str> = evidence
-            .witness
-            .iter()
-            .filter(|witness| !witness.confirmed)
-            .map(|witness| &*witness.precondition)
-            .collect();
-        let (verdict, reason) = if !unconfirmed.is_empty() {
-            (Verdict::Unwitnessed, Some(format!("the kernel did not confirm: {}", unconfirmed.join("; "))))
-        } else if crate::scenario::rule::permits(&evidence.expected, &outcome) {
-            (Verdict::Match, None)
-        } else {
-            (Verdict::Mismatch, Some(mismatch_kind(&evidence.expected, &outcome)))
-        };
-        Finding::new(Evidence { outcome: Some(outcome), ..evidence }, verdict, reason.map(Text::from))
+        let verdict = verdict(&evidence, &outcome);
+        Finding::new(evidence, Some(outcome), None, verdict)
     }
 
-    /// A finding of a call that was not made, or whose case did not end.
+    /// A finding of a call that was not made, or whose case did not end. Nobody was asked about its situation.
     pub fn without_outcome(evidence: Evidence, why: Missing) -> Finding {
-        let (verdict, reason) = match why {
-            Missing::Unsupported(Unsupported { need, reason }) => {
-                (Verdict::Unsupported, format!("{need}: {}", reason.raw()).into())
-            }
-            Missing::Broken(reason) => (Verdict::Broken, reason),
-            Missing::TimedOut(reason) => (Verdict::TimedOut, reason),
-        };
-        Finding::new(evidence, verdict, Some(reason))
+        let verdict = why.verdict();
+        Finding::new(Evidence { witness: Vec::new(), ..evidence }, None, Some(why), verdict)
     }
 
-    fn new(evidence: Evidence, verdict: Verdict, reason: Option<Text>) -> Finding {
-        let Evidence { scenario, case, axes, cause, subject, outcome, expected, elsewhere, witness, trail } = evidence;
+    fn new(evidence: Evidence, outcome: Option<Outcome>, missing: Option<Missing>, verdict: Verdict) -> Finding {
+        let Evidence { scenario, case, axes, cause, subject, expected, elsewhere, witness, unwitnessed, trail } =
+            evidence;
         Finding {
             scenario,
             case,
@@ -244,13 +211,41 @@ impl Finding {
             cause,
             subject,
             outcome,
+            missing,
             verdict,
-            reason,
             distribution: None,
             expected,
             elsewhere,
             witness,
+            unwitnessed,
             trail,
+        }
+    }
+
+    /// The finding of one run, which others are to be added to.
+    pub fn counted(self) -> Finding {
+        let mut runs = Distribution::default();
+        runs.count(&self);
+        Finding { distribution: Some(runs), ..self }
+    }
+
+    /// This and another run of the same call as one finding: the worse verdict speaks, the outcomes are counted.
+    pub fn and(self, run: Finding) -> Finding {
+        let mut whole = if self.distribution.is_some() { self } else { self.counted() };
+        let mut runs = whole.distribution.take().unwrap_or_default();
+        runs.count(&run);
+        if run.verdict.severity() > whole.verdict.severity() {
+            whole = run;
+        }
+        Finding { distribution: Some(runs), ..whole }
+    }
+
+    /// The same finding, of a case that ran once, or so often; `Err` says why these cannot be its runs.
+    pub fn ran(self, distribution: Option<Distribution>) -> Result<Finding, String> {
+        let why = distribution.as_ref().and_then(|runs| runs.contradiction(self.verdict, self.outcome.as_ref()));
+        match why {
+            Some(why) => Err(format!("the distribution of call {} of {}: {why}", self.subject.ordinal, self.case)),
+            None => Ok(Finding { distribution, ..self }),
         }
     }
 
@@ -258,9 +253,55 @@ impl Finding {
         self.verdict
     }
 
-    /// Whether repeated runs gave more than one outcome.
+    /// Absent where the call was not made.
+    pub fn outcome(&self) -> Option<&Outcome> {
+        self.outcome.as_ref()
+    }
+
+    /// Why there is no outcome.
+    pub fn missing(&self) -> Option<&Missing> {
+        self.missing.as_ref()
+    }
+
+    /// Where the cases ran more than once: how often it gave what.
+    pub fn distribution(&self) -> Option<&Distribution> {
+        self.distribution.as_ref()
+    }
+
+    /// The outcomes that this host's platform permits.
+    pub fn expected(&self) -> &Arc<[Expectation]> {
+        &self.expected
+    }
+
+    pub fn witness(&self) -> &[Witness] {
+        &self.witness
+    }
+
+    /// Why the kernel was asked nothing, in the words of the scenario.
+    pub fn unwitnessed(&self) -> Option<&str> {
+        self.unwitnessed.as_deref()
+    }
+
+    /// Why, for every verdict but `match`.
+    pub fn reason(&self) -> Option<String> {
+        if let Some(missing) = &self.missing {
+            return Some(missing.to_string());
+        }
+        let unconfirmed = self.witness.iter().filter(|witness| !witness.confirmed());
+        let unconfirmed: Vec<String> = unconfirmed.map(|witness| witness.precondition.describe()).collect();
+        match (self.verdict, &self.outcome) {
+            (Verdict::Unwitnessed, _) if unconfirmed.is_empty() => {
+                Some("the kernel was asked nothing, and the scenario does not say why".to_owned())
+            }
+            (Verdict::Unwitnessed, _) => Some(format!("the kernel did not confirm: {}", unconfirmed.join("; "))),
+            (Verdict::Mismatch, Some(outcome)) => Some(mismatch_kind(&self.expected, outcome)),
+            _ => None,
+        }
+    }
+
+    /// Whether repeated runs gave more than one outcome, or sometimes none.
     pub fn is_unstable(&self) -> bool {
-        self.distribution.as_ref().is_some_and(|outcomes| outcomes.len() > 1)
+        self.distribution.as_ref().is_some_and(|runs| runs.answers().count() > 1)
     }
 
     /// The outcome's name, or the verdict's where there is none.
@@ -269,12 +310,47 @@ impl Finding {
     }
 }
 
+/// The verdict of a call that was made: rule 7 of ARCHITECTURE.md.
+fn verdict(evidence: &Evidence, outcome: &Outcome) -> Verdict {
+    let is_explained = !evidence.witness.is_empty() || evidence.unwitnessed.is_some();
+    if !is_explained || !evidence.witness.iter().all(Witness::confirmed) {
+        Verdict::Unwitnessed
+    } else if crate::scenario::rule::permits(&evidence.expected, outcome) {
+        Verdict::Match
+    } else {
+        Verdict::Mismatch
+    }
+}
+
 /// Why a call has no outcome.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Missing {
+    /// The host lacks something that the case needs.
     Unsupported(Unsupported),
+    /// The situation could not be made, or the case crashed.
     Broken(Text),
+    /// The case did not end by its deadline.
     TimedOut(Text),
+}
+
+impl Missing {
+    pub fn verdict(&self) -> Verdict {
+        match self {
+            Missing::Unsupported(_) => Verdict::Unsupported,
+            Missing::Broken(_) => Verdict::Broken,
+            Missing::TimedOut(_) => Verdict::TimedOut,
+        }
+    }
+}
+
+impl std::fmt::Display for Missing {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Missing::Unsupported(Unsupported { need, reason }) => write!(f, "{need}: {reason}"),
+            Missing::Broken(reason) | Missing::TimedOut(reason) => f.write_str(reason),
+        }
+    }
 }
 
 /// Which way an outcome misses its expectation.
@@ -299,13 +375,23 @@ struct WireFinding {
     axes: IndexMap<Text, Text>,
     cause: Cause,
     subject: SubjectRef,
+    /// What the call gave. There is either this or `missing`.
     outcome: Option<Outcome>,
+    /// Why there is no outcome.
+    missing: Option<Missing>,
+    /// It follows from the outcome, the expectation and the witnesses, or from what is missing; a reader computes it again.
     verdict: Verdict,
-    reason: Option<Text>,
-    distribution: Option<BTreeMap<Text, u32>>,
+    /// Where the cases ran more than once: how often it gave what. The worst verdict is that of the finding.
+    distribution: Option<Distribution>,
+    /// The outcomes that this host's platform permits.
     expected: Arc<[Expectation]>,
+    /// The outcomes that other platforms are expected to give: not observed here.
     elsewhere: BTreeMap<Os, Arc<[Expectation]>>,
+    /// The preconditions of the call, with what the kernel said of them. Without an outcome, none.
     witness: Vec<Witness>,
+    /// Where the call has no preconditions: why there is nothing to ask the kernel.
+    unwitnessed: Option<Arc<str>>,
+    /// The ops up to the call; where it was not made, all that were.
     trail: Vec<Arc<TrailEntry>>,
 }
 
@@ -313,123 +399,45 @@ impl TryFrom<WireFinding> for Finding {
     type Error = String;
 
     fn try_from(wire: WireFinding) -> Result<Finding, String> {
-        let WireFinding { verdict, reason, distribution, .. } = wire;
-        if verdict == Verdict::Match
-            && (wire.outcome.is_none() || wire.witness.iter().any(|witness| !witness.confirmed))
-        {
-            return Err(format!("{} claims a match without an outcome or with an unconfirmed precondition", wire.case));
-        }
+        let call = format!("call {} of {}", wire.subject.ordinal, wire.case);
         let evidence = Evidence {
             scenario: wire.scenario,
             case: wire.case,
             axes: wire.axes,
             cause: wire.cause,
             subject: wire.subject,
-            outcome: wire.outcome,
             expected: wire.expected,
             elsewhere: wire.elsewhere,
             witness: wire.witness,
+            unwitnessed: wire.unwitnessed,
             trail: wire.trail,
         };
-        Ok(Finding { distribution, ..Finding::new(evidence, verdict, reason) })
-    }
-}
-
-impl Report {
-    pub fn new(
-        hello: &Hello,
-        catalogue: Catalogue,
-        started: Moment,
-        complete: bool,
-        repeat: u32,
-        findings: Vec<Finding>,
-    ) -> Report {
-        Report {
-            format: Format,
-            tool: Tool::this(),
-            host: Host::new(hello),
-            catalogue,
-            started,
-            complete,
-            repeat,
-            summary: summary(&findings),
-            findings,
+        let has_witness = !evidence.witness.is_empty();
+        let finding = match (wire.outcome, wire.missing) {
+            (Some(_), None) if has_witness && evidence.unwitnessed.is_some() => {
+                return Err(format!("{call} has witnesses and says why there are none"));
+            }
+            (Some(outcome), None) => Finding::observed(evidence, outcome),
+            (None, Some(_)) if has_witness => return Err(format!("{call} has witnesses and no outcome")),
+            (None, Some(missing)) => Finding::without_outcome(evidence, missing),
+            (Some(_), Some(_)) => return Err(format!("{call} has an outcome and says why there is none")),
+            (None, None) => return Err(format!("{call} has neither an outcome nor a reason why there is none")),
+        };
+        if finding.verdict != wire.verdict {
+            let reason = finding.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
+            let (says, follows) = (wire.verdict, finding.verdict);
+            return Err(format!("{call} says `{says}`, and what it has makes it `{follows}`{reason}"));
         }
-    }
-
-    /// The same run with other findings.
-    pub fn with(&self, findings: Vec<Finding>) -> Report {
-        let Report { format, tool, host, catalogue, started, complete, repeat, summary: _, findings: _ } = self;
-        Report {
-            format: *format,
-            tool: tool.clone(),
-            host: host.clone(),
-            catalogue: catalogue.clone(),
-            started: *started,
-            complete: *complete,
-            repeat: *repeat,
-            summary: summary(&findings),
-            findings,
-        }
+        finding.ran(wire.distribution)
     }
 }
 
-impl Host {
-    fn new(hello: &Hello) -> Host {
-        let version = crate::scenario::rule::version(&hello.release);
-        Host {
-            os: hello.os,
-            release: hello.release.clone(),
-            arch: hello.arch.clone(),
-            stack: hello.stack.clone().unwrap_or_else(|| own_stack(hello.os, &version).into()),
-            isolation: hello.isolation.clone(),
-            capabilities: hello.capabilities.clone(),
-            sysctls: hello.sysctls.clone(),
-        }
+impl schemars::JsonSchema for Finding {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        WireFinding::schema_name()
     }
 
-    /// Whether it is the OS's own stack that answered: only then is it evidence of what the OS does.
-    pub fn is_own(&self) -> bool {
-        self.kernel().is_some()
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        WireFinding::json_schema(generator)
     }
-
-    /// The kernel's version, where it is the OS's own stack that answered.
-    pub fn kernel(&self) -> Option<semver::Version> {
-        let version = crate::scenario::rule::version(&self.release);
-        (self.stack == own_stack(self.os, &version)).then_some(version)
-    }
-}
-
-/// What answers, where it is not the OS's own stack. No expectation is about it.
-pub fn stranger(hello: &Hello) -> Option<&str> {
-    hello.stack.as_deref().filter(|name| *name != stack(hello.os, &hello.release))
-}
-
-/// What the stack of an OS of that release is called.
-pub fn stack(os: Os, release: &str) -> String {
-    own_stack(os, &crate::scenario::rule::version(release))
-}
-
-/// The version in the name of an OS's own stack; 0.0.0 where it is none.
-pub fn stack_version(os: Os, stack: &str) -> semver::Version {
-    crate::scenario::rule::version(stack.strip_prefix(os.as_str()).unwrap_or_default().trim_start())
-}
-
-/// What an OS's own stack is called.
-fn own_stack(os: Os, version: &semver::Version) -> String {
-    format!("{os} {}.{}", version.major, version.minor)
-}
-
-/// How many findings have each verdict.
-pub fn summary(findings: &[Finding]) -> BTreeMap<Verdict, u64> {
-    let mut counts: BTreeMap<Verdict, u64> = Verdict::ALL.iter().map(|&verdict| (verdict, 0)).collect();
-    for finding in findings {
-        *counts.entry(finding.verdict).or_default() += 1;
-    }
-    counts
-}
-
-/// The JSON Schema of a report.
-pub fn schema() -> serde_json::Value {
-    crate::schema::schema::<Report>(FORMAT)
 }

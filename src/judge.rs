@@ -11,7 +11,7 @@ use crate::names::{Need, Os};
 use crate::plan::{Answer, Fate, Hello, Observations, Op, Performed, Plan, Role, StepResult, Unsupported};
 use crate::scenario::rule::version;
 use crate::scenario::{Case, Compiled, Expectation, Expected, Platform, Scenario, SubjectCall};
-use crate::untrusted::Text;
+use crate::witness::Witness;
 
 /// The findings of one case, one for each subject call that was to be made.
 pub fn judge(
@@ -80,24 +80,17 @@ pub fn without_run(
 /// Adds one more run of a case to what its earlier runs gave: the worst verdict speaks, the outcomes are counted. What is kept does
 /// not grow with the number of runs.
 pub fn merge(into: &mut Vec<Finding>, run: Vec<Finding>) {
-    for mut finding in run {
-        let outcome = Text::from(finding.outcome_name());
-        let known = into.iter_mut().find(|known| known.subject == finding.subject);
-        let mut outcomes = known.as_ref().and_then(|known| known.distribution.clone()).unwrap_or_default();
-        *outcomes.entry(outcome).or_default() += 1;
-        match known {
-            Some(known) if severity(finding.verdict()) <= severity(known.verdict()) => {
-                known.distribution = Some(outcomes);
-            }
-            known => {
-                finding.distribution = Some(outcomes);
-                match known {
-                    Some(known) => *known = finding,
-                    None => into.push(finding),
-                }
+    for finding in run {
+        let ordinal = finding.subject.ordinal;
+        match into.iter().position(|known| known.subject.ordinal == ordinal) {
+            None => into.push(finding.counted()),
+            Some(index) => {
+                let known = into.swap_remove(index);
+                into.push(known.and(finding));
             }
         }
     }
+    into.sort_by_key(|finding| finding.subject.ordinal);
 }
 
 /// What the expectations of a case say of one subject call, for listings and for findings alike; `None` where no
@@ -134,11 +127,16 @@ fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hel
         case: case.id.clone().into(),
         axes: case.axes.iter().map(|(axis, value)| (axis.as_str().into(), value.as_str().into())).collect(),
         cause: subject.cause,
-        subject: SubjectRef { call: subject.call, port: subject.port },
-        outcome: None,
+        subject: SubjectRef {
+            call: subject.call,
+            port: subject.port,
+            ordinal: subject.ordinal,
+            socket: subject.socket,
+        },
         expected,
         elsewhere: all,
         witness: Vec::new(),
+        unwitnessed: subject.unwitnessed.clone(),
         trail: Vec::new(),
     })
 }
@@ -210,7 +208,7 @@ fn in_words(op: &Op) -> String {
 }
 
 /// The preconditions of a subject call with the answers around it.
-fn witness(subject: &SubjectCall, result: &StepResult) -> Vec<crate::witness::Witness> {
+fn witness(subject: &SubjectCall, result: &StepResult) -> Vec<Witness> {
     let mut index = 0;
     let mut list = Vec::with_capacity(subject.preconditions.len());
     for (at, precondition) in &subject.preconditions {
@@ -221,23 +219,20 @@ fn witness(subject: &SubjectCall, result: &StepResult) -> Vec<crate::witness::Wi
             }
             None => (None, None),
         };
-        list.push(precondition.witness(*at, before, after, result.detail.as_ref()));
+        list.push(Witness::new(*at, precondition, before, after, result.detail.as_ref()));
     }
     list
 }
 
 fn trail_entry(plan: &Plan, result: &StepResult) -> Option<TrailEntry> {
     let step = plan.steps.get(result.step as usize)?;
-    let (op, arguments) = step.op.describe();
     let (outcome, unsupported, failed) = match &result.result {
         Performed::Outcome(outcome) => (Some(outcome.clone()), None, None),
         Performed::Unsupported(lacking) => (None, Some(lacking.clone()), None),
         Performed::Failed(why) => (None, None, Some(why.clone())),
     };
     Some(TrailEntry {
-        op: op.into(),
-        socket: step.op.socket().map(Text::from),
-        arguments: arguments.into(),
+        op: step.op.clone(),
         user: step.user,
         outcome,
         unsupported,
@@ -245,16 +240,4 @@ fn trail_entry(plan: &Plan, result: &StepResult) -> Option<TrailEntry> {
         micros: (result.micros * 10.0).round() / 10.0,
         detail: result.detail.clone(),
     })
-}
-
-/// Which of two verdicts of one case speaks for both.
-fn severity(verdict: Verdict) -> u8 {
-    match verdict {
-        Verdict::Match => 0,
-        Verdict::Unsupported => 1,
-        Verdict::Unwitnessed => 2,
-        Verdict::TimedOut => 3,
-        Verdict::Broken => 4,
-        Verdict::Mismatch => 5,
-    }
 }

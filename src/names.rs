@@ -233,6 +233,15 @@ impl Family {
 }
 
 impl Reuse {
+    pub fn of(address: bool, port: bool) -> Reuse {
+        match (address, port) {
+            (false, false) => Reuse::None,
+            (true, false) => Reuse::Addr,
+            (false, true) => Reuse::Port,
+            (true, true) => Reuse::Both,
+        }
+    }
+
     pub fn address(self) -> bool {
         matches!(self, Reuse::Addr | Reuse::Both)
     }

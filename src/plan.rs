@@ -4,6 +4,7 @@
 //! a change of meaning or shape takes a new [`PROTOCOL`] number. A line of the protocol begins with [`MARK`]; who carries it
 //! may say other things in between, and end lines as terminals do.
 
+mod kind;
 mod op;
 
 use std::collections::BTreeMap;
@@ -17,6 +18,7 @@ use crate::ports::flat_range;
 use crate::socket_table::SocketRow;
 use crate::untrusted::Text;
 
+pub use kind::SocketKind;
 pub use op::{Fill, FillHow, How, Op, RouteKind, SocketOption, WaitFor};
 
 /// The version of the lines that coordinator and worker exchange.
@@ -40,8 +42,26 @@ pub fn message(line: &[u8]) -> Option<&[u8]> {
     Some(line[mark + 1..].trim_ascii_end())
 }
 
+/// The lines that coordinator and worker exchange, for their schema.
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "describes lines that are written one by one")]
+#[schemars(deny_unknown_fields)]
+struct Lines {
+    /// Up, once.
+    hello: Hello,
+    /// Down, one for each case.
+    plan: Plan,
+    /// Up, one for each plan.
+    observations: Observations,
+}
+
+/// The JSON Schema of the protocol.
+pub fn schema() -> serde_json::Value {
+    crate::schema::schema::<Lines>(&format!("errnoscope-protocol/{PROTOCOL}"))
+}
+
 /// One case, flattened into steps.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
     pub case: String,
@@ -52,7 +72,7 @@ pub struct Plan {
     pub steps: Vec<Step>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
     pub op: Op,
@@ -63,7 +83,7 @@ pub struct Step {
 }
 
 /// Why a step is there, which decides what its failure means.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Role {
     /// Builds the situation. An errno that is not permitted ends the case.
@@ -95,7 +115,7 @@ impl Role {
 }
 
 /// A question to the kernel around a subject op. It names what to read, not what to find.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Query {
     /// The rows of the socket table that share `socket`'s protocol and local port.
@@ -278,7 +298,7 @@ pub struct Unsupported {
 }
 
 /// One performed step.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct StepResult {
     /// Index into the plan's steps.
@@ -294,7 +314,7 @@ pub struct StepResult {
     pub after: Vec<Answer>,
 }
 
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Performed {
     Outcome(Outcome),
@@ -359,7 +379,7 @@ pub struct Cost {
 }
 
 /// How a case ended.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fate {
     Done,
@@ -369,7 +389,7 @@ pub enum Fate {
 }
 
 /// Everything a worker says of one plan.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Observations {
     pub case: String,

@@ -10,7 +10,6 @@ use crate::names::{Family, Protocol, User};
 use crate::plan::{Answer, Census, Detail, Query, WaitFor};
 use crate::ports::flat_range;
 use crate::socket_table::Sought;
-use crate::untrusted::Text;
 
 /// When a precondition must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -23,8 +22,8 @@ pub enum Moment {
     Both,
 }
 
-/// Kernel state that a finding rests on.
-#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+/// Kernel state that a finding rests on. Reports have it as scenario files spell it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Precondition {
     /// The socket table shows the named socket in this state; `gone`: no row of it is that socket.
@@ -33,7 +32,7 @@ pub enum Precondition {
         protocol: Protocol,
         state: WaitFor,
         /// Whose effective uid made it. The kernel lists no owner of sockets without a file, such as those in TIME_WAIT.
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<User>,
     },
     /// At most `free` ports of the range are held by no socket.
@@ -77,25 +76,128 @@ flat_range! {
         protocol: Protocol,
         family: Family,
         ..range,
-        #[serde(default)]
+        #[serde(default, skip_serializing_if = "is_zero")]
         free: u16,
     }
 }
 
-/// A precondition with what the kernel said of it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
+/// A precondition with what the kernel said of it. Whether that confirms it is never stored: it follows.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(try_from = "WireWitness")]
 pub struct Witness {
-    /// The precondition, in words.
-    pub precondition: Text,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Moment,
+    pub precondition: Precondition,
     pub before: Option<Answer>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub after: Option<Answer>,
     /// What else shows it, where it is the subject op itself.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
-    pub confirmed: bool,
+}
+
+/// A witness as files have it, with what follows from the rest written out.
+#[derive(Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Witness")]
+struct WireWitness {
+    at: Moment,
+    precondition: Precondition,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    before: Option<Answer>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    after: Option<Answer>,
+    /// What else shows it, where it is the subject op itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    detail: Option<Detail>,
+    /// Whether the answers confirm the precondition. A reader computes it again.
+    confirmed: bool,
+}
+
+impl Serialize for Witness {
+    fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let confirmed = self.confirmed();
+        let Witness { at, precondition, before, after, detail } = self.clone();
+        WireWitness { at, precondition, before, after, detail, confirmed }.serialize(serializer)
+    }
+}
+
+impl TryFrom<WireWitness> for Witness {
+    type Error = String;
+
+    fn try_from(wire: WireWitness) -> Result<Witness, String> {
+        let WireWitness { at, precondition, before, after, detail, confirmed } = wire;
+        let witness = Witness { at, precondition, before, after, detail };
+        if witness.confirmed() == confirmed {
+            return Ok(witness);
+        }
+        let what = witness.precondition.describe();
+        Err(match confirmed {
+            true => format!("`{what}` is said to be confirmed, and its answers do not confirm it"),
+            false => format!("`{what}` is said not to be confirmed, and its answers confirm it"),
+        })
+    }
+}
+
+impl schemars::JsonSchema for Witness {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        WireWitness::schema_name()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        WireWitness::json_schema(generator)
+    }
+}
+
+impl Witness {
+    /// What the kernel said around the subject op, as far as the precondition is about it.
+    pub fn new(
+        at: Moment,
+        precondition: &Precondition,
+        before: Option<&Answer>,
+        after: Option<&Answer>,
+        detail: Option<&Detail>,
+    ) -> Witness {
+        let (before, after) = match (precondition, at) {
+            // What is counted over the op has two ends.
+            (Precondition::Counted { .. }, _) | (_, Moment::Both) => (before, after),
+            (_, Moment::Before) => (before, None),
+            (_, Moment::After) => (None, after),
+        };
+        let detail = detail.filter(|_| matches!(precondition, Precondition::Offender { .. }));
+        Witness {
+            at,
+            precondition: precondition.clone(),
+            before: before.map(|answer| precondition.relevant(answer)),
+            after: after.map(|answer| precondition.relevant(answer)),
+            detail: detail.cloned(),
+        }
+    }
+
+    /// Whether the kernel confirmed the precondition when it had to hold.
+    pub fn confirmed(&self) -> bool {
+        let holds = |answer: &Option<Answer>| answer.as_ref().is_some_and(|answer| self.precondition.holds(answer));
+        match &self.precondition {
+            Precondition::Offender { address } => {
+                matches!(&self.detail, Some(Detail::ErrorQueue { offender: Some(offender), .. }) if offender == address)
+            }
+            Precondition::Counted { packets, .. } => match (&self.before, &self.after) {
+                (Some(Answer::Counter { packets: before }), Some(Answer::Counter { packets: after })) => {
+                    // One that has gone down is not the counter that was read before.
+                    after.checked_sub(*before).is_some_and(|counted| counted >= *packets)
+                }
+                _ => false,
+            },
+            Precondition::Socket { .. }
+            | Precondition::Full { .. }
+            | Precondition::Address { .. }
+            | Precondition::Route { .. }
+            | Precondition::Sysctl { .. }
+            | Precondition::Descriptors { .. }
+            | Precondition::User { .. } => match self.at {
+                Moment::Before => holds(&self.before),
+                Moment::After => holds(&self.after),
+                Moment::Both => holds(&self.before) && holds(&self.after),
+            },
+        }
+    }
 }
 
 impl Precondition {
@@ -138,46 +240,6 @@ impl Precondition {
             Precondition::User { net_bind_service: true } => "CAP_NET_BIND_SERVICE effective".to_owned(),
             Precondition::User { net_bind_service: false } => "CAP_NET_BIND_SERVICE not effective".to_owned(),
             Precondition::Offender { address } => format!("error reported by {address}"),
-        }
-    }
-
-    /// The verdict of the evidence, and as much of it as the precondition is about.
-    pub fn witness(
-        &self,
-        at: Moment,
-        before: Option<&Answer>,
-        after: Option<&Answer>,
-        detail: Option<&Detail>,
-    ) -> Witness {
-        let confirmed = match self {
-            Precondition::Offender { address } => {
-                matches!(detail, Some(Detail::ErrorQueue { offender: Some(offender), .. }) if offender == address)
-            }
-            Precondition::Counted { packets, .. } => match (before, after) {
-                (Some(Answer::Counter { packets: before }), Some(Answer::Counter { packets: after })) => {
-                    // One that has gone down is not the counter that was read before.
-                    after.checked_sub(*before).is_some_and(|counted| counted >= *packets)
-                }
-                _ => false,
-            },
-            _ => match at {
-                Moment::Before => before.is_some_and(|answer| self.holds(answer)),
-                Moment::After => after.is_some_and(|answer| self.holds(answer)),
-                Moment::Both => [before, after].iter().all(|answer| answer.is_some_and(|answer| self.holds(answer))),
-            },
-        };
-        let (before, after) = match at {
-            Moment::Before => (before, None),
-            Moment::After => (None, after),
-            Moment::Both => (before, after),
-        };
-        let detail = detail.filter(|_| matches!(self, Precondition::Offender { .. }));
-        Witness {
-            precondition: self.describe().into(),
-            before: before.map(|answer| self.relevant(answer)),
-            after: after.map(|answer| self.relevant(answer)),
-            detail: detail.cloned(),
-            confirmed,
         }
     }
 
@@ -234,10 +296,15 @@ impl Full {
     }
 }
 
+fn is_zero(count: &u16) -> bool {
+    *count == 0
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::ports::PortRange;
+    use crate::untrusted::Text;
 
     fn full(free: u16) -> Precondition {
         let (protocol, family) = (Protocol::Tcp, Family::Ipv4);
@@ -248,7 +315,7 @@ mod tests {
     #[track_caller]
     fn confirms(precondition: &Precondition, answer: &Answer) -> bool {
         let [before, after, both] = [Moment::Before, Moment::After, Moment::Both]
-            .map(|at| precondition.witness(at, Some(answer), Some(answer), None).confirmed);
+            .map(|at| Witness::new(at, precondition, Some(answer), Some(answer), None).confirmed());
         assert!(before == after && after == both, "one answer is as good as the other");
         both
     }
@@ -283,7 +350,7 @@ mod tests {
         let counted = |packets| Precondition::Counted { counter: "hits".to_owned(), packets };
         let confirmed = |packets, before, after| {
             let [before, after] = [before, after].map(|packets| Answer::Counter { packets });
-            counted(packets).witness(Moment::Both, Some(&before), Some(&after), None).confirmed
+            Witness::new(Moment::Both, &counted(packets), Some(&before), Some(&after), None).confirmed()
         };
         assert!(confirmed(1, 0, 1) && confirmed(1, 5, 9) && confirmed(0, 5, 5) && confirmed(u64::MAX, 0, u64::MAX));
         assert!(!confirmed(1, 5, 5) && !confirmed(2, 5, 6));
@@ -292,8 +359,8 @@ mod tests {
         let failed = Answer::Failed { error: "nft knows no counter `hits`".into() };
         assert!(!confirms(&counted(0), &failed), "a counter that is not there has counted nothing");
         let there = Answer::Counter { packets: 0 };
-        assert!(!counted(0).witness(Moment::Both, Some(&failed), Some(&there), None).confirmed);
-        assert!(!counted(0).witness(Moment::Both, None, Some(&there), None).confirmed);
+        assert!(!Witness::new(Moment::Both, &counted(0), Some(&failed), Some(&there), None).confirmed());
+        assert!(!Witness::new(Moment::Both, &counted(0), None, Some(&there), None).confirmed());
     }
 
     /// An answer to another question, or none, confirms nothing.
@@ -326,9 +393,9 @@ mod tests {
                 assert_eq!(confirms(precondition, answer), of == to, "{precondition:?}, {answer:?}");
             }
             assert!(!confirms(precondition, &Answer::Failed { error: Text::default() }));
-            assert!(!precondition.witness(Moment::Both, None, None, None).confirmed);
-            assert!(!precondition.witness(Moment::Both, Some(&answers[of]), None, None).confirmed);
-            assert!(!precondition.witness(Moment::Both, None, Some(&answers[of]), None).confirmed);
+            assert!(!Witness::new(Moment::Both, precondition, None, None, None).confirmed());
+            assert!(!Witness::new(Moment::Both, precondition, Some(&answers[of]), None, None).confirmed());
+            assert!(!Witness::new(Moment::Both, precondition, None, Some(&answers[of]), None).confirmed());
         }
         let nameless = Answer::Socket { local: None, remote: None, rows: Vec::new(), inode: None };
         assert!(!confirms(&gone, &nameless), "a socket that never had a name is not gone");

@@ -67,7 +67,7 @@ fn every_case_matches_on_this_kernel() {
         match finding.verdict() {
             Verdict::Match | Verdict::Unsupported => {}
             verdict => {
-                let reason = finding.reason.as_deref().unwrap_or_default();
+                let reason = finding.reason().unwrap_or_default();
                 let key = format!("{verdict} {} {}: {reason}", finding.scenario, finding.subject.call);
                 wrong.entry(key).or_default().push(&finding.case);
             }

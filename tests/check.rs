@@ -192,7 +192,7 @@ fn an_interrupted_check_leaves_nothing() {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!((code(&output), text(&output.stdout)), (130, String::new()));
-    assert!(text(&output.stderr).contains("interrupted while fake ran under none"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("interrupted: while fake ran under none"), "{}", text(&output.stderr));
     while !marked(&mark).is_empty() {
         assert!(Instant::now() < patience, "{:?}", marked(&mark));
         sys::pause_ms(2.0);

@@ -258,7 +258,8 @@ const READERS: &[&[&str]] = &[
     &["compat"],
     &["policy", "show"],
     &["policy", "derive"],
-    &["policy", "evaluate", "conflate"],
+    &["policy", "evaluate"],
+    &["policy", "evaluate", "tests/golden/report.json", "--policy"],
     &["explain", "EADDRINUSE", "--report"],
     &["check"],
     &["check", "--results"],
@@ -411,7 +412,7 @@ fn no_command_lets_others_speak_to_the_terminal() {
         &["compat", &report],
         &["boundaries", golden, &report],
         &["policy", "derive", &report],
-        &["policy", "evaluate", "conflate", &report],
+        &["policy", "evaluate", &report],
         &["explain", "bind", "EADDRINUSE", "--report", &report],
         &["explain", &format!("bind EADDRINUSE {HOSTILE}")],
         &["explain", HOSTILE],
@@ -557,7 +558,7 @@ fn files_that_are_no_reports_are_told_by_place() {
         place(&run(&["report", files.path("bad.json").to_str().unwrap()]))
     };
     assert!(written(&text[..text.len() / 2]).contains("bad.json:"));
-    let other = written(&text.replace("errnoscope-report/2", "errnoscope-report/9"));
+    let other = written(&text.replace("errnoscope-report/3", "errnoscope-report/9"));
     assert!(
         other.contains("bad.json:2:") && other.contains("format `errnoscope-report/9`, this version reads"),
         "{other}"
@@ -665,7 +666,7 @@ fn policies_are_held_against_reports() {
     said.check(1, &["hides a real error", "gives up too early", "tuple-in-use", "* expected, not observed"], &[]);
     said.is_narrow();
     let all = run(&[&wrong[..], &["--all", "--json"]].concat()).check(1, &[], &[]).json_of("policy-evaluation");
-    assert_eq!(all["format"], "errnoscope-policy-evaluation/1");
+    assert_eq!(all["format"], "errnoscope-policy-evaluation/2");
     let entry = &all["policies"][0]["wrong"][0];
     assert_eq!(entry["count"].as_u64(), entry["cases"].as_array().map(|cases| cases.len() as u64));
     run(&["policy", "evaluate", json]).check(0, &["evidence"], &[]);
@@ -674,7 +675,7 @@ fn policies_are_held_against_reports() {
     let derived = run(&["policy", "derive", json, "-o", "-"]).check(0, &["[[rule]]"], &[]).out.clone();
     assert_eq!(derived, fs::read_to_string(toml).unwrap());
     let derived = run(&["policy", "derive", json, "--json"]).check(0, &[], &[]).json_of("policy-derivation");
-    assert_eq!(derived["format"], "errnoscope-policy-derivation/1");
+    assert_eq!(derived["format"], "errnoscope-policy-derivation/2");
     run(&["policy", "evaluate", toml]).check(2, &[], &["no errnoscope report"]);
 }
 

@@ -2,13 +2,13 @@
 //!
 //! Every report here is made from the committed baseline, so that it has what real ones have.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::Write;
 use std::sync::{Arc, LazyLock};
 
 use crate::common;
-use crate::common::reports::{evidence, single, text_of};
+use crate::common::reports::{evidence, given, single, text_of};
 use crate::common::said::{Said, command, said};
 use crate::harness::test;
 use errnoscope::compare::{self, Comparison, Kind, Weight, compare};
@@ -18,7 +18,6 @@ use errnoscope::names::Os;
 use errnoscope::plan::{Outcome, Unsupported};
 use errnoscope::render::compare::{Cases, comparison as text};
 use errnoscope::render::{github, json};
-use errnoscope::untrusted::Text;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -26,7 +25,7 @@ use proptest::strategy::ValueTree;
 static SOME: LazyLock<Report> = LazyLock::new(|| {
     let keep = |(index, finding): &(usize, &Finding)| {
         let first = *index == 0 || single().findings[index - 1].scenario != finding.scenario;
-        first || index % 60 == 0 || finding.expected.len() > 1
+        first || index % 60 == 0 || finding.expected().len() > 1
     };
     with(single().findings.iter().enumerate().filter(keep).map(|(_, finding)| finding.clone()).collect())
 });
@@ -37,10 +36,6 @@ fn with(findings: Vec<Finding>) -> Report {
 
 fn errno(raw: i32) -> Outcome {
     Outcome::Errno(Errno::from_raw(Os::Linux, raw))
-}
-
-fn ran(outcomes: &[(&str, u32)]) -> Option<BTreeMap<Text, u32>> {
-    Some(outcomes.iter().map(|&(outcome, count)| (outcome.into(), count)).collect())
 }
 
 /// ELOOP: no scenario expects it.
@@ -84,8 +79,7 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
             return (vec![Finding::observed(evidence(finding), errno(NEVER))], &[Kind::Outcome, Kind::Verdict]);
         }
         Mutation::OtherOutcome => {
-            new.outcome = Some(errno(NEVER));
-            return (vec![new], &[Kind::Outcome]);
+            return (vec![given(finding, errno(NEVER))], &[Kind::Outcome]);
         }
         Mutation::Broken => {
             let why = Missing::Broken("killed by signal 9".into());
@@ -97,12 +91,14 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
             return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
         }
         Mutation::Unstable => {
-            new.distribution = ran(&[(finding.outcome_name(), 7), ("ELOOP", 3)]);
-            return (vec![new], &[Kind::Unstable]);
+            return (
+                vec![common::reports::repeated(finding, &[(finding.outcome_name(), 7), ("ELOOP", 3)])],
+                &[Kind::Unstable],
+            );
         }
         Mutation::Nothing => {}
     }
-    new.distribution = ran(&[(finding.outcome_name(), 20)]);
+    new = counted(new, &[(finding.outcome_name(), 20)]);
     new.trail.clear();
     new.elsewhere.clear();
     (vec![new], &[])
@@ -253,12 +249,13 @@ fn matching() -> Finding {
 }
 
 fn repeated(outcomes: &[(&str, u32)]) -> Finding {
-    counted(matching(), outcomes)
+    let has = outcomes.iter().any(|(outcome, _)| *outcome == matching().outcome_name());
+    counted(if has { matching() } else { given(&matching(), Outcome::Ok) }, outcomes)
 }
 
-fn counted(mut finding: Finding, outcomes: &[(&str, u32)]) -> Finding {
-    finding.distribution = ran(outcomes);
-    finding
+#[track_caller]
+fn counted(finding: Finding, outcomes: &[(&str, u32)]) -> Finding {
+    common::reports::repeated(&finding, outcomes)
 }
 
 #[test]
@@ -267,21 +264,22 @@ fn instability_is_a_change_and_which_outcome_it_shows_is_not() {
     let fewer = [("EADDRINUSE", 1), ("ok", 9)];
     check(matching(), repeated(&both), &[Kind::Unstable], Some(Weight::Warning));
     check(repeated(&both), repeated(&fewer), &[], None);
-    let mut ok = matching();
-    ok.outcome = Some(Outcome::Ok);
-    check(repeated(&both), ok, &[], None);
+    check(repeated(&both), given(&matching(), Outcome::Ok), &[], None);
     check(repeated(&both), repeated(&[("EADDRINUSE", 10)]), &[Kind::Stable], Some(Weight::Notice));
     check(repeated(&both), matching(), &[], None);
     check(repeated(&both), repeated(&[("ok", 5), ("ELOOP", 5)]), &[Kind::Outcome], Some(Weight::Error));
     let elsewhere = [("ok", 5), ("ELOOP", 5)];
     check(matching(), repeated(&elsewhere), &[Kind::Outcome, Kind::Unstable], Some(Weight::Error));
-    check(repeated(&[("EADDRINUSE", 9), ("broken", 1)]), matching(), &[], None);
+    let (broken, _) = mutate(&matching(), Mutation::Broken);
+    let once = matching().and(broken[0].clone());
+    assert_eq!((once.verdict(), once.is_unstable()), (Verdict::Broken, true), "the worse speaks");
+    check(once, matching(), &[Kind::Verdict], Some(Weight::Notice));
 }
 
 #[test]
 fn what_the_kernel_may_choose_is_no_change() {
-    let free = single().findings.iter().find(|finding| finding.expected.len() > 1).unwrap();
-    let [one, other] = [0, 1].map(|index| free.expected[index].outcome.clone());
+    let free = single().findings.iter().find(|finding| finding.expected().len() > 1).unwrap();
+    let [one, other] = [0, 1].map(|index| free.expected()[index].outcome.clone());
     let raw = |name: &str| (1..200).find(|&raw| Errno::from_raw(Os::Linux, raw).name() == name).unwrap();
     let first = Finding::observed(evidence(free), errno(raw(&one)));
     let second = Finding::observed(evidence(free), errno(raw(&other)));
@@ -296,7 +294,7 @@ fn what_the_kernel_may_choose_is_no_change() {
     // Nobody knowing better is no such freedom: where nothing has been observed yet, this is how a change shows.
     let unknown = |outcome| {
         let mut evidence = evidence(free);
-        let mut expectation = evidence.expected[0].clone();
+        let mut expectation = free.expected()[0].clone();
         expectation.outcome = "unknown".into();
         evidence.expected = Arc::from([expectation]);
         Finding::observed(evidence, outcome)
@@ -317,11 +315,15 @@ fn what_heals_weighs_less_than_what_breaks() {
 
 #[test]
 fn a_call_that_a_case_makes_twice_is_two_findings() {
-    let old = with(vec![matching(), matching()]);
-    let new = with(vec![matching(), Finding::observed(evidence(&matching()), errno(NEVER))]);
+    let again = |mut finding: Finding| {
+        finding.subject.ordinal += 1;
+        finding
+    };
+    let old = with(vec![matching(), again(matching())]);
+    let new = with(vec![matching(), again(Finding::observed(evidence(&matching()), errno(NEVER)))]);
     let comparison = compare(&old, &new);
     assert_eq!((comparison.changes.len(), comparison.changes[0].ordinal), (1, 2));
-    assert!(text(&comparison, Cases::Counted, 80).contains("bind (2)"));
+    assert!(text(&comparison, Cases::Counted, 80).contains("bind (call 2)"));
     assert_eq!(compare(&old, &with(vec![matching()])).changes[0].ordinal, 2);
 }
 
@@ -473,7 +475,7 @@ fn the_command_tells_of_changes_by_its_exit_code() {
     assert!(!said.out.contains("protocol=tcp"), "{}", said.out);
     place.run(&["a.json.gz", "b.json", "-v"]).check(1, &["    bind.address-not-local[protocol=tcp"], &[]);
     let json = place.run(&["a.json.gz", "b.json", "--json"]).check(1, &[], &[]).json_of("comparison");
-    assert_eq!((&json["format"], &json["summary"]["changed"]), (&"errnoscope-comparison/2".into(), &3.into()));
+    assert_eq!((&json["format"], &json["summary"]["changed"]), (&"errnoscope-comparison/3".into(), &3.into()));
     assert!(!place.0.path().join("summary.md").exists(), "a summary that nobody asked for");
     place.run(&["a.json.gz"]).check(2, &[], &["<CURRENT>"]);
     place.run(&["a.json.gz", "b.json", "--json", "--github"]).check(2, &[], &["cannot be used with"]);
@@ -601,10 +603,10 @@ fn what_is_in_doubt_is_not_accepted() {
         assert_eq!(place.read("a.json.gz"), before);
     }
     // Nor what a kernel does by choice: that is no doubt.
-    let free = SOME.findings.iter().position(|finding| finding.expected.len() > 1).unwrap();
+    let free = SOME.findings.iter().position(|finding| finding.expected().len() > 1).unwrap();
     let mut report = with(SOME.findings.clone());
-    let [one, other] = [0, 1].map(|index| report.findings[free].expected[index].outcome.clone());
-    report.findings[free].distribution = ran(&[(&one, 3), (&other, 4)]);
+    let [one, other] = [0, 1].map(|index| report.findings[free].expected()[index].outcome.clone());
+    report.findings[free] = counted(report.findings[free].clone(), &[(&one, 3), (&other, 4)]);
     Place::new(&report).run(&["a.json.gz", "b.json", "--accept"]).check(0, &[], &["accepted"]);
 }
 
@@ -613,9 +615,9 @@ fn files_that_are_no_reports_are_told_by_place() {
     let place = Place::new(&SOME);
     let text = String::from_utf8(text_of(&SOME)).unwrap();
     let lines = text.lines().count();
-    let next = text.replace("errnoscope-report/2", "errnoscope-report/3");
+    let next = text.replace("errnoscope-report/3", "errnoscope-report/4");
     for (bytes, message) in [
-        (next.as_bytes(), "bad.json:2:33: no errnoscope report: format `errnoscope-report/3`, this version reads"),
+        (next.as_bytes(), "bad.json:2:33: no errnoscope report: format `errnoscope-report/4`, this version reads"),
         (&text.as_bytes()[..text.len() - 4], &*format!("bad.json:{}:", lines - 1)),
         (b"[]", "bad.json:1:"),
         (b"", "bad.json:1:0: no errnoscope report: EOF"),

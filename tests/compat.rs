@@ -5,7 +5,7 @@ use std::fs;
 use std::sync::Arc;
 
 use crate::common;
-use crate::common::reports::{BASELINE, SMALL, baseline, evidence, small, text_of};
+use crate::common::reports::{BASELINE, SMALL, baseline, evidence, repeated, small, text_of};
 use crate::common::said::{Said, command, run, said};
 use crate::harness::test;
 use errnoscope::compat::boundaries::{Boundaries, Side, boundaries};
@@ -15,7 +15,6 @@ use errnoscope::finding::{Evidence, Finding, Missing, Report, TrailEntry, Verdic
 use errnoscope::names::{Call, Need, Os};
 use errnoscope::plan::{Outcome, Unsupported};
 use errnoscope::render::json;
-use errnoscope::untrusted::Text;
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -36,13 +35,9 @@ fn errno(raw: i32) -> Outcome {
     Outcome::Errno(Errno::from_raw(Os::Linux, raw))
 }
 
-fn ran(outcomes: &[(&str, u32)]) -> Option<BTreeMap<Text, u32>> {
-    Some(outcomes.iter().map(|&(outcome, count)| (outcome.into(), count)).collect())
-}
-
 /// The findings that have an outcome and are no kernel's choice: what is made of these differs.
 fn plain() -> Vec<Finding> {
-    let is_plain = |finding: &&Finding| finding.verdict() == Verdict::Match && finding.expected.len() == 1;
+    let is_plain = |finding: &&Finding| finding.verdict() == Verdict::Match && finding.expected().len() == 1;
     small().findings.iter().filter(is_plain).cloned().collect()
 }
 
@@ -62,9 +57,9 @@ type Says = BTreeMap<(String, Call), Result<BTreeSet<String>, String>>;
 
 /// What the report says of each call, as the compatibility data should have it: outcomes, or the verdict instead.
 fn said_by(report: &Report) -> Says {
-    let says = |finding: &Finding| match (finding.verdict(), &finding.distribution, &finding.outcome) {
+    let says = |finding: &Finding| match (finding.verdict(), finding.distribution(), finding.outcome()) {
         (Verdict::Match | Verdict::Mismatch, Some(distribution), _) => {
-            Ok(distribution.keys().map(ToString::to_string).collect())
+            Ok(distribution.outcomes.keys().cloned().collect())
         }
         (Verdict::Match | Verdict::Mismatch, None, Some(outcome)) => Ok(BTreeSet::from([outcome.name().to_owned()])),
         (verdict, ..) => Err(verdict.to_string()),
@@ -152,7 +147,7 @@ fn changed(finding: &Finding, how: u8) -> Option<Finding> {
         1 => new = found(finding, Outcome::Ok),
         2 => new = found(finding, errno(40)),
         3 => new = Finding::without_outcome(evidence(finding), Missing::Broken("killed by signal 9".into())),
-        4 => new.distribution = ran(&[(finding.outcome_name(), 2), ("ELOOP", 3)]),
+        4 => new = repeated(finding, &[(finding.outcome_name(), 2), ("ELOOP", 3)]),
         _ => {}
     }
     Some(new)
@@ -208,7 +203,7 @@ fn text(compat: &Compat) -> String {
 /// Three kernels, of which the last two give something else for all plain calls that succeeded in the first.
 fn three() -> [Report; 3] {
     let findings = plain();
-    let fail = |finding: &Finding| match &finding.outcome {
+    let fail = |finding: &Finding| match finding.outcome() {
         Some(Outcome::Ok) => found(finding, errno(40)),
         _ => finding.clone(),
     };
@@ -256,7 +251,7 @@ fn reports_of_one_version_that_disagree_are_shown_to() {
     let again = Report { started: common::started(), ..on("6.9.1", None, second.findings.clone()) };
     let sweep = sweep([&first, &again]);
     let compat = Compat::of(&sweep);
-    let ok = |finding: &&Finding| finding.outcome == Some(Outcome::Ok);
+    let ok = |finding: &&Finding| finding.outcome() == Some(&Outcome::Ok);
     let disagreeing = first.findings.iter().filter(ok).count();
     assert!(disagreeing > 5);
     assert_eq!(compat.stacks["linux"].unstable, disagreeing as u64);
@@ -275,13 +270,11 @@ fn reports_of_one_version_that_disagree_are_shown_to() {
 /// Which of the outcomes that are all expected one run shows is chance, and no boundary.
 #[test]
 fn what_the_kernel_may_choose_is_one_value() {
-    let free = small().findings.iter().find(|finding| finding.expected.len() > 1).unwrap();
+    let free = small().findings.iter().find(|finding| finding.expected().len() > 1).unwrap();
     let [one, other] = [0, 1].map(|index| {
-        let mut finding = free.clone();
-        let name = &free.expected[index].outcome;
+        let name = &free.expected()[index].outcome;
         let raw = errnoscope::errno::ErrnoName::new(name).unwrap().raw(Os::Linux).unwrap();
-        (finding.outcome, finding.distribution) = (Some(errno(raw)), None);
-        vec![finding]
+        vec![found(free, errno(raw))]
     });
     let sweep = sweep(&[on("6.9.1", None, one), on("6.16.12", None, other)]);
     let compat = Compat::of(&sweep);
@@ -297,7 +290,7 @@ fn refusing(need: Need) -> Vec<Finding> {
     let refuse = |finding: &Finding| {
         let last = finding.trail.last().expect("it was run");
         let entry = TrailEntry { unsupported: Some(unsupported.clone()), outcome: None, ..(**last).clone() };
-        let evidence = Evidence { outcome: None, trail: vec![Arc::new(entry)], ..evidence(finding) };
+        let evidence = Evidence { trail: vec![Arc::new(entry)], ..evidence(finding) };
         Finding::without_outcome(evidence, Missing::Unsupported(unsupported.clone()))
     };
     plain().iter().map(refuse).collect()
@@ -410,7 +403,7 @@ fn compat_writes_one_document() {
     let place = Place::new();
     let said = place.run(&["compat", "a.json", "b.json", "c.json"]);
     let json = said.check(0, &[], &[]).json_of("compat");
-    assert_eq!(json["format"], "errnoscope-compat/1");
+    assert_eq!(json["format"], "errnoscope-compat/2");
     let digests: BTreeSet<&str> =
         json["reports"].as_object().unwrap().values().flat_map(|r| r["digest"].as_str()).collect();
     assert_eq!(digests, three().iter().map(digest).collect::<Vec<_>>().iter().map(String::as_str).collect());

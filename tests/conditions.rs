@@ -16,6 +16,7 @@ use crate::common::{MARK, PROGRAM, marked, reports};
 use crate::harness::{needs, rstest, test};
 use errnoscope::calls::Calls;
 use errnoscope::cause::Cause;
+use errnoscope::finding::Finding;
 use errnoscope::names::{Call, Family, Protocol};
 use errnoscope::plan::{Outcome, SocketOption};
 use errnoscope::sys::{self, Address, Mode, Until};
@@ -237,8 +238,9 @@ impl Place {
 
 /// What the baseline has, by case and call.
 fn baseline() -> BTreeMap<(String, Call), (Outcome, Cause)> {
-    let findings = reports::baseline().findings.iter().cloned();
-    findings.filter_map(|it| Some(((it.case.to_string(), it.subject.call), (it.outcome?, it.cause)))).collect()
+    let findings = reports::baseline().findings.iter();
+    let key = |it: &Finding| (it.case.to_string(), it.subject.call);
+    findings.filter_map(|it| Some((key(it), (it.outcome()?.clone(), it.cause)))).collect()
 }
 
 #[test(Nft, Tun)]

@@ -338,7 +338,7 @@ fn every_finding_with_an_errno_is_explained_by_its_cause() {
     let mut explained = 0;
     for report in baselines().iter().filter(|report| report.host.is_own()) {
         for finding in report.findings.iter().filter(|finding| finding.verdict() == Verdict::Match) {
-            let outcome = finding.outcome.as_ref().expect("a match has one").name();
+            let outcome = finding.outcome().expect("a match has one").name();
             if matches!(outcome, "ok" | "blocked") {
                 continue;
             }
@@ -367,7 +367,7 @@ fn counts_are_those_of_the_reports() {
     for report in baselines().iter().filter(|report| report.host.is_own()) {
         let failed = failed.entry((report.host.os, &report.host.stack)).or_default();
         failed.extend(report.findings.iter().filter_map(|finding| {
-            let outcome = finding.outcome.as_ref()?.name();
+            let outcome = finding.outcome()?.name();
             let counts = finding.verdict() == Verdict::Match && outcome.starts_with('E');
             counts.then_some((&finding.case, finding.subject.call, finding.subject.port, outcome))
         }));

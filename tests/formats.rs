@@ -2,8 +2,10 @@
 //! same verdicts and outcomes, for any part of a report.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use crate::common::reports::{HOSTILE, check_shown, evidence, hostile, small, text_of};
+use crate::common::said::{command, run, said};
 use crate::harness::test;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -38,7 +40,7 @@ fn sorted(mut findings: Findings) -> Findings {
 /// What the report has, to hold the formats against.
 fn findings(report: &Report) -> Findings {
     let of = |finding: &errnoscope::finding::Finding| {
-        let outcome = finding.outcome.as_ref().map_or("-", |outcome| outcome.name());
+        let outcome = finding.outcome().map_or("-", |outcome| outcome.name());
         [&*finding.case, finding.subject.call.as_str(), finding.verdict().as_str(), outcome].map(str::to_owned)
     };
     sorted(report.findings.iter().map(of).collect())
@@ -249,7 +251,7 @@ fn check(report: &Report) -> Result<(), TestCaseError> {
 
 #[test]
 fn all_of_a_report_is_in_every_format() {
-    assert!(Verdict::ALL.iter().all(|verdict| small().summary[verdict] > 0), "the report has every verdict");
+    assert!(Verdict::ALL.iter().all(|verdict| small().summary()[verdict] > 0), "the report has every verdict");
     check(small()).unwrap();
     check(&small().with(Vec::new())).unwrap();
 }
@@ -347,4 +349,154 @@ fn check_texts(value: &Value) {
         }
         _ => {}
     }
+}
+
+/// A report as if it had come from behind a command.
+fn behind() -> Report {
+    let mut report = small().clone();
+    report.host.behind = Some("ssh mac.example".into());
+    report
+}
+
+/// Whoever reads what is made of a report sees that somebody else said it.
+#[test]
+fn what_came_from_behind_a_command_is_marked() {
+    let place = tempfile::tempdir().unwrap();
+    let newer = {
+        let mut newer = small().clone();
+        newer.host.release = "6.19.1".into();
+        newer.host.stack = "linux 6.19".into();
+        newer
+    };
+    for (name, report) in [("here.json", small()), ("there.json", &behind()), ("newer.json", &newer)] {
+        std::fs::write(place.path().join(name), text_of(report)).unwrap();
+    }
+    let run = |arguments: &[&str]| said(command(arguments).current_dir(&place).output().unwrap());
+    for (arguments, mark) in [
+        (&["report", "FILE"][..], "| linux 6.18† |"),
+        (&["report", "FILE", "--html", "-"], "<th scope=\"row\">linux 6.18†</th>"),
+        (&["claims", "FILE"], "observed  linux 6.18†"),
+        (&["claims", "FILE", "time-wait-makes-connect-fail"], "† linux 6.18: as a program behind `ssh mac.example`"),
+        (&["claims", "FILE", "--json"], "\"linux 6.18\": [\n      \"ssh mac.example\""),
+        (&["compat", "FILE"], "\"behind\": \"ssh mac.example\""),
+        (&["boundaries", "FILE", "newer.json"], "6.18.44†"),
+        (&["boundaries", "FILE", "newer.json", "--json"], "\"behind\": \"ssh mac.example\""),
+        (&["compare", "FILE", "newer.json"], "behind `ssh"),
+        (&["policy", "derive", "FILE"], "of linux 6.18†"),
+        (&["policy", "derive", "FILE", "-o", "-"], "# observed: linux 6.18†"),
+        (&["policy", "evaluate", "FILE"], "of linux 6.18†"),
+        (&["policy", "evaluate", "FILE", "--json"], "\"ssh mac.example\""),
+        (&["condense", "FILE"], "\"behind\":true"),
+        (&["explain", "connect EADDRNOTAVAIL", "--report", "FILE"], "6.18†"),
+    ] {
+        let with = |file: &str| {
+            let own: Vec<&str> = arguments.iter().map(|word| if *word == "FILE" { file } else { word }).collect();
+            run(&own).out
+        };
+        let (here, there) = (with("here.json"), with("there.json"));
+        assert!(there.contains(mark), "{arguments:?} does not say `{mark}`:\n{there}");
+        assert!(!here.contains(mark) && !here.contains('†'), "{arguments:?} says it of this host:\n{here}");
+    }
+}
+
+/// Readers refuse what they do not know, so that a shape has one number. A line of the file below is never changed for
+/// another: a version that has been released stays what it is.
+const KNOWN: &str = "tests/golden/formats.txt";
+
+#[test]
+fn a_change_of_a_format_is_a_change_of_its_version() {
+    let help = run(&["schema", "--help"]).out;
+    let (_, values) = help.split_once("Possible values:").unwrap();
+    let names = values.lines().filter_map(|line| line.trim().strip_prefix("- ")?.split(':').next());
+    // `list` prints no version: it is a list of what this very version has.
+    let names: Vec<&str> = names.filter(|name| *name != "list").collect();
+    assert!(names.len() > 15 && names.contains(&"report") && names.contains(&"protocol"), "{help}");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(KNOWN);
+    let known = std::fs::read_to_string(&path).unwrap_or_default();
+    let mut lines: BTreeMap<&str, &str> = known.lines().filter_map(|line| line.split_once(' ')).collect();
+    let mut current = Vec::new();
+    for name in names {
+        let mut schema = run(&["schema", name]).check(0, &[], &[]).json();
+        let title = schema["title"].as_str().unwrap().to_owned();
+        assert!(title.rsplit_once('/').is_some_and(|(_, version)| version.parse::<u32>().is_ok()), "{name}: {title}");
+        only_shape(&mut schema);
+        current.push((name, title, format!("sha256:{}", errnoscope::digest::sha256([schema.to_string()]))));
+    }
+    for (name, title, digest) in &current {
+        match lines.get(&**title) {
+            Some(known) if known == digest => {}
+            Some(_) => panic!(
+                "`errnoscope schema {name}` is no longer what `{title}` was: raise its number, where `{title}` is in src, and then add \
+                 its line to {KNOWN} with UPDATE_EXPECT=1. Only the line of a version that was never released may be taken out."
+            ),
+            None if std::env::var_os("UPDATE_EXPECT").is_some() => drop(lines.insert(title, digest)),
+            None => panic!("{KNOWN} does not have `{title}`: UPDATE_EXPECT=1 adds its line"),
+        }
+    }
+    if std::env::var_os("UPDATE_EXPECT").is_some() {
+        let text: String = lines.iter().map(|(title, digest)| format!("{title} {digest}\n")).collect();
+        std::fs::write(path, text).unwrap();
+    }
+}
+
+/// Without what is said in words, and in one order.
+fn only_shape(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields
+                .retain(|name, value| !(["title", "description", "$comment"].contains(&&**name) && value.is_string()));
+            fields.sort_keys();
+            fields.values_mut().for_each(only_shape);
+        }
+        Value::Array(items) => items.iter_mut().for_each(only_shape),
+        Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}
+    }
+}
+
+/// Every command that reads reports says the same of one that an earlier version wrote.
+#[test]
+fn a_report_of_an_earlier_version_is_refused_with_what_to_do() {
+    let place = tempfile::tempdir().unwrap();
+    let current = String::from_utf8(text_of(small())).unwrap();
+    let old = current.replace("errnoscope-report/3", "errnoscope-report/2").replace("\"ordinal\":1,", "");
+    // As jq writes it: the format comes after what no longer can be read.
+    let sorted = {
+        let mut value: Value = serde_json::from_str(&old.replace("report/2", "report/1")).unwrap();
+        value.sort_all_objects();
+        value.to_string()
+    };
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::fast());
+    std::io::Write::write_all(&mut encoder, old.as_bytes()).unwrap();
+    for (name, bytes) in [
+        ("good.json", current.as_bytes()),
+        ("two.json", old.as_bytes()),
+        ("one.json", sorted.as_bytes()),
+        ("two.json.gz", &encoder.finish().unwrap()),
+    ] {
+        std::fs::write(place.path().join(name), bytes).unwrap();
+    }
+    for (file, format) in [("two.json", 2), ("one.json", 1), ("two.json.gz", 2)] {
+        for arguments in [
+            &["report", file][..],
+            &["report", "good.json", file, "--html", "out.html"],
+            &["compare", file, "good.json"],
+            &["compare", "good.json", file],
+            &["compare", file, "good.json", "--accept"],
+            &["claims", file],
+            &["compat", file],
+            &["boundaries", "good.json", file],
+            &["condense", file],
+            &["policy", "derive", file],
+            &["policy", "evaluate", file],
+            &["policy", "diff", "conflate", "evidence", "--report", file],
+            &["explain", "connect EADDRNOTAVAIL", "--report", file],
+        ] {
+            let said = said(command(arguments).current_dir(&place).output().unwrap());
+            let format = format!("{file}: its format `errnoscope-report/{format}` is that of an earlier version");
+            let again = format!("`errnoscope run --json {file}`");
+            said.check(2, &[], &["error: ", &format, "reads `errnoscope-report/3`", &again]);
+            assert_eq!((said.err.lines().count(), &*said.out), (1, ""), "{arguments:?}: {}", said.err);
+        }
+    }
+    assert_eq!(std::fs::read(place.path().join("two.json")).unwrap(), old.as_bytes());
 }

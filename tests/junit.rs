@@ -8,31 +8,32 @@ use crate::common;
 use crate::harness::test;
 use errnoscope::cause::Cause;
 use errnoscope::finding::{Catalogue, Evidence, Finding, Missing, Report, SubjectRef, Verdict};
-use errnoscope::names::{Call, Need, Os, PortChoice};
-use errnoscope::plan::{Hello, Outcome, Unsupported};
+use errnoscope::names::{Call, Family, Need, Os, PortChoice, Protocol, Reuse};
+use errnoscope::plan::{Answer, Hello, Outcome, SocketKind, Unsupported};
 use errnoscope::render::junit::junit;
 use errnoscope::scenario::Expectation;
-use errnoscope::witness::Witness;
+use errnoscope::witness::{Moment, Precondition, Witness};
 use roxmltree::{Document, Node};
 
 fn evidence(scenario: &str, case: &str, expected: &str, confirmed: bool) -> Evidence {
+    let socket = SocketKind { protocol: Protocol::Tcp, family: Family::Ipv4, reuse: Reuse::None };
     let reference = "a \"reference\" with <angles> & ]]> and \u{1}".to_owned();
     Evidence {
         scenario: scenario.into(),
         case: case.into(),
         axes: Default::default(),
         cause: Cause::PortInUse,
-        subject: SubjectRef { call: Call::Bind, port: PortChoice::Explicit },
-        outcome: None,
+        subject: SubjectRef { call: Call::Bind, port: PortChoice::Explicit, ordinal: 1, socket },
         expected: Arc::from([Expectation { outcome: expected.into(), authority: None, reference: reference.into() }]),
         elsewhere: Default::default(),
         witness: vec![Witness {
-            precondition: "holder \u{1b}[31mTIME_WAIT".into(),
-            before: None,
+            at: Moment::Before,
+            precondition: Precondition::Sysctl { name: "holder \u{1b}[31mTIME_WAIT".to_owned(), value: "1".to_owned() },
+            before: confirmed.then(|| Answer::Sysctl { value: "1".into() }),
             after: None,
             detail: None,
-            confirmed,
         }],
+        unwitnessed: None,
         trail: Vec::new(),
     }
 }
@@ -94,7 +95,7 @@ fn every_finding_arrives_with_its_verdict() {
         let Some(said) = said else { continue };
         assert_eq!(said.attribute("type"), Some(finding.verdict().as_str()));
         let message = said.attribute("message").unwrap();
-        let reason = finding.reason.as_deref().unwrap();
+        let reason = &finding.reason().unwrap();
         // What XML cannot hold is left out.
         assert_eq!(message, anstream::adapter::strip_str(reason).to_string());
         if element != Some("skipped") {

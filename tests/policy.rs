@@ -78,7 +78,7 @@ fn a_stack_that_passes_for_a_system_is_no_evidence_about_it() {
     let alone = evidence([&stranger]);
     assert!(!alone.items.is_empty());
     stranger.host.stack = "gvisor 1.0".into();
-    let Evidence { items, left_out, stacks, expected } = evidence([&stranger]);
+    let Evidence { items, left_out, stacks, behind: _, expected } = evidence([&stranger]);
     assert!(items.is_empty() && stacks.is_empty() && expected.is_empty());
     assert_eq!(left_out, BTreeMap::from([(LeftOut::OtherStack, stranger.findings.len() as u64)]));
 }

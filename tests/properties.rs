@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use crate::common::reports::{evidence, small};
 use crate::harness::test;
-use errnoscope::finding::{Report, Verdict};
+use errnoscope::finding::{Evidence, Finding, Report, Verdict};
 use errnoscope::plan::{self, Answer, Fate, Hello, Observations, Outcome, Performed, Plan, StepResult};
 use errnoscope::problem::Problem;
 use errnoscope::render::json;
@@ -12,6 +13,7 @@ use errnoscope::scenario::{self, Expectation};
 use errnoscope::{catalogue, check, claim, errno, explain, names::Os, policy, untrusted};
 use proptest::prelude::*;
 use proptest::sample::Index;
+use serde_json::{Value, json};
 
 /// One of these texts with a few pieces cut out, doubled, swapped or replaced.
 fn mutated_of(texts: Vec<String>) -> impl Strategy<Value = String> {
@@ -243,26 +245,104 @@ proptest! {
     }
 }
 
-/// A report in which somebody has written `match` without evidence is not read.
+/// A finding of a real run with something else in one place, and what is said of it.
+#[track_caller]
+fn forged(verdict: Verdict, place: &str, value: Value, complaint: &str) {
+    let finding = small().findings.iter().find(|finding| finding.verdict() == verdict).expect("one of each");
+    let mut json = serde_json::to_value(finding).expect("a finding is serializable");
+    let unchanged = serde_json::from_value::<Finding>(json.clone());
+    assert!(unchanged.is_ok_and(|read| read == *finding), "what was written is read");
+    let (parent, name) = place.rsplit_once('/').expect("a JSON pointer");
+    let parent = json.pointer_mut(parent).expect("it is there");
+    match (value, parent) {
+        (Value::Null, Value::Object(parent)) => drop(parent.remove(name)),
+        (value, parent) => parent[name] = value,
+    }
+    match serde_json::from_value::<Finding>(json) {
+        Ok(_) => panic!("{place} of a {verdict} was believed"),
+        Err(error) => assert!(error.to_string().contains(complaint), "{place} of a {verdict}: {error}"),
+    }
+}
+
+/// Whatever follows from the rest of a finding is computed again when it is read.
 #[test]
-fn a_match_without_a_confirmed_witness_cannot_be_read() {
-    let finding = |verdict: &str, confirmed: bool| {
-        format!(
-            r#"{{"scenario": "bind.x", "case": "bind.x[]", "axes": {{}}, "cause": "none",
-               "subject": {{"call": "bind", "port": "explicit"}}, "outcome": {{"ok": true}}, "verdict": "{verdict}",
-               "expected": [], "elsewhere": {{}}, "witness": [{{"precondition": "p", "confirmed": {confirmed}}}], "trail": []}}"#
-        )
+fn what_does_not_follow_is_not_read() {
+    use Verdict::{Broken, Match, Mismatch, TimedOut, Unsupported, Unwitnessed};
+    forged(Match, "/outcome", json!({ "ok": true }), "says `match`, and what it has makes it `mismatch` (succeeded");
+    forged(Match, "/outcome", Value::Null, "has neither an outcome nor a reason");
+    forged(Match, "/missing", json!({ "broken": "so" }), "has an outcome and says why there is none");
+    forged(Match, "/expected/0/outcome", json!("ok"), "makes it `mismatch`");
+    forged(Match, "/expected", json!([]), "no rule covers it");
+    forged(Match, "/witness", json!([]), "makes it `unwitnessed` (the kernel was asked nothing");
+    forged(Match, "/witness/0/confirmed", json!(false), "`holder BOUND` is said not to be confirmed");
+    forged(Match, "/witness/0/before", Value::Null, "`holder BOUND` is said to be confirmed, and its answers do not");
+    forged(Match, "/witness/0/after/socket/rows/0/state", json!("LISTEN"), "is said to be confirmed");
+    forged(Match, "/witness/0/after/socket/rows/0/protocol", json!("udp"), "is said to be confirmed");
+    forged(
+        Match,
+        "/witness/0/precondition/socket/state",
+        json!("listening"),
+        "`holder LISTEN` is said to be confirmed",
+    );
+    forged(Match, "/witness/0/precondition/socket/protocol", json!("udp"), "is said to be confirmed");
+    forged(Match, "/witness/0/precondition", json!("holder BOUND"), "unknown variant `holder BOUND`");
+    forged(Match, "/unwitnessed", json!("so"), "has witnesses and says why there are none");
+    forged(Match, "/distribution/verdicts/match", json!(4), "it counts 5 outcomes, and 4 verdicts");
+    forged(Match, "/distribution/outcomes", json!({ "ok": 5 }), "does not count the outcome `EADDRINUSE`");
+    forged(Match, "/distribution/verdicts", json!({ "match": 4, "mismatch": 1 }), "do not make `match`");
+    forged(Match, "/distribution/verdicts/broken", json!(0), "counts what never came");
+    forged(Match, "/subject/ordinal", Value::Null, "missing field `ordinal`");
+    forged(Match, "/trail/0/op", json!("socket"), "invalid type: unit variant");
+    forged(Mismatch, "/verdict", json!("match"), "says `match`, and what it has makes it `mismatch`");
+    forged(Unwitnessed, "/verdict", json!("match"), "makes it `unwitnessed` (the kernel did not confirm: ");
+    forged(Unwitnessed, "/witness/0/confirmed", json!(true), "is said to be confirmed");
+    forged(Broken, "/missing", json!({ "timed-out": "so" }), "says `broken`, and what it has makes it `timed-out`");
+    forged(TimedOut, "/outcome", json!({ "blocked_ms": 7 }), "has an outcome and says why there is none");
+    forged(Unsupported, "/missing/unsupported/need", json!("luck"), "unknown variant `luck`");
+}
+
+/// Without preconditions a match needs the scenario's word for it.
+#[test]
+fn a_call_without_preconditions_says_why() {
+    let matching = small().findings.iter().find(|finding| finding.verdict() == Verdict::Match).expect("there is one");
+    let outcome = matching.outcome().expect("a match has one").clone();
+    let bare = |unwitnessed| Evidence { witness: Vec::new(), unwitnessed, ..evidence(matching) };
+    assert_eq!(Finding::observed(bare(None), outcome.clone()).verdict(), Verdict::Unwitnessed);
+    let explained = Finding::observed(bare(Some("socket() asks nothing of anybody".into())), outcome);
+    assert_eq!(explained.verdict(), Verdict::Match);
+    let json = serde_json::to_string(&explained).expect("serializable");
+    assert_eq!(serde_json::from_str::<Finding>(&json).expect("read"), explained);
+    assert!(serde_json::from_str::<Finding>(&json.replace("unwitnessed", "unsaid")).is_err());
+}
+
+proptest! {
+    /// No verdict but its own is read from any finding.
+    #[test]
+    fn no_other_verdict_is_read(index in any::<Index>(), verdict in 0..Verdict::ALL.len()) {
+        let finding = index.get(&small().findings);
+        let mut json = serde_json::to_value(finding).expect("serializable");
+        json["verdict"] = json!(Verdict::ALL[verdict]);
+        prop_assert_eq!(serde_json::from_value::<Finding>(json).is_ok(), Verdict::ALL[verdict] == finding.verdict());
+    }
+}
+
+#[test]
+fn a_report_that_contradicts_itself_is_not_read() {
+    let whole = serde_json::to_value(small()).expect("serializable");
+    let forged = |change: &dyn Fn(&mut Value), complaint: &str| {
+        let mut json = whole.clone();
+        change(&mut json);
+        let error = serde_json::from_value::<Report>(json).expect_err(complaint);
+        assert!(error.to_string().contains(complaint), "{error}");
     };
-    let read = |text: &str| serde_json::from_str::<errnoscope::finding::Finding>(text);
-    assert_eq!(read(&finding("match", true)).expect("confirmed").verdict(), Verdict::Match);
-    assert!(read(&finding("match", false)).expect_err("unconfirmed").to_string().contains("claims a match"));
-    assert!(read(&finding("unwitnessed", false)).is_ok());
+    forged(&|json| json["summary"]["match"] = json!(66), "its summary says 66 `match`, and its findings have 65");
+    forged(&|json| drop(json["summary"].as_object_mut().expect("a map").remove("broken")), "nothing of `broken`");
+    forged(&|json| json["findings"][1] = json["findings"][0].clone(), "has two findings of call 1 of bind.");
+    forged(&|json| drop(json["findings"].as_array_mut().expect("a list").pop()), "and its findings have ");
 }
 
 #[test]
 fn a_report_of_another_version_is_refused() {
-    let error = serde_json::from_str::<Report>(r#"{"format": "errnoscope-report/3"}"#).expect_err("version 3");
-    assert!(error.to_string().contains("this version reads `errnoscope-report/2`"), "{error}");
-    let old = serde_json::from_str::<Report>(r#"{"format": "errnoscope-report/1"}"#).expect_err("version 1");
-    assert!(old.to_string().contains("reads `errnoscope-report/2`; run again with this version"), "{old}");
+    let error = serde_json::from_str::<Report>(r#"{"format": "errnoscope-report/4"}"#).expect_err("version 4");
+    assert!(error.to_string().contains("this version reads `errnoscope-report/3`"), "{error}");
 }

@@ -7,6 +7,10 @@ use std::time::{Duration, Instant};
 use crate::common::{alone, catalogue, findings, run_all};
 use crate::harness::{needs, test};
 use errnoscope::finding::{Finding, Verdict};
+use errnoscope::judge;
+use errnoscope::names::{Family, Protocol, Reuse};
+use errnoscope::plan::SocketKind;
+use errnoscope::witness::Witness;
 
 needs!(Namespaces);
 
@@ -49,7 +53,7 @@ fn check(text: &str, verdict: Verdict, reason: &str) -> Finding {
     let mut findings = findings(text);
     assert_eq!(findings.len(), 1, "{findings:#?}");
     let finding = findings.remove(0);
-    let said = finding.reason.clone().unwrap_or_default();
+    let said = finding.reason().unwrap_or_default();
     assert_eq!(finding.verdict(), verdict, "{said}");
     assert!(said.contains(reason), "`{said}` does not say `{reason}`");
     finding
@@ -59,7 +63,7 @@ fn check(text: &str, verdict: Verdict, reason: &str) -> Finding {
 fn the_expected_errno_is_a_match() {
     let finding = check(&scenario("", HELD, "EADDRINUSE", ""), Verdict::Match, "");
     assert_eq!(finding.outcome_name(), "EADDRINUSE");
-    assert!(!finding.witness.is_empty() && finding.witness.iter().all(|witness| witness.confirmed));
+    assert!(!finding.witness().is_empty() && finding.witness().iter().all(Witness::confirmed));
 }
 
 #[test]
@@ -197,7 +201,7 @@ elapse = { ms = 60000 }
     let verdicts: Vec<(&str, Verdict)> =
         findings.iter().map(|finding| (finding.axes["pace"].as_str(), finding.verdict())).collect();
     assert_eq!(verdicts, [("slow", Verdict::Broken), ("quick", Verdict::Match)], "{findings:#?}");
-    let reason = findings[0].reason.clone().unwrap_or_default();
+    let reason = findings[0].reason().unwrap_or_default();
     assert!(reason.contains("worker ended"), "{reason}");
 }
 
@@ -240,6 +244,49 @@ fn a_sysctl_outside_the_namespace_is_refused() {
         let setup = format!("[[setup]]\nset-sysctl = {{ name = \"{name}\", value = \"0\" }}");
         check(&scenario(&setup, HELD, "EADDRINUSE", ""), Verdict::Broken, "is not one of a network namespace");
     }
+}
+
+/// A case that makes the same call twice has two findings, also when it ran several times.
+#[test]
+fn equal_calls_of_a_case_are_told_apart_by_their_ordinals() {
+    let again = r#"
+[[subject]]
+bind = { socket = "claimer", address = "127.0.0.1", port = 20000 }
+
+[[subject.precondition]]
+socket = { socket = "holder", protocol = "tcp", state = "bound" }
+
+[[subject.expect]]
+os = ["linux", "macos"]
+outcome = "EADDRINUSE"
+authority = "posix"
+ref = "bind()"
+"#;
+    let text = scenario("", HELD, "EADDRINUSE", "") + again;
+    let mut merged = Vec::new();
+    for _ in 0..3 {
+        judge::merge(&mut merged, findings(&text));
+    }
+    let told: Vec<(u32, u32)> = merged
+        .iter()
+        .map(|finding| (finding.subject.ordinal, finding.distribution().unwrap().verdicts[&Verdict::Match]))
+        .collect();
+    assert_eq!(told, [(1, 3), (2, 3)]);
+}
+
+/// Where the setup ends a case there is no trail to tell what kind of socket would have made the call.
+#[test]
+fn a_call_that_is_not_made_has_its_kind_of_socket() {
+    let setup = r#"
+[[setup]]
+set-option = { socket = "claimer", option = { reuse-addr = true } }
+
+[[setup]]
+bind = { socket = "holder", address = "192.0.2.1", port = 20000 }
+"#;
+    let finding = check(&scenario(setup, HELD, "EADDRINUSE", ""), Verdict::Broken, "EADDRNOTAVAIL");
+    let kind = SocketKind { protocol: Protocol::Tcp, family: Family::Ipv4, reuse: Reuse::Addr };
+    assert_eq!((finding.subject.socket, finding.subject.ordinal), (kind, 1));
 }
 
 /// A subject call of a claimer beside a holder, with what is asked of the holder. Both may have one name.

@@ -10,12 +10,12 @@ use serde::{Deserialize, Serialize};
 use super::condition::View;
 use super::{Claim, Source};
 use crate::cause::Cause;
-use crate::finding::{self, Finding, Report};
+use crate::finding::{self, Behind, Finding, Report, SubjectRef};
 use crate::names::{Call, Os, PortChoice, words};
 use crate::scenario::Expected;
 
 /// The version of what `claims --json` prints, its first field.
-pub const FORMAT: &str = "errnoscope-claims/1";
+pub const FORMAT: &str = "errnoscope-claims/2";
 
 words! {
     /// What findings say of a claim.
@@ -85,8 +85,8 @@ pub struct Group {
     pub call: Call,
     pub port: PortChoice,
     pub cause: Cause,
-    /// Several, with `or` between them, where the kernel may choose.
-    pub outcome: String,
+    /// Several where the kernel may choose.
+    pub outcomes: BTreeSet<String>,
     /// The stacks that were observed.
     pub stacks: BTreeSet<String>,
     pub calls: u64,
@@ -100,7 +100,7 @@ struct Item<'r> {
     key: Key<'r>,
     answer: Answer,
     cause: Cause,
-    outcome: String,
+    outcomes: BTreeSet<String>,
     /// Empty where nobody observed it.
     stack: &'r str,
 }
@@ -109,6 +109,7 @@ struct Item<'r> {
 struct Key<'r> {
     scenario: &'r str,
     case: &'r str,
+    ordinal: u32,
     call: Call,
     port: PortChoice,
 }
@@ -127,10 +128,10 @@ pub fn judge<'r>(claims: &[Claim], reports: impl IntoIterator<Item = &'r Report>
     for report in reports.into_iter().filter(|report| report.host.is_own()) {
         let host = report.host.os;
         for finding in &report.findings {
-            let (call, port) = (finding.subject.call, finding.subject.port);
-            let key = Key { scenario: &finding.scenario, case: &finding.case, call, port };
+            let SubjectRef { call, port, ordinal, socket: _ } = finding.subject;
+            let key = Key { scenario: &finding.scenario, case: &finding.case, ordinal, call, port };
             let outcomes = outcomes(finding);
-            let own = outcomes.is_empty().then_some((&host, &finding.expected));
+            let own = outcomes.is_empty().then_some((&host, finding.expected()));
             let expected: Vec<(Os, BTreeSet<&str>)> = (finding.elsewhere.iter().chain(own))
                 .map(|(&os, expected)| (os, named(expected.iter().map(|expectation| &*expectation.outcome))))
                 .collect();
@@ -169,11 +170,12 @@ fn judged(claim: &Claim, mut items: Items<'_>, seen: &BTreeSet<(Os, Key<'_>)>) -
 /// What the kernel gave. Where it may choose, what it chose today must not make a difference, so that this is all it
 /// may give. Nothing where the call was not made, or its situation was not confirmed.
 fn outcomes(finding: &Finding) -> BTreeSet<&str> {
-    let Some(outcome) = finding.outcome.as_ref().map(crate::plan::Outcome::name) else { return BTreeSet::new() };
+    let Some(outcome) = finding.outcome().map(crate::plan::Outcome::name) else { return BTreeSet::new() };
     match finding.verdict() {
         finding::Verdict::Match | finding::Verdict::Mismatch => {
-            let permitted = finding.expected.iter().map(|expectation| &*expectation.outcome);
-            let repeated = finding.distribution.iter().flatten().map(|(outcome, _)| &**outcome);
+            let permitted = finding.expected().iter().map(|expectation| &*expectation.outcome);
+            let repeated =
+                finding.distribution().into_iter().flat_map(|runs| runs.outcomes.keys()).map(|outcome| &**outcome);
             let other = permitted.filter(|_| finding.verdict() == finding::Verdict::Match).chain(repeated);
             named(other.chain([outcome]))
         }
@@ -217,22 +219,22 @@ fn answer<'r>(
         (held, all) if held == all => Answer::Holds,
         _ => Answer::Either,
     };
-    Some(Item { key, answer, cause: finding.cause, outcome: selected.join(" or "), stack })
+    Some(Item { key, answer, cause: finding.cause, outcomes: selected.into_iter().map(str::to_owned).collect(), stack })
 }
 
 fn tally(items: &BTreeSet<Item<'_>>) -> Tally {
     let mut answers: BTreeMap<Answer, u64> = Answer::ALL.iter().map(|&answer| (answer, 0)).collect();
     let mut groups: BTreeMap<_, Group> = BTreeMap::new();
-    for Item { key, answer, cause, outcome, stack } in items {
+    for Item { key, answer, cause, outcomes, stack } in items {
         *answers.entry(*answer).or_default() += 1;
-        let same = (*answer, key.scenario, key.call, key.port, *cause, outcome.as_str());
+        let same = (*answer, key.scenario, key.call, key.port, *cause, outcomes);
         let group = groups.entry(same).or_insert_with(|| Group {
             answer: *answer,
             scenario: key.scenario.to_owned(),
             call: key.call,
             port: key.port,
             cause: *cause,
-            outcome: outcome.clone(),
+            outcomes: outcomes.clone(),
             stacks: BTreeSet::new(),
             calls: 0,
             // The items are in the order of their cases.
@@ -257,11 +259,15 @@ fn tally(items: &BTreeSet<Item<'_>>) -> Tally {
 #[derive(Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Judgement {
-    /// `errnoscope-claims/1`.
+    /// `errnoscope-claims/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     /// The stacks that were observed: `linux 6.18`.
     pub stacks: BTreeSet<String>,
+    /// The commands behind which reports came about, by stack.
+    #[serde(skip_serializing_if = "Behind::is_empty")]
+    #[schemars(default)]
+    pub behind: Behind,
     pub claims: Vec<Judged>,
 }
 

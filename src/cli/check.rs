@@ -25,7 +25,6 @@ use crate::check::judge::{Behaviour, Judgement, Run, Verdict, judge};
 use crate::check::profile::{self, BUILT_IN, Profile};
 use crate::check::trouble::{PORT, ROUTERS, Trouble};
 use crate::check::{self, Check, FORMAT, Row, Tracer};
-use crate::exec;
 use crate::finding::{Tool, stack};
 use crate::policy;
 use crate::render::check as text;
@@ -233,9 +232,9 @@ fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<
                     let code = (!timed_out).then_some(calls.exit_code);
                     Row::new(trouble, conditions, code, judge(trouble, profile, &run))
                 }
-                Err(why) => {
+                Err(NotRun { why, lacks }) => {
                     // What the host cannot make says nothing about the tracer.
-                    let lacks = trouble != Trouble::Nothing && why.contains(exec::LACKS);
+                    let lacks = trouble != Trouble::Nothing && lacks;
                     let verdict = if lacks { Verdict::NotExercised } else { Verdict::Broken };
                     Row::new(trouble, conditions, None, unseen(Behaviour::NotRun, verdict, &why))
                 }
@@ -267,13 +266,20 @@ struct Seen {
     errors: String,
 }
 
+/// Why there was no run.
+struct NotRun {
+    why: String,
+    /// The host lacks something that the trouble needs.
+    lacks: bool,
+}
+
 /// Runs the tracer; the inner error is why there was no run.
 fn under(
     trouble: Trouble,
     profile: &Profile,
     conditions: &[String],
     signals: &Signals,
-) -> Result<Result<Seen, String>, Failure> {
+) -> Result<Result<Seen, NotRun>, Failure> {
     // It has no name, so that nothing is left of it whatever ends us.
     let mut file = tempfile::tempfile().map_err(|error| Failure::because("cannot make a temporary file", error))?;
     let own = super::own_program()?;
@@ -324,19 +330,22 @@ fn under(
     let calls: Option<Calls> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
     let codes = [NO_WORLD, CANNOT_RUN, NOT_FOUND].map(i32::from);
     let never_ran = |calls: &Calls| calls.calls.is_empty() && codes.contains(&calls.exit_code);
-    Ok(match calls.filter(|calls| !never_ran(calls)) {
+    let lacks = calls.as_ref().is_some_and(|calls| calls.lacks.is_some());
+    Ok(match calls.filter(|calls| !lacks && !never_ran(calls)) {
         Some(calls) if calls.lost.is_empty() => {
             // A tracer may exit with that code itself: then nothing told it to end.
             let timed_out = ended == Ended::Exited(TIMED_OUT) && calls.exit_code != TIMED_OUT;
             Ok(Seen { calls, timed_out, output, errors })
         }
-        Some(calls) => Err(format!("the trouble did not last: {}", calls.lost.join("; "))),
+        Some(calls) => {
+            Err(NotRun { why: format!("the trouble did not last: {}", calls.lost.join("; ")), lacks: false })
+        }
         None => {
             let why = errors.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
             let why = why.unwrap_or_else(|| {
                 format!("`errnoscope exec` ended with {} and said nothing; was it killed? see dmesg", ended.code())
             });
-            Err(why.trim_start_matches("errnoscope: error: ").to_owned())
+            Err(NotRun { why: why.trim_start_matches("errnoscope: error: ").to_owned(), lacks })
         }
     })
 }

@@ -12,7 +12,7 @@ use wildmatch::WildMatch;
 use super::{Exit, Failure, output, select, source};
 use crate::claim::verdict::Judgement;
 use crate::claim::{self, Claim, Claims};
-use crate::finding::Report;
+use crate::finding::{self, Report};
 use crate::render::claims as text;
 
 #[derive(clap::Args)]
@@ -52,20 +52,21 @@ pub fn claims(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     let named = selected.len() < claims.claims.len();
     let judged = claim::judge(&selected, &reports);
     let own = reports.iter().filter(|report| report.host.is_own());
-    let stacks: BTreeSet<String> = own.map(|report| report.host.stack.to_string()).collect();
+    let stacks: BTreeSet<String> = own.clone().map(|report| report.host.stack.to_string()).collect();
+    let behind = finding::behind(own.map(|report| &report.host));
     if arguments.json {
-        let judgement = Judgement { format: claim::FORMAT, stacks, claims: judged };
+        let judgement = Judgement { format: claim::FORMAT, stacks, behind, claims: judged };
         output::json(&judgement, out)?;
         return Ok(Exit::Success);
     }
     let width = output::width();
     if !arguments.verbose && !named {
-        write!(out, "{}", text::verdicts(&judged, stacks.iter().map(String::as_str), width))?;
+        write!(out, "{}", text::verdicts(&judged, &stacks, &behind, width))?;
         return Ok(Exit::Success);
     }
     for (index, claim) in judged.iter().enumerate() {
         let blank = if index > 0 { "\n" } else { "" };
-        write!(out, "{blank}{}", text::claim(claim, width))?;
+        write!(out, "{blank}{}", text::claim(claim, &behind, width))?;
     }
     Ok(Exit::Success)
 }

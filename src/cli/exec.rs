@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::output::{self, Destination};
 use super::{Exit, Failure};
-use crate::calls::{self, Calls};
+use crate::calls::{self, Calls, Seen};
 use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, Startup, World};
 use crate::plan::RouteKind;
 use crate::sys::{self, Ended, OS, machine};
@@ -77,7 +77,7 @@ pub struct Arguments {
     /// error when it has ended
     #[arg(long)]
     trace: bool,
-    /// Write those calls to FILE as JSON (errnoscope-calls/1); - is standard output
+    /// Write those calls to FILE as JSON (errnoscope-calls/2); - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// What to run, with its arguments
@@ -190,12 +190,31 @@ impl WorldArguments {
         let json = json.map(Destination::new).transpose()?;
         let conditions = self.conditions.clone();
         let request = Request { world: self.world()?, conditions, limit, watch, startup, foreground };
+        let command = std::iter::once(program).chain(given).map(|word| word.to_string_lossy().into_owned());
+        let nothing = Calls {
+            format: calls::FORMAT.to_owned(),
+            os: OS,
+            command: command.collect(),
+            conditions: self.conditions.iter().map(|named| named.text.clone()).collect(),
+            lacks: None,
+            lost: Vec::new(),
+            exit_code: NO_WORLD.into(),
+            seen: Seen::default(),
+            calls: Vec::new(),
+        };
         let ran = match exec::run(
             &request,
             Command::new(program).args(given).envs(environment.iter().map(|(name, value)| (name, value))),
         ) {
             Ok(ran) => ran,
             Err(Failed::World(why)) => return Err(failed(NO_WORLD, why)),
+            Err(Failed::Lacks(why, lacks)) => {
+                let calls = Calls { lacks: Some(lacks), ..nothing };
+                if let Some(json) = json {
+                    json.write(out, |out| output::json(&calls, out))?;
+                }
+                return Err(failed(NO_WORLD, why));
+            }
             Err(Failed::Command(errno)) => {
                 let (code, advice) = match errno.name() {
                     "ENOENT" => (NOT_FOUND, "give a path, or the name of a program in PATH"),
@@ -208,17 +227,8 @@ impl WorldArguments {
         let Ran { ended, timed_out, lost, failed: unserved, watched } = ran;
         if let Some((seen, mut calls)) = watched {
             calls::explain(&mut calls, OS, &machine().kernel());
-            let command = std::iter::once(program).chain(given).map(|word| word.to_string_lossy().into_owned());
-            let calls = Calls {
-                format: calls::FORMAT.to_owned(),
-                os: OS,
-                command: command.collect(),
-                conditions: self.conditions.iter().map(|named| named.text.clone()).collect(),
-                lost: unserved.iter().chain(&lost).cloned().collect(),
-                exit_code: ended.code(),
-                seen,
-                calls,
-            };
+            let lost = unserved.iter().chain(&lost).cloned().collect();
+            let calls = Calls { lost, exit_code: ended.code(), seen, calls, ..nothing };
             if let Some(json) = json {
                 json.write(out, |out| output::json(&calls, out))?;
                 out.flush()?;

@@ -109,8 +109,7 @@ fn words(arguments: &[String]) -> Result<String, Failure> {
 }
 
 fn unknown(understood: &Understood, knowledge: &Knowledge) -> Failure {
-    let asked = text::understood(understood, usize::MAX);
-    let asked = asked.lines().next().and_then(|line| line.strip_prefix("understood")).unwrap_or_default().trim();
+    let asked = text::asked(understood);
     let near = explain::near(understood, knowledge);
     let near = if near.is_empty() { String::new() } else { format!("; findings know {}", near.join(", ")) };
     Failure::NothingSelected(format!("no finding has {asked}{near}"))

@@ -201,6 +201,10 @@ enum Format {
     Check,
     /// A tracer, as `check` reads it
     Tracer,
+    /// What `condense` writes
+    Knowledge,
+    /// What `run` and its workers say to each other
+    Protocol,
 }
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -221,6 +225,8 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Calls => crate::calls::schema(),
         Format::Check => crate::check::schema(),
         Format::Tracer => crate::check::profile::schema(),
+        Format::Knowledge => crate::policy::causes::schema(),
+        Format::Protocol => crate::plan::schema(),
     };
     output::json(&schema, out)?;
     Ok(Exit::Success)

@@ -18,6 +18,7 @@ use crate::policy::results::{self, Derivation, Diff, Evaluations, Grounds};
 use crate::policy::{self, BUILT_IN, DEFAULT, Policy, Signal};
 use crate::render::policy as text;
 use crate::render::style::{HEADING, paint};
+use crate::render::text::behind;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -202,9 +203,12 @@ fn derive_policy(arguments: &DeriveArguments, out: &mut dyn Write) -> Result<Exi
 
 /// The comment at the head of a derived policy.
 fn head(evidence: &Evidence) -> String {
-    let stacks: Vec<&str> = evidence.stacks.iter().map(String::as_str).collect();
     let expected: Vec<&str> = evidence.expected.iter().map(|os| os.as_str()).collect();
-    let mut head = format!("Derived by `errnoscope policy derive`, not written.\nobserved: {}", stacks.join(", "));
+    let mut head =
+        format!("Derived by `errnoscope policy derive`, not written.\nobserved: {}", text::stacks(evidence).join(", "));
+    for line in behind(&evidence.behind) {
+        head.push_str(&format!("\n{line}"));
+    }
     if !expected.is_empty() {
         head.push_str(&format!("\nexpected, not observed: {}", expected.join(", ")));
     }

@@ -156,7 +156,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let (mut names, mut named) = (Names::default(), Ok(()));
     for (ran, settings) in ran.into_iter().zip(&settings) {
         let ran = ran.and_then(|ran| if required { has_namespaces(&ran.hello).map(|()| ran) } else { Ok(ran) });
-        let report = match ran.map(|ran| report(ran, started, &catalogue, &arguments)) {
+        let report = match ran.map(|ran| report(ran, &settings.place, started, &catalogue, &arguments)) {
             Ok(report) => report,
             Err(message) => {
                 complain("error", &format!("{}{message}", behind(&settings.place)));
@@ -230,9 +230,14 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
     Ok(arguments.on.iter().enumerate().map(behind).collect())
 }
 
-fn report(ran: Ran, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Report {
+fn report(ran: Ran, place: &Place, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Report {
     let Ran { hello, findings, complete, again: _ } = ran;
-    Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings)
+    let mut report = Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings);
+    report.host.behind = match place {
+        Place::Here(_) => None,
+        Place::Behind { command, .. } => Some(command.as_str().into()),
+    };
+    report
 }
 
 /// Which command a message is about.

@@ -11,7 +11,7 @@ use super::bounded::{self, Refused};
 use super::{Failure, complain};
 use crate::catalogue::{self, Catalogue};
 use crate::digest;
-use crate::finding::{Host, Report};
+use crate::finding::{FORMAT, Host, Report, outdated};
 use crate::render::json;
 
 /// More text than any report has: the whole catalogue gives 18 MB.
@@ -137,6 +137,13 @@ fn text(path: &Path) -> Result<String, Failure> {
 
 fn parsed(path: &Path, text: &str) -> Result<Report, Failure> {
     json::read(text).map_err(|(line, column, message)| {
+        if let Some(old) = outdated(text) {
+            let name = path.display();
+            return Failure::bad(format!(
+                "{name}: its format `{old}` is that of an earlier version, and this one reads `{FORMAT}`; make the report again: \
+                 `errnoscope run --json {name}`"
+            ));
+        }
         Failure::bad(format!("{}:{line}:{column}: no errnoscope report: {message}", path.display()))
     })
 }

@@ -57,6 +57,7 @@ pub fn facts(report: &Report) -> IndexMap<String, String> {
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into_iter()
+    .chain(host.behind.iter().map(|command| ("behind".to_owned(), command.to_string())))
     .chain(needs)
     .chain(sysctls)
     .collect()

@@ -5,9 +5,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Change, Comparison, Kind, Seen, Weight};
-use crate::finding::Verdict;
+use crate::finding::{Distribution, call_name};
 use crate::names::Call;
-use crate::untrusted::Text;
 
 /// Changes that are alike.
 #[derive(Clone, Debug)]
@@ -45,9 +44,9 @@ impl Comparison {
 }
 
 impl Group<'_> {
-    /// `connect`, or `connect (2)` where the case makes it again.
+    /// `connect`, or `connect (call 2)` where others of the case come before it.
     pub fn call(&self) -> String {
-        if self.ordinal == 1 { self.call.to_string() } else { format!("{} ({})", self.call, self.ordinal) }
+        call_name(self.call, self.ordinal)
     }
 }
 
@@ -82,11 +81,10 @@ fn state(seen: &Seen) -> String {
 
 /// `EADDRNOTAVAIL or ok`, without how often: counts differ from case to case, and would make each its own group.
 fn outcomes(seen: &Seen) -> Option<String> {
-    let repeated = seen.distribution.iter().flat_map(BTreeMap::keys);
-    let outcomes: BTreeSet<&str> = repeated.map(Text::as_str).chain(seen.outcome.as_deref()).collect();
-    // What did not come to an outcome is counted by its verdict, which is told beside it.
-    let alone = outcomes.len() == 1;
-    let outcomes: Vec<&str> =
-        outcomes.into_iter().filter(|outcome| !alone || outcome.parse::<Verdict>().is_err()).collect();
-    (!outcomes.is_empty()).then(|| outcomes.join(" or "))
+    let repeated = seen.distribution.iter().flat_map(Distribution::answers).map(|(answer, _)| answer);
+    let answers: BTreeSet<&str> = repeated.chain(seen.outcome.as_deref()).collect();
+    // A verdict that came in all runs is told beside it.
+    let alone = answers.contains(seen.verdict.as_str()) && answers.len() == 1;
+    let answers: Vec<&str> = answers.into_iter().filter(|_| !alone).collect();
+    (!answers.is_empty()).then(|| answers.join(" or "))
 }

@@ -13,16 +13,17 @@ use serde::{Deserialize, Serialize};
 use super::run::{Run, runs};
 use super::sweep::{Asked, Said, Source, Sweep};
 use crate::compare::{Difference, environment};
+use crate::finding::call_name;
 use crate::names::{Call, words};
 
 /// The version of the boundaries, their first field.
-pub const FORMAT: &str = "errnoscope-boundaries/2";
+pub const FORMAT: &str = "errnoscope-boundaries/3";
 
 /// Where the versions of each stack differ.
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Boundaries {
-    /// `errnoscope-boundaries/2`.
+    /// `errnoscope-boundaries/3`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     /// The reports by the first digits of their digests, in the order of stack, version and time.
@@ -78,7 +79,7 @@ words! {
 pub struct Class {
     pub scenario: String,
     pub call: Call,
-    /// 1, and more where the cases make the same call again.
+    /// 1 for the first call under test of the cases, and so on.
     pub ordinal: u32,
     pub from: BTreeSet<String>,
     pub to: BTreeSet<String>,
@@ -98,9 +99,9 @@ pub struct Reasons {
 }
 
 impl Class {
-    /// `connect`, or `connect (2)` where the case makes it again.
+    /// `connect`, or `connect (call 2)` where others of the case come before it.
     pub fn call(&self) -> String {
-        if self.ordinal == 1 { self.call.to_string() } else { format!("{} ({})", self.call, self.ordinal) }
+        call_name(self.call, self.ordinal)
     }
 
     /// The command that shows one of the cases on the kernel where it runs.

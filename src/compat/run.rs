@@ -8,8 +8,8 @@ use std::sync::Arc;
 use semver::Version;
 
 use super::sweep::{Asked, Said, Source, Sweep};
+use crate::finding::Distribution;
 use crate::scenario::Expectation;
-use crate::untrusted::Text;
 
 /// Neighbouring versions that answer alike; where a stack has no versions, its reports.
 #[derive(Clone, Debug)]
@@ -18,7 +18,7 @@ pub(super) struct Run<'s> {
     pub versions: Option<(&'s Version, &'s Version)>,
     pub outcomes: BTreeSet<&'s str>,
     choice: BTreeSet<&'s str>,
-    pub distributions: BTreeMap<&'s str, &'s BTreeMap<Text, u32>>,
+    pub distributions: BTreeMap<&'s str, &'s Distribution>,
     /// Where reports of the same version disagree: which of them gave what.
     pub conflict: BTreeMap<&'s str, Vec<&'s str>>,
     /// What was expected instead.

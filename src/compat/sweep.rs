@@ -11,11 +11,10 @@ use serde::Serialize;
 
 use crate::cause::Cause;
 use crate::compare;
-use crate::finding::{Finding, Report, Verdict};
+use crate::finding::{Distribution, Finding, Report, Verdict};
 use crate::moment::Moment;
 use crate::names::{Call, Need, Os};
 use crate::scenario::Expectation;
-use crate::untrusted::Text;
 
 /// How much of a digest names a report or a reference.
 const SHORT: usize = 12;
@@ -34,6 +33,9 @@ pub struct Source {
     pub arch: String,
     /// `netns`, `sandbox` (a fresh stack for each case), or `none`.
     pub isolation: String,
+    /// The command of `--on` that led to it: somebody behind that command says what the report says.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<String>,
     /// When the run began.
     pub started: Moment,
     pub complete: bool,
@@ -68,13 +70,13 @@ pub(super) fn short(digest: &str) -> &str {
     digest.get(..SHORT).unwrap_or(digest)
 }
 
-/// A call of a case; `ordinal` is 1, and more where a case makes the same call again.
+/// A call of a case, in the order in which a case makes them.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Key {
     pub scenario: String,
     pub case: String,
-    pub call: Call,
     pub ordinal: u32,
+    pub call: Call,
 }
 
 /// What one report says of a call.
@@ -86,7 +88,7 @@ pub(super) struct Said {
     /// Between which the kernel may choose.
     pub choice: BTreeSet<String>,
     /// How often repeated runs gave each, where they disagree.
-    pub distribution: Option<BTreeMap<Text, u32>>,
+    pub distribution: Option<Distribution>,
     /// What was expected, whether it came about or not.
     pub expected: Arc<[Expectation]>,
     /// The op that this kernel refused, and how, where it could not be led into the situation.
@@ -102,8 +104,8 @@ impl Said {
             verdict,
             outcomes: if counts { names(compare::outcomes(finding)) } else { BTreeSet::new() },
             choice: names(compare::choice(finding)),
-            distribution: finding.distribution.clone().filter(|_| compare::is_unstable(finding)),
-            expected: finding.expected.clone(),
+            distribution: finding.distribution().cloned().filter(|_| compare::is_unstable(finding)),
+            expected: finding.expected().clone(),
             refused: refused(finding),
         }
     }
@@ -160,6 +162,7 @@ impl Sweep {
             release: host.release.to_string(),
             arch: host.arch.to_string(),
             isolation: host.isolation.to_string(),
+            behind: host.behind.as_ref().map(ToString::to_string),
             started: *started,
             complete: *complete,
             repeat: *repeat,
@@ -170,8 +173,8 @@ impl Sweep {
             os: host.os,
             facts: compare::environment::facts(report),
         });
-        for ((scenario, case, call, ordinal), finding) in compare::by_key(report) {
-            let key = Key { scenario: scenario.to_owned(), case: case.to_owned(), call, ordinal };
+        for ((scenario, case, ordinal, call), finding) in compare::by_key(report) {
+            let key = Key { scenario: scenario.to_owned(), case: case.to_owned(), ordinal, call };
             let asked = self.calls.entry(key).or_insert_with(|| Asked {
                 cause: finding.cause,
                 said: BTreeMap::new(),
@@ -185,7 +188,7 @@ impl Sweep {
                 asked.cause = finding.cause;
                 asked.expected = finding.elsewhere.clone();
                 if host.is_own() {
-                    asked.expected.insert(host.os, finding.expected.clone());
+                    asked.expected.insert(host.os, finding.expected().clone());
                 }
             }
         }

@@ -11,14 +11,25 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::condition::{Check, Named, Situation};
-use crate::plan::{Answer, Op, Outcome, Performed, Query, Role, Step};
+use crate::plan::{Answer, Op, Outcome, Performed, Query, Role, Step, Unsupported};
 use crate::socket_table::Sought;
 use crate::sys::{self, Fork, Isolation, Life};
-use crate::witness::{Moment, Precondition};
+use crate::witness::{Moment, Precondition, Witness};
 use crate::worker::{Case, nft};
 
-/// How a refusal begins that no other condition, and no other writing of this one, would help against.
-pub const LACKS: &str = "this host has no ";
+/// Why conditions could not be made.
+#[derive(Debug)]
+pub struct Refusal {
+    pub why: String,
+    /// What the host lacks: then no other writing of the condition would help.
+    pub lacks: Option<Unsupported>,
+}
+
+impl From<String> for Refusal {
+    fn from(why: String) -> Refusal {
+        Refusal { why, lacks: None }
+    }
+}
 
 /// Conditions that are there.
 pub struct Held {
@@ -41,7 +52,7 @@ const NUDGE: Duration = Duration::from_millis(100);
 
 /// Why there is no answer.
 enum Unheard {
-    Refused(String),
+    Refused(Refusal),
     /// The holding process is gone.
     Gone,
     /// It says nothing.
@@ -77,7 +88,7 @@ struct Answers {
 
 impl Held {
     /// Makes the conditions in a process of their own, in the network namespace that this one is in.
-    pub fn make(conditions: &[Named], situation: Situation, isolation: &Isolation) -> Result<Held, String> {
+    pub fn make(conditions: &[Named], situation: Situation, isolation: &Isolation) -> Result<Held, Refusal> {
         let (ours, theirs) =
             UnixStream::pair().map_err(|error| format!("cannot make conditions: socketpair: {error}"))?;
         ours.set_read_timeout(Some(NUDGE)).map_err(|error| format!("cannot make conditions: setsockopt: {error}"))?;
@@ -100,15 +111,15 @@ impl Held {
         };
         let conditions = conditions.to_vec();
         let mut held = Held { conditions, checks, before: Answers::default(), since, line: BufReader::new(ours), pid };
-        held.before = held.listen(MAKING).map_err(|why| held.why(why, "makes", MAKING))?;
+        held.before = held.listen(MAKING).map_err(|why| held.refusal(why))?;
         if let Some((condition, is_there)) = held.before.silent.first() {
             let text = &held.conditions[*condition].text;
-            return Err(format!("condition `{text}` cannot be made: {}", silence(*is_there)));
+            return Err(format!("condition `{text}` cannot be made: {}", silence(*is_there)).into());
         }
         for (check, answer) in held.checks.iter().zip(&held.before.answers) {
             if !is_made(&check.precondition, answer) {
                 let text = &held.conditions[check.condition].text;
-                return Err(format!("condition `{text}` cannot be made: {}", found(check, answer)));
+                return Err(format!("condition `{text}` cannot be made: {}", found(check, answer)).into());
             }
         }
         Ok(held)
@@ -133,7 +144,7 @@ impl Held {
             if matches!(check.precondition, Precondition::Counted { .. }) && filter != self.before.filter {
                 lost.push((check.condition, "the packet filter is no longer as it was made".to_owned()));
             }
-            if check.precondition.witness(Moment::Both, Some(before), Some(after), None).confirmed {
+            if Witness::new(Moment::Both, &check.precondition, Some(before), Some(after), None).confirmed() {
                 continue;
             }
             let why = || (check.condition, found(check, after));
@@ -162,13 +173,20 @@ impl Held {
     /// What went wrong with the process that does this to all conditions, and what follows from it.
     fn why(&self, why: Unheard, does: &str, patience: Duration) -> String {
         let how = match why {
-            Unheard::Refused(why) => return why,
+            Unheard::Refused(refusal) => return refusal.why,
             Unheard::Gone => "was killed; if nobody did that, see dmesg: was there no memory left?".to_owned(),
             Unheard::Silent => format!("does not answer within {} s; is it stopped, or traced?", patience.as_secs()),
         };
         let held: BTreeSet<usize> = self.checks.iter().map(|check| check.condition).collect();
         let held: Vec<String> = held.iter().map(|&index| format!("`{}`", self.conditions[index].text)).collect();
         format!("{}: the process that {does} {} {how}", held.join(", "), if held.len() == 1 { "it" } else { "them" })
+    }
+
+    fn refusal(&self, why: Unheard) -> Refusal {
+        match why {
+            Unheard::Refused(refusal) => refusal,
+            why @ (Unheard::Gone | Unheard::Silent) => self.why(why, "makes", MAKING).into(),
+        }
     }
 
     /// What the holding process has to say, each time within this time.
@@ -198,16 +216,20 @@ impl Held {
             Said::Made => Ok(None),
             Said::Answers(answers) => Ok(Some(answers)),
             Said::Refused { condition, op, result } => {
-                let why = match result {
-                    Performed::Unsupported(lack) => format!("{LACKS}{}: {}", lack.need, lack.reason),
+                let why = match &result {
+                    Performed::Unsupported(lack) => format!("this host has no {}: {}", lack.need, lack.reason),
                     Performed::Outcome(Outcome::Errno(errno)) => format!("{op}: {errno}"),
                     Performed::Outcome(outcome) => {
                         format!("{op}: {}; does nobody listen, or accept, there?", outcome.name())
                     }
                     Performed::Failed(why) => format!("{op}: {why}"),
                 };
-                let text = &self.conditions[condition].text;
-                Err(Unheard::Refused(format!("condition `{text}` cannot be made: {why}")))
+                let why = format!("condition `{}` cannot be made: {why}", self.conditions[condition].text);
+                let lacks = match result {
+                    Performed::Unsupported(lacks) => Some(lacks),
+                    Performed::Outcome(_) | Performed::Failed(_) => None,
+                };
+                Err(Unheard::Refused(Refusal { why, lacks }))
             }
         }
     }
@@ -226,7 +248,7 @@ fn is_made(precondition: &Precondition, answer: &Answer) -> bool {
     match (precondition, answer) {
         (Precondition::Full(full), answer) => full.left(answer) == Some(u32::from(full.free)),
         (Precondition::Counted { .. }, answer) => matches!(answer, Answer::Counter { .. }),
-        _ => precondition.witness(Moment::Before, Some(answer), None, None).confirmed,
+        _ => Witness::new(Moment::Before, precondition, Some(answer), None, None).confirmed(),
     }
 }
 

@@ -13,7 +13,7 @@ use crate::ports::{PortRange, flat_range};
 /// One socket-API call, or one change of the private host, with its arguments.
 ///
 /// Sockets go by name: the name that the op which made them gave.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Op {
     /// socket(2).
@@ -136,7 +136,7 @@ pub enum Op {
 
 flat_range! {
     /// How a range of ports is taken.
-    #[derive(Clone, Debug, PartialEq)]
+    #[derive(Clone, Debug, PartialEq, Eq, Hash)]
     pub struct Fill {
         how: FillHow,
         protocol: Protocol,
@@ -154,7 +154,7 @@ flat_range! {
     }
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FillHow {
     /// bind() to each port by number: linear in the size of the range.
@@ -167,7 +167,7 @@ pub enum FillHow {
     TimeWait,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
     Read,
@@ -175,7 +175,7 @@ pub enum How {
     Both,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteKind {
     Unicast,
@@ -186,7 +186,7 @@ pub enum RouteKind {
 }
 
 /// What `wait` waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 pub enum WaitFor {
     #[serde(rename = "gone")]
     Gone,
@@ -195,7 +195,7 @@ pub enum WaitFor {
 }
 
 /// A socket option with its value (socket(7), ip(7), ipv6(7), tcp(7)).
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum SocketOption {
     /// SO_REUSEADDR.
@@ -301,7 +301,14 @@ impl Op {
         }
     }
 
-    /// The op's name, as TOML and JSON spell it, and its other arguments as text: for trails.
+    /// As a trail shows it: its name, its socket and its other arguments.
+    pub fn in_words(&self) -> String {
+        let (name, arguments) = self.describe();
+        let parts = [name.as_str(), self.socket().unwrap_or_default(), &arguments];
+        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+    }
+
+    /// The op's name, as TOML and JSON spell it, and its other arguments as text.
     pub fn describe(&self) -> (String, String) {
         let value = serde_json::to_value(self).unwrap_or_default();
         let Some((name, arguments)) = value.as_object().and_then(|op| op.iter().next()) else {

@@ -9,27 +9,29 @@ use std::sync::LazyLock;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use super::evidence::{Basis, socket};
+use super::evidence::Basis;
 use super::{ProbeCall, Signal};
 use crate::cause::Cause;
 use crate::errno::ErrnoName;
-use crate::finding::{Finding, Report, Verdict, stack_version};
+use crate::finding::{Finding, Host, Report, Verdict, stack_version};
 use crate::names::{Call, Family, Os, PortChoice, Protocol, Reuse};
+use crate::plan::SocketKind;
 use crate::scenario::Expectation;
 
 /// The version of the file that `condense` writes, its first field.
-pub const FORMAT: &str = "errnoscope-knowledge/1";
+pub const FORMAT: &str = "errnoscope-knowledge/2";
 
 /// What reports say about failed calls, without their trails and witnesses.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Knowledge {
+    #[schemars(extend("const" = FORMAT))]
     pub format: String,
     pub known: Vec<Known>,
 }
 
 /// The findings of one scenario in which one call of one kind of socket failed alike.
-#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
     pub os: Os,
@@ -41,6 +43,9 @@ pub struct Known {
     pub basis: Basis,
     /// The stack that was observed (`linux 6.18`), or the authority of what is only expected.
     pub by: String,
+    /// Whether somebody behind a command speaks for that stack.
+    #[serde(default, skip_serializing_if = "is_false")]
+    pub behind: bool,
     /// Absent where the case leaves it open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
@@ -150,7 +155,7 @@ impl Knowledge {
         let mut cases: BTreeMap<Known, BTreeSet<String>> = BTreeMap::new();
         for report in reports.into_iter().filter(|report| report.host.is_own()) {
             for finding in &report.findings {
-                for known in of_finding(finding, &report.host.stack, report.host.os) {
+                for known in of_finding(finding, &report.host) {
                     // Reports of one stack, and what several expect of another, say the same of the same case.
                     cases.entry(known).or_default().insert(finding.case.to_string());
                 }
@@ -200,9 +205,14 @@ impl Knowledge {
     }
 }
 
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
 /// Without counts and examples. Where a kernel may choose, what it chose is observed and the rest is as good.
-fn of_finding(finding: &Finding, stack: &str, os: Os) -> Vec<Known> {
-    let (protocol, family, reuse) = socket(finding);
+fn of_finding(finding: &Finding, host: &Host) -> Vec<Known> {
+    let Host { os, stack, behind, .. } = host;
+    let SocketKind { protocol, family, reuse } = finding.subject.socket;
     let known = |os, basis, by: &str, errno| Known {
         os,
         call: finding.subject.call,
@@ -212,8 +222,9 @@ fn of_finding(finding: &Finding, stack: &str, os: Os) -> Vec<Known> {
         scenario: finding.scenario.to_string(),
         basis,
         by: by.to_owned(),
-        protocol,
-        family,
+        behind: behind.is_some() && basis != Basis::Expected,
+        protocol: Some(protocol),
+        family: Some(family),
         reuse,
         findings: 0,
         example: String::new(),
@@ -227,15 +238,20 @@ fn of_finding(finding: &Finding, stack: &str, os: Os) -> Vec<Known> {
     };
     let mut all: Vec<Known> =
         finding.elsewhere.iter().flat_map(|(&os, expectations)| expected(os, expectations)).collect();
-    match (finding.verdict(), &finding.outcome) {
+    match (finding.verdict(), finding.outcome()) {
         (Verdict::Match | Verdict::Mismatch, Some(outcome)) => {
             let observed = outcome.name();
-            all.extend(ErrnoName::new(observed).map(|errno| known(os, Basis::Observed, stack, errno)));
-            let others = finding.expected.iter().filter(|expectation| expectation.outcome != observed);
+            all.extend(ErrnoName::new(observed).map(|errno| known(*os, Basis::Observed, stack, errno)));
+            let others = finding.expected().iter().filter(|expectation| expectation.outcome != observed);
             let others = others.filter_map(|expectation| ErrnoName::new(&expectation.outcome));
-            all.extend(others.map(|errno| known(os, Basis::Permitted, stack, errno)));
+            all.extend(others.map(|errno| known(*os, Basis::Permitted, stack, errno)));
         }
-        _ => all.extend(expected(os, &finding.expected)),
+        _ => all.extend(expected(*os, finding.expected())),
     }
     all
+}
+
+/// The JSON Schema of the file that `condense` writes.
+pub fn schema() -> serde_json::Value {
+    crate::schema::schema::<Knowledge>(FORMAT)
 }

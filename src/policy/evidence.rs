@@ -10,10 +10,9 @@ use serde::{Deserialize, Serialize};
 use super::{ProbeCall, Signal};
 use crate::cause::Cause;
 use crate::errno::ErrnoName;
-use crate::finding::{Finding, Report, TrailEntry, Verdict};
-use crate::names::{Family, Os, PortChoice, Protocol, Reuse, words};
-use crate::plan::Outcome;
-use crate::untrusted::Text;
+use crate::finding::{Behind, Finding, Report, Verdict, behind};
+use crate::names::{Os, PortChoice, words};
+use crate::plan::{Outcome, SocketKind};
 
 words! {
     /// Why a signal is believed to come from a cause.
@@ -63,15 +62,17 @@ pub struct Evidence {
     pub left_out: BTreeMap<LeftOut, u64>,
     /// The stacks that were observed: `linux 6.18`.
     pub stacks: BTreeSet<String>,
+    /// Those of them that somebody behind a command speaks for.
+    pub behind: Behind,
     /// The systems whose behaviour is only expected.
     pub expected: BTreeSet<Os>,
 }
 
 /// Takes the items out of reports.
 pub fn evidence<'r>(reports: impl IntoIterator<Item = &'r Report> + Clone) -> Evidence {
-    let own = reports.clone().into_iter().filter(|report| report.host.is_own());
-    let observed: BTreeSet<Os> = own.map(|report| report.host.os).collect();
-    let mut evidence = Evidence::default();
+    let own = || reports.clone().into_iter().map(|report| &report.host).filter(|host| host.is_own());
+    let observed: BTreeSet<Os> = own().map(|host| host.os).collect();
+    let mut evidence = Evidence { behind: behind(own()), ..Evidence::default() };
     for report in reports {
         if !report.host.is_own() {
             *evidence.left_out.entry(LeftOut::OtherStack).or_default() += report.findings.len() as u64;
@@ -94,11 +95,11 @@ pub fn evidence<'r>(reports: impl IntoIterator<Item = &'r Report> + Clone) -> Ev
 
 impl Evidence {
     fn observe(&mut self, finding: &Finding, os: Os) {
-        let (Verdict::Match | Verdict::Mismatch, Some(outcome)) = (finding.verdict(), &finding.outcome) else {
+        let (Verdict::Match | Verdict::Mismatch, Some(outcome)) = (finding.verdict(), finding.outcome()) else {
             return self.leave_out(LeftOut::Unconfirmed);
         };
         // Where the kernel may choose, what it chose today must not make a difference.
-        let permitted = finding.expected.iter().map(|expectation| expectation.outcome.as_str());
+        let permitted = finding.expected().iter().map(|expectation| expectation.outcome.as_str());
         let mut names: Vec<&str> = permitted.filter(|name| *name != "unknown").collect();
         if !names.contains(&outcome.name()) {
             names.push(outcome.name());
@@ -122,27 +123,24 @@ impl Evidence {
         let mut without = None;
         let mut found = false;
         for name in outcomes {
-            let sockets = sockets(finding);
             match (name, ErrnoName::new(name)) {
                 ("ok" | "blocked", _) => without = without.or(Some(LeftOut::NotFailed)),
                 ("unknown" | "not-reached", _) => without = without.or(Some(LeftOut::Unknown)),
-                (_, Some(errno)) if !sockets.is_empty() && errno.raw(os).is_some() => {
+                (_, Some(errno)) if errno.raw(os).is_some() => {
                     let basis = match observed {
                         None => Basis::Expected,
                         Some(outcome) if outcome.name() == name => Basis::Observed,
                         Some(_) => Basis::Permitted,
                     };
-                    for (protocol, family, reuse) in sockets {
-                        found = true;
-                        let port = finding.subject.port;
-                        self.items.push(Item {
-                            signal: Signal { os, call, port, protocol, family, reuse, errno },
-                            cause: finding.cause,
-                            basis,
-                            scenario: finding.scenario.to_string(),
-                            case: finding.case.to_string(),
-                        });
-                    }
+                    found = true;
+                    let (port, SocketKind { protocol, family, reuse }) = (finding.subject.port, finding.subject.socket);
+                    self.items.push(Item {
+                        signal: Signal { os, call, port, protocol, family, reuse, errno },
+                        cause: finding.cause,
+                        basis,
+                        scenario: finding.scenario.to_string(),
+                        case: finding.case.to_string(),
+                    });
                     if observed.is_none() {
                         self.expected.insert(os);
                     }
@@ -158,43 +156,4 @@ impl Evidence {
     fn leave_out(&mut self, reason: LeftOut) {
         *self.left_out.entry(reason).or_default() += 1;
     }
-}
-
-/// Every kind of socket that a finding speaks of: what it leaves open, the scenario claims for every value.
-fn sockets(finding: &Finding) -> Vec<(Protocol, Family, Reuse)> {
-    let (protocol, family, reuse) = socket(finding);
-    let protocols = protocol.map_or(Protocol::ALL.to_vec(), |protocol| vec![protocol]);
-    let families = family.map_or(Family::ALL.to_vec(), |family| vec![family]);
-    protocols.iter().flat_map(|&protocol| families.iter().map(move |&family| (protocol, family, reuse))).collect()
-}
-
-/// The kind of socket that made the call, as its trail tells it. A case that did not run has no trail: its axes
-/// tell, as far as they do.
-pub(super) fn socket(finding: &Finding) -> (Option<Protocol>, Option<Family>, Reuse) {
-    let subject = finding.trail.last().and_then(|entry| entry.socket.as_deref());
-    let own: Vec<&TrailEntry> =
-        finding.trail.iter().map(|entry| &**entry).filter(|entry| entry.socket.as_deref() == subject).collect();
-    let opened = own.iter().rev().find(|entry| subject.is_some() && entry.op == "socket");
-    let argument = |name: &str| {
-        let arguments = opened.iter().flat_map(|entry| entry.arguments.split_whitespace());
-        arguments.filter_map(|argument| argument.split_once('=')).find(|(key, _)| *key == name).map(|(_, value)| value)
-    };
-    let axis = |names: &[&str]| names.iter().find_map(|name| finding.axes.get(*name).map(Text::as_str));
-    let protocol = argument("protocol").or_else(|| axis(&["protocol"])).and_then(|word| word.parse().ok());
-    let family = argument("family").or_else(|| axis(&["family"])).and_then(|word| word.parse().ok());
-    let set = |option: &str| {
-        let told = own.iter().rev().filter(|entry| entry.op == "set-option");
-        let mut told = told.filter(|entry| entry.arguments.contains(&format!("\"{option}\"")));
-        told.next().is_some_and(|entry| entry.arguments.contains("true"))
-    };
-    let reuse = match opened {
-        Some(_) => match (set("reuse-addr"), set("reuse-port")) {
-            (false, false) => Reuse::None,
-            (true, false) => Reuse::Addr,
-            (false, true) => Reuse::Port,
-            (true, true) => Reuse::Both,
-        },
-        None => axis(&["claimer_reuse", "reuse"]).and_then(|word| word.parse().ok()).unwrap_or(Reuse::None),
-    };
-    (protocol, family, reuse)
 }

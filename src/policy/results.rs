@@ -12,10 +12,11 @@ use super::diff::Difference;
 use super::evaluate::Evaluation;
 use super::evidence::{Basis, Evidence, LeftOut};
 use super::read::WirePolicy;
+use crate::finding::Behind;
 use crate::names::Os;
 
-pub const EVALUATION: &str = "errnoscope-policy-evaluation/1";
-pub const DERIVATION: &str = "errnoscope-policy-derivation/1";
+pub const EVALUATION: &str = "errnoscope-policy-evaluation/2";
+pub const DERIVATION: &str = "errnoscope-policy-derivation/2";
 pub const DIFF: &str = "errnoscope-policy-diff/1";
 
 /// On what a result rests: how many failed calls are known how.
@@ -24,6 +25,10 @@ pub const DIFF: &str = "errnoscope-policy-diff/1";
 pub struct Grounds {
     /// The stacks that were observed: `linux 6.18`.
     pub stacks: BTreeSet<String>,
+    /// The commands behind which reports came about, by stack.
+    #[serde(skip_serializing_if = "Behind::is_empty")]
+    #[schemars(default)]
+    pub behind: Behind,
     /// Systems that are only expected to do something.
     pub expected_systems: BTreeSet<Os>,
     pub observed: usize,
@@ -38,6 +43,7 @@ impl Grounds {
         let number = |basis| evidence.items.iter().filter(|item| item.basis == basis).count();
         Grounds {
             stacks: evidence.stacks.clone(),
+            behind: evidence.behind.clone(),
             expected_systems: evidence.expected.clone(),
             observed: number(Basis::Observed),
             permitted: number(Basis::Permitted),

@@ -6,8 +6,9 @@ use std::collections::BTreeSet;
 
 use super::compare::values;
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
-use super::text::{count, field, shown};
+use super::text::{self, count, field, marked, shown};
 use crate::compat::boundaries::{Boundaries, Boundary, Class, Refused};
+use crate::finding::Behind;
 
 /// How much of each class is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,7 +24,12 @@ pub fn boundaries(boundaries: &Boundaries, cases: Cases, width: usize) -> String
     let mut text = String::new();
     for (stack, versions) in &boundaries.versions {
         let own: Vec<&Boundary> = boundaries.boundaries.iter().filter(|boundary| boundary.stack == *stack).collect();
-        let names: Vec<String> = versions.iter().map(ToString::to_string).collect();
+        let reports = || boundaries.reports.values().filter(|source| source.stack == *stack);
+        let names = versions.iter().map(|version| {
+            let mut own = reports().filter(|source| source.version.as_ref() == Some(version));
+            marked(&version.to_string(), own.any(|source| source.behind.is_some()))
+        });
+        let names: Vec<String> = names.collect();
         text.push_str(&field(&format!("{}  ", shown(stack)), &names.join(", "), width));
         for boundary in &own {
             text.push_str(&one(boundary, cases, width));
@@ -34,6 +40,12 @@ pub fn boundaries(boundaries: &Boundaries, cases: Cases, width: usize) -> String
         text.push('\n');
     }
     text.push_str(&total(boundaries));
+    let mut behind = Behind::new();
+    for source in boundaries.reports.values() {
+        let name = || format!("{} {}", source.stack, source.release);
+        behind.extend(source.behind.iter().map(|command| (name(), BTreeSet::from([command.clone()]))));
+    }
+    text.extend(text::behind(&behind).iter().map(|line| field("", line, width)));
     text
 }
 

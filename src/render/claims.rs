@@ -2,20 +2,24 @@
 //!
 //! Which verdict it is has been decided before; what was only expected is never shown as observed.
 
+use std::collections::BTreeSet;
+
 use comfy_table::{Cell, Color, Row};
 
+use super::document::Said;
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
-use super::text::{count, field, heading, lines, table, unwrapped};
+use super::text::{self, count, field, heading, lines, marked, table, unwrapped};
 use crate::claim::verdict::{Answer, Group};
 use crate::claim::{Judged, OnOs, Tally, Verdict};
+use crate::finding::Behind;
 use crate::names::{Os, PortChoice};
 
 /// How many groups of calls show what decides a claim.
 const SHOWN: usize = 6;
 
 /// One line a claim, with its verdict on every OS.
-pub fn verdicts<'s>(judged: &[Judged], stacks: impl IntoIterator<Item = &'s str>, width: usize) -> String {
-    let stacks: Vec<&str> = stacks.into_iter().collect();
+pub fn verdicts(judged: &[Judged], stacks: &BTreeSet<String>, behind: &Behind, width: usize) -> String {
+    let stacks: Vec<String> = stacks.iter().map(|stack| marked(stack, behind.contains_key(stack))).collect();
     let mut text = field("observed  ", &stacks.join(", "), width);
     text.push('\n');
     let mut rows = table(width);
@@ -39,6 +43,7 @@ pub fn verdicts<'s>(judged: &[Judged], stacks: impl IntoIterator<Item = &'s str>
     if judged.iter().any(|claim| claim.systems.values().any(only_expected)) {
         text.push_str("* expected, not observed: the verdict is unknown.\n");
     }
+    text.extend(text::behind(behind).iter().map(|line| field("", line, width)));
     text
 }
 
@@ -64,7 +69,7 @@ fn of(tally: &Tally, answer: Answer) -> u64 {
 }
 
 /// A claim with who makes it, what decides it and what speaks against it.
-pub fn claim(judged: &Judged, width: usize) -> String {
+pub fn claim(judged: &Judged, behind: &Behind, width: usize) -> String {
     let mut text = format!("{}\n", paint(HEADING, &judged.id));
     text.push_str(&field("  ", &judged.statement, width));
     for source in &judged.source {
@@ -87,6 +92,10 @@ pub fn claim(judged: &Judged, width: usize) -> String {
             _ => {
                 text.push_str(&format!(": {}\n", answers(&on.observed)));
                 text.push_str(&groups(&on.observed, width));
+                let stacks: BTreeSet<&String> = on.observed.groups.iter().flat_map(|group| &group.stacks).collect();
+                let behind = behind.iter().filter(|(stack, _)| stacks.contains(stack));
+                let behind = behind.map(|(stack, commands)| (stack.clone(), commands.clone())).collect();
+                text.extend(text::behind(&behind).iter().map(|line| field("    ", line, width)));
                 if on.expected.calls > 0 {
                     let calls = count(on.expected.calls, "call");
                     text.push_str(&format!("    not observed: {calls}, expected {}\n", on.expected.verdict));
@@ -112,7 +121,7 @@ fn groups(tally: &Tally, width: usize) -> String {
     for &answer in Answer::ALL {
         let own: Vec<&Group> = tally.groups.iter().filter(|group| group.answer == answer).collect();
         for group in own.iter().take(SHOWN) {
-            let what = format!("{} {}: {}, {}", group.calls, call(group), group.cause, group.outcome);
+            let what = format!("{} {}: {}, {}", group.calls, call(group), group.cause, outcomes(group).text);
             text.push_str(&field(&format!("    {:<6}  ", answer.as_str()), &what, width));
             text.push_str(&field("            ", &group.example, width));
         }
@@ -125,6 +134,10 @@ fn groups(tally: &Tally, width: usize) -> String {
         text.push_str(&format!("    see     {}\n", reproduce(against)));
     }
     text
+}
+
+fn outcomes(group: &Group) -> Said {
+    Said::outcomes(group.outcomes.iter().map(String::as_str))
 }
 
 fn call(group: &Group) -> String {
@@ -150,7 +163,7 @@ pub struct TableRow {
     /// For each system: `mixed 3/12`, with a star where it is only expected.
     pub verdicts: Vec<String>,
     /// A case against it that was observed, and its outcome.
-    pub against: Option<(String, String)>,
+    pub against: Option<(String, Said)>,
 }
 
 impl Table {
@@ -162,7 +175,7 @@ impl Table {
                 id: claim.id.clone(),
                 statement: claim.statement.clone(),
                 verdicts: Os::ALL.iter().map(|os| claim.systems.get(os).map_or(String::new(), short)).collect(),
-                against: against.map(|group| (group.example.clone(), group.outcome.clone())),
+                against: against.map(|group| (group.example.clone(), outcomes(group))),
             }
         });
         Table { systems: Os::ALL.iter().map(Os::to_string).collect(), rows: rows.collect() }

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{count, field, shown};
 use crate::compare::{Change, Comparison, Difference, Group, Side, Weight};
+use crate::finding::Distribution;
 
 /// How much of each group is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,10 +38,9 @@ pub fn comparison(comparison: &Comparison, cases: Cases, width: usize) -> String
         }
         text.push_str(&self::group(group, cases, width));
     }
-    let total = total(comparison);
+    let (first, rest) = counted(comparison);
     let style = if comparison.is_changed() { HEADING } else { GOOD };
-    let (first, _) = total.split_once(':').unwrap_or((&total, ""));
-    text + "\n" + &field("", &total, width).replacen(first, &paint(style, first), 1)
+    text + "\n" + &field("", &format!("{first}{rest}"), width).replacen(&first, &paint(style, &first), 1)
 }
 
 fn side(label: &str, side: &Side, width: usize) -> String {
@@ -51,7 +51,8 @@ fn side(label: &str, side: &Side, width: usize) -> String {
 
 /// `linux 6.18 (6.18.5, 2026-11-22T17:16:08Z)`: what ran, and when.
 pub fn of(side: &Side) -> String {
-    format!("{} ({}, {})", side.stack, side.release, side.started)
+    let behind = side.behind.as_ref().map(|command| format!(", behind `{command}`")).unwrap_or_default();
+    format!("{} ({}, {}{behind})", side.stack, side.release, side.started)
 }
 
 /// `6.18.44 → 6.19.1`.
@@ -87,21 +88,26 @@ fn group(group: &Group<'_>, cases: Cases, width: usize) -> String {
 /// The id of a change's case, with how often it gave what.
 pub fn case(change: &Change) -> String {
     let distribution = change.current.as_ref().and_then(|seen| seen.distribution.as_ref());
-    let several = distribution.filter(|distribution| distribution.len() > 1);
-    let counts = several.into_iter().flatten().map(|(outcome, count)| format!("{outcome} ×{count}"));
-    let counts = counts.collect::<Vec<_>>().join(", ");
-    shown(&if counts.is_empty() { change.case.to_string() } else { format!("{}: {counts}", change.case) })
+    let counts = distribution.into_iter().flat_map(Distribution::answers);
+    let counts: Vec<String> = counts.map(|(answer, count)| format!("{answer} ×{count}")).collect();
+    shown(&if counts.len() < 2 { change.case.to_string() } else { format!("{}: {}", change.case, counts.join(", ")) })
 }
 
 /// `24 changes: 24 outcome-changed, 12 verdict-changed; 5832 findings unchanged`.
 pub fn total(comparison: &Comparison) -> String {
+    let (first, rest) = counted(comparison);
+    first + &rest
+}
+
+/// The same in two parts, of which the first is what matters.
+fn counted(comparison: &Comparison) -> (String, String) {
     let summary = &comparison.summary;
     let unchanged = format!("{} unchanged", count(summary.unchanged, "finding"));
     if !comparison.is_changed() {
         let environment = if comparison.environment.is_empty() { "" } else { " in another environment" };
-        return format!("no change: {unchanged}{environment}");
+        return ("no change".to_owned(), format!(": {unchanged}{environment}"));
     }
     let kinds = summary.kinds.iter().filter(|(_, count)| **count > 0);
     let kinds: Vec<String> = kinds.map(|(kind, count)| format!("{count} {kind}")).collect();
-    format!("{}: {}; {unchanged}", count(summary.changed, "change"), kinds.join(", "))
+    (count(summary.changed, "change"), format!(": {}; {unchanged}", kinds.join(", ")))
 }

@@ -1,17 +1,17 @@
 //! One finding in full: what was expected, what was observed, and all that led to it.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use super::style::{FAINT, HEADING, paint, verdict as style};
 use super::text::{distribution, field};
 use crate::finding::{Finding, TrailEntry};
 use crate::names::PortChoice;
-use crate::plan::{Answer, Cost, Detail, Outcome};
+use crate::plan::{Answer, Cost, Detail, Op, Outcome};
 use crate::scenario::Expectation;
 use crate::socket_table::Sought;
-use crate::untrusted::Text;
 use crate::witness::Witness;
+use crate::untrusted::Text;
 
 /// A finding that stands for `findings` that say the same.
 pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {
@@ -19,13 +19,13 @@ pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {
     let verdict = paint(style(finding.verdict()), &finding.verdict().as_str().to_uppercase());
     // The id stays on one line, so that it can be copied into the next command.
     let mut text = format!("{verdict}  {}{times}\n  {}\n", paint(HEADING, &finding.scenario), finding.case);
-    text.extend(finding.reason.as_deref().map(|reason| field("  reason    ", reason, width)));
+    text.extend(finding.reason().map(|reason| field("  reason    ", &reason, width)));
     let port = match finding.subject.port {
         PortChoice::None => String::new(),
         choice => format!(" ({choice} port)"),
     };
     text.push_str(&field("  call      ", &format!("{}{port}, cause {}", finding.subject.call, finding.cause), width));
-    for (index, expectation) in finding.expected.iter().enumerate() {
+    for (index, expectation) in finding.expected().iter().enumerate() {
         let label = if index == 0 { "  expected  " } else { "         or " };
         text.push_str(&field(label, &expected(expectation), width));
     }
@@ -35,20 +35,21 @@ pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {
             text.push_str(&field(&format!("  {os:8}  "), &there, width));
         }
     }
-    text.push_str(&field("  observed  ", &finding.outcome.as_ref().map_or("nothing".to_owned(), outcome), width));
-    if finding.distribution.is_some() {
+    text.push_str(&field("  observed  ", &finding.outcome().map_or("nothing".to_owned(), outcome), width));
+    if finding.distribution().is_some() {
         text.push_str(&field("  repeated  ", &distribution(finding), width));
     }
     if !finding.trail.is_empty() {
         text.push_str("  trail\n");
         text.push_str(&trail(finding, width));
     }
-    if !finding.witness.is_empty() {
+    if !finding.witness().is_empty() {
         text.push_str("  witness\n");
-        for witness in &finding.witness {
-            text.push_str(&witness_line(witness, width));
+        for witness in finding.witness() {
+            text.push_str(&witness_lines(witness, width));
         }
     }
+    text.extend(finding.unwitnessed().map(|why| field("  witness   ", &unwitnessed(why), width)));
     text
 }
 
@@ -78,13 +79,23 @@ pub struct Step {
     pub op: String,
 }
 
+/// Ops in words, each put into words once.
+#[derive(Default)]
+pub struct Words<'f>(HashMap<&'f Op, String>);
+
+impl<'f> Words<'f> {
+    fn of(&mut self, op: &'f Op) -> String {
+        self.0.entry(op).or_insert_with(|| op.in_words()).clone()
+    }
+}
+
 /// The ops of a finding. A socket's name is told once, and again when it changes.
-pub fn steps(finding: &Finding) -> Vec<Step> {
+pub fn steps<'f>(finding: &'f Finding, words: &mut Words<'f>) -> Vec<Step> {
     let mut known: BTreeMap<&str, &Detail> = BTreeMap::new();
     let steps = finding.trail.iter().map(|entry| {
         let detail = entry.detail.as_ref();
-        let told = entry.socket.as_deref().zip(detail).and_then(|(socket, detail)| known.insert(socket, detail));
-        step(entry, detail.filter(|detail| told != Some(detail)))
+        let told = entry.op.socket().zip(detail).and_then(|(socket, detail)| known.insert(socket, detail));
+        step(entry, words.of(&entry.op), detail.filter(|detail| told != Some(detail)))
     });
     steps.collect()
 }
@@ -92,7 +103,7 @@ pub fn steps(finding: &Finding) -> Vec<Step> {
 /// One op a line, what it gave first.
 fn trail(finding: &Finding, width: usize) -> String {
     let rows: Vec<(String, Step)> =
-        steps(finding).into_iter().map(|step| (format!("{:.1}", step.micros), step)).collect();
+        steps(finding, &mut Words::default()).into_iter().map(|step| (format!("{:.1}", step.micros), step)).collect();
     let micros = rows.iter().map(|(micros, _)| micros.len()).max().unwrap_or(0).max(2);
     let outcomes = rows.iter().map(|(_, step)| step.outcome.len()).max().unwrap_or(0).max("outcome".len());
     let mut text = paint(FAINT, &format!("   #  {:>micros$}  {:outcomes$}  op", "µs", "outcome")) + "\n";
@@ -102,7 +113,7 @@ fn trail(finding: &Finding, width: usize) -> String {
     text
 }
 
-fn step(entry: &TrailEntry, detail: Option<&Detail>) -> Step {
+fn step(entry: &TrailEntry, op: String, detail: Option<&Detail>) -> Step {
     let (outcome, more) = match (&entry.outcome, &entry.unsupported, &entry.failed) {
         (Some(outcome), ..) => (outcome.name(), None),
         (_, Some(lacking), _) => ("unsupported", Some(lacking.reason.to_string())),
@@ -110,13 +121,7 @@ fn step(entry: &TrailEntry, detail: Option<&Detail>) -> Step {
         (None, None, None) => ("", None),
     };
     let user = entry.user.map(|user| format!("as {user}"));
-    let op = [
-        Some(entry.op.to_string()),
-        entry.socket.as_ref().map(Text::to_string),
-        Some(entry.arguments.to_string()),
-        user,
-    ];
-    let op = op.into_iter().flatten().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+    let op = [Some(op), user].into_iter().flatten().collect::<Vec<_>>().join(" ");
     let more = [more, detail.map(describe)].into_iter().flatten();
     let op = std::iter::once(op).chain(more).collect::<Vec<_>>().join("; ");
     Step { micros: entry.micros, outcome: outcome.to_owned(), op }
@@ -142,31 +147,44 @@ fn describe(detail: &Detail) -> String {
     }
 }
 
-fn witness_line(witness: &Witness, width: usize) -> String {
-    let [precondition, evidence @ ..] = &*evidence(witness) else { return String::new() };
-    let mut text = field("    ", precondition, width);
-    for line in evidence {
+fn witness_lines(witness: &Witness, width: usize) -> String {
+    let mut text = field("    ", &precondition(witness), width);
+    for (label, said) in answers(witness) {
         // What the kernel said is aligned behind what it is.
-        let (label, said) = line.split_once(": ").unwrap_or(("", line));
-        text.push_str(&field(&format!("      {:<8}", format!("{label}: ")), said, width));
+        text.push_str(&field(&format!("      {:<8}", format!("{label}: ")), &said, width));
     }
     text
 }
 
+/// `none: there is nothing to ask the kernel: …`.
+pub fn unwitnessed(why: &str) -> String {
+    format!("none: {why}")
+}
+
 /// The precondition and whether it was confirmed, and what the kernel said of it.
 pub fn evidence(witness: &Witness) -> Vec<String> {
-    let confirmed = if witness.confirmed { "confirmed" } else { "NOT CONFIRMED" };
-    let mut lines = vec![format!("{}: {confirmed}", witness.precondition)];
+    let answers = answers(witness).into_iter().map(|(label, said)| format!("{label}: {said}"));
+    std::iter::once(precondition(witness)).chain(answers).collect()
+}
+
+fn precondition(witness: &Witness) -> String {
+    let confirmed = if witness.confirmed() { "confirmed" } else { "NOT CONFIRMED" };
+    format!("{}: {confirmed}", witness.precondition.describe())
+}
+
+/// What the kernel said, each behind when it did.
+fn answers(witness: &Witness) -> Vec<(&'static str, String)> {
+    let mut answers = Vec::new();
     match (&witness.before, &witness.after) {
-        (Some(before), Some(after)) if before == after => lines.push(format!("before and after: {}", answer(before))),
+        (Some(before), Some(after)) if before == after => answers.push(("before and after", answer(before))),
         (before, after) => {
             for (label, said) in [("before", before), ("after", after)] {
-                lines.extend(said.iter().map(|said| format!("{label}: {}", answer(said))));
+                answers.extend(said.iter().map(|said| (label, answer(said))));
             }
         }
     }
-    lines.extend(witness.detail.iter().map(|detail| format!("read: {}", describe(detail))));
-    lines
+    answers.extend(witness.detail.iter().map(|detail| ("read", describe(detail))));
+    answers
 }
 
 /// What the kernel said, in a few words.

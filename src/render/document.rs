@@ -85,23 +85,52 @@ impl Contents {
     }
 }
 
+/// An answer in words, with what the words are made of: nobody needs to take them apart.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Said {
+    pub text: String,
+    /// What was given, or may be.
+    pub outcomes: Vec<String>,
+    /// Of what was observed.
+    pub verdict: Option<Verdict>,
+    pub unstable: bool,
+}
+
+impl Said {
+    /// Any of these outcomes, none of which was observed to be wrong.
+    pub fn outcomes<'o>(outcomes: impl IntoIterator<Item = &'o str>) -> Said {
+        let outcomes: Vec<String> = outcomes.into_iter().map(str::to_owned).collect();
+        Said { text: outcomes.join(" or "), outcomes, ..Said::default() }
+    }
+
+    fn expected(expected: &[Expectation]) -> Said {
+        Said::outcomes(expected.iter().map(|expectation| &*expectation.outcome))
+    }
+}
+
 impl Given<'_> {
+    pub fn text(&self) -> String {
+        self.said().text
+    }
+
     /// `EADDRINUSE`; `ok or EADDRINUSE` where the kernel may choose, because one run says nothing about the next; and
     /// what is no match never without its verdict.
-    pub fn text(&self) -> String {
+    pub fn said(&self) -> Said {
         match self {
-            Given::Expected(expected) => outcomes(expected),
+            Given::Expected(expected) => Said::expected(expected),
             Given::Observed(finding) => {
-                let outcome = match &*finding.expected {
-                    several @ [_, _, ..] if finding.verdict() == Verdict::Match => outcomes(several),
-                    _ => finding.outcome_name().to_owned(),
+                let said = match &**finding.expected() {
+                    several @ [_, _, ..] if finding.verdict() == Verdict::Match => Said::expected(several),
+                    _ => Said::outcomes(finding.outcome().map(|outcome| outcome.name())),
                 };
-                match finding.verdict() {
+                let outcome = if said.outcomes.is_empty() { finding.outcome_name() } else { &said.text };
+                let text = match finding.verdict() {
                     _ if finding.is_unstable() => format!("{outcome} (unstable: {})", distribution(finding)),
-                    Verdict::Match => outcome,
-                    verdict if finding.outcome.is_none() => verdict.to_string(),
+                    Verdict::Match => outcome.to_owned(),
+                    verdict if finding.outcome().is_none() => verdict.to_string(),
                     verdict => format!("{outcome} ({verdict})"),
-                }
+                };
+                Said { text, verdict: Some(finding.verdict()), unstable: finding.is_unstable(), ..said }
             }
         }
     }
@@ -111,28 +140,19 @@ impl Given<'_> {
     }
 }
 
-fn outcomes(expected: &[Expectation]) -> String {
-    expected.iter().map(|expectation| &*expectation.outcome).collect::<Vec<_>>().join(" or ")
-}
-
 /// How many findings have each verdict and outcome, of each stack that was observed.
 pub type Counts = BTreeMap<String, BTreeMap<(Verdict, String), u64>>;
 
-type Key<'r> = (&'r str, Call, PortChoice, Cause, usize);
+type Key<'r> = (&'r str, u32, Call, PortChoice, Cause);
 
 impl<'r> Document<'r> {
     pub fn new(reports: &'r [Report], claims: &'r [Judged]) -> Document<'r> {
         let columns = stacks::columns(reports);
         let mut scenarios: IndexMap<&'r str, IndexMap<Key<'r>, Item<'r>>> = IndexMap::new();
         for (place, report) in reports.iter().enumerate() {
-            let mut twins: BTreeMap<Key<'r>, usize> = BTreeMap::new();
             for finding in &report.findings {
                 let subject = &finding.subject;
-                let mut key = (&*finding.case, subject.call, subject.port, finding.cause, 0);
-                let twin = twins.entry(key).or_default();
-                // A report that says something twice is shown to say it twice.
-                key.4 = *twin;
-                *twin += 1;
+                let key = (&*finding.case, subject.ordinal, subject.call, subject.port, finding.cause);
                 let item = scenarios.entry(&finding.scenario).or_default().entry(key);
                 let item = item.or_insert_with(|| Item { finding, given: vec![None; columns.len()] });
                 item.given[place] = Some(Given::Observed(finding));
@@ -156,7 +176,7 @@ impl<'r> Document<'r> {
             let own = counts.entry(column.label.clone()).or_default();
             for item in self.items() {
                 if let Some(Given::Observed(finding)) = item.given[place] {
-                    let outcome = finding.outcome.as_ref().map_or("", |outcome| outcome.name());
+                    let outcome = finding.outcome().map_or("", |outcome| outcome.name());
                     *own.entry((finding.verdict(), outcome.to_owned())).or_default() += 1;
                 }
             }

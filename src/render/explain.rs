@@ -4,7 +4,7 @@
 
 use super::document::families;
 use super::style::{FAINT, HEADING, WARN, paint};
-use super::text::{count, field};
+use super::text::{BEHIND, count, field, marked};
 use crate::explain::{Candidate, Explanation, Failure, Told, Understood};
 use crate::names::PortChoice;
 use crate::policy::evidence::Basis;
@@ -15,12 +15,23 @@ pub fn explanation(explanation: &Explanation, width: usize) -> String {
         text.push('\n');
         text.push_str(&self::failure(failure, &explanation.understood, width));
     }
+    let mut evidence = explanation.failures.iter().flat_map(|failure| &failure.causes).flat_map(|one| &one.evidence);
+    if evidence.any(|evidence| evidence.behind) {
+        let note = format!("{BEHIND} as a program behind a command (`run --on`) said, not seen from here");
+        text.push_str(&field("", &note, width));
+    }
     text
 }
 
-/// `connect, EADDRNOTAVAIL, linux (assumed: this host)`, and what the errno is called elsewhere.
-pub fn understood(understood: &Understood, width: usize) -> String {
-    let Understood { calls, errno, numbers, os, told, port, protocol, family, reuse, local, remote } = understood;
+/// What was asked, and what the errno is called elsewhere.
+fn understood(understood: &Understood, width: usize) -> String {
+    let numbers: Vec<String> = understood.numbers.iter().map(|(os, number)| format!("{number} on {os}")).collect();
+    field("understood  ", &asked(understood), width) + &field("numbers     ", &numbers.join(", "), width)
+}
+
+/// `connect, EADDRNOTAVAIL, linux (assumed: this host)`.
+pub fn asked(understood: &Understood) -> String {
+    let Understood { calls, errno, numbers: _, os, told, port, protocol, family, reuse, local, remote } = understood;
     let calls: Vec<&str> = calls.iter().map(|call| call.as_str()).collect();
     let calls = if calls.is_empty() { "every call".to_owned() } else { calls.join(" or ") };
     let told = match told {
@@ -40,11 +51,7 @@ pub fn understood(understood: &Understood, width: usize) -> String {
     };
     let more = kind.into_iter().chain([reuse, end("local", local), end("remote", remote)]).flatten();
     let more: String = more.map(|more| format!(", {more}")).collect();
-    let said = format!("{calls}, {}, {os}{told}{more}", errno.as_str());
-    let numbers: Vec<String> = numbers.iter().map(|(os, number)| format!("{number} on {os}")).collect();
-    let mut text = field("understood  ", &said, width);
-    text.push_str(&field("numbers     ", &numbers.join(", "), width));
-    text
+    format!("{calls}, {}, {os}{told}{more}", errno.as_str())
 }
 
 fn failure(failure: &Failure, understood: &Understood, width: usize) -> String {
@@ -75,7 +82,8 @@ fn candidate(rank: usize, candidate: &Candidate, understood: &Understood, width:
     let mut text = format!("  {rank}  {}  in {scenarios}{only}\n", paint(HEADING, candidate.cause.as_str()));
     for alike in candidate.evidence.chunk_by(|a, b| a.basis == b.basis) {
         let number = alike.iter().map(|evidence| evidence.findings).sum();
-        let by = families(alike.iter().map(|evidence| &*evidence.by));
+        let by: Vec<String> = alike.iter().map(|evidence| marked(&evidence.by, evidence.behind)).collect();
+        let by = families(by.iter().map(String::as_str));
         let said = match alike[0].basis {
             Basis::Observed => format!("{} on {by}, such as", count(number, "finding")),
             Basis::Permitted => format!("{} on {by}, which chose otherwise, such as", count(number, "finding")),

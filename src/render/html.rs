@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::document::answers;
 use super::document::tables::{self, Subject};
-use super::document::{Contents, Document, costs, notes};
+use super::document::{Contents, Document, Said, costs, notes};
 use super::text::count;
 use crate::claim::Judged;
 use crate::finding::{Report, Verdict};
@@ -104,8 +104,8 @@ impl Page<'_> {
         count(*number as u64, noun)
     }
 
-    fn tone(&self, text: impl AsRef<str>) -> &'static str {
-        data::tone(text.as_ref())
+    fn tone(&self, said: &Said) -> &'static str {
+        data::tone(said)
     }
 
     /// Where the cases of a cell are shown: what the page's script reads behind `#`.
@@ -116,15 +116,10 @@ impl Page<'_> {
         link(&[("scenario", scenario), ("call", call.0.as_str()), ("port", call.1.as_str()), ("with", &with.join(" "))])
     }
 
-    fn row(&self, row: &answers::AnswerRow, outcome: &str) -> String {
+    fn row(&self, row: &answers::AnswerRow, said: &Said) -> String {
         let port = row.port.map_or("", PortChoice::as_str);
-        // `EAGAIN (mismatch)`, or a verdict alone where there is no outcome.
-        let (outcome, verdict) = match outcome.split_once(" (") {
-            Some((outcome, rest)) => (outcome, rest.trim_end_matches(')')),
-            None if outcome.parse::<Verdict>().is_ok() => ("", outcome),
-            None => (outcome, ""),
-        };
-        let verdict = verdict.parse::<Verdict>().map_or("", Verdict::as_str);
+        let outcome = said.outcomes.first().map_or("", String::as_str);
+        let verdict = said.verdict.filter(|verdict| *verdict != Verdict::Match).map_or("", Verdict::as_str);
         let (call, cause) = (row.subject.as_str(), row.cause.as_str());
         link(&[("call", call), ("port", port), ("cause", cause), ("errno", outcome), ("verdict", verdict)])
     }

@@ -13,8 +13,7 @@ use crate::finding::Report;
 use crate::untrusted::{is_spelled_out, shown};
 
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
-    let header = Report { summary: report.summary.clone(), ..report.with(Vec::new()) };
-    lines(&header, &report.findings, out)
+    lines(&report.wire([(); 0]), &report.findings, out)
 }
 
 pub fn write_compat(compat: &Compat, out: &mut dyn Write) -> io::Result<()> {

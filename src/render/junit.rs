@@ -13,7 +13,7 @@ use crate::untrusted::{shown, shown_lines};
 const WIDTH: usize = 100;
 
 pub fn junit(report: &Report) -> Result<String, String> {
-    let mut junit = Junit::new(format!("errnoscope on {}", shown(&report.host.stack)));
+    let mut junit = Junit::new(format!("errnoscope on {}", shown(&report.host.in_words())));
     let mut suite: Option<TestSuite> = None;
     for finding in &report.findings {
         if suite.as_ref().is_some_and(|suite| suite.name.as_str() != shown(&finding.scenario)) {
@@ -54,7 +54,7 @@ fn status(finding: &Finding) -> TestCaseStatus {
         Verdict::Unsupported => TestCaseStatus::skipped(),
     };
     status.set_type(finding.verdict().as_str());
-    status.set_message(&*shown(finding.reason.as_deref().unwrap_or_default()));
+    status.set_message(&*shown(&finding.reason().unwrap_or_default()));
     if finding.verdict() != Verdict::Unsupported {
         let details = anstream::adapter::strip_str(&details::finding(finding, 1, WIDTH)).to_string();
         status.set_description(shown_lines(&details));

@@ -78,11 +78,12 @@ impl Page<'_> {
     }
 
     fn answer(&self, cell: &AnswerCell) -> Safe<String> {
-        Safe(marked(&cell.outcomes.join(", "), cell.expected, cell.other))
+        let outcomes: Vec<&str> = cell.outcomes.iter().map(|said| &*said.text).collect();
+        Safe(marked(&outcomes.join(", "), cell.expected, cell.other))
     }
 
     fn shown(&self, cell: &Cell) -> Safe<String> {
-        Safe(marked(&cell.text, cell.expected, cell.other))
+        Safe(marked(&cell.said.text, cell.expected, cell.other))
     }
 
     /// Text between backquotes, where nothing but a backquote and, in a table, a bar has a meaning.

@@ -5,7 +5,7 @@
 use comfy_table::{Cell, Color, Row};
 
 use super::style::{FAINT, HEADING, paint};
-use super::text::{count, field, heading, lines, numbers_from, table, unwrapped};
+use super::text::{self, count, field, heading, lines, numbers_from, table, unwrapped};
 use crate::policy::derive::{Ambiguity, Derived};
 use crate::policy::diff::Difference;
 use crate::policy::evaluate::{Evaluation, Tally, Wrong};
@@ -91,15 +91,17 @@ fn ambiguity(ambiguity: &Ambiguity, width: usize) -> String {
     text
 }
 
+/// The stacks that were observed, with the mark of those behind a command.
+pub fn stacks(evidence: &Evidence) -> Vec<String> {
+    evidence.stacks.iter().map(|stack| text::marked(stack, evidence.behind.contains_key(stack))).collect()
+}
+
 /// What counted, and what did not.
 pub fn basis(evidence: &Evidence, width: usize) -> String {
     let number = |basis| evidence.items.iter().filter(|item| item.basis == basis).count() as u64;
-    let stacks: Vec<&str> = evidence.stacks.iter().map(String::as_str).collect();
-    let mut text = field(
-        "observed  ",
-        &format!("{} of {}", count(number(Basis::Observed), "failed call"), stacks.join(", ")),
-        width,
-    );
+    let calls = count(number(Basis::Observed), "failed call");
+    let mut text = field("observed  ", &format!("{calls} of {}", stacks(evidence).join(", ")), width);
+    text.extend(text::behind(&evidence.behind).iter().map(|line| field("          ", line, width)));
     if !evidence.expected.is_empty() {
         let systems: Vec<&str> = evidence.expected.iter().map(|os| os.as_str()).collect();
         let expected = count(number(Basis::Expected), "failed call");

@@ -7,7 +7,8 @@ use comfy_table::{Attribute, Cell, Color};
 use super::details;
 use super::style::{HEADING, paint, verdict as style};
 use super::text::{count, distribution, field, heading, lines, numbers_from, table, unwrapped};
-use crate::finding::{Finding, Report, Verdict};
+use crate::finding::{Finding, Missing, Report, Verdict};
+use crate::names::Call;
 
 /// How many kinds of trouble are shown in full.
 const IN_FULL: usize = 10;
@@ -54,7 +55,7 @@ pub fn total(report: &Report) -> String {
 }
 
 fn present(report: &Report) -> impl Iterator<Item = (Verdict, u64)> {
-    report.summary.iter().map(|(&verdict, &count)| (verdict, count)).filter(|(_, count)| *count > 0)
+    report.summary().into_iter().filter(|(_, count)| *count > 0)
 }
 
 fn verdicts(report: &Report, width: usize) -> String {
@@ -105,12 +106,12 @@ pub struct Kind<'r> {
 /// What is neither a match nor unsupported, the worst first.
 pub fn kinds(report: &Report) -> Vec<Kind<'_>> {
     let mut kinds: Vec<Kind<'_>> = Vec::new();
-    let mut known: BTreeMap<(Verdict, &str, &str, Option<&str>), usize> = BTreeMap::new();
+    let mut known: BTreeMap<(Verdict, &str, Call, Option<String>), usize> = BTreeMap::new();
     for finding in &report.findings {
         if matches!(finding.verdict(), Verdict::Match | Verdict::Unsupported) {
             continue;
         }
-        let key = (finding.verdict(), &*finding.scenario, finding.subject.call.as_str(), finding.reason.as_deref());
+        let key = (finding.verdict(), &*finding.scenario, finding.subject.call, finding.reason());
         let index = *known.entry(key).or_insert_with(|| {
             kinds.push(Kind { first: finding, findings: 0 });
             kinds.len() - 1
@@ -144,19 +145,21 @@ fn unstable(report: &Report) -> String {
 }
 
 /// What the host lacks, and how many findings that costs.
-pub fn lacks(report: &Report) -> Vec<(&str, u64)> {
-    let mut lacks: BTreeMap<&str, u64> = BTreeMap::new();
-    for finding in report.findings.iter().filter(|finding| finding.verdict() == Verdict::Unsupported) {
-        *lacks.entry(finding.reason.as_deref().unwrap_or("no reason given")).or_default() += 1;
+pub fn lacks(report: &Report) -> Vec<(String, u64)> {
+    let mut lacks: BTreeMap<(&str, &str), (&Missing, u64)> = BTreeMap::new();
+    for missing in report.findings.iter().filter_map(Finding::missing) {
+        if let Missing::Unsupported(lacking) = missing {
+            lacks.entry((lacking.need.as_str(), &lacking.reason)).or_insert((missing, 0)).1 += 1;
+        }
     }
-    lacks.into_iter().collect()
+    lacks.into_values().map(|(missing, findings)| (missing.to_string(), findings)).collect()
 }
 
 fn unsupported(report: &Report, width: usize) -> String {
     let mut text = String::new();
     for (reason, findings) in lacks(report) {
         let label = format!("{:>6} unsupported  ", findings);
-        text.push_str(&field(&label, reason, width));
+        text.push_str(&field(&label, &reason, width));
     }
     text
 }

@@ -4,7 +4,7 @@
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width};
 
-use crate::finding::Finding;
+use crate::finding::{Behind, Distribution, Finding};
 
 /// `1 case`, `2 cases`.
 pub fn count(number: u64, noun: &str) -> String {
@@ -14,6 +14,23 @@ pub fn count(number: u64, noun: &str) -> String {
 /// Text from a file as something that a terminal or a log only shows.
 pub fn shown(text: &str) -> String {
     crate::untrusted::shown(text).into_owned()
+}
+
+/// What stands behind the name of a stack for which somebody behind a command (`run --on`) speaks.
+pub const BEHIND: char = '†';
+
+/// A stack's name, with that mark if it is behind a command.
+pub fn marked(stack: &str, is_behind: bool) -> String {
+    if is_behind { format!("{stack}{BEHIND}") } else { stack.to_owned() }
+}
+
+/// A line for each stack with the mark: who speaks for it.
+pub fn behind(behind: &Behind) -> Vec<String> {
+    let lines = behind.iter().map(|(stack, commands)| {
+        let commands: Vec<String> = commands.iter().map(|command| format!("`{}`", shown(command))).collect();
+        format!("{BEHIND} {}: as a program behind {} said, not seen from here", shown(stack), commands.join(", "))
+    });
+    lines.collect()
 }
 
 /// At most `width` characters, the last of them `…` where something is left out.
@@ -86,8 +103,8 @@ pub fn unwrapped(table: &mut Table, columns: usize) {
 
 /// `EADDRNOTAVAIL 7/10, ok 3/10`, the most frequent first.
 pub fn distribution(finding: &Finding) -> String {
-    let outcomes = finding.distribution.iter().flatten();
-    let mut outcomes: Vec<(u32, &str)> = outcomes.map(|(outcome, &count)| (count, outcome.as_str())).collect();
+    let answers = finding.distribution().into_iter().flat_map(Distribution::answers);
+    let mut outcomes: Vec<(u32, &str)> = answers.map(|(answer, count)| (count, answer)).collect();
     let all: u32 = outcomes.iter().map(|(count, _)| count).sum();
     outcomes.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
     outcomes.iter().map(|(count, outcome)| format!("{outcome} {count}/{all}")).collect::<Vec<_>>().join(", ")

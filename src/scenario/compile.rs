@@ -13,7 +13,7 @@ use super::{Case, PreconditionText, Problem, Scenario, StepText};
 use crate::cause::Cause;
 use crate::errno::ErrnoName;
 use crate::names::{Call, LocalPort, Need, PortChoice, User};
-use crate::plan::{Op, Plan, Role, SocketOption, Step};
+use crate::plan::{Op, Plan, Role, SocketKind, SocketOption, Step};
 use crate::problem::listed;
 use crate::witness::{Moment, Precondition};
 
@@ -34,8 +34,11 @@ pub struct SubjectCall {
     pub step: u32,
     /// Index into the scenario's subjects.
     pub subject: usize,
+    /// 1 for the first call under test of the case, and so on.
+    pub ordinal: u32,
     pub call: Call,
     pub port: PortChoice,
+    pub socket: SocketKind,
     pub cause: Cause,
     pub preconditions: Vec<(Moment, Precondition)>,
     /// Why there is no precondition, where there is none; every case of a checked scenario has either.
@@ -99,6 +102,10 @@ impl Compiler<'_> {
             let Some(call) = op.call() else {
                 return Err(self.problem(span, format!("`{}` is no call that can be a subject", subject.name())));
             };
+            let Some(socket) = kind(&steps, &op) else {
+                let name = op.socket().unwrap_or_default();
+                return Err(self.problem(span, format!("no op before this call makes a socket `{name}`")));
+            };
             let mut preconditions = Vec::new();
             for text in self.scenario.preconditions.iter().chain(&subject.preconditions) {
                 preconditions.extend(self.precondition(text)?);
@@ -108,7 +115,9 @@ impl Compiler<'_> {
             subjects.push(SubjectCall {
                 step: steps.len() as u32,
                 subject: index,
+                ordinal: subjects.len() as u32 + 1,
                 call,
+                socket,
                 port: port_choice(&steps, call, &op),
                 cause: self.parse(cause)?,
                 preconditions: preconditions.clone(),
@@ -253,6 +262,13 @@ impl Compiler<'_> {
             help: None,
         }
     }
+}
+
+/// The kind of the socket that makes the call, or that the call makes.
+fn kind(steps: &[Step], op: &Op) -> Option<SocketKind> {
+    let before = steps.iter().map(|step| &step.op);
+    let opens = matches!(op, Op::Socket { .. }).then_some(op);
+    SocketKind::after(&before.chain(opens).collect::<Vec<_>>(), op.socket()?)
 }
 
 /// Whether the call finds its source port.

@@ -10,13 +10,13 @@ use errnoscope::claim;
 use errnoscope::errno::Errno;
 use errnoscope::finding::{Finding, Report};
 use errnoscope::names::Os;
-use errnoscope::plan::Outcome;
+use errnoscope::plan::{Op, Outcome};
 use errnoscope::render::{html, markdown};
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::reports::{BASELINE, baseline};
+use crate::common::reports::{BASELINE, baseline, given, repeated};
 use crate::harness::test;
 use browser::Browser;
 
@@ -28,11 +28,11 @@ fn another(report: &Report, stack: &str) -> Report {
     for finding in &mut other.findings {
         let is = |axis: &str, value: &str| finding.axes.get(axis).is_some_and(|own| own == value);
         if finding.scenario == "bind.port-held" && is("holder_state", "time-wait") && is("relation", "both-wildcard") {
-            finding.outcome = Some(Outcome::Ok);
+            *finding = given(finding, Outcome::Ok);
         }
         if finding.scenario == "connect.odd-range" {
-            finding.outcome = Some(Outcome::Errno(Errno::recorded("EAGAIN", 11)));
-            finding.distribution = Some(BTreeMap::from([("EAGAIN".into(), 7), ("EADDRNOTAVAIL".into(), 3)]));
+            let again = given(finding, Outcome::Errno(Errno::recorded("EAGAIN", 11)));
+            *finding = repeated(&again, &[("EAGAIN", 7), ("EADDRNOTAVAIL", 3)]);
         }
     }
     other
@@ -87,8 +87,7 @@ fn each_filter_finds_what_the_reports_have() {
         all[0].as_u64().expect("a number") as usize
     };
     assert_eq!(found(&mut page), count(&reports, |_| true));
-    let outcome =
-        |finding: &Finding, name: &str| finding.outcome.as_ref().is_some_and(|outcome| outcome.name() == name);
+    let outcome = |finding: &Finding, name: &str| finding.outcome().is_some_and(|outcome| outcome.name() == name);
     let axis = |finding: &Finding, axis: &str, values: &[&str]| {
         finding.axes.get(axis).is_some_and(|own| values.contains(&&**own))
     };
@@ -128,7 +127,7 @@ fn each_filter_finds_what_the_reports_have() {
         .findings
         .iter()
         .zip(&reports[1].findings)
-        .filter(|(a, b)| a.outcome != b.outcome || a.is_unstable() != b.is_unstable())
+        .filter(|(a, b)| a.outcome() != b.outcome() || a.is_unstable() != b.is_unstable())
         .count();
     page.open("#differ=yes");
     assert_eq!(found(&mut page), 2 * differ);
@@ -144,13 +143,13 @@ fn a_cell_opens_its_trail_and_witness_and_so_does_a_link() {
         page.browser.wait("document.getElementById('case').open");
         let text = page.browser.text("document.getElementById('case').innerText");
         let mut from = 0;
-        let words = finding.trail.iter().map(|entry| entry.op.as_str()).chain([CASE]);
+        let words = finding.trail.iter().map(|entry| entry.op.describe().0).chain([CASE.to_owned()]);
         assert!(text.contains(CASE) && text.contains("errnoscope run -v '"), "{text}");
         for op in words.take(finding.trail.len()) {
-            from += text[from..].find(op).unwrap_or_else(|| panic!("no {op} after {from} in {text}"));
+            from += text[from..].find(&op).unwrap_or_else(|| panic!("no {op} after {from} in {text}"));
         }
-        for witness in &finding.witness {
-            assert!(text.contains(&format!("{}: confirmed", witness.precondition)), "{text}");
+        for witness in finding.witness() {
+            assert!(text.contains(&format!("{}: confirmed", witness.precondition.describe())), "{text}");
         }
         assert!(text.contains("tcp TIME_WAIT 127.0.0.1:20000") && text.contains("inet_csk_get_port()"), "{text}");
     };
@@ -284,9 +283,9 @@ fn what_a_report_says_stays_text() {
         finding.scenario = EVIL.into();
         finding.case = format!("{EVIL}[{number}]").into();
         finding.axes.insert(EVIL.into(), format!("{EVIL}{number}").into());
-        finding.outcome = Some(Outcome::Errno(Errno::recorded(EVIL, 1)));
+        *finding = given(finding, Outcome::Errno(Errno::recorded(EVIL, 1)));
         for entry in &mut finding.trail {
-            std::sync::Arc::make_mut(entry).op = EVIL.into();
+            std::sync::Arc::make_mut(entry).op = Op::Nft { ruleset: EVIL.to_owned() };
         }
     }
     let text = markdown::markdown(std::slice::from_ref(&report), &[]);
@@ -321,7 +320,7 @@ fn counted(reports: &[Report]) -> Counts {
     let mut counts = Counts::new();
     for report in reports {
         for finding in &report.findings {
-            let outcome = finding.outcome.as_ref().map_or("", Outcome::name).to_owned();
+            let outcome = finding.outcome().map_or("", Outcome::name).to_owned();
             *counts.entry((report.host.stack.to_string(), finding.verdict().to_string(), outcome)).or_default() += 1;
         }
     }

@@ -6,10 +6,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use indexmap::IndexMap;
 
-use super::{Column, Document, Given, call, joined};
+use super::{Column, Document, Given, Said, call, joined};
 use crate::cause::Cause;
 use crate::finding::Verdict;
 use crate::names::{Call, PortChoice};
+use crate::scenario::Expectation;
 
 /// Stacks with the same answers share a column.
 pub struct Answers {
@@ -36,13 +37,13 @@ pub struct AnswerRow {
 #[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct AnswerCell {
     /// The most frequent first.
-    pub outcomes: Vec<String>,
+    pub outcomes: Vec<Said>,
     pub expected: bool,
     /// Other outcomes than the first stack's, and both were observed.
     pub other: bool,
 }
 
-type Tally = BTreeMap<String, u64>;
+type Tally = BTreeMap<Said, u64>;
 
 /// The findings of one cause and one call.
 struct Found {
@@ -108,16 +109,19 @@ fn order(cause: Cause) -> (bool, Cause) {
 }
 
 /// What a call may give, each by itself: a permitted choice counts for all that it permits.
-fn outcomes(given: &Given<'_>) -> Vec<String> {
+fn outcomes(given: &Given<'_>) -> Vec<Said> {
     match given {
-        Given::Expected(expected) => expected.iter().map(|expectation| expectation.outcome.to_string()).collect(),
-        Given::Observed(finding) => match &*finding.expected {
-            several @ [_, _, ..] if finding.verdict() == Verdict::Match => {
-                several.iter().map(|expectation| expectation.outcome.to_string()).collect()
-            }
-            _ => vec![given.text()],
+        Given::Expected(expected) => each(expected, None),
+        Given::Observed(finding) => match &**finding.expected() {
+            several @ [_, _, ..] if finding.verdict() == Verdict::Match => each(several, Some(Verdict::Match)),
+            _ => vec![given.said()],
         },
     }
+}
+
+fn each(expected: &[Expectation], verdict: Option<Verdict>) -> Vec<Said> {
+    let each = expected.iter().map(|expectation| Said::outcomes([&*expectation.outcome]));
+    each.map(|said| Said { verdict, ..said }).collect()
 }
 
 /// Columns that give the same outcomes in every row, by their places.
@@ -137,12 +141,12 @@ fn alike<'t>(document: &Document<'_>, rows: impl Iterator<Item = &'t Vec<Tally>>
     groups
 }
 
-fn most_frequent(tally: &Tally) -> Vec<String> {
-    let mut outcomes: Vec<(&String, &u64)> = tally.iter().collect();
+fn most_frequent(tally: &Tally) -> Vec<Said> {
+    let mut outcomes: Vec<(&Said, &u64)> = tally.iter().collect();
     outcomes.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
     outcomes.into_iter().map(|(outcome, _)| outcome.clone()).collect()
 }
 
-fn set(outcomes: &[String]) -> BTreeSet<&String> {
-    outcomes.iter().collect()
+fn set(outcomes: &[Said]) -> BTreeSet<&str> {
+    outcomes.iter().map(|said| &*said.text).collect()
 }

@@ -4,7 +4,8 @@
 
 use super::{Document, Given};
 use crate::finding::TrailEntry;
-use crate::plan::{Cost, Detail};
+use crate::names::Protocol;
+use crate::plan::{Cost, Detail, FillHow, Op};
 
 /// The curves of one stack.
 pub struct Plot {
@@ -21,14 +22,14 @@ pub struct Curve {
     pub points: Vec<Cost>,
 }
 
-/// What a fill does again and again, as its arguments spell it, and what people call it.
-const SERIES: [(&str, &str, &str); 6] = [
-    ("bind-zero", "tcp", "bind to port 0, tcp"),
-    ("connect", "tcp", "connect, tcp"),
-    ("bind", "tcp", "bind to each port, tcp"),
-    ("bind-zero", "udp", "bind to port 0, udp"),
-    ("connect", "udp", "connect, udp"),
-    ("bind", "udp", "bind to each port, udp"),
+/// What a fill does again and again, and what people call it.
+const SERIES: [(FillHow, Protocol, &str); 6] = [
+    (FillHow::BindZero, Protocol::Tcp, "bind to port 0, tcp"),
+    (FillHow::Connect, Protocol::Tcp, "connect, tcp"),
+    (FillHow::Bind, Protocol::Tcp, "bind to each port, tcp"),
+    (FillHow::BindZero, Protocol::Udp, "bind to port 0, udp"),
+    (FillHow::Connect, Protocol::Udp, "connect, udp"),
+    (FillHow::Bind, Protocol::Udp, "bind to each port, udp"),
 ];
 
 /// One plot for each stack that has such costs; the first case of each kind.
@@ -54,10 +55,8 @@ pub fn plots(document: &Document<'_>) -> Vec<Plot> {
 fn measured(entry: &TrailEntry) -> Option<(usize, &[Cost])> {
     let Some(Detail::Fill { costs, .. }) = &entry.detail else { return None };
     let points = costs.get(1..).filter(|more| !more.is_empty()).map(|_| &**costs)?;
-    let has = |name: &str, value: &str| {
-        entry.arguments.split(' ').any(|argument| argument.split_once('=') == Some((name, value)))
-    };
-    let series = SERIES.iter().position(|(how, protocol, _)| has("how", how) && has("protocol", protocol))?;
+    let Op::Fill(fill) = &entry.op else { return None };
+    let series = SERIES.iter().position(|(how, protocol, _)| (*how, *protocol) == (fill.how, fill.protocol))?;
     Some((series, points))
 }
 

@@ -8,9 +8,9 @@ use indexmap::IndexMap;
 
 use super::super::details;
 use super::super::summary::{kinds, lacks};
-use super::super::text::{count, distribution};
+use super::super::text::{self, count, distribution};
 use super::{Document, Given, Scenario};
-use crate::finding::{Finding, Verdict};
+use crate::finding::{self, Finding, Verdict};
 use crate::names::Call;
 use crate::untrusted::Text;
 
@@ -29,6 +29,8 @@ pub struct Stack {
     pub verdicts: Vec<(Verdict, u64)>,
     pub catalogue: String,
     pub tool: String,
+    /// Who speaks for it, where it is behind a command.
+    pub behind: Vec<String>,
     pub complete: bool,
 }
 
@@ -57,6 +59,7 @@ pub fn stacks(document: &Document<'_>) -> Vec<Stack> {
                 count(report.catalogue.cases, "case")
             ),
             tool: format!("{} {}", report.tool.name, report.tool.version),
+            behind: text::behind(&finding::behind([&report.host])),
             complete: report.complete,
         }
     });
@@ -88,8 +91,8 @@ pub fn trouble(document: &Document<'_>) -> Vec<Trouble> {
             findings: count(kind.findings as u64, "finding"),
             case: kind.first.case.to_string(),
             call: kind.first.subject.call.to_string(),
-            reason: kind.first.reason.clone().unwrap_or_default().to_string(),
-            expected: kind.first.expected.iter().map(details::expected).collect(),
+            reason: kind.first.reason().unwrap_or_default(),
+            expected: kind.first.expected().iter().map(details::expected).collect(),
         })
     });
     trouble.collect()
@@ -126,20 +129,14 @@ pub struct Lack {
 }
 
 pub fn unsupported(document: &Document<'_>) -> Vec<Lack> {
-    let mut all: IndexMap<(&str, u64), Vec<String>> = IndexMap::new();
+    let mut all: IndexMap<(String, u64), Vec<String>> = IndexMap::new();
     for (report, (_, column)) in document.reports.iter().zip(document.observed()) {
         for lack in lacks(report) {
             all.entry(lack).or_default().push(column.label.clone());
         }
     }
     let lacks = all.into_iter();
-    lacks
-        .map(|((reason, findings), stacks)| Lack {
-            stacks,
-            findings: count(findings, "finding"),
-            reason: reason.to_owned(),
-        })
-        .collect()
+    lacks.map(|((reason, findings), stacks)| Lack { stacks, findings: count(findings, "finding"), reason }).collect()
 }
 
 /// What documents and sources say of calls that nobody observed on a system, and what nobody knows of it.

@@ -6,13 +6,15 @@ use std::collections::BTreeMap;
 
 use indexmap::IndexMap;
 
+use super::super::text::marked;
 use crate::finding::Report;
 use crate::names::Os;
 
 /// Something that answers, or is expected to.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// `linux 6.18`, with as much more as tells it from the others; `macos*` where nobody observed it.
+    /// `linux 6.18`, with as much more as tells it from the others; `linux 6.18†` where somebody behind a command speaks
+    /// for it; `macos*` where nobody observed it.
     pub label: String,
     pub os: Os,
     pub observed: bool,
@@ -46,8 +48,10 @@ pub fn columns(reports: &[Report]) -> Vec<Column> {
         *number += 1;
         *label = format!("{label} #{number}");
     }
-    let observed =
-        labels.into_iter().zip(reports).map(|(label, report)| Column { label, os: report.host.os, observed: true });
+    let observed = labels.into_iter().zip(reports).map(|(label, report)| {
+        let label = marked(&label, report.host.behind.is_some());
+        Column { label, os: report.host.os, observed: true }
+    });
     let own = |os: Os| reports.iter().any(|report| report.host.os == os && report.host.is_own());
     let expected = Os::ALL.iter().filter(|os| !own(**os));
     let expected = expected.map(|&os| Column { label: format!("{os}*"), os, observed: false });

@@ -5,10 +5,10 @@
 
 use std::collections::{HashMap, HashSet};
 
-use indexmap::IndexSet;
+use indexmap::{IndexMap, IndexSet};
 
 use super::fold::{self, Folded, Point, Set};
-use super::{Document, Item, Scenario, call, joined};
+use super::{Document, Item, Said, Scenario, call, joined};
 use crate::names::{Call, PortChoice};
 use crate::untrusted::Text;
 
@@ -51,8 +51,8 @@ pub struct Row {
 
 #[derive(Clone)]
 pub struct Cell {
-    /// Empty where the call is made in no case.
-    pub text: String,
+    /// Its text is empty where the call is made in no case.
+    pub said: Said,
     pub expected: bool,
     /// Not what the first column says; only where stacks stand beside each other.
     pub other: bool,
@@ -127,7 +127,8 @@ struct Space<'d> {
     axes: Vec<(&'d str, Vec<&'d str>)>,
     items: Vec<&'d Item<'d>>,
     at: Vec<Vec<u8>>,
-    texts: IndexSet<String>,
+    /// By their texts: what is expected and what was observed may be the same.
+    said: IndexMap<String, Said>,
     /// For each column the number of each item's answer.
     answers: Vec<Vec<Option<u32>>>,
     /// Columns that answer alike.
@@ -157,11 +158,16 @@ impl<'d> Space<'d> {
             axes.map(|((axis, _), places)| places.get(value(item, axis)).copied().unwrap_or_default()).collect()
         };
         let at = items.iter().map(|item| place(item)).collect();
-        let mut texts = IndexSet::new();
+        let mut said: IndexMap<String, Said> = IndexMap::new();
         let answers: Vec<Vec<Option<u32>>> = (0..document.columns.len())
             .map(|column| {
-                let number =
-                    |item: &&Item<'_>| item.given[column].map(|given| texts.insert_full(given.text()).0 as u32);
+                let number = |item: &&Item<'_>| {
+                    let own = item.given[column]?.said();
+                    let entry = said.entry(own.text.clone());
+                    let number = entry.index() as u32;
+                    entry.or_insert(own);
+                    Some(number)
+                };
                 items.iter().map(number).collect()
             })
             .collect();
@@ -175,7 +181,7 @@ impl<'d> Space<'d> {
                 None => groups.push(vec![place]),
             }
         }
-        Space { document, axes, items, at, texts, answers, groups }
+        Space { document, axes, items, at, said, answers, groups }
     }
 
     fn tables(&self) -> Vec<Table> {
@@ -205,8 +211,9 @@ impl<'d> Space<'d> {
         self.answers[self.groups[group][0]][item]
     }
 
-    fn text(&self, number: Option<u32>) -> String {
-        number.and_then(|number| self.texts.get_index(number as usize)).cloned().unwrap_or_default()
+    fn said(&self, number: Option<u32>) -> Said {
+        let said = number.and_then(|number| self.said.get_index(number as usize));
+        said.map(|(_, said)| said.clone()).unwrap_or_default()
     }
 
     /// A row for each kind of case, a column for each kind of stack.
@@ -223,10 +230,10 @@ impl<'d> Space<'d> {
         let rows = folded.rows.iter().zip(counts).map(|(line, calls)| {
             let first = line.answers.iter().flatten().next();
             let cells = line.answers.iter().enumerate().map(|(group, answer)| {
-                let text = self.text(*answer);
+                let said = self.said(*answer);
                 Cell {
-                    other: answer.is_some() && answer.as_ref() != first && text != UNKNOWN,
-                    text,
+                    other: answer.is_some() && answer.as_ref() != first && said.outcomes != [UNKNOWN],
+                    said,
                     expected: self.is_expected(group),
                     cases: self.cases(&folded, &line.sets, None),
                 }
@@ -253,7 +260,7 @@ impl<'d> Space<'d> {
         let counts = self.counts(&folded);
         let rows = folded.rows.iter().zip(counts).map(|(line, calls)| {
             let cells = line.answers.iter().enumerate().map(|(column, answer)| Cell {
-                text: self.text(*answer),
+                said: self.said(*answer),
                 expected,
                 other: false,
                 cases: self.cases(&folded, &line.sets, Some(column)),
@@ -289,7 +296,7 @@ impl<'d> Space<'d> {
         let rows = folded.rows.iter().zip(counts).filter_map(|(line, calls)| {
             let (first, own) = line.answers[0].and_then(|pair| *pairs.get_index(pair as usize)?)?;
             let cell = |answer: Option<u32>, other: bool| Cell {
-                text: if answer.is_none() { "not made".to_owned() } else { self.text(answer) },
+                said: if answer.is_none() { not_made() } else { self.said(answer) },
                 expected: false,
                 other,
                 cases: self.cases(&folded, &line.sets, None),
@@ -350,6 +357,10 @@ impl<'d> Space<'d> {
             _ => inside.join(", "),
         }
     }
+}
+
+fn not_made() -> Said {
+    Said { text: "not made".to_owned(), ..Said::default() }
 }
 
 /// A command that makes some of the cases of a cell again: with the first of the values.

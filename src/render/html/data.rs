@@ -14,25 +14,27 @@ use indexmap::IndexSet;
 use serde::Serialize;
 
 use super::super::details;
-use super::super::document::{Document, Given, Item};
+use super::super::document::{Document, Given, Item, Said};
 use super::super::json;
 use super::super::text::distribution;
-use crate::finding::Finding;
+use crate::finding::{Finding, Verdict};
 use crate::untrusted::Text;
 
 /// How an answer is coloured; its text says the same.
-pub fn tone(text: &str) -> &'static str {
-    let first = text.split([' ', ',']).next().unwrap_or_default();
-    match first {
-        _ if text.contains("(mismatch)") || text.contains("(unwitnessed)") || text.contains("(unstable") => "bad",
-        "broken" | "timed-out" | "unwitnessed" | "mismatch" => "bad",
+pub fn tone(said: &Said) -> &'static str {
+    match said.verdict {
+        Some(Verdict::Mismatch | Verdict::Unwitnessed | Verdict::Broken | Verdict::TimedOut) => return "bad",
+        Some(Verdict::Match | Verdict::Unsupported) | None if said.unstable => return "bad",
+        Some(Verdict::Match | Verdict::Unsupported) | None => {}
+    }
+    match said.outcomes.first().map_or("", String::as_str) {
         "ok" => "ok",
         "EADDRINUSE" => "in-use",
         "EADDRNOTAVAIL" => "not-available",
         "EAGAIN" => "again",
         "EINPROGRESS" | "EALREADY" => "progress",
         "blocked" => "blocked",
-        "" | "unknown" | "unsupported" | "not" => "nothing",
+        "" | "unknown" | "not-reached" => "nothing",
         _ => "error",
     }
 }
@@ -76,15 +78,15 @@ struct Answer {
 
 impl Answer {
     fn of(given: &Given<'_>) -> Answer {
-        let text = given.text();
+        let said = given.said();
         let (verdict, outcomes) = match given {
             Given::Observed(finding) => {
-                let outcome = finding.outcome.as_ref().map(|outcome| outcome.name().to_owned());
+                let outcome = finding.outcome().map(|outcome| outcome.name().to_owned());
                 (finding.verdict().as_str(), outcome.into_iter().collect())
             }
             Given::Expected(expected) => ("", expected.iter().map(|one| one.outcome.to_string()).collect()),
         };
-        Answer { tone: tone(&text), text, verdict, outcomes }
+        Answer { tone: tone(&said), text: said.text, verdict, outcomes }
     }
 }
 
@@ -165,6 +167,7 @@ impl Texts {
 
 pub fn details(document: &Document<'_>) -> String {
     let mut texts = Texts::default();
+    let mut words = details::Words::default();
     let mut trails = Vec::new();
     let mut findings = Vec::new();
     for (place, _) in document.observed() {
@@ -172,7 +175,7 @@ pub fn details(document: &Document<'_>) -> String {
         let mut of_case: HashMap<&str, usize> = HashMap::new();
         let told = document.items().map(|item| {
             let Some(Given::Observed(finding)) = item.given[place] else { return None };
-            let trail: Vec<u64> = details::steps(finding)
+            let trail: Vec<u64> = details::steps(finding, &mut words)
                 .into_iter()
                 .flat_map(|step| {
                     let tenths = (step.micros * 10.0).round() as u64;
@@ -208,14 +211,16 @@ pub fn details(document: &Document<'_>) -> String {
 }
 
 fn told(finding: &Finding, trail: (usize, usize), texts: &mut Texts) -> Told {
-    let witness = finding.witness.iter().map(|witness| details::evidence(witness).into_iter());
+    let witness = finding.witness().iter().map(details::evidence);
+    let none = finding.unwitnessed().map(|why| vec![details::unwitnessed(why)]);
+    let witness = witness.chain(none).map(Vec::into_iter);
     Told {
         trail,
-        expected: finding.expected.iter().map(|expected| texts.number(details::expected(expected))).collect(),
+        expected: finding.expected().iter().map(|expected| texts.number(details::expected(expected))).collect(),
         witness: witness.map(|lines| lines.map(|line| texts.number(line)).collect()).collect(),
-        reason: finding.reason.clone().map(|reason| texts.number(reason.to_string())),
-        repeated: finding.distribution.as_ref().map(|_| texts.number(distribution(finding))),
-        outcome: texts.number(finding.outcome.as_ref().map_or_else(|| "nothing".to_owned(), details::outcome)),
+        reason: finding.reason().map(|reason| texts.number(reason)),
+        repeated: finding.distribution().map(|_| texts.number(distribution(finding))),
+        outcome: texts.number(finding.outcome().map_or_else(|| "nothing".to_owned(), details::outcome)),
     }
 }
 
@@ -231,15 +236,16 @@ fn packed(data: &impl Serialize) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::finding::Verdict;
 
     #[test]
     fn what_is_no_match_is_never_coloured_as_one() {
-        for verdict in Verdict::ALL {
-            let text = format!("ok ({verdict})");
-            assert_eq!(tone(&text) == "bad", matches!(verdict, Verdict::Mismatch | Verdict::Unwitnessed), "{text}");
-            assert_ne!(tone(verdict.as_str()), "ok");
+        for &verdict in Verdict::ALL {
+            let said =
+                Said { verdict: Some(verdict), ..Said::outcomes(["ok"].into_iter().filter(|_| verdict.has_outcome())) };
+            assert_eq!(tone(&said) == "ok", verdict == Verdict::Match, "{verdict}");
+            assert_eq!(tone(&Said { unstable: true, ..said }), "bad", "{verdict}");
         }
-        assert_eq!(tone("EADDRNOTAVAIL or EINPROGRESS"), "not-available");
+        assert_eq!(tone(&Said::outcomes(["EADDRNOTAVAIL", "EINPROGRESS"])), "not-available");
+        assert_eq!(tone(&Said::default()), "nothing");
     }
 }

@@ -32,8 +32,15 @@ fi
 if [ "$(id -u)" != 0 ] && sudo -n true 2> /dev/null; then
     command=(sudo -n "${command[@]}")
 fi
+# On GitHub, nothing that the run prints is a command for the runner: it reads both streams, and in no order.
+stopped=""
+if [ "${GITHUB_ACTIONS:-}" = true ]; then
+    stopped=$(od -An -N16 -tx1 /dev/urandom | tr -d ' \n')
+    echo "::stop-commands::$stopped"
+fi
 status=0
-"${command[@]}" || status=$?
+"${command[@]}" 2>&1 || status=$?
+[ -z "$stopped" ] || echo "::$stopped::"
 # A mismatch is no failure yet: whether the baseline has it too is for the comparison to say.
 if [ -z "${BASELINE:-}" ] || [ "$status" -gt 1 ]; then
     exit "$status"

@@ -1,5 +1,5 @@
 # shellcheck shell=bash
-# What kernels.sh and gvisor.sh share, which source it: Debian packages without installing them, and a report for each stack.
+# What kernels.sh, gvisor.sh and bare.sh share, which source it: Debian packages without installing them, and a report for each stack.
 #
 # Whoever sources it has set SUITES, of what Debian releases packages are looked for, and `program`, the static binary.
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg
@@ -22,15 +22,22 @@ install_tools() {
     export PATH="$PATH:/usr/sbin:/sbin"
 }
 
-# An apt of our own in this directory: other suites of the mirror that this machine uses, no state shared with the machine's.
+# The mirror of Debian that this machine uses.
+mirror() {
+    local mirror=${DEBIAN_MIRROR:-}
+    # shellcheck disable=SC2016 # apt's own variables
+    [ -n "$mirror" ] ||
+        mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
+    [ -n "$mirror" ] || { echo "this machine uses no mirror of Debian: name one, DEBIAN_MIRROR=http://…/debian" >&2; return 2; }
+    echo "$mirror"
+}
+
+# An apt of our own in this directory: other suites of that mirror, no state shared with the machine's.
 prepare_apt() {
     local mirror suite
     apt=$1
     mkdir -p "$apt/lists/partial" "$apt/cache/archives/partial" "$apt/empty"
-    # shellcheck disable=SC2016 # apt's own variables
-    mirror=$(apt-get indextargets --format '$(REPO_URI)' 'Created-By: Packages' 'Origin: Debian' 'Label: Debian' | head -n 1)
-    mirror=${DEBIAN_MIRROR:-$mirror}
-    [ -n "$mirror" ] || { echo "this machine uses no mirror of Debian: name one, DEBIAN_MIRROR=http://…/debian" >&2; exit 2; }
+    mirror=$(mirror) || exit
     for suite in "${SUITES[@]}"; do
         echo "deb [signed-by=$keyring] $mirror $suite main"
     done > "$apt/sources.list"

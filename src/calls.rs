@@ -36,7 +36,8 @@ pub struct Calls {
     /// What this host lacks for one of the conditions. Then the command was not started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lacks: Option<Unsupported>,
-    /// Conditions that did not hold until the command ended, a sentence each.
+    /// Conditions that did not hold when the command had ended, and processes of its environment that were gone or
+    /// stopped then, a sentence each.
     pub lost: Vec<String>,
     /// The command's exit code, or 128 + the number of the signal that killed it.
     pub exit_code: i32,

@@ -68,7 +68,7 @@ impl Catalogue {
 
     pub fn facts(&self) -> finding::Catalogue {
         let cases = self.scenarios.iter().map(|scenario| scenario::cases(scenario).count() as u64).sum();
-        finding::Catalogue { scenarios: self.scenarios.len() as u64, cases, digest: self.digest.clone() }
+        finding::Catalogue { scenarios: self.scenarios.len() as u64, cases, digest: self.digest.clone().into() }
     }
 
     pub fn get(&self, id: &str) -> Option<&Scenario> {

@@ -3,6 +3,7 @@
 //! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
 //! business of `render`; what it is, of the modules that the commands call.
 
+mod bounded;
 mod check;
 mod claims;
 mod compare;
@@ -11,6 +12,7 @@ mod completions;
 mod doctor;
 mod exec;
 mod explain;
+mod guard;
 mod lint;
 mod list;
 mod output;
@@ -40,7 +42,8 @@ use crate::render::style::{BAD, paint};
 #[command(name = "errnoscope", version, max_term_width = 100)]
 #[command(
     after_help = "`errnoscope help COMMAND` shows examples. Exit codes: 0 all match, 1 some mismatch or change, \
-2 usage or a file that does not parse, 3 nothing was selected, 4 broken, timed-out or unwitnessed."
+2 usage, a file that does not parse or a result that cannot be written, 3 nothing was selected, 4 broken, timed-out or \
+unwitnessed, 130 Ctrl-C, 143 SIGTERM."
 )]
 struct Arguments {
     #[command(subcommand)]
@@ -90,9 +93,16 @@ enum Command {
     #[command(hide = true)]
     Condense(Deferred<explain::CondenseArguments>),
     #[command(hide = true)]
-    Worker,
+    Worker(WorkerArguments),
     #[command(hide = true)]
     Init,
+}
+
+#[derive(clap::Args)]
+struct WorkerArguments {
+    /// By how much this machine is slower than others
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
+    patience: u32,
 }
 
 /// The arguments of a command, described to clap only when it is this command that is called: most calls are of one.
@@ -226,17 +236,29 @@ impl Error for Because {
 /// Parses the command line and obeys it.
 pub fn main() -> ExitCode {
     let command = match Arguments::try_parse() {
-        Ok(Arguments { command: Command::Worker }) => return crate::worker::main(),
-        Ok(Arguments { command: Command::Init }) => return crate::sys::boot(crate::worker::main),
+        Ok(Arguments { command: Command::Worker(arguments) }) => return crate::worker::main(arguments.patience),
+        Ok(Arguments { command: Command::Init }) => return crate::sys::boot(crate::worker::main_booted),
         Ok(arguments) => arguments.command,
         Err(error) => return usage(&error),
     };
+    let bad = bad(matches!(command, Command::Exec(_) | Command::Shell(_)));
+    let readable: fn(&str) -> String = match &command {
+        Command::Compare(Deferred(arguments)) if arguments.is_for_github() => crate::render::github::harmless,
+        _ => str::to_owned,
+    };
     let mut out = output::stdout();
-    let done = obey(command, &mut out).and_then(|exit| Ok(out.flush().map(|()| exit)?));
-    match done {
+    let done = obey(command, &mut out);
+    let flushed = out.flush();
+    match done.and_then(|exit| Ok(flushed.map(|()| exit)?)) {
         Ok(exit) => exit.into(),
-        Err(failure) => failed(&failure),
+        Err(failure) => failed(&failure, bad, readable),
     }
+}
+
+/// The exit code for usage, and for what cannot be read or written. The codes of a command's own begin low, so that
+/// those of whoever starts one are high.
+fn bad(starts_a_command: bool) -> u8 {
+    if starts_a_command { exec::NO_WORLD } else { 2 }
 }
 
 fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -261,39 +283,48 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Condense(Deferred(arguments)) => explain::condense(&arguments, out),
         Command::Exec(Deferred(arguments)) => exec::exec(&arguments, out),
         Command::Shell(Deferred(arguments)) => shell::shell(&arguments, out),
-        Command::Worker | Command::Init => unreachable!("handled before there is an output"),
+        Command::Worker(_) | Command::Init => unreachable!("handled before there is an output"),
     }
+}
+
+/// Where this program is, to start it again.
+fn own_program() -> Result<std::path::PathBuf, Failure> {
+    std::env::current_exe().map_err(|error| {
+        let why = match std::path::Path::new("/proc/self").exists() {
+            true => error.to_string(),
+            false => "there is no /proc; mount it: mount -t proc proc /proc".to_owned(),
+        };
+        Failure::CannotRun(format!("cannot find this program to start its workers: {why}"))
+    })
 }
 
 /// Help and version, which are results, or a complaint about the arguments.
 fn usage(error: &clap::Error) -> ExitCode {
+    let bad = bad(std::env::args_os().nth(1).is_some_and(|command| command == "exec" || command == "shell"));
     let text = error.render().ansi().to_string();
     if !error.use_stderr() {
         let mut out = output::stdout();
         return match write!(out, "{text}").and_then(|()| out.flush()) {
             Ok(()) => ExitCode::SUCCESS,
-            Err(error) => failed(&Failure::Output(error)),
+            Err(error) => failed(&Failure::Output(error), bad, str::to_owned),
         };
     }
     // The same first words as every other error.
     let name = Arguments::command().get_name().to_owned();
     let text = if text.contains("error:") { text.replacen("error:", &format!("{name}: error:"), 1) } else { text };
-    let _ = write!(anstream::stderr(), "{text}");
-    // The codes of a command's own begin low, so that those of `exec` are high.
-    let exec = std::env::args_os().nth(1).is_some_and(|command| command == "exec" || command == "shell");
-    ExitCode::from(if exec { exec::NO_WORLD } else { 2 })
+    let _ = write!(output::stderr(), "{text}");
+    ExitCode::from(bad)
 }
 
 /// The one place where a failure is printed, with all that led to it.
-fn failed(failure: &Failure) -> ExitCode {
+fn failed(failure: &Failure, bad: u8, readable: fn(&str) -> String) -> ExitCode {
     let code = match failure {
-        Failure::Output(error) if error.kind() == io::ErrorKind::BrokenPipe => return ExitCode::SUCCESS,
         Failure::Bad(_)
         | Failure::Problems(_)
         | Failure::Policy(_)
         | Failure::Tracer(_)
         | Failure::Claims(_)
-        | Failure::Output(_) => 2,
+        | Failure::Output(_) => bad,
         Failure::NothingSelected(_) => 3,
         Failure::CannotRun(_) => 4,
         Failure::Command { code, .. } => *code,
@@ -312,20 +343,17 @@ fn failed(failure: &Failure) -> ExitCode {
         }
         Failure::Output(error) => format!("cannot write to standard output: {error}"),
     };
-    complain("error", &message);
+    complain("error", &readable(&message));
     ExitCode::from(code)
 }
 
-/// Shows each fault, and says how many there are.
+/// Shows the first faults, and says how many there are.
 fn shown(problems: &[Problem], of: &str) -> String {
-    let mut err = anstream::stderr();
-    for problem in problems {
-        let _ = writeln!(err, "{}\n", output::problem(problem));
-    }
+    let _ = write!(output::stderr(), "{}", output::problems(problems));
     format!("{} in {of}", crate::render::text::count(problems.len() as u64, "problem"))
 }
 
 /// A line on standard error that nothing depends on.
 fn complain(kind: &str, message: &str) {
-    let _ = writeln!(anstream::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
+    let _ = writeln!(output::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
 }

@@ -15,6 +15,7 @@ use crate::cause::Cause;
 use crate::finding::{Distribution, Finding, Report, SubjectRef, Verdict};
 use crate::moment::Moment;
 use crate::names::{Call, words};
+use crate::untrusted::Text;
 
 pub use environment::Difference;
 pub use group::Group;
@@ -70,11 +71,11 @@ pub struct Comparison {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Side {
-    pub stack: String,
-    pub release: String,
+    pub stack: Text,
+    pub release: Text,
     /// The command of `--on` that led to it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub behind: Option<String>,
+    pub behind: Option<Text>,
     /// When the run began.
     pub started: Moment,
     pub complete: bool,
@@ -99,8 +100,8 @@ pub struct Summary {
 pub struct Change {
     pub weight: Weight,
     pub kinds: BTreeSet<Kind>,
-    pub scenario: String,
-    pub case: String,
+    pub scenario: Text,
+    pub case: Text,
     pub call: Call,
     /// 1 for the first call under test of the case, and so on.
     pub ordinal: u32,
@@ -122,7 +123,7 @@ pub struct Seen {
     pub outcome: Option<String>,
     pub verdict: Verdict,
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distribution: Option<Distribution>,
 }
@@ -205,7 +206,7 @@ impl Seen {
         Seen {
             outcome: finding.outcome().map(|outcome| outcome.name().to_owned()),
             verdict: finding.verdict(),
-            reason: finding.reason(),
+            reason: finding.reason().map(Text::from),
             distribution: finding.distribution().cloned(),
         }
     }
@@ -235,8 +236,8 @@ fn change(
     Change {
         weight: weight(&kinds, new),
         kinds,
-        scenario: scenario.to_owned(),
-        case: case.to_owned(),
+        scenario: scenario.to_owned().into(),
+        case: case.to_owned().into(),
         call,
         ordinal,
         cause: named.cause,

@@ -275,7 +275,7 @@ fn observed_values(runs: &[Run<'_>], references: &mut BTreeMap<String, String>) 
 fn expected_value(expected: &[Expectation], references: &mut BTreeMap<String, String>) -> Value {
     let is_known = |expected: &&Expectation| expected.authority.is_some();
     let outcomes: BTreeSet<String> =
-        expected.iter().filter(is_known).map(|expected| expected.outcome.clone()).collect();
+        expected.iter().filter(is_known).map(|expected| expected.outcome.to_string()).collect();
     Value {
         basis: if outcomes.is_empty() { Basis::Unknown } else { Basis::Expected },
         outcomes,
@@ -289,10 +289,10 @@ fn expected_value(expected: &[Expectation], references: &mut BTreeMap<String, St
 }
 
 fn statement(expected: &Expectation, references: &mut BTreeMap<String, String>) -> Statement {
-    let digest = digest::sha256([&expected.reference]);
+    let digest = digest::sha256([expected.reference.raw()]);
     let reference = short(&digest).to_owned();
-    references.entry(reference.clone()).or_insert_with(|| expected.reference.clone());
-    Statement { outcome: expected.outcome.clone(), authority: expected.authority, reference }
+    references.entry(reference.clone()).or_insert_with(|| expected.reference.to_string());
+    Statement { outcome: expected.outcome.to_string(), authority: expected.authority, reference }
 }
 
 /// The JSON Schema of compatibility data.

@@ -3,6 +3,7 @@
 //! It needs no server and no host but this one, and the namespaces that it lives in are gone with the process.
 
 use std::net::IpAddr;
+use std::time::Duration;
 
 use crate::names::Family;
 use crate::packet::{Syn, icmp_error, time_exceeded};
@@ -18,6 +19,9 @@ pub struct Path {
 }
 
 const DEVICE: &str = "demo";
+
+/// How long the kernel may take until the addresses are usable.
+const SETTLING: Duration = Duration::from_secs(10);
 
 impl Path {
     /// Of the address blocks for documentation (RFC 5737, RFC 3849).
@@ -65,8 +69,8 @@ impl Path {
             return Err(format!("no private network to be had: {lacking}"));
         }
         let tun = lay().map_err(|fault| format!("the TUN device: {fault}"))?;
-        std::thread::spawn(move || self.play(tun));
-        Ok(())
+        let player = std::thread::Builder::new().spawn(move || self.play(tun));
+        player.map(drop).map_err(|error| crate::runner::no_thread(&error))
     }
 
     fn play(&self, mut tun: Tun) {
@@ -93,6 +97,7 @@ fn lay() -> Result<Tun, Fault> {
         sys::add_address(DEVICE, Path::client(family), prefix)?;
         sys::add_route(everything, 0, RouteKind::Unicast, Some(DEVICE))?;
     }
+    sys::settle(SETTLING)?;
     Ok(tun)
 }
 

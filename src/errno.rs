@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::names::Os;
+use crate::untrusted;
 
 /// One error number of one platform.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
@@ -28,7 +29,10 @@ impl Errno {
     /// An errno as a report of another host spells it: both parts are kept, neither is checked against the other.
     pub fn recorded(name: &str, raw: i32) -> Errno {
         let known = TABLE.iter().find(|row| row.0 == name);
-        Errno { name: known.map_or_else(|| Cow::Owned(name.to_owned()), |row| Cow::Borrowed(row.0)), raw }
+        Errno {
+            name: known.map_or_else(|| Cow::Owned(untrusted::shown(name).into_owned()), |row| Cow::Borrowed(row.0)),
+            raw,
+        }
     }
 
     pub fn name(&self) -> &str {

@@ -16,6 +16,7 @@ use crate::cause::Cause;
 use crate::names::{Call, Os, PortChoice, User, words};
 use crate::plan::{Detail, Op, Outcome, SocketKind, Unsupported};
 use crate::scenario::Expectation;
+use crate::untrusted::Text;
 use crate::witness::Witness;
 
 pub use report::{
@@ -45,9 +46,9 @@ words! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "WireFinding")]
 pub struct Finding {
-    pub scenario: String,
-    pub case: String,
-    pub axes: IndexMap<String, String>,
+    pub scenario: Text,
+    pub case: Text,
+    pub axes: IndexMap<Text, Text>,
     pub cause: Cause,
     pub subject: SubjectRef,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -95,7 +96,7 @@ pub struct TrailEntry {
     pub unsupported: Option<Unsupported>,
     /// Why the harness itself could not go on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub failed: Option<String>,
+    pub failed: Option<Text>,
     /// Wall-clock duration of the op alone, in microseconds.
     pub micros: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -173,9 +174,9 @@ impl Verdict {
 /// What is judged, before it has a verdict.
 #[derive(Clone, Debug)]
 pub struct Evidence {
-    pub scenario: String,
-    pub case: String,
-    pub axes: IndexMap<String, String>,
+    pub scenario: Text,
+    pub case: Text,
+    pub axes: IndexMap<Text, Text>,
     pub cause: Cause,
     pub subject: SubjectRef,
     pub expected: Arc<[Expectation]>,
@@ -328,9 +329,9 @@ pub enum Missing {
     /// The host lacks something that the case needs.
     Unsupported(Unsupported),
     /// The situation could not be made, or the case crashed.
-    Broken(String),
+    Broken(Text),
     /// The case did not end by its deadline.
-    TimedOut(String),
+    TimedOut(Text),
 }
 
 impl Missing {
@@ -369,9 +370,9 @@ fn mismatch_kind(expected: &[Expectation], outcome: &Outcome) -> String {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Finding")]
 struct WireFinding {
-    scenario: String,
-    case: String,
-    axes: IndexMap<String, String>,
+    scenario: Text,
+    case: Text,
+    axes: IndexMap<Text, Text>,
     cause: Cause,
     subject: SubjectRef,
     /// What the call gave. There is either this or `missing`.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use crate::finding::{self, Evidence, Finding, Missing, SubjectRef, TrailEntry, Verdict};
 use crate::names::{Need, Os};
-use crate::plan::{Answer, Fate, Hello, Observations, Op, Outcome, Performed, Plan, Role, StepResult, Unsupported};
+use crate::plan::{Answer, Fate, Hello, Observations, Op, Performed, Plan, Role, StepResult, Unsupported};
 use crate::scenario::rule::version;
 use crate::scenario::{Case, Compiled, Expectation, Expected, Platform, Scenario, SubjectCall};
 use crate::witness::Witness;
@@ -48,7 +48,8 @@ pub fn judge(
             None if poisoned(compiled, subject, seen) => continue,
             None => {
                 evidence.trail = trail.iter().map(|(_, entry)| entry.clone()).collect();
-                let why = ended.clone().unwrap_or_else(|| Missing::Broken("the worker left the call out".to_owned()));
+                let why =
+                    ended.clone().unwrap_or_else(|| Missing::Broken("the worker left the call out".to_owned().into()));
                 findings.push(Finding::without_outcome(evidence, why));
             }
         }
@@ -76,18 +77,20 @@ pub fn without_run(
         .collect()
 }
 
-/// The findings of one case that ran several times, made one: the worst verdict speaks, the outcomes are counted.
-pub fn merge(runs: Vec<Vec<Finding>>) -> Vec<Finding> {
-    let mut merged: BTreeMap<u32, Finding> = BTreeMap::new();
-    for finding in runs.into_iter().flatten() {
+/// Adds one more run of a case to what its earlier runs gave: the worst verdict speaks, the outcomes are counted. What is kept does
+/// not grow with the number of runs.
+pub fn merge(into: &mut Vec<Finding>, run: Vec<Finding>) {
+    for finding in run {
         let ordinal = finding.subject.ordinal;
-        let whole = match merged.remove(&ordinal) {
-            None => finding.counted(),
-            Some(known) => known.and(finding),
-        };
-        merged.insert(ordinal, whole);
+        match into.iter().position(|known| known.subject.ordinal == ordinal) {
+            None => into.push(finding.counted()),
+            Some(index) => {
+                let known = into.swap_remove(index);
+                into.push(known.and(finding));
+            }
+        }
     }
-    merged.into_values().collect()
+    into.sort_by_key(|finding| finding.subject.ordinal);
 }
 
 /// What the expectations of a case say of one subject call, for listings and for findings alike; `None` where no
@@ -111,18 +114,18 @@ fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hel
     let expected = match stranger {
         None => all.remove(&hello.os).unwrap_or_default(),
         Some(stack) => Arc::new([Expectation {
-            outcome: Expected::Unknown.as_str().to_owned(),
+            outcome: Expected::Unknown.as_str().to_owned().into(),
             authority: None,
-            reference: format!("no expectation is written for {stack}"),
+            reference: format!("no expectation is written for {stack}").into(),
         }]),
     };
     if not_reached(&expected) {
         return None;
     }
     Some(Evidence {
-        scenario: scenario.id.clone(),
-        case: case.id.clone(),
-        axes: case.axes.iter().cloned().collect(),
+        scenario: scenario.id.clone().into(),
+        case: case.id.clone().into(),
+        axes: case.axes.iter().map(|(axis, value)| (axis.as_str().into(), value.as_str().into())).collect(),
         cause: subject.cause,
         subject: SubjectRef {
             call: subject.call,
@@ -152,20 +155,12 @@ fn poisoned(compiled: &Compiled, subject: &SubjectCall, seen: &Observations) -> 
     let step = compiled.plan.steps.get(subject.step as usize);
     let Some(earlier) = step.and_then(|step| step.role.requires()) else { return false };
     match seen.steps.iter().find(|result| result.step == earlier) {
-        Some(result) => !goes_on(&result.result),
+        Some(result) => !result.result.went_well(),
         None => compiled
             .subjects
             .iter()
             .find(|other| other.step == earlier)
             .is_some_and(|other| poisoned(compiled, other, seen)),
-    }
-}
-
-fn goes_on(performed: &Performed) -> bool {
-    match performed {
-        Performed::Outcome(Outcome::Ok) => true,
-        Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
-        Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
     }
 }
 
@@ -177,12 +172,14 @@ fn ending(plan: &Plan, seen: &Observations, hello: &Hello) -> Option<Missing> {
     };
     match &seen.fate {
         Fate::Killed { signal } => {
-            return Some(Missing::Broken(format!("killed by signal {signal}, {}", at(&seen.steps))));
+            return Some(Missing::Broken(format!("killed by signal {signal}, {}", at(&seen.steps)).into()));
         }
         Fate::Exited { code, message } => {
-            return Some(Missing::Broken(format!("exited with {code}, {}: {message}", at(&seen.steps))));
+            return Some(Missing::Broken(format!("exited with {code}, {}: {message}", at(&seen.steps)).into()));
         }
-        Fate::TimedOut { ms } => return Some(Missing::TimedOut(format!("no end after {ms} ms, {}", at(&seen.steps)))),
+        Fate::TimedOut { ms } => {
+            return Some(Missing::TimedOut(format!("no end after {ms} ms, {}", at(&seen.steps)).into()));
+        }
         Fate::Done => {}
     }
     let last = seen.steps.last()?;
@@ -198,7 +195,11 @@ fn ending(plan: &Plan, seen: &Observations, hello: &Hello) -> Option<Missing> {
     };
     // How a situation is made is written for systems: a stack that passes for one need not let itself be led into it.
     let of = |reason| Unsupported { need: Need::Linux, reason };
-    Some(if finding::stranger(hello).is_some() { Missing::Unsupported(of(why)) } else { Missing::Broken(why) })
+    Some(if finding::stranger(hello).is_some() {
+        Missing::Unsupported(of(why.into()))
+    } else {
+        Missing::Broken(why.into())
+    })
 }
 
 fn in_words(op: &Op) -> String {

@@ -37,5 +37,6 @@ pub mod scenario;
 pub mod schema;
 pub mod socket_table;
 pub mod tracer;
+pub mod untrusted;
 pub mod values;
 pub mod witness;

@@ -179,6 +179,8 @@ words! {
         Linux = "linux",
         /// SELinux is enabled: its hooks answer some calls before the protocol does.
         Selinux = "selinux",
+        /// As many descriptors and processes as a case takes (RLIMIT_NOFILE, RLIMIT_NPROC).
+        Resources = "resources",
     }
 }
 

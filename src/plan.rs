@@ -16,12 +16,21 @@ use crate::errno::{Errno, ErrnoName};
 use crate::names::{Family, Need, Os, Protocol, User};
 use crate::ports::flat_range;
 use crate::socket_table::SocketRow;
+use crate::untrusted::Text;
 
 pub use kind::SocketKind;
 pub use op::{Fill, FillHow, How, Op, RouteKind, SocketOption, WaitFor};
 
 /// The version of the lines that coordinator and worker exchange.
 pub const PROTOCOL: u32 = 5;
+
+/// How many of each a worker says at most. Whoever says more is no worker of ours, and is not read to the end.
+pub const MOST_STEPS: usize = 4096;
+pub const MOST_ANSWERS: usize = 64;
+/// A listener may share its port with ten thousand accepted sockets; the reader needs the ones that can be meant.
+pub const MOST_ROWS: usize = 256;
+pub const MOST_FREE: usize = 8;
+pub const MOST_COSTS: usize = 64;
 
 /// The record separator of JSON text sequences (RFC 7464): JSON never has this byte in it, and what consoles and shells
 /// print does not either.
@@ -154,6 +163,7 @@ pub enum Answer {
     Socket {
         local: Option<SocketAddr>,
         remote: Option<SocketAddr>,
+        #[serde(deserialize_with = "at_most::<MOST_ROWS, _, _>")]
         rows: Vec<SocketRow>,
         /// The inode that fstat(2) gives its descriptor, which the table has as well; 0 once it is closed. Absent where there
         /// is no such number.
@@ -164,6 +174,7 @@ pub enum Answer {
     Census {
         held: u32,
         size: u32,
+        #[serde(deserialize_with = "at_most::<MOST_FREE, _, _>")]
         free: Vec<u16>,
     },
     Address {
@@ -171,10 +182,10 @@ pub enum Answer {
     },
     /// `unicast`, `local`, `blackhole`, …, or `none` where the FIB has no entry.
     Route {
-        kind: String,
+        kind: Text,
     },
     Sysctl {
-        value: String,
+        value: Text,
     },
     Descriptors {
         open: u64,
@@ -189,7 +200,7 @@ pub enum Answer {
     },
     /// The kernel could not be asked.
     Failed {
-        error: String,
+        error: Text,
     },
 }
 
@@ -283,7 +294,7 @@ impl TryFrom<WireOutcome> for Outcome {
 #[serde(deny_unknown_fields)]
 pub struct Unsupported {
     pub need: Need,
-    pub reason: String,
+    pub reason: Text,
 }
 
 /// One performed step.
@@ -297,9 +308,9 @@ pub struct StepResult {
     pub micros: f64,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_ANSWERS, _, _>")]
     pub before: Vec<Answer>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_ANSWERS, _, _>")]
     pub after: Vec<Answer>,
 }
 
@@ -309,7 +320,18 @@ pub enum Performed {
     Outcome(Outcome),
     Unsupported(Unsupported),
     /// The harness itself could not go on (an unknown socket name, a wait that ran out): why.
-    Failed(String),
+    Failed(Text),
+}
+
+impl Performed {
+    /// Whether a step that requires this one is performed.
+    pub fn went_well(&self) -> bool {
+        match self {
+            Performed::Outcome(Outcome::Ok) => true,
+            Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
+            Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
+        }
+    }
 }
 
 /// What an op gave back beside its outcome.
@@ -338,7 +360,7 @@ pub enum Detail {
         ports: u32,
         processes: u32,
         /// In the order of the ports taken; only of a range that is large enough to tell.
-        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_COSTS, _, _>")]
         costs: Vec<Cost>,
     },
     Bytes {
@@ -362,7 +384,7 @@ pub struct Cost {
 pub enum Fate {
     Done,
     Killed { signal: i32 },
-    Exited { code: i32, message: String },
+    Exited { code: i32, message: Text },
     TimedOut { ms: u32 },
 }
 
@@ -372,7 +394,38 @@ pub enum Fate {
 pub struct Observations {
     pub case: String,
     pub fate: Fate,
+    #[serde(deserialize_with = "at_most::<MOST_STEPS, _, _>")]
     pub steps: Vec<StepResult>,
+}
+
+/// Reads a list up to its bound, and none that is longer: what nobody asked for takes no memory.
+fn at_most<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    struct Bounded<const MOST: usize, T>(std::marker::PhantomData<T>);
+
+    impl<'de, const MOST: usize, T: Deserialize<'de>> serde::de::Visitor<'de> for Bounded<MOST, T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a list of at most {MOST}")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == MOST {
+                    return Err(serde::de::Error::custom(format!("a list of more than {MOST}")));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(Bounded::<MOST, T>(std::marker::PhantomData))
 }
 
 /// A worker's first line.
@@ -381,17 +434,17 @@ pub struct Observations {
 pub struct Hello {
     pub protocol: u32,
     pub os: Os,
-    pub release: String,
-    pub arch: String,
+    pub release: Text,
+    pub arch: Text,
     /// What answers, where it is not the OS's own stack but one that passes for it: `gvisor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stack: Option<String>,
+    pub stack: Option<Text>,
     /// `netns`: each case has a network of its own. `sandbox`: the worker has, and is good for one case. `none`: cases share
     /// the host's.
-    pub isolation: String,
+    pub isolation: Text,
     /// For each need: nothing if the host offers it, otherwise why not.
     pub capabilities: BTreeMap<Need, Capability>,
-    pub sysctls: BTreeMap<String, String>,
+    pub sysctls: BTreeMap<Text, Text>,
 }
 
 /// Whether the host offers a need, found by trying.
@@ -400,7 +453,7 @@ pub struct Hello {
 pub struct Capability {
     pub available: bool,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
+    pub reason: Option<Text>,
 }
 
 #[cfg(test)]

@@ -20,6 +20,7 @@ use toml::Spanned;
 use toml::de::DeValue;
 
 use crate::names::Need;
+use crate::untrusted::Text;
 
 pub use crate::problem::Problem;
 pub use case::{Case, cases};
@@ -55,9 +56,9 @@ pub struct Scenario {
     pub file: String,
     /// The whole text, for messages.
     pub text: &'static str,
-    pub claim: String,
+    pub claim: Text,
     pub id: String,
-    pub why: String,
+    pub why: Text,
     pub cause: Spanned<DeValue<'static>>,
     pub needs: Vec<NeedRule>,
     /// Cases that wait for kernel timers, and run only when asked for.
@@ -83,7 +84,7 @@ pub struct Axis {
 #[serde(deny_unknown_fields)]
 pub struct Exclude {
     pub when: Spanned<Condition>,
-    pub why: String,
+    pub why: Text,
 }
 
 #[derive(Debug, Deserialize)]

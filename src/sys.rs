@@ -7,6 +7,7 @@
 mod absent;
 #[cfg(any(target_os = "macos", test))]
 mod darwin;
+mod file;
 #[cfg(any(target_os = "macos", test))]
 mod journal;
 #[cfg(target_os = "linux")]
@@ -25,6 +26,7 @@ mod router;
 mod shepherd;
 mod signals;
 mod socket;
+mod stdout;
 mod trail;
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod untraced;
@@ -36,11 +38,13 @@ use macos as os;
 #[cfg(not(any(target_os = "linux", target_os = "macos")))]
 use other as os;
 
+pub use file::{Directory, Name, Reader, Target, Unwritable, is_same_file, open_to_append};
 pub use local::{Broadcast, lacks_source, refuses_address, refuses_destination};
 pub use os::*;
 pub use process::*;
-pub use signals::{INTERRUPTS, Signals};
+pub use signals::{INTERRUPTS, Signals, TOGETHER, end_on_signals, keep_signals};
 pub use socket::*;
+pub use stdout::{Stdout, stdout_was_closed};
 pub use trail::Trail;
 
 use crate::errno::Errno;
@@ -78,6 +82,16 @@ impl std::fmt::Display for Fault {
     }
 }
 
+/// What a process does, as far as others can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Runs,
+    /// By a signal or a tracer, or it will be before it does anything else.
+    Stopped,
+    /// Killed as well, if it will never do anything else.
+    Ended,
+}
+
 /// The private host that the worker's cases run on.
 #[derive(Clone, Debug)]
 pub struct Isolation {
@@ -100,15 +114,24 @@ pub enum Outside {
 
 /// Who looks after a command, and what for.
 pub struct Flock<'f> {
+    /// Called when signals reach the command and everything is there to look after it; if this fails it never runs.
+    pub begin: &'f mut dyn FnMut() -> Result<()>,
     /// How long it may run: then it is asked to end (SIGTERM), and a while later made to (SIGKILL).
     pub limit: Option<std::time::Duration>,
     /// Called when it has ended, before it is gone.
     pub at_end: &'f mut dyn FnMut(i32),
+    /// Called for every other child that has ended meanwhile.
+    pub others: &'f mut dyn FnMut(i32, Ended),
     /// Who wants to see what it does.
     pub watch: Option<&'f mut Watch>,
 }
 
 impl Isolation {
+    /// Whether there is a private network, in which each case gets one of its own.
+    pub fn has_network(&self) -> bool {
+        self.kind == "netns" && self.lacking.is_none()
+    }
+
     /// Whether others use the network that cases run in.
     pub fn is_shared(&self) -> bool {
         self.kind == "none"
@@ -141,7 +164,7 @@ impl Machine {
 }
 
 fn unsupported(need: Need, reason: impl Into<String>) -> Fault {
-    Fault::Unsupported(Unsupported { need, reason: reason.into() })
+    Fault::Unsupported(Unsupported { need, reason: reason.into().into() })
 }
 
 /// The errno that the last failed call of this thread left.

@@ -9,6 +9,9 @@ use serde::Deserialize;
 use serde::de::value::{MapAccessDeserializer, StrDeserializer};
 use serde::de::{self, DeserializeOwned, Deserializer, MapAccess, SeqAccess, Visitor};
 
+/// Each value is held against all before it.
+const MOST: usize = 1_000;
+
 /// Empty where the key is absent, which is no condition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Values<T>(pub Vec<T>);
@@ -39,6 +42,9 @@ impl<'de, T: DeserializeOwned + PartialEq> Deserialize<'de> for Values<T> {
                 while let Some(value) = seq.next_element::<T>()? {
                     if values.contains(&value) {
                         return Err(de::Error::custom("a value stands twice in this array"));
+                    }
+                    if values.len() == MOST {
+                        return Err(de::Error::custom(format!("more than {MOST} values in this array")));
                     }
                     values.push(value);
                 }

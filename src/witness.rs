@@ -257,9 +257,9 @@ impl Precondition {
                 full.left(answer).is_some_and(|left| left <= u32::from(full.free))
             }
             (Precondition::Address { local, .. }, Answer::Address { local: seen }) => local == seen,
-            (Precondition::Route { kind, .. }, Answer::Route { kind: seen }) => kind == seen,
+            (Precondition::Route { kind, .. }, Answer::Route { kind: seen }) => seen == kind,
             (Precondition::Sysctl { value, .. }, Answer::Sysctl { value: seen }) => {
-                value.split_whitespace().eq(seen.split_whitespace())
+                value.split_whitespace().eq(seen.raw().split_whitespace())
             }
             (Precondition::Descriptors { free }, Answer::Descriptors { open, limit }) => {
                 limit.saturating_sub(*open) <= *free
@@ -304,6 +304,7 @@ fn is_zero(count: &u16) -> bool {
 mod tests {
     use super::*;
     use crate::ports::PortRange;
+    use crate::untrusted::Text;
 
     fn full(free: u16) -> Precondition {
         let (protocol, family) = (Protocol::Tcp, Family::Ipv4);
@@ -355,7 +356,7 @@ mod tests {
         assert!(!confirmed(1, 5, 5) && !confirmed(2, 5, 6));
         // It was made anew meanwhile.
         assert!(!confirmed(0, 5, 4) && !confirmed(1, u64::MAX, 0));
-        let failed = Answer::Failed { error: "nft knows no counter `hits`".to_owned() };
+        let failed = Answer::Failed { error: "nft knows no counter `hits`".into() };
         assert!(!confirms(&counted(0), &failed), "a counter that is not there has counted nothing");
         let there = Answer::Counter { packets: 0 };
         assert!(!Witness::new(Moment::Both, &counted(0), Some(&failed), Some(&there), None).confirmed());
@@ -382,8 +383,8 @@ mod tests {
             Answer::Socket { local: "127.0.0.1:1".parse().ok(), remote: None, rows: Vec::new(), inode: Some(7) },
             census(16, 16, &[]),
             Answer::Address { local: false },
-            Answer::Route { kind: "none".to_owned() },
-            Answer::Sysctl { value: String::new() },
+            Answer::Route { kind: "none".into() },
+            Answer::Sysctl { value: Text::default() },
             Answer::Descriptors { open: 4, limit: 4 },
             Answer::User { uid: 0, net_bind_service: false },
         ];
@@ -391,7 +392,7 @@ mod tests {
             for (to, answer) in answers.iter().enumerate() {
                 assert_eq!(confirms(precondition, answer), of == to, "{precondition:?}, {answer:?}");
             }
-            assert!(!confirms(precondition, &Answer::Failed { error: String::new() }));
+            assert!(!confirms(precondition, &Answer::Failed { error: Text::default() }));
             assert!(!Witness::new(Moment::Both, precondition, None, None, None).confirmed());
             assert!(!Witness::new(Moment::Both, precondition, Some(&answers[of]), None, None).confirmed());
             assert!(!Witness::new(Moment::Both, precondition, None, Some(&answers[of]), None).confirmed());

@@ -24,18 +24,25 @@ use crate::sys::{self, Ended, Fork, Isolation, Outside, Tables, Trail};
 use case::Listed;
 
 /// How much a case may report. Pages that no case touches are never allocated.
-const TRAIL_BYTES: usize = 64 << 20;
-/// How long the probes behind the first line may take.
+const TRAIL_BYTES: usize = 8 << 20;
+/// How long the probes behind the first line may take, times the patience that is asked for. Whoever waits for the line has more.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
+/// An emulated machine is as slow as that, and nobody can tell it when it boots.
+const BOOTED_PATIENCE: u32 = 5;
 /// The exit code of a process that left its last words in the trail.
 const GAVE_UP: i32 = 101;
 
+/// In a machine that boots into this program.
+pub fn main_booted() -> ExitCode {
+    main(BOOTED_PATIENCE)
+}
+
 /// The hidden subcommand.
-pub fn main() -> ExitCode {
+pub fn main(patience: u32) -> ExitCode {
     sys::close_from(3);
     sys::ignore_interrupts();
     let isolation = sys::isolate(Outside::Worker);
-    match serve(&isolation) {
+    match serve(&isolation, patience) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             // The coordinator closes our output first when it has had enough.
@@ -45,21 +52,24 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn serve(isolation: &Isolation) -> std::io::Result<()> {
+fn serve(isolation: &Isolation, patience: u32) -> std::io::Result<()> {
     let (input, mut output) = sys::take_standard_streams()?;
     // A terminal would send every plan back, and cut the long ones.
     sys::raw_terminal(&input);
     let mut trail = Trail::new(TRAIL_BYTES).map_err(|errno| std::io::Error::other(format!("mmap: {errno}")))?;
     sys::no_core_files();
     let mut tables = Tables::Large;
-    sys::size_tables(tables);
+    // Where there is no private network, the tables of the host's would be meant.
+    if isolation.has_network() {
+        sys::size_tables(tables);
+    }
     let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
     leave_panics_in(trail.alias());
 
     let listed = table::listed();
     let mut line = Vec::with_capacity(64 * 1024);
     line.push(MARK);
-    hello::write(isolation, &mut trail, &mut line)?;
+    hello::write(isolation, patience, &mut trail, &mut line)?;
     output.write_all(&line)?;
 
     let mut input = BufReader::with_capacity(64 * 1024, input);
@@ -96,20 +106,20 @@ fn answer(
         Err(error) => {
             let value: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
             let case = value["case"].as_str().unwrap_or_default();
-            let fate = Fate::Exited { code: 2, message: format!("the plan cannot be read: {error}") };
+            let fate = Fate::Exited { code: 2, message: format!("the plan cannot be read: {error}").into() };
             return compose(line, case, &fate, b"");
         }
     };
     let lack = isolation.lacking.clone().or_else(|| shared::in_the_way(isolation, &plan));
     if let Some(reason) = lack {
-        let lack = Unsupported { need: Need::NetworkNamespace, reason };
+        let lack = Unsupported { need: Need::NetworkNamespace, reason: reason.into() };
         let result = Performed::Unsupported(lack);
         let step = StepResult { step: 0, result, micros: 0.0, detail: None, before: Vec::new(), after: Vec::new() };
         return compose(line, &plan.case, &Fate::Done, &serde_json::to_vec(&step)?);
     }
     let fills = plan.steps.iter().any(|step| matches!(step.op, Op::Fill(_)));
     let wanted = if fills { Tables::Large } else { Tables::Small };
-    if *tables != wanted {
+    if *tables != wanted && isolation.has_network() {
         sys::size_tables(wanted);
         *tables = wanted;
     }
@@ -149,7 +159,7 @@ fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)
     };
     let fate = match sys::wait_for(pid, deadline) {
         Ok(Some(Ended::Exited(0))) => Fate::Done,
-        Ok(Some(Ended::Exited(code))) => Fate::Exited { code, message: trail.message() },
+        Ok(Some(Ended::Exited(code))) => Fate::Exited { code, message: trail.message().into() },
         Ok(Some(Ended::Killed(signal))) => Fate::Killed { signal },
         Ok(None) => {
             sys::kill(pid);
@@ -159,7 +169,7 @@ fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)
         Err(errno) => {
             sys::kill(pid);
             let _ = sys::reap(pid);
-            Fate::Exited { code: GAVE_UP, message: format!("the case could not be waited for: {errno}") }
+            Fate::Exited { code: GAVE_UP, message: format!("the case could not be waited for: {errno}").into() }
         }
     };
     sys::leave_case(pid);

@@ -17,13 +17,17 @@ mod explain;
 mod faults;
 mod formats;
 mod golden;
+mod host;
 mod junit;
 mod needs;
 mod network;
+mod outputs;
 mod page;
 mod paths;
 mod policy;
 mod properties;
+#[cfg(target_os = "linux")]
+mod refused;
 mod remote;
 mod shell;
 mod tidy;

@@ -192,7 +192,43 @@ fn an_interrupted_check_leaves_nothing() {
     kill(Pid::from_raw(child.id() as i32), Signal::SIGINT).unwrap();
     let output = child.wait_with_output().unwrap();
     assert_eq!((code(&output), text(&output.stdout)), (130, String::new()));
-    assert!(text(&output.stderr).contains("interrupted while fake ran under none"), "{}", text(&output.stderr));
+    assert!(text(&output.stderr).contains("interrupted: while fake ran under none"), "{}", text(&output.stderr));
+    while !marked(&mark).is_empty() {
+        assert!(Instant::now() < patience, "{:?}", marked(&mark));
+        sys::pause_ms(2.0);
+    }
+    assert_eq!(std::fs::read_dir(&temporary).unwrap().count(), 0, "temporary files");
+}
+
+/// SIGKILL as well: the world goes with it, and what it writes has no name.
+#[rstest(Namespaces, Ptrace, Bash)]
+#[case::root(None)]
+#[case::ordinary(Some(65_534))]
+fn a_killed_check_leaves_nothing(#[case] user: Option<u32>) {
+    let place = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(&place, Permissions::from_mode(0o777)).unwrap();
+    let (program, temporary) = (place.path().join("errnoscope"), place.path().join("tmp"));
+    std::fs::copy(PROGRAM, &program).unwrap();
+    std::fs::create_dir(&temporary).unwrap();
+    std::fs::set_permissions(&temporary, Permissions::from_mode(0o777)).unwrap();
+    let (_profile, fake) = profile(&["bash", "-c", "echo >\"$0\"; sleep 100", "{target}.began"], 60);
+    let own = place.path().join("fake.toml");
+    std::fs::copy(fake, &own).unwrap();
+    let (began, mark) = (place.path().join("10.77.5.2.began"), format!("killed-{user:?}-{}", std::process::id()));
+    let mut command = Command::new(&program);
+    command.arg("check").arg(&own).current_dir(&place).env(MARK, &mark).env("TMPDIR", &temporary);
+    if let Some(user) = user.filter(|_| sys::effective_uid() == 0) {
+        command.uid(user).gid(user);
+    }
+    let mut child = command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().unwrap();
+    let patience = Instant::now() + Duration::from_secs(60);
+    while !began.exists() {
+        assert!(Instant::now() < patience, "it never ran");
+        sys::pause_ms(2.0);
+    }
+    kill(Pid::from_raw(child.id() as i32), Signal::SIGKILL).unwrap();
+    child.wait().unwrap();
+    // The tracer alone would go on for longer.
     while !marked(&mark).is_empty() {
         assert!(Instant::now() < patience, "{:?}", marked(&mark));
         sys::pause_ms(2.0);

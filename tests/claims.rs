@@ -50,15 +50,15 @@ fn nothing_observed() -> Report {
     let hello = Hello {
         protocol: PROTOCOL,
         os: Os::Linux,
-        release: errnoscope::scenario::rule::NEWEST.to_string(),
-        arch: "none".to_owned(),
+        release: errnoscope::scenario::rule::NEWEST.to_string().into(),
+        arch: "none".into(),
         stack: None,
-        isolation: "none".to_owned(),
+        isolation: "none".into(),
         capabilities: BTreeMap::new(),
         sysctls: BTreeMap::new(),
     };
     let catalogue = catalogue();
-    let lacking = Unsupported { need: Need::NetworkNamespace, reason: "a test".to_owned() };
+    let lacking = Unsupported { need: Need::NetworkNamespace, reason: "a test".into() };
     let mut findings = Vec::new();
     for scenario in &catalogue.scenarios {
         for case in cases(scenario) {

@@ -4,6 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::common::reports::{HOSTILE, check_shown, hostile, text_of};
 use crate::common::said::{Said, run, said};
 use crate::harness::test;
 use assert_cmd::Command as Tested;
@@ -241,6 +242,209 @@ fn files_that_cannot_be_read_are_named() {
     let said = files.run(&["run", "--json", "/nonexistent/report.json"]);
     said.check(2, &[], &["cannot write /nonexistent/report.json"]);
     assert!(!said.err.contains("running"), "it ran before it found out");
+}
+
+/// Everything that reads a file named by somebody: the command, and the file it gets.
+const READERS: &[&[&str]] = &[
+    &["lint"],
+    &["list", "--scenarios"],
+    &["run", "-q", "--scenarios"],
+    &["show", "bind.port-held", "--scenarios"],
+    &["report"],
+    &["compare", "tests/golden/report.json"],
+    &["claims"],
+    &["claims", "tests/golden/report.json", "--claims"],
+    &["boundaries", "tests/golden/report.json"],
+    &["compat"],
+    &["policy", "show"],
+    &["policy", "derive"],
+    &["policy", "evaluate"],
+    &["policy", "evaluate", "tests/golden/report.json", "--policy"],
+    &["explain", "EADDRINUSE", "--report"],
+    &["check"],
+    &["check", "--results"],
+    &["check", "--baseline"],
+];
+
+/// What the reader says of a file, within its limits of memory and time.
+#[track_caller]
+fn refused(reader: &[&str], file: &str, words: &str) {
+    let mut command = Tested::new("sh");
+    command.args(["-c", "ulimit -v 1500000; exec \"$0\" \"$@\"", env!("CARGO_BIN_EXE_errnoscope")]);
+    let said = said(command.args(reader).arg(file).timeout(std::time::Duration::from_secs(60)).output().unwrap());
+    assert_eq!(said.code, 2, "{reader:?} {file}: {}", said.err);
+    assert!(said.err.contains(file) && said.err.contains(words), "{reader:?} {file}: no `{words}` in {}", said.err);
+}
+
+#[test]
+fn no_reader_reads_without_a_bound() {
+    let place = tempfile::tempdir().unwrap();
+    let file = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+    fs::File::create(file("sparse.toml")).unwrap().set_len(10 << 30).unwrap();
+    let mut bomb =
+        flate2::write::GzEncoder::new(fs::File::create(file("bomb.json.gz")).unwrap(), flate2::Compression::fast());
+    std::io::copy(&mut std::io::Read::take(std::io::repeat(b' '), 1 << 30), &mut bomb).unwrap();
+    bomb.finish().unwrap();
+    fs::write(file("bytes.toml"), b"format = \"\xff\"\n").unwrap();
+    fs::create_dir(file("directory.toml")).unwrap();
+    for reader in READERS {
+        refused(reader, "/dev/zero", "the most that is read");
+        refused(reader, &file("sparse.toml"), "the most that is read");
+        refused(reader, &file("bytes.toml"), "UTF-8");
+        refused(reader, &file("absent.toml"), "No such file");
+        if !matches!(reader.last(), Some(&"lint" | &"--scenarios")) {
+            refused(reader, &file("directory.toml"), "is a directory");
+        }
+    }
+    for reader in READERS.iter().filter(|reader| matches!(reader[0], "report" | "compat" | "compare")) {
+        refused(reader, &file("bomb.json.gz"), "larger than 128 MiB");
+    }
+}
+
+#[test]
+fn a_fifo_is_read_where_somebody_writes_and_not_waited_for_where_nobody_does() {
+    let place = tempfile::tempdir().unwrap();
+    let path = place.path().join("fifo.toml");
+    let name = path.to_str().unwrap().to_owned();
+    nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).unwrap();
+    refused(&["lint"], &name, "nobody opened for writing");
+    // Below a directory it is somebody else's.
+    refused(&["lint"], place.path().to_str().unwrap(), "not a regular file");
+    let writer = std::thread::spawn(move || fs::write(path, scenario("bind.free-port", "ok")).unwrap());
+    run(&["lint", &name]).check(0, &["1 scenario, 2 cases: no problems"], &[]);
+    writer.join().unwrap();
+}
+
+#[test]
+fn directories_are_visited_once_and_not_without_end() {
+    let files = Files::good();
+    for link in ["a", "b", "c"] {
+        std::os::unix::fs::symlink(".", files.path(link)).unwrap();
+    }
+    run(&["lint", files.0.path().to_str().unwrap()]).check(0, &["1 file, 1 scenario, 2 cases: no problems"], &[]);
+    files.run(&["list"]).check(0, &["bind.free-port"], &[]);
+    let deep = Files::new(&[(&format!("{}a.toml", "d/".repeat(40)), "")]);
+    refused(&["lint"], deep.0.path().to_str().unwrap(), "more than 32 levels of directories");
+    let wide = tempfile::tempdir().unwrap();
+    for number in 0..10_001 {
+        fs::write(wide.path().join(format!("{number}.toml")), "").unwrap();
+    }
+    refused(&["lint"], wide.path().to_str().unwrap(), "more than 10000 scenario files");
+}
+
+/// Small files that would be much work.
+#[test]
+fn what_multiplies_is_refused_with_its_place() {
+    let list = |number: usize, text: &dyn Fn(usize) -> String| (0..number).map(text).collect::<Vec<_>>().join(",");
+    let good = scenario("bind.free-port", "ok");
+    let with = |tables: &str| good.replace("\n[[setup]]", &format!("\n{tables}\n[[setup]]"));
+    let values: String = (0..7)
+        .map(|depth| format!("v{depth} = [{{ is = [{}] }}]\n", list(100, &|_| format!("\"$v{}\"", depth + 1))))
+        .collect();
+    let references = with(&format!("[values]\n{values}v7 = [{{ is = 1 }}]"))
+        .replace("socket = \"claimer\", protocol", "socket = \"$v0\", protocol");
+    let facts: String =
+        (1..60).map(|fact| format!("f{fact} = [{{ f{0} = true }}, {{ f{0} = false }}]\n", fact - 1)).collect();
+    let facts = with(&format!("[facts]\nf0 = {{ protocol = \"tcp\" }}\n{facts}"));
+    let axis = good.replace("[\"ipv4\"]", &format!("[{}]", list(50_000, &|value| format!("\"{value}\""))));
+    let axes = good.replace(
+        "[\"ipv4\"]",
+        &format!("[\"ipv4\"]\n{}", (0..40).map(|axis| format!("a{axis} = [\"1\"]\n")).collect::<String>()),
+    );
+    let rule = good.split_once("[[subject.expect]]").unwrap().1;
+    let rules: String = (0..3_000).map(|minor| format!("[[subject.expect]]\nkernel = \">=6.{minor}\"{rule}")).collect();
+    let rules = good.replace("[[subject.expect]]", &format!("{rules}[[subject.expect]]")).replace(
+        "family = [\"ipv4\"]",
+        &format!("family = [\"ipv4\"]\nx = [{}]", list(500, &|value| format!("\"{value}\""))),
+    );
+    let nested = good.replace("\"none\"", &"[".repeat(10_000));
+    let many = good.replace("[\"ipv4\"]", &format!("[{}]", list(9_000, &|value| format!("\"w{value}\""))));
+    for (text, words) in [
+        (references, "too many values once references are resolved"),
+        (facts, "comparisons, at most 10000 are taken"),
+        (axis, "the axes span 100000 cases, at most 20000 are taken"),
+        (axes, "42 axes, at most 32 are taken"),
+        (rules, "are too many for these conditions"),
+        (nested, "recurse"),
+        (many, "more problems in this file"),
+    ] {
+        let files = Files::new(&[("a.toml", &text)]);
+        let path = files.path("a.toml");
+        let mut command = crate::common::said::command(&["lint", path.to_str().unwrap()]);
+        let said = said(command.timeout(std::time::Duration::from_secs(60)).output().unwrap());
+        said.check(2, &[words, "a.toml:"], &[]);
+        assert!(said.out.len() < 200_000, "{} bytes: {words}", said.out.len());
+        assert!(said.out.lines().all(|line| line.chars().count() < 700), "{words}");
+    }
+}
+
+/// Whoever wrote a file, named it, or is named in an argument says nothing to the terminal by that.
+#[test]
+fn no_command_lets_others_speak_to_the_terminal() {
+    let place = tempfile::tempdir().unwrap();
+    let file = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+    let name = HOSTILE.replace('\n', "");
+    let (report, bad, scenarios) = (file("report.json"), file(&format!("{name}.toml")), file("scenarios"));
+    fs::write(&report, text_of(&hostile().0)).unwrap();
+    fs::write(&bad, format!("a = \"{HOSTILE}\"\n{HOSTILE} = 1\n")).unwrap();
+    fs::create_dir(&scenarios).unwrap();
+    let quoted = HOSTILE.escape_default().to_string().replace("\\u{", "\\U{");
+    let quoted = quoted.split("\\U{").enumerate().map(|(number, part)| match part.split_once('}') {
+        Some((hex, rest)) if number > 0 => format!("\\U{:0>8}{rest}", hex),
+        _ => part.to_owned(),
+    });
+    let quoted: String = quoted.collect();
+    let claim = "claim = \"A port above the privileged ones can be bound";
+    let text = scenario("bind.free-port", "ok")
+        .replace(claim, &format!("{claim}{quoted}"))
+        .replace("bind()", &format!("bind(){quoted}"));
+    let text = text.replace("The simplest", &format!("{quoted} The simplest"));
+    fs::write(Path::new(&scenarios).join("a.toml"), text).unwrap();
+    let golden = "tests/golden/report.json";
+    let commands: &[&[&str]] = &[
+        &["report", &report],
+        &["compare", golden, &report],
+        &["compare", golden, &report, "-v"],
+        &["compare", &report, golden, "--github"],
+        &["claims", &report],
+        &["claims", &report, "-v"],
+        &["claims", &report, "--json"],
+        &["compat", &report],
+        &["boundaries", golden, &report],
+        &["policy", "derive", &report],
+        &["policy", "evaluate", &report],
+        &["explain", "bind", "EADDRINUSE", "--report", &report],
+        &["explain", &format!("bind EADDRINUSE {HOSTILE}")],
+        &["explain", HOSTILE],
+        &["list", "--scenarios", &scenarios],
+        &["list", "--scenarios", &scenarios, "-v"],
+        &["list", "--scenarios", &scenarios, "--json"],
+        &["show", "--scenarios", &scenarios, "bind.free-port"],
+        &["show", "--scenarios", &scenarios, "bind.free-port", "--json"],
+        &["run", "--scenarios", &scenarios, "-v"],
+        &["lint", &bad],
+        &["lint", &bad, "--json"],
+        &["policy", "show", &bad],
+        &["claims", golden, "--claims", &bad],
+        &["check", &bad],
+        &["check", "--results", &bad],
+        &["report", &bad],
+        &["compare", &bad, golden],
+        &["run", HOSTILE],
+        &["show", HOSTILE],
+        &["policy", "show", HOSTILE],
+        &["trace", HOSTILE],
+        &["exec", "-c", HOSTILE, "--", "true"],
+        &[HOSTILE],
+        &["run", &format!("--{HOSTILE}")],
+    ];
+    for arguments in commands {
+        for colours in ["0", "1"] {
+            let said = said(crate::common::said::command(arguments).env("CLICOLOR_FORCE", colours).output().unwrap());
+            check_shown(&format!("{arguments:?} on standard output"), &said.out);
+            check_shown(&format!("{arguments:?} on standard error"), &said.err);
+        }
+    }
 }
 
 #[test(Namespaces)]
@@ -608,4 +812,18 @@ fn names(directory: &Path) -> Vec<String> {
         fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap()).collect();
     names.sort();
     names
+}
+
+#[test]
+fn what_cannot_be_required_is_refused_before_anything_runs() {
+    let files = Files::good();
+    for words in ["nft", "namespace", "namespaces,chromium", "all, \u{1b}[31m"] {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_errnoscope"));
+        command.env("ERRNOSCOPE_REQUIRE", words).args(["run", "--scenarios"]).arg(files.0.path());
+        let output = command.stdin(Stdio::null()).output().unwrap();
+        let said = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{words}: {said}");
+        assert!(said.contains("ERRNOSCOPE_REQUIRE") && said.contains("`namespaces` and `all`"), "{words}: {said}");
+        assert!(!said.contains("running") && !said.contains("\u{1b}[31m"), "{words}: {said}");
+    }
 }

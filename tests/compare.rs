@@ -72,7 +72,7 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
     match mutation {
         Mutation::Gone => return (vec![], &[Kind::Disappeared]),
         Mutation::Added => {
-            new.case.push_str("[added]");
+            new.case = format!("{}[added]", new.case).into();
             return (vec![finding.clone(), new], &[Kind::Appeared]);
         }
         Mutation::Mismatch => {
@@ -82,12 +82,12 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
             return (vec![given(finding, errno(NEVER))], &[Kind::Outcome]);
         }
         Mutation::Broken => {
-            let why = Missing::Broken("killed by signal 9".to_owned());
+            let why = Missing::Broken("killed by signal 9".into());
             return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
         }
         Mutation::Unsupported => {
             let need = errnoscope::names::Need::Nft;
-            let why = Missing::Unsupported(Unsupported { need, reason: "not installed".to_owned() });
+            let why = Missing::Unsupported(Unsupported { need, reason: "not installed".into() });
             return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
         }
         Mutation::Unstable => {
@@ -107,10 +107,9 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
 type Found = BTreeSet<(String, String, Vec<Kind>)>;
 
 fn found(comparison: &Comparison) -> Found {
-    let found = comparison
-        .changes
-        .iter()
-        .map(|change| (change.case.clone(), change.call.to_string(), change.kinds.iter().copied().collect::<Vec<_>>()));
+    let found = comparison.changes.iter().map(|change| {
+        (change.case.to_string(), change.call.to_string(), change.kinds.iter().copied().collect::<Vec<_>>())
+    });
     found.collect()
 }
 
@@ -129,7 +128,7 @@ fn mutated() -> impl Strategy<Value = (Report, Found)> {
             let (new, kinds) = mutate(finding, MUTATIONS[mutation]);
             if !kinds.is_empty() {
                 let case = if kinds == [Kind::Appeared] { &new[1].case } else { &finding.case };
-                found.insert((case.clone(), finding.subject.call.to_string(), kinds.to_vec()));
+                found.insert((case.to_string(), finding.subject.call.to_string(), kinds.to_vec()));
             }
             findings.extend(new);
         }
@@ -189,7 +188,7 @@ proptest! {
         let (there, back) = (compare(&SOME, &current), compare(&current, &SOME));
         let of = |comparison: &Comparison, kind| {
             let changes = comparison.changes.iter().filter(|change| change.kinds.contains(&kind));
-            changes.map(|change| change.case.clone()).collect::<BTreeSet<String>>()
+            changes.map(|change| change.case.to_string()).collect::<BTreeSet<String>>()
         };
         prop_assert_eq!(of(&there, Kind::Appeared), of(&back, Kind::Disappeared));
         prop_assert_eq!(of(&there, Kind::Disappeared), of(&back, Kind::Appeared));
@@ -230,7 +229,7 @@ fn a_comparison_is_as_its_schema_says() {
     let mut runner = proptest::test_runner::TestRunner::deterministic();
     for _ in 0..8 {
         let (mut current, _) = mutated().new_tree(&mut runner).unwrap().current();
-        current.host.sysctls.insert("net.ipv4.new".to_owned(), "1".to_owned());
+        current.host.sysctls.insert("net.ipv4.new".into(), "1".into());
         let json = serde_json::to_value(compare(&SOME, &current)).unwrap();
         let faults: Vec<String> = validator.iter_errors(&json).map(|error| error.to_string()).collect();
         assert_eq!(faults, [""; 0]);
@@ -296,7 +295,7 @@ fn what_the_kernel_may_choose_is_no_change() {
     let unknown = |outcome| {
         let mut evidence = evidence(free);
         let mut expectation = free.expected()[0].clone();
-        expectation.outcome = "unknown".to_owned();
+        expectation.outcome = "unknown".into();
         evidence.expected = Arc::from([expectation]);
         Finding::observed(evidence, outcome)
     };
@@ -331,8 +330,8 @@ fn a_call_that_a_case_makes_twice_is_two_findings() {
 #[test]
 fn an_environment_that_differs_is_told_and_no_change() {
     let mut other = with(SOME.findings.clone());
-    other.host.release = "6.19.1".to_owned();
-    other.host.sysctls.insert("net.ipv4.ip_local_port_range".to_owned(), "1024 65000".to_owned());
+    other.host.release = "6.19.1".into();
+    other.host.sysctls.insert("net.ipv4.ip_local_port_range".into(), "1024 65000".into());
     other.host.sysctls.remove("net.ipv6.bindv6only");
     other.repeat = 20;
     let comparison = compare(&SOME, &other);
@@ -349,7 +348,7 @@ fn an_environment_that_differs_is_told_and_no_change() {
         assert!(text.contains(line), "no `{line}` in\n{text}");
     }
     // A tab is a blank.
-    other.host.sysctls.insert("net.ipv4.ip_local_port_range".to_owned(), "32768 60999".to_owned());
+    other.host.sysctls.insert("net.ipv4.ip_local_port_range".into(), "32768 60999".into());
     assert_eq!(compare(&SOME, &other).environment.len(), 3);
     let annotations = github::annotations(&comparison);
     assert_eq!(annotations.lines().count(), 1);
@@ -361,8 +360,8 @@ fn an_environment_that_differs_is_told_and_no_change() {
 #[test]
 fn annotations_and_summaries_are_escaped() {
     let mut new = Finding::observed(evidence(&matching()), errno(NEVER));
-    new.scenario = "a:b,c%d\n::error::injected".to_owned();
-    new.case = "x[a=1|2]\r\n::warning::`<b>`\u{1b}[35m".to_owned();
+    new.scenario = "a:b,c%d\n::error::injected".into();
+    new.case = "x[a=1|2]\r\n::warning::`<b>`\u{1b}[35m".into();
     let comparison = compare(&with(vec![]), &with(vec![new]));
     let annotations = github::annotations(&comparison);
     let expected = "::error title=a%3Ab%2Cc%25d %3A%3Aerror%3A%3Ainjected%3A 1 case::bind: appeared: ELOOP, mismatch%0A\
@@ -379,12 +378,12 @@ fn the_eleventh_annotation_is_counted_in_the_tenth() {
     for (scenarios, lines) in [(9, 9), (10, 10), (11, 10), (45, 10)] {
         let first = |index: usize| {
             let mut new = Finding::observed(evidence(&matching()), errno(NEVER));
-            new.scenario = format!("bind.{index:02}");
+            new.scenario = format!("bind.{index:02}").into();
             // The first is the largest.
             let cases = if index == 0 { 7 } else { 1 };
             (0..cases).map(move |case| {
                 let mut new = new.clone();
-                new.case = format!("{}[case={case}]", new.scenario);
+                new.case = format!("{}[case={case}]", new.scenario).into();
                 new
             })
         };
@@ -403,7 +402,7 @@ fn the_eleventh_annotation_is_counted_in_the_tenth() {
 #[test]
 fn a_summary_that_is_too_long_is_cut_at_a_row() {
     let again = single().findings.iter().cloned().map(|mut finding| {
-        finding.case.push_str(" again");
+        finding.case = format!("{} again", finding.case).into();
         finding
     });
     let all = with(single().findings.iter().cloned().chain(again).collect());
@@ -488,6 +487,7 @@ fn github_gets_annotations_and_a_summary() {
     place.write("summary.md", b"# From an earlier command\n");
     let said = place.run(&["a.json.gz", "b.json", "--github"]);
     said.check(1, &["3 changes", "\n::error title=bind.address-not-local%3A "], &[]);
+    assert!(obeyed(&said.out)[2..].iter().all(|name| name == "error"), "{}", said.out);
     let summary = String::from_utf8(place.read("summary.md")).unwrap();
     assert!(summary.starts_with("# From an earlier command\n## errnoscope: linux 6.18"), "{summary}");
     assert_eq!(summary.matches("\n| `bind.").count(), 3);
@@ -496,6 +496,75 @@ fn github_gets_annotations_and_a_summary() {
     place.run(&["a.json.gz", "b.json", "--github"]).check(1, &[], &[]);
     let length = place.read("summary.md").len();
     assert!(length > github::SUMMARY - 1_500 && length <= github::SUMMARY, "{length}");
+}
+
+/// What the runner makes of a step's output (actions/runner, src/Runner.Common/ActionCommand.cs and
+/// src/Runner.Worker/ActionCommandManager.cs): the names of the commands that it obeys.
+fn obeyed(output: &str) -> Vec<String> {
+    let (mut names, mut stopped) = (Vec::new(), None);
+    for line in output.split(['\n', '\r']) {
+        let second = line.trim_start().strip_prefix("::").and_then(|rest| rest.split_once("::"));
+        let first = line.split_once("##[").and_then(|(_, rest)| rest.split_once(']'));
+        let Some((head, data)) = second.or(first) else { continue };
+        let name = head.split(' ').next().unwrap().to_owned();
+        match &stopped {
+            Some(token) if *token == name => stopped = None,
+            Some(_) => continue,
+            None if name == "stop-commands" => stopped = Some(data.to_owned()),
+            None => {}
+        }
+        names.push(name);
+    }
+    names
+}
+
+#[test]
+fn nothing_in_a_report_is_a_command_for_github() {
+    const COMMANDS: [&str; 6] = [
+        "::stop-commands::x",
+        "::add-mask::a",
+        "##[add-mask]a",
+        "a ##[stop-commands]x",
+        "::errnoscope-0::",
+        "::error file=x::y",
+    ];
+    let mut report = worse(3);
+    // Wrapped, so that some of it begins a line.
+    let hostile = |length| COMMANDS.map(|command| format!("{} {command} ", "a".repeat(length))).concat();
+    report.host.arch = hostile(68).into();
+    report.host.release = hostile(3).into();
+    report.host.sysctls.insert(COMMANDS[0].into(), COMMANDS.join("\n").into());
+    for capability in report.host.capabilities.values_mut() {
+        capability.reason = Some(COMMANDS.join("\r\n").into());
+    }
+    for finding in &mut report.findings {
+        finding.scenario = format!("{}.{}", finding.scenario, COMMANDS[1]).into();
+        finding.case = format!("{}{}", finding.case, COMMANDS.join("\n")).into();
+    }
+    let place = Place::new(&report);
+    let said = place.run(&["a.json.gz", "b.json", "--github", "-v"]);
+    said.check(1, &["::stop-commands::errnoscope-", "add-mask"], &[]);
+    let names = obeyed(&said.out);
+    assert!(names[0] == "stop-commands" && names[1].starts_with("errnoscope-"), "{names:?}");
+    assert!(names[1].len() > 40, "{}", names[1]);
+    let annotations = &names[2..];
+    assert!(annotations.len() > 3, "{names:?}");
+    assert!(annotations.iter().all(|name| ["error", "warning", "notice"].contains(&&**name)), "{names:?}");
+    let again = obeyed(&place.run(&["a.json.gz", "b.json", "--github"]).out);
+    assert_ne!(names[1], again[1], "the token can be guessed");
+    // Without a step that reads it, it is text alone.
+    assert!(!place.run(&["a.json.gz", "b.json"]).out.contains("::stop-commands::errnoscope-"));
+
+    let doubtful = place.run(&["a.json.gz", "b.json", "--github", "--accept"]);
+    assert_eq!(obeyed(&doubtful.err), [""; 0], "{}", doubtful.err);
+    let text = String::from_utf8(place.read("b.json")).unwrap();
+    for command in COMMANDS {
+        let name = format!("\"{command}\\n{command}\\r{command}\": 1, \"repeat\"");
+        place.write("bad.json", text.replacen("\"repeat\"", &name, 1).as_bytes());
+        let said = place.run(&["a.json.gz", "bad.json", "--github"]);
+        said.check(2, &[], &["unknown field"]);
+        assert_eq!(obeyed(&said.err), [""; 0], "{}", said.err);
+    }
 }
 
 #[test]

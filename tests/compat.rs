@@ -21,9 +21,9 @@ use serde_json::Value;
 /// A run of the findings on another kernel, or on another stack that has this for a kernel's release.
 fn on(release: &str, stack: Option<&str>, findings: Vec<Finding>) -> Report {
     let mut report = small().with(findings);
-    report.host.release = release.to_owned();
+    report.host.release = release.into();
     let version: Vec<&str> = release.split(['.', '-']).collect();
-    report.host.stack = stack.map_or(format!("linux {}.{}", version[0], version[1]), str::to_owned);
+    report.host.stack = stack.map_or(format!("linux {}.{}", version[0], version[1]), str::to_owned).into();
     report
 }
 
@@ -64,7 +64,7 @@ fn said_by(report: &Report) -> Says {
         (Verdict::Match | Verdict::Mismatch, None, Some(outcome)) => Ok(BTreeSet::from([outcome.name().to_owned()])),
         (verdict, ..) => Err(verdict.to_string()),
     };
-    report.findings.iter().map(|finding| ((finding.case.clone(), finding.subject.call), says(finding))).collect()
+    report.findings.iter().map(|finding| ((finding.case.to_string(), finding.subject.call), says(finding))).collect()
 }
 
 /// Every outcome of every report stands in exactly one value of its call and stack, whose evidence it is, and nothing
@@ -146,7 +146,7 @@ fn changed(finding: &Finding, how: u8) -> Option<Finding> {
         0 => return None,
         1 => new = found(finding, Outcome::Ok),
         2 => new = found(finding, errno(40)),
-        3 => new = Finding::without_outcome(evidence(finding), Missing::Broken("killed by signal 9".to_owned())),
+        3 => new = Finding::without_outcome(evidence(finding), Missing::Broken("killed by signal 9".into())),
         4 => new = repeated(finding, &[(finding.outcome_name(), 2), ("ELOOP", 3)]),
         _ => {}
     }
@@ -286,7 +286,7 @@ fn what_the_kernel_may_choose_is_one_value() {
 
 /// The findings of a host that refuses an op for all of these.
 fn refusing(need: Need) -> Vec<Finding> {
-    let unsupported = Unsupported { need, reason: "set-option option={}: ENOPROTOOPT".to_owned() };
+    let unsupported = Unsupported { need, reason: "set-option option={}: ENOPROTOOPT".into() };
     let refuse = |finding: &Finding| {
         let last = finding.trail.last().expect("it was run");
         let entry = TrailEntry { unsupported: Some(unsupported.clone()), outcome: None, ..(**last).clone() };
@@ -327,8 +327,8 @@ fn a_sysctl_that_only_one_of_two_kernels_has_is_a_boundary() {
     assert_eq!(boundary.environment[0].fact, "net.ipv4.tcp_tw_reuse_delay");
     // Another value may be the host's choice.
     let mut other = newer.clone();
-    (other.host.release, other.host.stack) = ("6.17.13".to_owned(), "linux 6.17".to_owned());
-    other.host.sysctls.insert("net.ipv4.tcp_tw_reuse_delay".to_owned(), "0".to_owned());
+    (other.host.release, other.host.stack) = ("6.17.13".into(), "linux 6.17".into());
+    other.host.sysctls.insert("net.ipv4.tcp_tw_reuse_delay".into(), "0".into());
     assert_eq!(boundaries(&sweep([&newer, &other])).boundaries, []);
 }
 
@@ -337,8 +337,8 @@ fn a_large_sweep_stays_small() {
     let mut sweep = Sweep::default();
     let mut report = baseline().clone();
     for minor in 1..=15 {
-        report.host.release = format!("6.{minor}.0");
-        report.host.stack = format!("linux 6.{minor}");
+        report.host.release = format!("6.{minor}.0").into();
+        report.host.stack = format!("linux 6.{minor}").into();
         sweep.add(&digest_of_number(minor), &report);
     }
     let text = text(&Compat::of(&sweep));

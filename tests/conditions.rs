@@ -239,7 +239,7 @@ impl Place {
 /// What the baseline has, by case and call.
 fn baseline() -> BTreeMap<(String, Call), (Outcome, Cause)> {
     let findings = reports::baseline().findings.iter();
-    let key = |it: &Finding| (it.case.clone(), it.subject.call);
+    let key = |it: &Finding| (it.case.to_string(), it.subject.call);
     findings.filter_map(|it| Some((key(it), (it.outcome()?.clone(), it.cause)))).collect()
 }
 
@@ -279,9 +279,9 @@ fn exec(arguments: &[&str]) -> Output {
 #[case::server(&["--listen", "80", "-c", "port-held=80", "--", "true"], "tcp port 80 is held already")]
 #[case::no_server(&["--path", "1", "-c", "ports-exhausted,to=10.77.1.2:80", "--", "true"], "ECONNREFUSED")]
 #[case::too_few(&["-c", "ports-held=40000-40015", "-c", "ports-exhausted,range=40000-40015,free=1", "--", "true"], "0 are not held")]
-#[case::peer(&["--path", "1", "--listen", "80", "-c", "tuple-held=10.77.0.1:9-10.77.1.2:80,state=fin-wait-2", "--", "true"], "takes a peer that does as it is told")]
+#[case::peer(&["--path", "1", "--listen", "80", "-c", "tuple-held=10.77.0.1:9-10.77.1.2:80,state=fin-wait-2", "--", "true"], "needs a peer that it can make do its part")]
 #[case::covered(&["-c", "unreachable=127.0.0.1", "--", "true"], "the kernel has: local")]
-#[case::helper(&["--with", "exit 3", "--", "true"], "ended before it was ready, with exit code 3")]
+#[case::helper(&["--with", "exit 3", "--", "true"], "--with: `exit 3` ended with exit code 3 before it was ready to serve")]
 #[case::time(&["--timeout", "soon", "--", "true"], "expected a time above 0")]
 #[case::file(&["--json", "/nowhere/calls.json", "--", "true"], "cannot write /nowhere/calls.json")]
 fn what_cannot_be_made_is_refused(#[case] arguments: &[&str], #[case] complaint: &str) {
@@ -289,6 +289,51 @@ fn what_cannot_be_made_is_refused(#[case] arguments: &[&str], #[case] complaint:
     let complained = String::from_utf8_lossy(&output.stderr);
     assert_eq!(output.status.code(), Some(125), "{complained}");
     assert!(complained.starts_with("errnoscope: error: ") && complained.contains(complaint), "{complained}");
+}
+
+/// Ports that several conditions want, and their helpers as well. What is held, `ss` has to show; TCP sockets that are
+/// merely bound it does not.
+#[rstest(Iproute2)]
+#[case::both_protocols(&["port-held=53", "port-held=53,protocol=udp"], 2)]
+#[case::both_bound(&["port-held=53,state=bound", "port-held=53,protocol=udp,state=bound"], 1)]
+#[case::both_with_peers(&["port-held=53,state=established", "port-held=53,protocol=udp,state=connected"], 2)]
+#[case::one_after_the_other(&["port-held=53,state=time-wait", "port-held=53,protocol=udp"], 2)]
+#[case::shared(&["port-held=53,reuse=port", "port-held=53,reuse=port", "port-held=53,reuse=port,protocol=udp"], 3)]
+#[case::tuples(&["tuple-held=127.0.0.1:53-127.0.0.1:80", "tuple-held=127.0.0.1:53-127.0.0.1:80,protocol=udp"], 2)]
+#[case::ranges(&["ports-held=53-56", "ports-held=53-56,protocol=udp"], 1)]
+#[case::peer_above(&["ports-held=20100-65535", "port-held=53,state=established"], 1)]
+#[case::fillers_apart(&["ports-held=20100-65535", "port-held=53,state=syn-sent"], 1)]
+#[case::peer_in_range(&["ports-exhausted,range=20000-20199", "port-held=53,state=established"], 1)]
+#[case::peer_at_the_end(&["ports-exhausted,range=1024-65535", "port-held=53,state=close-wait"], 1)]
+fn conditions_keep_out_of_each_others_way(#[case] conditions: &[&str], #[case] rows: usize) {
+    let mut arguments: Vec<&str> = conditions.iter().flat_map(|condition| ["-c", condition]).collect();
+    arguments.extend(["--", "sh", "-c", "ss -Htuan 'sport = :53' && sysctl -n net.ipv4.ip_local_port_range"]);
+    let output = exec(&arguments);
+    let said = String::from_utf8_lossy(&output.stdout);
+    assert_eq!(output.status.code(), Some(0), "{said}{}", String::from_utf8_lossy(&output.stderr));
+    assert_eq!(said.lines().filter(|line| line.contains(":53 ")).count(), rows, "{said}");
+    let is_exhausted = conditions.iter().any(|condition| condition.starts_with("ports-exhausted"));
+    assert!(is_exhausted || said.ends_with("32768\t60999\n"), "{said}");
+}
+
+#[test]
+fn no_port_is_left_for_the_other_end() {
+    let output = exec(&["-c", "ports-held=1024-65535", "-c", "port-held=80,state=fin-wait-2", "--", "true"]);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{complained}");
+    assert!(complained.contains("name one by peer=ADDRESS:PORT"), "{complained}");
+}
+
+/// A connection that nobody answers is given up in time, whatever signals are kept for the command.
+#[test]
+fn a_holder_waits_no_longer_than_its_ops() {
+    let start = Instant::now();
+    let condition = "tuple-held=10.77.0.1:9-10.77.1.2:80";
+    let output = exec(&["--path", "1", "--listen", "80", "--filtered", "-c", condition, "--", "true"]);
+    let complained = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(125), "{complained}");
+    assert!(complained.contains("blocked; does nobody listen"), "{complained}");
+    assert!(start.elapsed() < Duration::from_secs(30), "{:?}", start.elapsed());
 }
 
 /// One is gone when it is reaped, or waits for that.
@@ -321,7 +366,7 @@ const LOSSES: &[(&[&str], &str, &str)] = &[
     (&["-c", "prohibit=2001:db8:1::/64"], "ip -6 route del prohibit 2001:db8:1::/64", "prohibit: the kernel has: none"),
     (&["-c", "output-dropped"], "nft flush ruleset", "the packet filter is no longer as it was made"),
     (&["-c", "output-dropped"], "nft flush chain inet errnoscope output", "the packet filter is no longer as it was made"),
-    (&["-c", "icmp=3/1,for=198.51.100.0/24"], KILL_3, "the router was killed"),
+    (&["-c", "icmp=3/1,for=198.51.100.0/24"], KILL_3, "the process that plays the router was killed"),
     (&["-c", "icmp=3/1,for=198.51.100.0/24"], "ip route del 198.51.100.0/24", "unicast: the kernel has: none"),
     // More is for those to ask for who have CAP_SYS_RESOURCE; with less, there are not sixteen left either.
     (&["-c", "descriptors-exhausted=16"], "ulimit -n 1000 2>/dev/null || ulimit -n 5", "RLIMIT_NOFILE was"),

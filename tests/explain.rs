@@ -417,11 +417,11 @@ fn a_newer_report_takes_the_place_of_what_was_known() {
     assert_eq!(knowledge.and(Knowledge::default()).known, knowledge.known);
     assert_eq!(knowledge.and(Knowledge::of(baselines())).known, knowledge.known, "nothing is counted twice");
     let mut other = baseline().clone();
-    (other.host.stack, other.host.release) = ("linux 5.0".to_owned(), "5.0.0".to_owned());
+    (other.host.stack, other.host.release) = ("linux 5.0".into(), "5.0.0".into());
     let both = knowledge.and(Knowledge::of([&other]));
     let stacks = |by: &str| both.known.iter().filter(|known| known.by == by).count();
     assert_eq!(stacks("linux 5.0"), stacks("linux 6.18"));
-    other.host.stack = "gvisor 1.0".to_owned();
+    other.host.stack = "gvisor 1.0".into();
     assert_eq!(knowledge.and(Knowledge::of([&other])), *knowledge, "what passes for Linux says nothing of it");
 }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::common::reports::{small, text_of};
+use crate::common::reports::{HOSTILE, check_shown, evidence, hostile, small, text_of};
 use crate::common::said::{command, run, said};
 use crate::harness::test;
 use base64::Engine;
@@ -12,7 +12,7 @@ use base64::engine::general_purpose::STANDARD;
 use errnoscope::claim;
 use errnoscope::compare::compare;
 use errnoscope::compat::{Compat, Sweep};
-use errnoscope::finding::{Report, Verdict};
+use errnoscope::finding::{Finding, Missing, Report, Verdict};
 use errnoscope::render::{github, html, junit, markdown, summary};
 use proptest::prelude::*;
 use roxmltree::{Document, Node};
@@ -265,10 +265,96 @@ proptest! {
     }
 }
 
+/// A report of so many findings of one scenario, with these axes.
+fn many(findings: usize, axes: impl Fn(usize) -> Vec<(&'static str, usize)>) -> Report {
+    let first = &small().findings[0];
+    let findings = (0..findings).map(|number| {
+        let mut evidence = evidence(first);
+        let axes = axes(number);
+        evidence.axes = axes.iter().map(|(axis, value)| ((*axis).into(), value.to_string().into())).collect();
+        let place: Vec<String> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
+        evidence.case = format!("{}[{}]", evidence.scenario, place.join(",")).into();
+        evidence.trail.clear();
+        evidence.elsewhere.clear();
+        evidence.witness.clear();
+        let why = if number % 3 == 0 { Missing::Broken("x".into()) } else { Missing::TimedOut("y".into()) };
+        Finding::without_outcome(evidence, why)
+    });
+    small().with(findings.collect())
+}
+
+/// Files from elsewhere may have more findings of one scenario than any catalogue. Each shape took time as the square of them.
+#[test]
+fn a_report_of_many_findings_of_one_scenario_is_told_whole() {
+    const MANY: usize = 50_000;
+    let shapes: [&dyn Fn(usize) -> Vec<(&'static str, usize)>; 3] =
+        [&|number| vec![("n", number)], &|_| vec![("n", 1)], &|number| {
+            vec![("a", number % 100), ("b", number / 100 % 100), ("c", number / 10_000)]
+        }];
+    for axes in shapes {
+        let report = many(MANY, axes);
+        let text = markdown::markdown(&[report], &[]);
+        let counted = table(&text, "All findings, counted");
+        let counted: usize = counted.iter().map(|row| row[2].parse::<usize>().unwrap()).sum();
+        assert_eq!(counted, MANY);
+        let scenario = text.split("\n## ").find(|part| part.contains("\nReproduce: ")).unwrap();
+        let rows = scenario.lines().filter(|line| line.starts_with('|'));
+        let calls =
+            rows.filter_map(|row| row.trim_matches('|').rsplit('|').next().unwrap().trim().parse::<usize>().ok());
+        assert_eq!(calls.sum::<usize>(), MANY);
+    }
+}
+
+#[test]
+fn text_from_outside_controls_no_terminal_page_or_log() {
+    let (report, places) = hostile();
+    for place in [".host.release", ".host.arch", ".host.sysctls.*", ".findings.*.case", ".findings.*.axes.*"] {
+        assert!(places.iter().any(|known| known == place), "{place} is not among {places:?}");
+    }
+    let claims = claim::embedded().unwrap_or_else(|problem| panic!("{problem}")).claims;
+    let judged = claim::judge(&claims, std::slice::from_ref(report));
+    let comparison = compare(small(), report);
+    check_shown("the summary", &summary::summary(report, 100));
+    check_shown("--verbose", &summary::everything(report, 100));
+    check_shown("Markdown", &markdown::markdown(std::slice::from_ref(report), &judged));
+    check_shown("JUnit", &junit::junit(report).unwrap());
+    check_shown("annotations", &github::annotations(&comparison));
+    check_shown("a job's summary", &github::summary(&comparison, github::SUMMARY));
+    let page = html::html(std::slice::from_ref(report), &judged);
+    // Not the program's own script.
+    check_shown("the page", page.split("<script>").next().unwrap());
+    for data in ["index", "details"] {
+        let (_, data) = page.split_once(&format!("id=\"{data}\">")).unwrap();
+        let gzip = STANDARD.decode(data.split('<').next().unwrap()).unwrap();
+        let data: Value = serde_json::from_reader(flate2::read::GzDecoder::new(&*gzip)).unwrap();
+        check_texts(&data);
+    }
+    // Data stays what it was, and is shown without harm.
+    let written = String::from_utf8(text_of(report)).unwrap();
+    check_shown("JSON", &written);
+    assert_eq!(&serde_json::from_str::<Report>(&written).unwrap(), report);
+    let json: Value = serde_json::from_str(&written).unwrap();
+    assert!(json["host"]["arch"].as_str().unwrap().ends_with(HOSTILE));
+}
+
+fn check_texts(value: &Value) {
+    match value {
+        Value::String(text) => check_shown("the page's data", &text.replace('\n', "\u{0}")),
+        Value::Array(items) => items.iter().for_each(check_texts),
+        Value::Object(entries) => {
+            for (name, value) in entries {
+                check_shown("the page's data", &name.replace('\n', "\u{0}"));
+                check_texts(value);
+            }
+        }
+        _ => {}
+    }
+}
+
 /// A report as if it had come from behind a command.
 fn behind() -> Report {
     let mut report = small().clone();
-    report.host.behind = Some("ssh mac.example".to_owned());
+    report.host.behind = Some("ssh mac.example".into());
     report
 }
 
@@ -278,8 +364,8 @@ fn what_came_from_behind_a_command_is_marked() {
     let place = tempfile::tempdir().unwrap();
     let newer = {
         let mut newer = small().clone();
-        newer.host.release = "6.19.1".to_owned();
-        newer.host.stack = "linux 6.19".to_owned();
+        newer.host.release = "6.19.1".into();
+        newer.host.stack = "linux 6.19".into();
         newer
     };
     for (name, report) in [("here.json", small()), ("there.json", &behind()), ("newer.json", &newer)] {

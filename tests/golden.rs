@@ -25,17 +25,17 @@ fn changed() -> Report {
         let loops = Outcome::Errno(Errno::from_raw(Os::Linux, 40));
         Some(match index % 13 {
             1 => Finding::observed(evidence(finding), loops),
-            3 => Finding::without_outcome(evidence(finding), Missing::Broken("killed by signal 9".to_owned())),
+            3 => Finding::without_outcome(evidence(finding), Missing::Broken("killed by signal 9".into())),
             5 => return None,
             7 => Finding::observed(evidence(finding), Outcome::Ok),
             _ => finding.clone(),
         })
     });
     let mut report = small().with(findings.collect());
-    report.host.release = "6.19.14".to_owned();
-    report.host.stack = "linux 6.19".to_owned();
+    report.host.release = "6.19.14".into();
+    report.host.stack = "linux 6.19".into();
     report.started = common::started();
-    report.host.sysctls.insert("net.ipv4.tcp_fin_timeout".to_owned(), "30".to_owned());
+    report.host.sysctls.insert("net.ipv4.tcp_fin_timeout".into(), "30".into());
     report
 }
 

@@ -19,17 +19,17 @@ fn evidence(scenario: &str, case: &str, expected: &str, confirmed: bool) -> Evid
     let socket = SocketKind { protocol: Protocol::Tcp, family: Family::Ipv4, reuse: Reuse::None };
     let reference = "a \"reference\" with <angles> & ]]> and \u{1}".to_owned();
     Evidence {
-        scenario: scenario.to_owned(),
-        case: case.to_owned(),
+        scenario: scenario.into(),
+        case: case.into(),
         axes: Default::default(),
         cause: Cause::PortInUse,
         subject: SubjectRef { call: Call::Bind, port: PortChoice::Explicit, ordinal: 1, socket },
-        expected: Arc::from([Expectation { outcome: expected.to_owned(), authority: None, reference }]),
+        expected: Arc::from([Expectation { outcome: expected.into(), authority: None, reference: reference.into() }]),
         elsewhere: Default::default(),
         witness: vec![Witness {
             at: Moment::Before,
             precondition: Precondition::Sysctl { name: "holder \u{1b}[31mTIME_WAIT".to_owned(), value: "1".to_owned() },
-            before: confirmed.then(|| Answer::Sysctl { value: "1".to_owned() }),
+            before: confirmed.then(|| Answer::Sysctl { value: "1".into() }),
             after: None,
             detail: None,
         }],
@@ -40,27 +40,27 @@ fn evidence(scenario: &str, case: &str, expected: &str, confirmed: bool) -> Evid
 
 /// A finding of each verdict, in two scenarios.
 fn report() -> Report {
-    let lacking = Unsupported { need: Need::Nft, reason: "not <installed>".to_owned() };
+    let lacking = Unsupported { need: Need::Nft, reason: "not <installed>".into() };
     let of = |case| evidence("bind.held", case, "EADDRINUSE", true);
     let findings = vec![
         Finding::observed(evidence("bind.free", "bind.free[a=\"1\"&b=<2>]", "ok", true), Outcome::Ok),
         Finding::observed(of("mismatch"), Outcome::Ok),
         Finding::observed(evidence("bind.held", "unwitnessed", "ok", false), Outcome::Ok),
         Finding::without_outcome(of("unsupported"), Missing::Unsupported(lacking)),
-        Finding::without_outcome(of("broken"), Missing::Broken("killed by signal 9".to_owned())),
-        Finding::without_outcome(of("timed-out"), Missing::TimedOut("no end after 2000 ms".to_owned())),
+        Finding::without_outcome(of("broken"), Missing::Broken("killed by signal 9".into())),
+        Finding::without_outcome(of("timed-out"), Missing::TimedOut("no end after 2000 ms".into())),
     ];
     let hello = Hello {
         protocol: 1,
         os: Os::Linux,
-        release: "6.18.1".to_owned(),
-        arch: "x86_64".to_owned(),
+        release: "6.18.1".into(),
+        arch: "x86_64".into(),
         stack: None,
-        isolation: "netns".to_owned(),
+        isolation: "netns".into(),
         capabilities: Default::default(),
         sysctls: Default::default(),
     };
-    let catalogue = Catalogue { scenarios: 2, cases: 6, digest: "sha256:0".to_owned() };
+    let catalogue = Catalogue { scenarios: 2, cases: 6, digest: "sha256:0".into() };
     Report::new(&hello, catalogue, common::started(), true, 1, findings)
 }
 

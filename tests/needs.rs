@@ -3,7 +3,7 @@
 use std::process::{Command, Output};
 
 use crate::common::only;
-use crate::harness::need::REQUIRE;
+use crate::harness::need::{REQUIRE, REQUIRED};
 use crate::harness::{STARTED, test};
 
 /// This test needs what the variables take away.
@@ -12,7 +12,7 @@ const NEEDY: &str = "page::the_keyboard_is_enough";
 #[track_caller]
 fn check(variables: &[(&str, &str)], test: &str, code: i32, words: &[&str]) {
     let mut command = Command::new("/usr/bin/env");
-    command.env_remove(REQUIRE).env_remove(STARTED).envs(variables.iter().copied());
+    command.env_remove(REQUIRE).env_remove(REQUIRED).env_remove(STARTED).envs(variables.iter().copied());
     let Output { status, stdout, stderr } = only(&mut command, test);
     let said = format!("{}{}", String::from_utf8_lossy(&stdout), String::from_utf8_lossy(&stderr));
     assert_eq!(status.code(), Some(code), "{said}");

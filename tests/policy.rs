@@ -77,7 +77,7 @@ fn a_stack_that_passes_for_a_system_is_no_evidence_about_it() {
     let mut stranger = baseline().clone();
     let alone = evidence([&stranger]);
     assert!(!alone.items.is_empty());
-    stranger.host.stack = "gvisor 1.0".to_owned();
+    stranger.host.stack = "gvisor 1.0".into();
     let Evidence { items, left_out, stacks, behind: _, expected } = evidence([&stranger]);
     assert!(items.is_empty() && stacks.is_empty() && expected.is_empty());
     assert_eq!(left_out, BTreeMap::from([(LeftOut::OtherStack, stranger.findings.len() as u64)]));
@@ -160,15 +160,15 @@ fn expected(os: Os) -> Evidence {
     let hello = Hello {
         protocol: PROTOCOL,
         os,
-        release: errnoscope::scenario::rule::NEWEST.to_string(),
-        arch: "none".to_owned(),
+        release: errnoscope::scenario::rule::NEWEST.to_string().into(),
+        arch: "none".into(),
         stack: None,
-        isolation: "none".to_owned(),
+        isolation: "none".into(),
         capabilities: BTreeMap::new(),
         sysctls: BTreeMap::new(),
     };
     let catalogue = catalogue::Catalogue::embedded().unwrap_or_else(|problems| panic!("{}", problems[0]));
-    let lacking = Unsupported { need: errnoscope::names::Need::NetworkNamespace, reason: "a test".to_owned() };
+    let lacking = Unsupported { need: errnoscope::names::Need::NetworkNamespace, reason: "a test".into() };
     let mut findings = Vec::new();
     for scenario in &catalogue.scenarios {
         for case in cases(scenario) {

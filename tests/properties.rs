@@ -5,21 +5,21 @@ use std::sync::Arc;
 use crate::common::reports::{evidence, small};
 use crate::harness::test;
 use errnoscope::finding::{Evidence, Finding, Report, Verdict};
-use errnoscope::plan::Outcome;
+use errnoscope::plan::{self, Answer, Fate, Hello, Observations, Outcome, Performed, Plan, StepResult};
 use errnoscope::problem::Problem;
+use errnoscope::render::json;
 use errnoscope::scenario::rule::{Expected, permits};
 use errnoscope::scenario::{self, Expectation};
-use errnoscope::{catalogue, errno, names::Os};
+use errnoscope::{catalogue, check, claim, errno, explain, names::Os, policy, untrusted};
 use proptest::prelude::*;
 use proptest::sample::Index;
 use serde_json::{Value, json};
 
-/// A scenario file of the catalogue with a few pieces cut out, doubled, swapped or replaced.
-fn mutated() -> impl Strategy<Value = String> {
-    let files: Vec<&'static str> = catalogue::embedded().into_iter().map(|(_, text)| text).collect();
+/// One of these texts with a few pieces cut out, doubled, swapped or replaced.
+fn mutated_of(texts: Vec<String>) -> impl Strategy<Value = String> {
     let edit = (any::<Index>(), any::<Index>(), 0..5_u8, "[ -~\n\"$\\[\\]{}=]{0,12}");
-    (any::<Index>(), prop::collection::vec(edit, 1..6)).prop_map(move |(file, edits)| {
-        let mut text: Vec<char> = file.get(&files).chars().collect();
+    (any::<Index>(), prop::collection::vec(edit, 1..6)).prop_map(move |(text, edits)| {
+        let mut text: Vec<char> = text.get(&texts).chars().collect();
         for (from, to, kind, insert) in edits {
             let (a, b) = (from.index(text.len().max(1)), to.index(text.len().max(1)));
             // Short pieces keep the rest of the file meaningful.
@@ -37,6 +37,80 @@ fn mutated() -> impl Strategy<Value = String> {
     })
 }
 
+/// A scenario file of the catalogue.
+fn mutated() -> impl Strategy<Value = String> {
+    mutated_of(catalogue::embedded().into_iter().map(|(_, text)| text.to_owned()).collect())
+}
+
+/// A line of the protocol: plans of the catalogue, and answers to them.
+fn lines() -> Vec<String> {
+    let catalogue = catalogue::Catalogue::embedded().expect("the catalogue is good");
+    let plans = catalogue.scenarios.iter().flat_map(|scenario| {
+        let plans = scenario::cases(scenario).take(3).filter_map(|case| scenario::compile(scenario, &case).ok());
+        plans.map(|compiled| compiled.plan).collect::<Vec<Plan>>()
+    });
+    let plans: Vec<Plan> = plans.collect();
+    let outcome = |step: usize| match step % 4 {
+        0 => Performed::Outcome(Outcome::Ok),
+        1 => Performed::Outcome(Outcome::Errno(errno::Errno::from_raw(Os::Linux, 98))),
+        2 => Performed::Outcome(Outcome::Blocked { ms: 7 }),
+        _ => Performed::Failed("a reason".into()),
+    };
+    let answers = plans.iter().map(|plan| {
+        let steps = (0..plan.steps.len()).map(|step| StepResult {
+            step: step as u32,
+            result: outcome(step),
+            micros: step as f64 / 3.0,
+            detail: None,
+            before: vec![Answer::Census { held: 1, size: 2, free: vec![3] }],
+            after: vec![Answer::Failed { error: "EPERM".into() }],
+        });
+        Observations { case: plan.case.clone(), fate: Fate::Done, steps: steps.collect() }
+    });
+    let mut lines: Vec<String> = answers.map(|answers| serde_json::to_string(&answers).unwrap()).collect();
+    lines.extend(plans.iter().map(|plan| serde_json::to_string(plan).unwrap()));
+    lines.push(
+        r#"{"protocol":4,"os":"linux","release":"6.18","arch":"x86_64","isolation":"netns","capabilities":{},"sysctls":{}}"#
+            .to_owned(),
+    );
+    lines
+}
+
+/// What a line says, whoever wrote it: a value or an error.
+fn heard(line: &[u8]) -> bool {
+    let Some(message) = plan::message(line) else { return false };
+    let plan = serde_json::from_slice::<Plan>(message).is_ok();
+    let answers = serde_json::from_slice::<Observations>(message).is_ok();
+    let hello = serde_json::from_slice::<Hello>(message).is_ok();
+    assert!(u8::from(plan) + u8::from(answers) + u8::from(hello) <= 1, "a line is of one kind");
+    plan || answers || hello
+}
+
+/// Every format that somebody may hand over: a file of it, and what reads one.
+fn readers() -> Vec<(Vec<String>, fn(&'static str) -> bool)> {
+    let file = |path: &str| std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
+    vec![
+        (vec![claim::TEXT.to_owned()], |text| claim::read("x.toml", text).is_ok()),
+        (vec![policy::BUILT_IN[0].1.to_owned(), file("tests/golden/policy-derived.toml")], |text| {
+            policy::read("x.toml", text).is_ok()
+        }),
+        (check::profile::BUILT_IN.iter().map(|(_, text)| (*text).to_owned()).collect(), |text| {
+            check::profile::read("x.toml", text).is_ok()
+        }),
+        (vec![file("ci/tracers/mtr.json")], |text| check::read(text).is_ok()),
+        (vec![file("tests/golden/report.json")], |text| json::read(text).is_ok()),
+        (
+            vec![
+                "bind(3, {sa_family=AF_INET, sin_port=htons(80)}, 16) = -1 EADDRINUSE (Address already in use)"
+                    .to_owned(),
+                "OSError: [Errno 98] Address already in use".to_owned(),
+                "Error: listen EADDRINUSE: address already in use :::3000".to_owned(),
+            ],
+            |text| explain::read::read(text).is_ok(),
+        ),
+    ]
+}
+
 /// Reads, checks and words every fault; the only thing forbidden is to panic.
 fn read(text: String) -> bool {
     let text: &'static str = String::leak(text);
@@ -50,7 +124,10 @@ fn read(text: String) -> bool {
         let rendered = problem.render(&annotate_snippets::Renderer::plain());
         assert!(rendered.contains("mutated.toml:"));
         // Control characters, which a file may hold anywhere, are shown as something that can be seen.
-        assert!(rendered.contains(&problem.message) || problem.message.contains(char::is_control));
+        let message = untrusted::shown(&problem.message);
+        assert!(rendered.contains(&*message) || message.chars().count() > 400);
+        let controls = |letter| letter != '\n' && untrusted::is_spelled_out(letter);
+        assert!(!rendered.contains(controls) && !problem.to_string().contains(controls));
     }
     problems.is_empty()
 }
@@ -65,7 +142,60 @@ proptest! {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: 500, max_shrink_iters: 200, ..ProptestConfig::default() })]
+
+    /// Every reader gives a value or an error, of its own files a little changed and of anything.
+    #[test]
+    fn no_reader_panics(
+        texts in readers().into_iter().map(|(texts, _)| mutated_of(texts)).collect::<Vec<_>>(),
+        other in any::<String>(),
+    ) {
+        let other: &'static str = String::leak(other);
+        for (text, (_, read)) in texts.into_iter().zip(readers()) {
+            read(String::leak(text));
+            read(other);
+        }
+    }
+}
+
+/// Otherwise nothing but errors would be read above.
+#[test]
+fn every_reader_reads_its_own_files() {
+    for (texts, read) in readers() {
+        for text in texts {
+            assert!(read(String::leak(text.clone())), "{text}");
+        }
+    }
+}
+
+proptest! {
     #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+
+    /// What carries the lines may say anything before one, and end it as terminals do.
+    #[test]
+    fn a_line_is_heard_behind_anything(line in prop::sample::select(lines()), before in any::<Vec<u8>>(), end in "[\r\n \t]{0,4}") {
+        let all = [&*before, &[plan::MARK], line.as_bytes(), end.as_bytes()].concat();
+        prop_assert_eq!(plan::message(&all), Some(line.as_bytes()));
+        prop_assert!(heard(&all));
+    }
+
+    #[test]
+    fn no_line_panics(line in mutated_of(lines()), bytes in any::<Vec<u8>>(), mark in any::<Index>()) {
+        heard(&[&[plan::MARK], line.as_bytes()].concat());
+        let mut marked = bytes.clone();
+        marked.insert(mark.index(bytes.len() + 1), plan::MARK);
+        heard(&marked);
+        heard(&bytes);
+    }
+
+    #[test]
+    fn what_is_shown_controls_nothing_and_is_shown_alike_again(text in any::<String>()) {
+        let shown = untrusted::shown(&text);
+        prop_assert!(!shown.contains(untrusted::is_spelled_out), "{:?}", shown);
+        prop_assert_eq!(untrusted::shown(&shown), &*shown);
+        let words = |letter: &char| letter.is_ascii_graphic();
+        prop_assert_eq!(text.chars().filter(words).count() <= shown.chars().count(), true);
+    }
 
     #[test]
     fn a_random_file_never_panics(text in any::<String>()) {
@@ -98,7 +228,7 @@ proptest! {
     #[test]
     fn widening_an_expectation_keeps_a_match(raw in 1..134_i32, others in prop::collection::vec(1..134_i32, 0..4)) {
         let errno = |raw| errno::Errno::from_raw(Os::Linux, raw);
-        let expectation = |raw| Expectation { outcome: errno(raw).name().to_owned(), authority: None, reference: String::new() };
+        let expectation = |raw| Expectation { outcome: errno(raw).name().into(), authority: None, reference: "".into() };
         let outcome = Outcome::Errno(errno(raw));
         let narrow = vec![expectation(raw)];
         prop_assert!(permits(&narrow, &outcome));

@@ -129,12 +129,14 @@ impl Stage {
 #[derive(Debug)]
 struct Said {
     code: i32,
+    out: String,
     err: String,
 }
 
 impl Said {
     fn of(output: Output) -> Said {
-        Said { code: output.status.code().unwrap_or(-1), err: String::from_utf8_lossy(&output.stderr).into_owned() }
+        let [out, err] = [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        Said { code: output.status.code().unwrap_or(-1), out, err }
     }
 }
 
@@ -155,7 +157,7 @@ fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
     let stage = Stage::new(QUICK);
     let findings = stage.findings(&stage.host("host", script), &[], 0);
     let names: Vec<(String, &str)> =
-        findings.iter().map(|finding| (finding.case.clone(), finding.outcome_name())).collect();
+        findings.iter().map(|finding| (finding.case.to_string(), finding.outcome_name())).collect();
     let here = Said::of(
         Command::new(PROGRAM)
             .args(["run", "--json", "here.json", "--scenarios", "scenarios"])
@@ -166,7 +168,7 @@ fn a_host_that_carries_the_lines_is_as_good_as_this_one(#[case] script: &str) {
     assert_eq!(here.code, 0, "{here:?}");
     let here = stage.report("here.json");
     let expected: Vec<(String, &str)> =
-        here.findings.iter().map(|finding| (finding.case.clone(), finding.outcome_name())).collect();
+        here.findings.iter().map(|finding| (finding.case.to_string(), finding.outcome_name())).collect();
     assert_eq!(names, expected);
     assert_eq!(names.len(), 40);
 }
@@ -254,12 +256,116 @@ fn a_host_that_does_not_come_back_leaves_what_it_gave() {
     r#""$@" | sed -u '1!s/connect.nobody/connect.somebody/'"#,
     "an answer about `connect.somebody"
 )]
+#[case::says_each_step_twice(
+    r#""$@" | sed -u '1!s/"steps":\[\(.*\)\]}$/"steps":[\1,\1]}/'"#,
+    "not of the protocol: step 0 twice"
+)]
+#[case::knows_other_steps(
+    r#""$@" | sed -u '1!s/"step":1,/"step":7777,/'"#,
+    "not of the protocol: step 7777 of a plan of"
+)]
+#[case::leaves_steps_out(
+    r#""$@" | sed -u '1!s/"step":1,/"step":2,/'"#,
+    "not of the protocol: step 2 where step 1 was due"
+)]
+#[case::answers_more_than_it_was_asked(
+    r#""$@" | sed -u '1!s/"micros"/"after":[{"user":{"uid":0,"net_bind_service":true}}],"micros"/'"#,
+    "not of the protocol: step 0: 1 answers to 0 questions"
+)]
+#[case::says_what_another_op_gives(
+    r#""$@" | sed -u '1!s/"micros":[0-9.]*/&,"detail":{"bytes":{"count":1}}/'"#,
+    "not of the protocol: step 0: a detail of another op"
+)]
+#[case::has_no_end_of_steps(
+    r#"steps=$(yes '{"step":0,"result":{"failed":""},"micros":0},' | head -n 100000 | tr -d '\n')
+    "$@" | { sed -u 1q; sed -u 's/"steps":.*//' | while IFS= read -r line; do
+        printf '%s"steps":[%s%s]}\n' "$line" "$steps" '{"step":0,"result":{"failed":""},"micros":0}'
+    done; }"#,
+    "not of the protocol: a list of more than 4096"
+)]
 fn an_answer_that_is_none_is_broken(#[case] script: &str, #[case] reason: &str) {
     let stage = Stage::new(BLOCKED);
     let findings = stage.findings(&stage.host("host", script), &["--wait", "1"], 4);
     assert_eq!(verdicts(&findings, Verdict::Broken), 1);
     let said = findings[0].reason().unwrap_or_default();
     assert!(said.contains(reason), "{said}");
+}
+
+/// The second of two equal answers stands in the place of the next case's, which it costs, and no other.
+#[test]
+fn an_answer_that_comes_twice_is_no_other_cases() {
+    let stage = Stage::new(QUICK);
+    let script = r#""$@" | if mkdir once 2> /dev/null; then sed -u 2p; else exec cat; fi"#;
+    let findings = stage.findings(&stage.host("host", script), &[], 4);
+    assert_eq!((verdicts(&findings, Verdict::Broken), verdicts(&findings, Verdict::Match)), (1, 39));
+    let broken = findings.iter().find(|finding| finding.verdict() == Verdict::Broken).unwrap();
+    assert!(broken.reason().unwrap_or_default().contains("not of the protocol: an answer about"), "{broken:?}");
+}
+
+/// The worker's words are kept as far as anybody reads them.
+#[rstest]
+#[case::of_a_fate(r#""fate":{"exited":{"code":3,"message":"%s"}},"steps":[]}"#)]
+#[case::without_a_step(r#""fate":"done","steps":[{"step":0,"result":{"failed":"%s"},"micros":0}]}"#)]
+#[case::of_a_lack(
+    r#""fate":"done","steps":[{"step":0,"result":{"unsupported":{"need":"tun","reason":"%s"}},"micros":0}]}"#
+)]
+fn long_words_are_cut(#[case] answer: &str) {
+    let stage = Stage::new(BLOCKED);
+    let script = format!(
+        r#"long=$(printf '%02000000d' 0)
+        "$@" | {{ sed -u 1q; sed -u 's/"fate":.*//' | while IFS= read -r line; do
+            printf '%s{answer}\n' "$line" "$long"
+        done; }}"#
+    );
+    let findings = stage.findings(&stage.host("host", &script), &[], 4);
+    let reason = findings[0].reason().unwrap_or_default();
+    assert!(reason.contains("0000") && reason.contains('…'), "{:?}", reason.get(..200));
+    assert!((60_000..70_000).contains(&reason.len()), "{} bytes", reason.len());
+}
+
+/// A process that the host has left behind keeps its pipe open.
+#[rstest]
+#[case::before_hello("sleep 1000 &\nexit 7", "the worker ended before it said hello: exit code 7")]
+#[case::after_it("\"$@\" | sed -u 1q\nsleep 1000 &\nexit 7", "the worker ended: exit code 7")]
+fn a_host_that_has_ended_is_not_waited_for(#[case] script: &str, #[case] message: &str) {
+    let stage = Stage::new(BLOCKED);
+    let begun = Instant::now();
+    // Its standard error is a pipe as well.
+    let said = stage.run(&[&stage.host("host", script)], &["--wait", "600", "-v"]);
+    assert_eq!(said.code, 4, "{said:?}");
+    assert!(format!("{}{}", said.err, said.out.replace("\n  ", "")).contains(message), "{said:?}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
+/// ssh that asks for a password is in the background, and stopped as soon as it touches the terminal.
+#[rstest(Script)]
+#[case::reads("read -r password < /dev/tty")]
+#[case::hides_what_is_typed("stty -echo < /dev/tty")]
+#[case::asks_beside_the_lines("\"$@\" | { sed -u 1q; stty -echo < /dev/tty; cat; }")]
+fn a_host_that_asks_at_the_terminal_is_told_from_a_silent_one(#[case] script: &str) {
+    let stage = Stage::new(BLOCKED);
+    let run = format!(
+        "{PROGRAM} run --scenarios scenarios --remote-binary {PROGRAM} --on '{}' --wait 600; echo code $?",
+        stage.host("host", script)
+    );
+    let begun = Instant::now();
+    let output = Command::new("script").args(["-qec", &run, "/dev/null"]).current_dir(&stage.0).output().unwrap();
+    let said = String::from_utf8_lossy(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert!(said.contains("it wanted something from the terminal") && said.ends_with("code 4"), "{said}");
+    assert!(said.contains("ssh-agent"), "what to do: {said}");
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+}
+
+/// The other side has deadlines, too, and has to know how slow the machine is.
+#[test]
+fn a_worker_is_told_how_patient_it_may_be() {
+    let stage = Stage::new(BLOCKED);
+    let host = stage.host("host", "echo \"$@\" > asked\nexec \"$@\"");
+    for (patience, end) in [("1", "worker\n"), ("4", "worker --patience 4\n")] {
+        stage.findings(&host, &["--patience", patience], 0);
+        let asked = fs::read_to_string(stage.path("asked")).unwrap();
+        assert!(asked.ends_with(end), "{asked}");
+    }
 }
 
 /// The host, not this one, says what it offers.
@@ -397,6 +503,20 @@ fn a_coordinator_that_ends_leaves_no_worker(#[case] signal: &str, #[case] code: 
     Command::new("kill").args([signal, &coordinator.id().to_string()]).status().unwrap();
     assert_eq!(ends(&mut coordinator), code);
     is_gone(&worker);
+}
+
+/// These never look at their standard input.
+#[rstest]
+#[case::the_command("echo $$ > started.part; mv started.part started; exec sleep 1000")]
+#[case::what_it_has_started("sleep 1000 & echo $! > started.part; mv started.part started; wait")]
+#[case::with_a_pipe_of_its_own("sleep 1000 | { cat & echo $! > started.part; mv started.part started; wait; }")]
+fn a_command_that_does_not_look_is_ended(#[case] script: &str) {
+    let stage = Stage::new(QUICK);
+    let mut coordinator = stage.command(&[&stage.host("host", script)], &[]).spawn().unwrap();
+    let started = awaited(&stage.path("started"));
+    Command::new("kill").args(["-KILL", &coordinator.id().to_string()]).status().unwrap();
+    assert_eq!(ends(&mut coordinator), -1);
+    is_gone(&started);
 }
 
 /// What a host says that isolates no case but is a fresh stack each time.

@@ -72,3 +72,18 @@ fn check(shell: &str, file: &str, text: &str, prompt: &str) {
     assert!(!said.contains("errnoscope-"), "nothing is left behind: {said}");
     assert_eq!(std::fs::read_to_string(&file).unwrap(), text);
 }
+
+/// SIGKILL at any moment would leave what has a name.
+#[test]
+fn what_zsh_begins_with_has_no_name() {
+    let temporary = tempfile::tempdir().unwrap();
+    let output = Command::new(PROGRAM)
+        .args(["shell", "--with", "echo left: $(ls -A \"$TMPDIR\").; exit 1"])
+        .env("SHELL", "/bin/zsh")
+        .env("TMPDIR", temporary.path())
+        .stdin(Stdio::null())
+        .output()
+        .unwrap();
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(said.contains("left: ."), "{said}");
+}

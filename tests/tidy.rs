@@ -29,6 +29,7 @@ const PURE: &[&str] = &[
     "schema.rs",
     "socket_table",
     "tracer",
+    "untrusted.rs",
     "values.rs",
     "witness.rs",
 ];

@@ -11,6 +11,7 @@ use crate::catalogue::Catalogue;
 use crate::judge;
 use crate::problem::Problem;
 use crate::scenario::{Platform, cases, compile};
+use crate::untrusted::Text;
 
 /// Every fault, in the order of their places.
 pub fn check(claims: &Claims, catalogue: &Catalogue) -> Vec<Problem> {
@@ -78,7 +79,8 @@ fn selecting_nothing<'c>(mut claims: Vec<&'c Claim>, catalogue: &Catalogue) -> V
             }
             // A case that cannot be compiled is a fault of its scenario.
             let Ok(compiled) = compile(scenario, &case) else { continue };
-            let axes: IndexMap<String, String> = case.axes.iter().cloned().collect();
+            let axes = case.axes.iter().map(|(axis, value)| (axis.as_str().into(), value.as_str().into()));
+            let axes: IndexMap<Text, Text> = axes.collect();
             for subject in &compiled.subjects {
                 let expected = judge::expectations(scenario, &case, subject, Platform::current).unwrap_or_default();
                 for (os, outcome) in expected.iter().flat_map(|(os, all)| all.iter().map(move |one| (*os, one))) {

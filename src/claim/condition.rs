@@ -14,6 +14,7 @@ use wildmatch::WildMatch;
 use crate::cause::Cause;
 use crate::names::{Call, Os, PortChoice};
 use crate::scenario::Expected;
+use crate::untrusted::Text;
 use crate::values::{Values, tables};
 
 /// One of these clauses holds.
@@ -60,7 +61,7 @@ pub struct View<'f> {
     pub call: Call,
     pub port: PortChoice,
     pub cause: Cause,
-    pub axes: &'f IndexMap<String, String>,
+    pub axes: &'f IndexMap<Text, Text>,
     pub outcome: &'f str,
 }
 
@@ -93,8 +94,8 @@ impl Clause {
             && one_of(&self.cause, &view.cause)
             && (self.outcome.0.is_empty() || self.outcome.0.iter().any(|outcome| outcome.0 == view.outcome))
             && self.axes.iter().all(|(axis, values)| {
-                let value = view.axes.get(axis.get_ref());
-                value.is_some_and(|value| values.get_ref().0.contains(value))
+                let value = view.axes.get(axis.get_ref().as_str());
+                value.is_some_and(|value| values.get_ref().0.iter().any(|known| value == known))
             })
             && self.scenario.as_ref().is_none_or(|patterns| matches(&patterns.get_ref().0, view.scenario))
             && self.not.as_ref().is_none_or(|inner| !inner.holds(view))

@@ -2,15 +2,20 @@
 //!
 //! What a tracer's calls mean is the business of `check`; the world it runs in, of `exec`.
 
-use std::io::{Read, Write};
+use std::io::{Read, Seek, Write};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::Ordering;
+use std::sync::mpsc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use super::exec::{CANNOT_RUN, NOT_FOUND};
-use super::output::{self, Destination};
+use nix::sys::signal::{Signal, killpg};
+use nix::unistd::Pid;
+
+use super::exec::{CANNOT_RUN, NO_WORLD, NOT_FOUND};
+use super::output::{self, Destination, Writing};
 use super::select::or_list;
 use super::{Exit, Failure, complain, source};
 use crate::calls::Calls;
@@ -31,6 +36,9 @@ const USUAL: &str = "errnoscope";
 const TIMED_OUT: i32 = 124;
 /// More of a tracer's output than anybody reads, in bytes.
 const LONGEST: u64 = 1 << 20;
+/// The same of what it says about its version, and how long it may take to say it.
+const LONGEST_VERSION: u64 = 64 << 10;
+const VERSION: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -105,18 +113,31 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     let json = arguments.json.as_deref().map(Destination::new).transpose()?;
     let policy = arguments.policy.as_deref().map(Destination::new).transpose()?;
     let baseline = arguments.baseline.as_deref().map(read).transpose()?;
-    let check = if arguments.results.is_empty() { run(arguments)? } else { earlier(&arguments.results)? };
-    if let Some(policy) = &policy {
+    let (check, signals) = match &*arguments.results {
+        [] => run(arguments).map(|(check, signals)| (check, Some(signals)))?,
+        results => (earlier(results)?, None),
+    };
+    if let Some(signal) = signals.as_ref().and_then(Signals::received) {
+        drop(signals);
+        // What there is, for people: a file with some of the results would pass for all of them.
+        if check.tracers.iter().any(|tracer| !tracer.runs.is_empty()) {
+            write!(out, "{}", text::check(&check, arguments.verbose, output::width()))?;
+        }
+        return Ok(Exit::Interrupted(signal));
+    }
+    let mut inferred = String::new();
+    if policy.is_some() {
         let [tracer] = &check.tracers[..] else {
             return Err(Failure::bad("--policy writes the policy of one tracer: name one"));
         };
-        let inferred = infer::policy(&tracer.label(), sys::OS, &tracer.habits);
-        let text = policy::write(&inferred, "Seen by `errnoscope check`, not written.");
-        policy.write(out, |out| out.write_all(text.as_bytes()))?;
+        let policy = infer::policy(&tracer.label(), sys::OS, &tracer.habits);
+        inferred = policy::write(&policy, "Seen by `errnoscope check`, not written.");
     }
-    if let Some(json) = &json {
-        json.write(out, |out| output::json(&check, out))?;
-    }
+    let as_policy = |out: &mut dyn Write| out.write_all(inferred.as_bytes());
+    let as_json = |out: &mut dyn Write| output::json(&check, out);
+    let writings = policy.iter().map(|to| Writing { to, content: &as_policy });
+    let writings = writings.chain(json.iter().map(|to| Writing { to, content: &as_json }));
+    output::write_all(&writings.collect::<Vec<_>>(), signals, out)?;
     let changes = baseline.as_ref().map(|baseline| check::changes(baseline, &check));
     let is_taken = |destination: &Option<Destination>| destination.as_ref().is_some_and(Destination::is_stdout);
     if !is_taken(&json) && !is_taken(&policy) {
@@ -140,9 +161,9 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
 }
 
 fn read(path: &Path) -> Result<Check, Failure> {
-    let (name, text) = source::read(path)?;
-    check::read(text).map_err(|(line, column, message)| {
-        Failure::bad(format!("{name}:{line}:{column}: no results of errnoscope check: {message}"))
+    let text = source::read_results(path)?;
+    check::read(&text).map_err(|(line, column, message)| {
+        Failure::bad(format!("{}:{line}:{column}: no results of errnoscope check: {message}", path.display()))
     })
 }
 
@@ -155,16 +176,22 @@ fn earlier(files: &[PathBuf]) -> Result<Check, Failure> {
     }))
 }
 
-fn run(arguments: &Arguments) -> Result<Check, Failure> {
+/// The results, while signals are still watched.
+fn run(arguments: &Arguments) -> Result<(Check, Signals), Failure> {
     let profiles = arguments.tracers.iter().map(|name| load(name)).collect::<Result<Vec<Profile>, Failure>>()?;
     let asked = |trouble: &Trouble| {
         *trouble == Trouble::Nothing || arguments.trouble.is_empty() || arguments.trouble.contains(trouble)
     };
     let troubles: Vec<Trouble> = Trouble::ALL.iter().copied().filter(asked).collect();
     let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
-    let tracers = profiles.iter().map(|profile| tracer(profile, &troubles, &signals));
-    let tracers = tracers.collect::<Result<Vec<_>, Failure>>()?;
-    Ok(Check { format: FORMAT.to_owned(), tool: Tool::this(), stack: stack(sys::OS, &sys::machine().release), tracers })
+    let mut tracers = Vec::new();
+    for profile in &profiles {
+        if signals.received().is_none() {
+            tracers.push(tracer(profile, &troubles, &signals)?);
+        }
+    }
+    let stack = stack(sys::OS, &sys::machine().release);
+    Ok((Check { format: FORMAT.to_owned(), tool: Tool::this(), stack, tracers }, signals))
 }
 
 /// A tracer of this binary, or that of a file.
@@ -192,7 +219,12 @@ fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<
             let why = "its profile names no option for the source address";
             Row::new(trouble, conditions, None, unseen(Behaviour::NotExercised, Verdict::NotExercised, why))
         } else {
-            match under(trouble, profile, &conditions, signals)? {
+            let ran = under(trouble, profile, &conditions, signals);
+            if signals.received().is_some() {
+                complain("interrupted", &format!("while {} ran under {trouble}; no file is written", profile.name));
+                break;
+            }
+            match ran? {
                 Ok(Seen { calls, timed_out, output, errors }) => {
                     let attempts = attempts(&calls.calls, calls.os);
                     observed.add(&attempts, &reactions(&attempts, !timed_out));
@@ -217,7 +249,8 @@ fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<
     let command = profile.command(Trouble::Nothing.places());
     let habits = observed.habits(&sys::machine().kernel());
     let like = observed.likenesses(&habits);
-    Ok(Tracer { name: profile.name.clone(), version: version(profile), command, runs: rows, habits, like })
+    let version = if signals.received().is_some() { String::new() } else { version(profile) };
+    Ok(Tracer { name: profile.name.clone(), version, command, runs: rows, habits, like })
 }
 
 fn unseen(behaviour: Behaviour, verdict: Verdict, why: &str) -> Judgement {
@@ -247,16 +280,18 @@ fn under(
     conditions: &[String],
     signals: &Signals,
 ) -> Result<Result<Seen, NotRun>, Failure> {
-    let cannot = |error| Failure::because("cannot make temporary files", error);
-    let place = tempfile::tempdir().map_err(cannot)?;
-    let file = |name: &str| place.path().join(name);
-    let own = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
+    // It has no name, so that nothing is left of it whatever ends us.
+    let mut file = tempfile::tempfile().map_err(|error| Failure::because("cannot make a temporary file", error))?;
+    let own = super::own_program()?;
     let words = profile.command(trouble.places());
-    let mut child = Command::new(&own)
+    let mut command = Command::new(&own);
+    sys::end_with_this(&mut command);
+    let calls = sys::lend(&mut command, &file);
+    let mut child = command
         .args(["exec", "--path", &ROUTERS.to_string(), "--listen", &PORT.to_string()])
         .args(["--timeout", &profile.timeout_s.to_string()])
         .arg("--json")
-        .arg(file("calls"))
+        .arg(calls)
         .args(conditions)
         .arg("--")
         .args(words.iter().enumerate().map(|(index, word)| program(index, word, &own)))
@@ -265,7 +300,16 @@ fn under(
         .stderr(Stdio::piped())
         .spawn()
         .map_err(|error| Failure::because("cannot start errnoscope exec", error))?;
-    let (output, errors) = (child.stdout.take().map(begin_of), child.stderr.take().map(begin_of));
+    let output = child.stdout.take().map(|pipe| begin_of(pipe, LONGEST)).transpose();
+    let errors = child.stderr.take().map(|pipe| begin_of(pipe, LONGEST)).transpose();
+    let (output, errors) = match (output, errors) {
+        (Ok(output), Ok(errors)) => (output, errors),
+        (Err(error), _) | (_, Err(error)) => {
+            let _ = child.kill();
+            let _ = child.wait();
+            return Err(Failure::CannotRun(crate::runner::no_thread(&error)));
+        }
+    };
     let ended = loop {
         // A signal cuts it short.
         match sys::wait_for(child.id() as i32, Duration::from_millis(100)) {
@@ -278,16 +322,13 @@ fn under(
             _ => {}
         }
     };
-    if let Some(signal) = signals.received() {
-        let message = format!("interrupted while {} ran under {trouble}: nothing is written", profile.name);
-        return Err(Failure::Command { code: 128 + signal, message });
-    }
     // It ends with the last process of the tracer's world.
     let text = |reader: Option<JoinHandle<String>>| reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
     let (output, errors) = (text(output), text(errors));
-    let calls: Option<Calls> =
-        std::fs::read_to_string(file("calls")).ok().and_then(|text| serde_json::from_str(&text).ok());
-    let codes = [CANNOT_RUN, NOT_FOUND].map(i32::from);
+    let mut text = String::new();
+    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
+    let calls: Option<Calls> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
+    let codes = [NO_WORLD, CANNOT_RUN, NOT_FOUND].map(i32::from);
     let never_ran = |calls: &Calls| calls.calls.is_empty() && codes.contains(&calls.exit_code);
     let lacks = calls.as_ref().is_some_and(|calls| calls.lacks.is_some());
     Ok(match calls.filter(|calls| !lacks && !never_ran(calls)) {
@@ -300,20 +341,25 @@ fn under(
             Err(NotRun { why: format!("the trouble did not last: {}", calls.lost.join("; ")), lacks: false })
         }
         None => {
-            let why = errors.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("it left no trace");
+            let why = errors.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
+            let why = why.unwrap_or_else(|| {
+                format!("`errnoscope exec` ended with {} and said nothing; was it killed? see dmesg", ended.code())
+            });
             Err(NotRun { why: why.trim_start_matches("errnoscope: error: ").to_owned(), lacks })
         }
     })
 }
 
 /// As much of it as anybody reads; who says more is not kept waiting, and fills no disk.
-fn begin_of(mut pipe: impl Read + Send + 'static) -> JoinHandle<String> {
-    thread::spawn(move || {
-        let mut bytes = Vec::new();
-        let _ = pipe.by_ref().take(LONGEST).read_to_end(&mut bytes);
-        let _ = std::io::copy(&mut pipe, &mut std::io::sink());
-        String::from_utf8_lossy(&bytes).into_owned()
-    })
+fn begin_of(mut pipe: impl Read + Send + 'static, most: u64) -> std::io::Result<JoinHandle<String>> {
+    thread::Builder::new().spawn(move || begin(&mut pipe, most))
+}
+
+fn begin(pipe: &mut impl Read, most: u64) -> String {
+    let mut bytes = Vec::new();
+    let _ = pipe.by_ref().take(most).read_to_end(&mut bytes);
+    let _ = std::io::copy(pipe, &mut std::io::sink());
+    String::from_utf8_lossy(&bytes).into_owned()
 }
 
 /// `errnoscope` is this program, wherever it is.
@@ -325,9 +371,27 @@ fn program(index: usize, word: &str, own: &Path) -> std::ffi::OsString {
 fn version(profile: &Profile) -> String {
     let Some((first, rest)) = profile.version.split_first() else { return String::new() };
     let Ok(own) = std::env::current_exe() else { return String::new() };
-    let ran = Command::new(program(0, first, &own)).args(rest).stdin(Stdio::null()).output();
-    let Ok(ran) = ran else { return String::new() };
-    let text = [ran.stdout, ran.stderr].concat();
-    let text = String::from_utf8_lossy(&text);
+    let text = said(Command::new(program(0, first, &own)).args(rest));
     text.lines().find(|line| line.contains(|it: char| it.is_ascii_digit())).unwrap_or_default().trim().to_owned()
+}
+
+/// The begin of what a command says about itself: all that it starts is killed when it has ended, or its time is over.
+fn said(command: &mut Command) -> String {
+    let Ok((reader, writer)) = std::io::pipe() else { return String::new() };
+    let Ok(errors) = writer.try_clone() else { return String::new() };
+    let child = command.stdin(Stdio::null()).stdout(writer).stderr(errors).process_group(0).spawn();
+    // What is left of the command would keep the pipe open.
+    command.stdout(Stdio::null()).stderr(Stdio::null());
+    let Ok(mut child) = child else { return String::new() };
+    let (send, receive) = mpsc::channel();
+    let mut reader = reader;
+    let reading = thread::Builder::new().spawn(move || send.send(begin(&mut reader, LONGEST_VERSION)));
+    if reading.is_err() {
+        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+    }
+    let _ = sys::wait_for(child.id() as i32, VERSION);
+    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
+    let _ = child.wait();
+    // Somebody who left the group may keep the pipe open.
+    receive.recv_timeout(VERSION).unwrap_or_default()
 }

@@ -52,7 +52,7 @@ pub fn claims(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     let named = selected.len() < claims.claims.len();
     let judged = claim::judge(&selected, &reports);
     let own = reports.iter().filter(|report| report.host.is_own());
-    let stacks: BTreeSet<String> = own.clone().map(|report| report.host.stack.clone()).collect();
+    let stacks: BTreeSet<String> = own.clone().map(|report| report.host.stack.to_string()).collect();
     let behind = finding::behind(own.map(|report| &report.host));
     if arguments.json {
         let judgement = Judgement { format: claim::FORMAT, stacks, behind, claims: judged };

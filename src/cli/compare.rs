@@ -2,8 +2,7 @@
 //!
 //! What counts as a change is decided by `compare`; this reads and writes files.
 
-use std::fs::OpenOptions;
-use std::io::Write;
+use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use super::output::{self, Destination};
@@ -13,6 +12,7 @@ use crate::finding::Report;
 use crate::render::compare::Cases;
 use crate::render::text::count;
 use crate::render::{compare as text, github, json};
+use crate::sys;
 
 /// Where GitHub Actions wants a step's summary.
 const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
@@ -59,46 +59,65 @@ pub struct Arguments {
     accept: bool,
 }
 
+impl Arguments {
+    pub fn is_for_github(&self) -> bool {
+        self.github
+    }
+}
+
 pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let Arguments { baseline: place, current, accept, .. } = arguments;
     let destination = if *accept { Some(Destination::new(place)?) } else { None };
     let current = source::report(current)?;
     // The first baseline replaces none.
     let baseline = if *accept && !place.exists() { None } else { Some(source::report(place)?) };
-    let mut exit = Exit::Success;
-    if let Some(baseline) = &baseline {
-        let comparison = compare::compare(baseline, &current);
-        print(&comparison, arguments, out)?;
-        if comparison.is_changed() {
-            exit = Exit::Mismatch;
-        }
-    }
-    match destination {
-        None => Ok(exit),
-        Some(destination) => become_baseline(&destination, place, baseline.as_ref(), &current, out),
-    }
+    let comparison = baseline.as_ref().map(|baseline| compare::compare(baseline, &current));
+    let found = match &comparison {
+        Some(comparison) if comparison.is_changed() => Exit::Mismatch,
+        Some(_) | None => Exit::Success,
+    };
+    // What is done comes before what is said: whoever reads it may keep us waiting.
+    let done = destination
+        .map_or(Ok(found), |destination| become_baseline(&destination, place, baseline.as_ref(), &current, out));
+    let Some(comparison) = comparison else { return done };
+    let summed_up = if arguments.github { sum_up(&comparison) } else { Ok(()) };
+    print(&comparison, arguments, out)?;
+    done.and_then(|exit| summed_up.map(|()| exit))
 }
 
 fn print(comparison: &Comparison, arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
-    if arguments.json {
-        return Ok(output::json(comparison, out)?);
-    }
     let cases = if arguments.verbose { Cases::Named } else { Cases::Counted };
-    write!(out, "{}", text::comparison(comparison, cases, output::width()))?;
-    if arguments.github {
-        write!(out, "{}", github::annotations(comparison))?;
-        match std::env::var_os(SUMMARY).filter(|path| !path.is_empty()) {
-            Some(path) => append_summary(comparison, Path::new(&path))?,
-            None => complain("warning", &format!("{SUMMARY} is not set: no job summary is written")),
+    let text = || text::comparison(comparison, cases, output::width());
+    let written = match (arguments.json, arguments.github) {
+        (true, _) => output::json(comparison, out),
+        (false, false) => write!(out, "{}", text()),
+        (false, true) => {
+            let text = github::without_commands(&text(), &token());
+            write!(out, "{text}{}", github::annotations(comparison))
+        }
+    };
+    Ok(written?)
+}
+
+/// What nobody guesses who has written a report.
+fn token() -> String {
+    format!("errnoscope-{:016x}{:016x}", sys::random(), sys::random())
+}
+
+fn sum_up(comparison: &Comparison) -> Result<(), Failure> {
+    match std::env::var_os(SUMMARY).filter(|path| !path.is_empty()) {
+        Some(path) => append_summary(comparison, Path::new(&path)),
+        None => {
+            complain("warning", &format!("{SUMMARY} is not set: no job summary is written"));
+            Ok(())
         }
     }
-    Ok(())
 }
 
 /// Other commands of the same step may have written to it.
 fn append_summary(comparison: &Comparison, path: &Path) -> Result<(), Failure> {
-    let cannot = |error| Failure::because(format!("cannot write {}", path.display()), error);
-    let mut file = OpenOptions::new().append(true).create(true).open(path).map_err(cannot)?;
+    let cannot = |error: io::Error| output::cannot_write(path, error.into());
+    let mut file = sys::open_to_append(path).map_err(|why| output::cannot_write(path, why))?;
     let written = usize::try_from(file.metadata().map_err(cannot)?.len()).unwrap_or(usize::MAX);
     let summary = github::summary(comparison, github::SUMMARY.saturating_sub(written));
     file.write_all(summary.as_bytes()).map_err(cannot)
@@ -114,13 +133,13 @@ fn become_baseline(
     let doubts = accept::doubts(baseline, current);
     if !doubts.is_empty() {
         for doubt in doubts {
-            complain("not accepted", &doubt);
+            complain("not accepted", &github::harmless(&doubt));
         }
         return Ok(Exit::Mismatch);
     }
     destination.write(out, |out| json::write(current, out))?;
     let findings = count(current.findings.len() as u64, "finding");
     // Standard output may hold JSON.
-    let _ = writeln!(anstream::stderr(), "errnoscope: accepted as {}: {findings}", place.display());
+    let _ = writeln!(output::stderr(), "errnoscope: accepted as {}: {findings}", place.display());
     Ok(Exit::Success)
 }

@@ -2,14 +2,15 @@
 //!
 //! What the commands and their options are is said where they are; nothing is written here by hand.
 
-use std::fs;
 use std::io::Write;
 use std::path::PathBuf;
 
 use clap::Command;
 use clap_complete::Shell;
 
+use super::output::{self, Destination};
 use super::{Exit, Failure};
+use crate::sys::Directory;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -52,8 +53,25 @@ pub fn man(arguments: &ManArguments, command: Command, out: &mut dyn Write) -> R
         clap_mangen::Man::new(command).render(out)?;
         return Ok(Exit::Success);
     };
-    let cannot = |error| Failure::because(format!("cannot write to {}", directory.display()), error);
-    fs::create_dir_all(directory).map_err(cannot)?;
-    clap_mangen::generate_to(command, directory).map_err(cannot)?;
+    let place = Directory::find_or_make(directory).map_err(|why| output::cannot_write(directory, why))?;
+    let mut command = command.disable_help_subcommand(true);
+    command.build();
+    let mut pages = Vec::new();
+    collect_pages(&command, &mut pages)?;
+    for (name, page) in pages {
+        Destination::within(&place, directory, &name)?.write(out, |out| out.write_all(&page))?;
+    }
     Ok(Exit::Success)
+}
+
+/// A page for each command that help shows.
+fn collect_pages(command: &Command, pages: &mut Vec<(String, Vec<u8>)>) -> Result<(), Failure> {
+    for command in command.get_subcommands().filter(|command| !command.is_hide_set()) {
+        collect_pages(command, pages)?;
+    }
+    let man = clap_mangen::Man::new(command.clone());
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    pages.push((man.get_filename(), page));
+    Ok(())
 }

@@ -15,6 +15,7 @@ use crate::render::style::{BAD, GOOD, HEADING, WARN, paint};
 use crate::render::text::field;
 use crate::runner::{self, Place};
 use crate::scenario::{cases, compile};
+use crate::sys;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -30,6 +31,7 @@ pub struct Arguments {
 /// Settings of the host that decide whether an ordinary user gets namespaces, and the value that lets them.
 const SWITCHES: &[(&str, &str, &str)] = &[
     ("user.max_user_namespaces", "0", "sudo sysctl user.max_user_namespaces=15000"),
+    ("user.max_pid_namespaces", "0", "sudo sysctl user.max_pid_namespaces=15000"),
     ("user.max_net_namespaces", "0", "sudo sysctl user.max_net_namespaces=15000"),
     ("kernel.unprivileged_userns_clone", "0", "sudo sysctl kernel.unprivileged_userns_clone=1"),
     (
@@ -43,8 +45,7 @@ const SWITCHES: &[(&str, &str, &str)] = &[
 const OWN_DESCRIPTORS: u64 = 70;
 
 pub fn doctor(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let program = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
-    let hello = runner::hello(&Place::Here(program)).map_err(Failure::CannotRun)?;
+    let hello = runner::hello(&Place::Here(super::own_program()?)).map_err(Failure::CannotRun)?;
     let affected = affected(&source::load(None)?, &hello)?;
     let switches: Vec<Switch> = SWITCHES.iter().filter_map(Switch::read).collect();
     let descriptors = Descriptors::read(&hello);
@@ -136,7 +137,7 @@ fn setting(name: &str, value: &str) -> String {
 }
 
 fn capability(hello: &Hello, need: Need) -> Capability {
-    let unknown = || Capability { available: false, reason: Some("the worker did not say".to_owned()) };
+    let unknown = || Capability { available: false, reason: Some("the worker did not say".to_owned().into()) };
     hello.capabilities.get(&need).cloned().unwrap_or_else(unknown)
 }
 
@@ -144,7 +145,14 @@ fn capability(hello: &Hello, need: Need) -> Capability {
 fn may_be_missing(need: Need) -> bool {
     match need {
         Need::NetworkNamespace => false,
-        Need::Ipv6 | Need::SecondUser | Need::Tun | Need::Nft | Need::Xnu | Need::Linux | Need::Selinux => true,
+        Need::Ipv6
+        | Need::SecondUser
+        | Need::Tun
+        | Need::Nft
+        | Need::Xnu
+        | Need::Linux
+        | Need::Selinux
+        | Need::Resources => true,
     }
 }
 
@@ -167,13 +175,17 @@ fn remedies(hello: &Hello, need: Need, switches: &[Switch]) -> Vec<String> {
             if !refusing.is_empty() {
                 return refusing;
             }
-            "run as root; in a container, let unshare(2) through: --privileged, or --cap-add SYS_ADMIN with \
-             --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
+            let container = "in a container, let unshare(2) through: --privileged, or --cap-add SYS_ADMIN with \
+                 --security-opt seccomp=unconfined --security-opt apparmor=unconfined";
+            return vec![match sys::effective_uid() {
+                0 => format!("{container}; in a systemd service, RestrictNamespaces=no"),
+                _ => format!("run as root; {container}"),
+            }];
         }
         Need::Tun => "sudo modprobe tun; in a container, --device /dev/net/tun",
         Need::Nft => "install nftables; sudo modprobe nf_tables",
         // The reasons name the remedy.
-        Need::Ipv6 | Need::SecondUser => return Vec::new(),
+        Need::Ipv6 | Need::SecondUser | Need::Resources => return Vec::new(),
         // There is none.
         Need::Xnu | Need::Linux | Need::Selinux => return Vec::new(),
     };
@@ -227,7 +239,7 @@ struct Descriptors {
 
 impl Descriptors {
     fn read(hello: &Hello) -> Descriptors {
-        let (soft, hard) = crate::sys::descriptor_limit();
+        let (soft, hard) = sys::descriptor_limit();
         let value = |name: &str| hello.sysctls.get(name).cloned().unwrap_or_default();
         let linux = value("net.ipv4.ip_local_port_range");
         let macos = format!("{} {}", value("net.inet.ip.portrange.first"), value("net.inet.ip.portrange.last"));

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::output::{self, Destination};
 use super::{Exit, Failure};
 use crate::calls::{self, Calls, Seen};
-use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, World};
+use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, Startup, World};
 use crate::plan::RouteKind;
 use crate::sys::{self, Ended, OS, machine};
 
@@ -39,10 +39,11 @@ pub struct WorldArguments {
     /// The server accepts TCP connections on this port, and closes them when the client does
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     listen: Vec<u16>,
-    /// A program to start first, where the server is, by `sh -c`. It is ready when it listens on a TCP port
+    /// A program to start first, where the server is, by `sh -c`. The command starts when it listens on a TCP port
     #[arg(long, value_name = "CMD")]
     with: Option<OsString>,
-    /// It is ready when it has this port, TCP or UDP
+    /// The command starts when the program of --with has this port: it listens there (TCP), or its socket is bound to
+    /// it (UDP)
     #[arg(long, value_name = "PORT", requires = "with", value_parser = clap::value_parser!(u16).range(1..))]
     ready: Option<u16>,
     /// Router N forwards, but sends no ICMP of its own
@@ -89,8 +90,10 @@ fn after_help() -> String {
         "{}\n\n{ADDRESSES}\n\n{TRACED}\n\n\
 The command has the caller's user, files, environment and terminal. When it ends, everything that it has left in \
 the background is ended too.\n\n\
-Exit codes: the command's own, 128 + the number of the signal that killed it, 124 if its time was up, 125 if there is \
-no world for it to run in or a condition did not hold until the end, 126 if it cannot be run, 127 if it is not found.
+Exit codes: the command's own, 128 + the number of the signal that killed it, 124 if its time was up, 125 if its \
+environment could not be made or was not there when it had ended (a condition did not hold, or a process of --listen, \
+--with or --rtt was gone or stopped; a program of --with may have ended with 0), 126 if it cannot be run, 127 if it is \
+not found. Conditions and processes are looked at before the command starts and when it has ended, not in between.
 
 Examples:
   errnoscope exec -c ports-exhausted -- curl http://127.0.0.1/
@@ -176,14 +179,17 @@ impl WorldArguments {
     /// Runs the command, and says on standard error what the exit code alone would not.
     pub fn run(&self, rest: Rest, program: &OsString, given: &[OsString]) -> Result<Exit, Failure> {
         let failed = |code, message| Failure::Command { code, message };
-        let Rest { limit, trace, json, out, environment, foreground } = rest;
+        let Rest { limit, trace, json, out, environment, startup, foreground } = rest;
         let watch = trace || json.is_some();
         if let Some(why) = sys::cannot_trace().filter(|_| watch) {
             return Err(failed(NO_WORLD, format!("{why}; leave out --trace and --json, or use strace in its place")));
         }
-        let json = json.map(Destination::new).transpose().map_err(own_code)?;
+        if let Some(json) = json {
+            sys::keep_lent(json);
+        }
+        let json = json.map(Destination::new).transpose()?;
         let conditions = self.conditions.clone();
-        let request = Request { world: self.world()?, conditions, limit, watch, foreground };
+        let request = Request { world: self.world()?, conditions, limit, watch, startup, foreground };
         let command = std::iter::once(program).chain(given).map(|word| word.to_string_lossy().into_owned());
         let nothing = Calls {
             format: calls::FORMAT.to_owned(),
@@ -205,7 +211,7 @@ impl WorldArguments {
             Err(Failed::Lacks(why, lacks)) => {
                 let calls = Calls { lacks: Some(lacks), ..nothing };
                 if let Some(json) = json {
-                    json.write(out, |out| output::json(&calls, out)).map_err(own_code)?;
+                    json.write(out, |out| output::json(&calls, out))?;
                 }
                 return Err(failed(NO_WORLD, why));
             }
@@ -218,26 +224,31 @@ impl WorldArguments {
                 return Err(failed(code, format!("cannot run `{}`: {errno}; {advice}", program.to_string_lossy())));
             }
         };
-        let Ran { ended, timed_out, lost, watched } = ran;
+        let Ran { ended, timed_out, lost, failed: unserved, watched } = ran;
         if let Some((seen, mut calls)) = watched {
             calls::explain(&mut calls, OS, &machine().kernel());
-            let calls = Calls { lost: lost.clone(), exit_code: ended.code(), seen, calls, ..nothing };
+            let lost = unserved.iter().chain(&lost).cloned().collect();
+            let calls = Calls { lost, exit_code: ended.code(), seen, calls, ..nothing };
+            if let Some(json) = json {
+                json.write(out, |out| output::json(&calls, out))?;
+                out.flush()?;
+            }
             if trace {
                 // Whoever closes standard error does not want it.
-                let _ = write!(anstream::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));
-            }
-            if let Some(json) = json {
-                json.write(out, |out| output::json(&calls, out)).map_err(own_code)?;
+                let _ = write!(output::stderr(), "{}", crate::render::calls::calls(&calls, output::width()));
             }
         }
-        if !lost.is_empty() {
+        if !lost.is_empty() || !unserved.is_empty() {
             let (how, code) = match ended {
                 Ended::Exited(code) => ("exit code", code),
                 Ended::Killed(signal) => ("signal", signal),
             };
-            let lost = lost.join("\n  ");
-            let message = format!("a condition did not hold until the command ended ({how} {code}):\n  {lost}");
-            return Err(failed(NO_WORLD, message));
+            let what = match unserved.is_empty() {
+                true => "a condition did not hold until the command ended",
+                false => "the command's environment was not all there when it ended",
+            };
+            let all: String = unserved.iter().chain(&lost).map(|why| format!("\n  {why}")).collect();
+            return Err(failed(NO_WORLD, format!("{what} ({how} {code}):{all}")));
         }
         Ok(Exit::Command(if timed_out { TIMED_OUT } else { ended.code() as u8 }))
     }
@@ -251,20 +262,9 @@ pub struct Rest<'a> {
     pub out: &'a mut dyn Write,
     /// Variables beside the caller's.
     pub environment: &'a [(&'static str, String)],
+    pub startup: Option<Startup>,
     /// Whether the command is to have the terminal to itself.
     pub foreground: bool,
-}
-
-/// The codes of a command's own begin low.
-fn own_code(failure: Failure) -> Failure {
-    match failure {
-        Failure::Bad(error) => {
-            let chain = std::iter::successors(Some(&*error), |error| error.source());
-            no_world(chain.map(ToString::to_string).collect::<Vec<_>>().join(": "))
-        }
-        Failure::Output(error) => no_world(format!("cannot write to standard output: {error}")),
-        other => other,
-    }
 }
 
 pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -272,6 +272,14 @@ pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
         return Err(no_world("there is no command to run"));
     };
     let Arguments { timeout, trace, json, .. } = arguments;
-    let rest = Rest { limit: *timeout, trace: *trace, json: json.as_deref(), out, environment: &[], foreground: false };
+    let rest = Rest {
+        limit: *timeout,
+        trace: *trace,
+        json: json.as_deref(),
+        out,
+        environment: &[],
+        startup: None,
+        foreground: false,
+    };
     arguments.world.run(rest, program, given)
 }

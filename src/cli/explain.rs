@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use super::output::{self, Destination};
 use super::select::one_of;
-use super::{Exit, Failure, source};
+use super::{Exit, Failure, complain, source};
 use crate::explain::{self, Given, Understood, read};
 use crate::names::{Family, Os, PortChoice, Protocol, Reuse};
 use crate::policy::causes::Knowledge;
@@ -95,8 +95,13 @@ fn words(arguments: &[String]) -> Result<String, Failure> {
         [only] if only != "-" => Ok(only.clone()),
         [] | [_] => {
             let mut bytes = Vec::new();
-            let read = std::io::stdin().take(LONGEST).read_to_end(&mut bytes);
+            let read = std::io::stdin().take(LONGEST + 1).read_to_end(&mut bytes);
             read.map_err(|error| Failure::because("cannot read standard input", error))?;
+            if bytes.len() as u64 > LONGEST {
+                let more = format!("only the first {} KiB of standard input are read", LONGEST >> 10);
+                complain("note", &more);
+                bytes.truncate(LONGEST as usize);
+            }
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         }
         several => Ok(several.join(" ")),
@@ -123,8 +128,9 @@ pub struct CondenseArguments {
 
 /// What the built-in knowledge is made with.
 pub fn condense(arguments: &CondenseArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let destination = Destination::new(&arguments.output)?;
     let reports = arguments.reports.iter().map(|file| source::report(file)).collect::<Result<Vec<_>, Failure>>()?;
     let knowledge = Knowledge::of(&reports).write();
-    Destination::new(&arguments.output)?.write(out, |out| out.write_all(knowledge.as_bytes()))?;
+    destination.write(out, |out| out.write_all(knowledge.as_bytes()))?;
     Ok(Exit::Success)
 }

@@ -19,7 +19,8 @@ Examples:
   errnoscope lint scenarios             every *.toml below a directory
   errnoscope lint my-scenario.toml --json
 
-A file that lies below a directory `scenarios` must be called after its call and its claim.")]
+A file that lies below a directory `scenarios` must be called after its call and its claim. At most 10000 files of 1 MiB each, \
+64 MiB together, are read, and at most 200 problems shown; each directory is visited once, wherever links lead.")]
 pub struct Arguments {
     /// Files, or directories with files [default: the built-in catalogue]
     #[arg(value_name = "FILE|DIR")]
@@ -43,12 +44,9 @@ pub fn lint(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
     files.dedup();
     let (problems, scenarios, cases) = check(&files);
     if arguments.json {
-        let entries: Vec<serde_json::Value> = problems.iter().map(entry).collect();
-        output::json(&entries, out)?;
+        output::json(&entries(&problems), out)?;
     } else {
-        for problem in &problems {
-            writeln!(out, "{}\n", output::problem(problem))?;
-        }
+        write!(out, "{}", output::problems(&problems))?;
         let verdict = match problems.len() {
             0 => paint(GOOD, "no problems"),
             problems => paint(BAD, &count(problems as u64, "problem")),
@@ -99,7 +97,16 @@ fn misplaced(scenario: &Scenario) -> Option<Problem> {
     if in_tree { catalogue::check_place(scenario) } else { None }
 }
 
-fn entry(problem: &Problem) -> serde_json::Value {
-    let (line, column) = problem.line_and_column();
-    json!({ "file": problem.file, "line": line, "column": column, "message": problem.message, "help": problem.help })
+/// As many as are shown to a person; the last one says how many more there are.
+fn entries(problems: &[Problem]) -> Vec<serde_json::Value> {
+    let entry = |problem: &Problem, message: &str, help: &Option<String>| {
+        let (line, column) = problem.line_and_column();
+        json!({ "file": problem.file, "line": line, "column": column, "message": message, "help": help })
+    };
+    let (told, more) = problems.split_at(problems.len().min(output::MOST_PROBLEMS));
+    let mut entries: Vec<_> = told.iter().map(|problem| entry(problem, &problem.message, &problem.help)).collect();
+    entries.extend(
+        more.first().map(|first| entry(first, &format!("… and {}", count(more.len() as u64, "more problem")), &None)),
+    );
+    entries
 }

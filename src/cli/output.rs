@@ -4,8 +4,8 @@
 
 use std::fs;
 use std::io::{self, BufWriter, Write};
-use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::rc::Rc;
 
 use annotate_snippets::Renderer;
 use anstream::AutoStream;
@@ -14,8 +14,11 @@ use flate2::write::GzEncoder;
 use serde::Serialize;
 
 use super::Failure;
+use super::guard::Guard;
+use crate::render::json;
+use crate::render::text::count;
 use crate::scenario::Problem;
-use crate::sys;
+use crate::sys::{self, Directory, Reader, Signals, Target, Unwritable};
 
 /// The width to fill where nobody says another.
 const WIDTH: usize = 80;
@@ -26,8 +29,39 @@ const WIDEST: usize = 120;
 /// text between two of them by itself.
 pub fn stdout() -> impl Write {
     let choice = AutoStream::choice(&io::stdout());
-    let buffered: Box<dyn Write> = Box::new(BufWriter::new(io::stdout().lock()));
-    AutoStream::new(buffered, choice)
+    let buffered: Box<dyn Write> = Box::new(BufWriter::new(Lasting { stdout: sys::Stdout, failed: None }));
+    Guard::new(AutoStream::new(buffered, choice))
+}
+
+/// Standard error, for people.
+pub fn stderr() -> impl Write {
+    Guard::new(anstream::stderr())
+}
+
+/// Standard output for a command that goes on when nobody reads it any more: what a command finds and does is not for
+/// its reader to decide. Only a flush tells that something was lost, and a pipe that was closed has lost nothing that
+/// anybody wanted.
+struct Lasting<W> {
+    stdout: W,
+    failed: Option<io::Error>,
+}
+
+impl<W: Write> Write for Lasting<W> {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        if self.failed.is_none() {
+            self.failed = self.stdout.write_all(bytes).err();
+        }
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        match &self.failed {
+            Some(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+                Err(error.raw_os_error().map_or_else(|| error.kind().into(), io::Error::from_raw_os_error))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
 }
 
 /// How many columns text may take: COLUMNS, or the terminal's, or 80.
@@ -37,48 +71,58 @@ pub fn width() -> usize {
     said.or_else(terminal).unwrap_or(WIDTH).clamp(40, WIDEST)
 }
 
-/// A fault of a scenario file with its lines of source.
-pub fn problem(problem: &Problem) -> String {
-    problem.render(&Renderer::styled())
+/// More faults than anybody mends before looking again.
+pub const MOST_PROBLEMS: usize = 200;
+
+/// Faults of files with their lines of source, and how many more there are.
+pub fn problems(problems: &[Problem]) -> String {
+    let (told, more) = problems.split_at(problems.len().min(MOST_PROBLEMS));
+    let mut text: String = told.iter().map(|problem| problem.render(&Renderer::styled()) + "\n\n").collect();
+    if !more.is_empty() {
+        text.push_str(&format!("… and {}\n\n", count(more.len() as u64, "more problem")));
+    }
+    text
 }
 
 /// Writes a value as JSON for people and machines, with a line's end.
 pub fn json(value: &impl Serialize, out: &mut dyn Write) -> io::Result<()> {
-    serde_json::to_writer_pretty(&mut *out, value)?;
+    json::write_pretty(value, out)?;
     writeln!(out)
-}
-
-/// A reader that has seen enough costs nobody else their report.
-pub fn bearing_closed_pipe(written: Result<(), Failure>) -> Result<(), Failure> {
-    match written {
-        Err(Failure::Output(error)) if error.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        other => other,
-    }
 }
 
 /// A place that a file will be written to, known to be writable.
 #[derive(Clone, Debug)]
 pub enum Destination {
     Stdout,
-    File(PathBuf),
+    File { path: PathBuf, target: Rc<Target> },
 }
 
 impl Destination {
     /// Finds out now whether the file can be written, and leaves no trace of it.
     pub fn new(path: &Path) -> Result<Destination, Failure> {
         if path == Path::new("-") {
-            return Ok(Destination::Stdout);
+            return Destination::stdout();
         }
-        let cannot = |error| Failure::because(format!("cannot write {}", path.display()), error);
-        if path.is_dir() {
-            return Err(cannot(io::Error::from(io::ErrorKind::IsADirectory)));
+        let target = Target::find(path).map_err(|why| cannot_write(path, why))?;
+        match &target {
+            // As /dev/stdout is.
+            Target::Open(file) if sys::is_same_file(file, &io::stdout()) => Destination::stdout(),
+            _ => Ok(Destination::File { path: path.to_owned(), target: Rc::new(target) }),
         }
-        // A report takes the place of the file that a link leads to, not of the link.
-        let path = if path.is_symlink() { fs::canonicalize(path).map_err(cannot)? } else { path.to_owned() };
-        if is_regular_or_absent(&path) {
-            Unfinished::beside(&path).map_err(cannot)?;
+    }
+
+    fn stdout() -> Result<Destination, Failure> {
+        match sys::stdout_was_closed() {
+            true => Err(Failure::Output(io::Error::from_raw_os_error(libc::EBADF))),
+            false => Ok(Destination::Stdout),
         }
-        Ok(Destination::File(path))
+    }
+
+    /// A file in a directory that `directory` stands for.
+    pub fn within(directory: &Directory, path: &Path, name: &str) -> Result<Destination, Failure> {
+        let path = path.join(name);
+        let target = directory.file(name.as_ref()).map_err(|why| cannot_write(&path, why))?;
+        Ok(Destination::File { path, target: Rc::new(target) })
     }
 
     pub fn is_stdout(&self) -> bool {
@@ -91,86 +135,85 @@ impl Destination {
         out: &mut dyn Write,
         content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
     ) -> Result<(), Failure> {
-        let path = match self {
+        self.write_for(Reader::Awaited, out, content)
+    }
+
+    fn write_for(
+        &self,
+        reader: Reader,
+        out: &mut dyn Write,
+        content: impl FnOnce(&mut dyn Write) -> io::Result<()>,
+    ) -> Result<(), Failure> {
+        let (path, target) = match self {
             Destination::Stdout => return Ok(content(out)?),
-            Destination::File(path) => path,
+            Destination::File { path, target } => (path, target),
         };
-        let cannot = |error| Failure::because(format!("cannot write {}", path.display()), error);
-        if !is_regular_or_absent(path) {
-            // A pipe or a device cannot be replaced.
-            let file = fs::OpenOptions::new().write(true).open(path).map_err(cannot)?;
-            return buffered(&file, path, content).map_err(cannot);
+        let cannot = |why| cannot_write(path, why);
+        let bytes = bytes(path, content).map_err(|error| cannot(error.into()))?;
+        let in_place = |mut file: &fs::File| match file.write_all(&bytes) {
+            // As for standard output, a reader that has seen enough has lost nothing.
+            Err(error) if error.kind() != io::ErrorKind::BrokenPipe => Err(cannot(error.into())),
+            Ok(()) | Err(_) => Ok(()),
+        };
+        match &**target {
+            Target::File(name) => name.write(&bytes).map_err(cannot),
+            Target::Special(name, number) => in_place(&name.open_special(*number, reader).map_err(cannot)?),
+            Target::Open(file) => {
+                // What was in a regular file before is not to stand behind the new content.
+                let _ = file.set_len(0);
+                in_place(file)
+            }
         }
-        let unfinished = Unfinished::beside(path).map_err(cannot)?;
-        buffered(unfinished.file(), path, content).map_err(cannot)?;
-        unfinished.finish(path).map_err(cannot)
-    }
-}
-
-fn buffered(file: &fs::File, path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<()> {
-    let mut writer = BufWriter::new(file);
-    if path.extension().is_some_and(|extension| extension == "gz") {
-        let mut encoder = GzEncoder::new(&mut writer, Compression::best());
-        content(&mut encoder)?;
-        encoder.finish()?;
-    } else {
-        content(&mut writer)?;
-    }
-    writer.flush()
-}
-
-fn is_regular_or_absent(path: &Path) -> bool {
-    fs::metadata(path).map_or(true, |metadata| metadata.is_file())
-}
-
-/// A file that is being written, and that a crash takes along.
-enum Unfinished {
-    /// It has no name at all yet.
-    Nameless(fs::File),
-    /// Where the system or the file system has no such thing; only a SIGKILL would leave it behind.
-    Temporary(tempfile::NamedTempFile),
-}
-
-impl Unfinished {
-    fn beside(path: &Path) -> io::Result<Unfinished> {
-        let directory = directory_of(path);
-        if let Ok(file) = sys::nameless_file(directory) {
-            return Ok(Unfinished::Nameless(file));
-        }
-        tempfile::Builder::new()
-            .prefix(PREFIX)
-            .permissions(fs::Permissions::from_mode(0o666))
-            .tempfile_in(directory)
-            .map(Unfinished::Temporary)
-            .map_err(|error| io::Error::from(error.kind()))
     }
 
-    fn file(&self) -> &fs::File {
+    /// Whether somebody may keep us waiting there: readers of standard output, of a FIFO or of a terminal can.
+    fn has_reader(&self) -> bool {
         match self {
-            Unfinished::Nameless(file) => file,
-            Unfinished::Temporary(file) => file.as_file(),
-        }
-    }
-
-    /// Puts the whole file in the place of what is at `path`.
-    fn finish(self, path: &Path) -> io::Result<()> {
-        match self {
-            Unfinished::Temporary(file) => file.persist(path).map(drop).map_err(|error| error.error),
-            Unfinished::Nameless(file) => match sys::name_file(&file, path) {
-                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {
-                    // A name can be given only where there is none, and taken over only by another name.
-                    let other = directory_of(path).join(format!("{PREFIX}{}", std::process::id()));
-                    sys::name_file(&file, &other)?;
-                    fs::rename(&other, path).inspect_err(|_| drop(fs::remove_file(&other)))
-                }
-                named => named,
+            Destination::Stdout => true,
+            Destination::File { target, .. } => match **target {
+                Target::File(_) => false,
+                Target::Special(..) | Target::Open(_) => true,
             },
         }
     }
 }
 
-const PREFIX: &str = ".errnoscope-";
+/// Something that is ready to be written.
+pub struct Writing<'w> {
+    pub to: &'w Destination,
+    pub content: &'w dyn Fn(&mut dyn Write) -> io::Result<()>,
+}
 
-fn directory_of(path: &Path) -> &Path {
-    path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
+/// Writes everything, also where one place fails, and first what has no reader. Before it comes to the others,
+/// `signals` are no longer watched, so that they end a wait. One that has come already is reason enough not to wait for
+/// the reader of a FIFO.
+pub fn write_all(writings: &[Writing<'_>], signals: Option<Signals>, out: &mut dyn Write) -> Result<(), Failure> {
+    let interrupted = signals.as_ref().is_some_and(|signals| signals.received().is_some());
+    let reader = if interrupted { Reader::Present } else { Reader::Awaited };
+    let (read, stored): (Vec<_>, Vec<_>) = writings.iter().partition(|writing| writing.to.has_reader());
+    let mut write = |writing: &&Writing<'_>| writing.to.write_for(reader, out, writing.content);
+    let written = stored.iter().map(&mut write).fold(Ok(()), Result::and);
+    drop(signals);
+    written.and(read.iter().map(&mut write).fold(Ok(()), Result::and))
+}
+
+pub fn cannot_write(path: &Path, why: Unwritable) -> Failure {
+    Failure::because(format!("cannot write {}", path.display()), why)
+}
+
+/// What the file will have in it.
+fn bytes(path: &Path, content: impl FnOnce(&mut dyn Write) -> io::Result<()>) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    if path.extension().is_some_and(|extension| extension == "gz") {
+        let mut encoder = GzEncoder::new(&mut bytes, Compression::best());
+        // The encoder takes large pieces better.
+        let mut buffered = BufWriter::new(&mut encoder);
+        content(&mut buffered)?;
+        buffered.flush()?;
+        drop(buffered);
+        encoder.finish()?;
+    } else {
+        content(&mut bytes)?;
+    }
+    Ok(bytes)
 }

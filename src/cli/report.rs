@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::output::Destination;
+use super::output::{self, Destination, Writing};
 use super::{Exit, Failure, source};
 use crate::claim;
 use crate::finding::Report;
@@ -52,12 +52,11 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
         |report: &Report| (report.host.os, !report.host.is_own(), family(report), version(&report.host.release));
     reports.sort_by_cached_key(place);
     let judged = claim::judge(&claims, &reports);
-    if let Some(text) = text {
-        text.write(out, |out| out.write_all(markdown(&reports, &judged).as_bytes()))?;
-    }
-    if let Some(page) = page {
-        page.write(out, |out| out.write_all(html(&reports, &judged).as_bytes()))?;
-    }
+    let as_text = |out: &mut dyn Write| out.write_all(markdown(&reports, &judged).as_bytes());
+    let as_page = |out: &mut dyn Write| out.write_all(html(&reports, &judged).as_bytes());
+    let text = text.iter().map(|to| Writing { to, content: &as_text });
+    let page = page.iter().map(|to| Writing { to, content: &as_page });
+    output::write_all(&text.chain(page).collect::<Vec<_>>(), None, out)?;
     Ok(Exit::Success)
 }
 

@@ -6,11 +6,12 @@ use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread::ScopedJoinHandle;
 use std::time::{Duration, Instant, SystemTime};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use super::output::{self, Destination};
+use super::output::{self, Destination, Writing};
 use super::select::Selection;
 use super::{Exit, Failure, complain};
 use crate::catalogue::Catalogue;
@@ -22,9 +23,9 @@ use crate::render::style::{HEADING, paint};
 use crate::render::text::count;
 use crate::render::{json, junit, summary};
 use crate::runner::{self, Item, Place, Ran, Settings};
-use crate::sys::Signals;
+use crate::sys::{Directory, Signals};
 
-/// What must not be missing, where it is an error and not a limitation: in CI. The tests know more words.
+/// What must not be missing, where it is an error and not a limitation: in CI. The tests read more words from it.
 const REQUIRE: &str = "ERRNOSCOPE_REQUIRE";
 
 #[derive(clap::Args)]
@@ -44,7 +45,8 @@ Examples:
 COMMAND of --on is given to the shell with `errnoscope worker` (see
 --remote-binary) behind it, and has to carry standard input and output to that
 worker: ssh, docker exec -i, kubectl exec -i POD --, a script that boots a VM.
-What else it prints does no harm. -j says how often it is started.
+What else it prints does no harm. -j says how often it is started. It cannot ask
+for a password: ssh needs a key without a passphrase, or an agent.
 
 Environment:
   ERRNOSCOPE_REQUIRE=namespaces  fail where there are no namespaces; so does `all`
@@ -105,6 +107,7 @@ pub struct Arguments {
 }
 
 pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
+    let required = required()?;
     let catalogue = arguments.selection.load()?;
     let items = fast_or_slow(arguments.selection.items(&catalogue)?, arguments.slow)?;
     let output = |path: &Option<PathBuf>| path.as_deref().map(|path| Output::new(path, arguments.on.len())).transpose();
@@ -113,7 +116,9 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
         return Err(Failure::bad("only one of --json and --junit can go to standard output"));
     }
     let settings = settings(&arguments)?;
-    require_namespaces(&settings[0])?;
+    if required {
+        require_namespaces(&settings[0])?;
+    }
 
     let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
     let started = Moment::of(SystemTime::now().into());
@@ -122,11 +127,23 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
         runner::run(&catalogue, &items, settings, &signals.interrupted, |findings| progress.case(findings))
     };
     let ran: Vec<Result<Ran, String>> = std::thread::scope(|scope| {
-        let threads: Vec<_> = settings.iter().map(|settings| scope.spawn(|| run(settings))).collect();
+        let run = &run;
+        let start = |settings| std::thread::Builder::new().spawn_scoped(scope, move || run(settings));
+        let (here, others) = settings.split_at(1);
+        let others: Vec<_> = others.iter().map(start).collect();
         let panicked = |_| Err("the thread that ran it panicked".to_owned());
-        threads.into_iter().map(|thread| thread.join().unwrap_or_else(panicked)).collect()
+        let end = |thread: io::Result<ScopedJoinHandle<'_, _>>| match thread {
+            Ok(thread) => thread.join().unwrap_or_else(panicked),
+            Err(error) => Err(runner::no_thread(&error)),
+        };
+        here.iter().map(run).chain(others.into_iter().map(end)).collect()
     });
     let cases_ran = progress.stop();
+    let again: u32 = ran.iter().flatten().map(|ran| ran.again).sum();
+    if again > 0 {
+        let cases = count(again.into(), "case");
+        complain("note", &format!("{cases} timed out while others ran; run again alone, none of them hung"));
+    }
     if let ([Err(message)], [here]) = (&ran[..], &settings[..]) {
         if let Some(signal) = signals.received() {
             complain("interrupted", "there was no worker yet: nothing ran, and there is no report");
@@ -135,11 +152,11 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
         return Err(Failure::CannotRun(format!("{}{message}", behind(&here.place))));
     }
 
-    let to_stdout = [&json_to, &junit_to].iter().any(|to| to.as_ref().is_some_and(|to| to.is_stdout()));
-    let (mut findings, mut complete, mut failed) = (Vec::new(), true, false);
-    let mut names = Names::default();
+    let (mut finished, mut failed) = (Vec::new(), false);
+    let (mut names, mut named) = (Names::default(), Ok(()));
     for (ran, settings) in ran.into_iter().zip(&settings) {
-        let report = match ran.and_then(|ran| report(ran, &settings.place, started, &catalogue, &arguments)) {
+        let ran = ran.and_then(|ran| if required { has_namespaces(&ran.hello).map(|()| ran) } else { Ok(ran) });
+        let report = match ran.map(|ran| report(ran, &settings.place, started, &catalogue, &arguments)) {
             Ok(report) => report,
             Err(message) => {
                 complain("error", &format!("{}{message}", behind(&settings.place)));
@@ -148,25 +165,37 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
             }
         };
         let name = names.of(&report);
-        if let Some(to) = &json_to {
-            let to = to.named(&format!("{name}.json.gz"))?;
-            output::bearing_closed_pipe(to.write(out, |out| json::write(&report, out)))?;
-        }
-        if let Some(to) = &junit_to {
-            let (to, xml) = (to.named(&format!("{name}.xml"))?, junit::junit(&report).map_err(Failure::bad)?);
-            output::bearing_closed_pipe(to.write(out, |out| out.write_all(xml.as_bytes())))?;
-        }
-        output::bearing_closed_pipe(sum_up(&report, &settings.place, &arguments, to_stdout, out))?;
-        complete &= report.complete;
-        findings.extend(report.findings);
+        let mut to = |output: &Option<Output>, kind: &str| {
+            let to = output.as_ref().map(|output| output.named(&format!("{name}.{kind}")));
+            // What one place does not take is no loss for the others.
+            to.and_then(|to| to.map_err(|failure| named = Err(failure)).ok())
+        };
+        let (json, junit) = (to(&json_to, "json.gz"), to(&junit_to, "xml"));
+        finished.push(Finished { report, place: &settings.place, json, junit });
     }
-    // Whoever closed the pipe may still ask for the exit code.
-    output::bearing_closed_pipe(out.flush().map_err(Failure::Output))?;
+    let signal = signals.received();
+    let written = named.and(write_all(&finished, signals, out));
+    let to_stdout = [&json_to, &junit_to].iter().any(|to| to.as_ref().is_some_and(|to| to.is_stdout()));
+    for Finished { report, place, .. } in &finished {
+        let text = sum_up(report, place, &arguments);
+        match to_stdout {
+            // Nothing depends on it.
+            true => drop(write!(output::stderr(), "{text}")),
+            false => write!(out, "{text}")?,
+        }
+    }
+    out.flush()?;
 
-    if let Some(signal) = signals.received().filter(|_| !complete || failed) {
+    let complete = finished.iter().all(|finished| finished.report.complete);
+    let signal = signal.filter(|_| !complete || failed);
+    if signal.is_some() {
         complain("interrupted", &format!("{cases_ran} of {} ran", count(progress.cases, "case")));
+    }
+    written?;
+    if let Some(signal) = signal {
         return Ok(Exit::Interrupted(signal));
     }
+    let findings: Vec<Finding> = finished.into_iter().flat_map(|finished| finished.report.findings).collect();
     if !findings.is_empty() && findings.iter().all(|finding| finding.verdict() == Verdict::Unsupported) {
         complain("error", "nothing could be run here; see `errnoscope doctor`");
     }
@@ -184,7 +213,7 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
         ..Settings::new(place, arguments.jobs.or(jobs).unwrap_or(NonZeroUsize::MIN))
     };
     if arguments.on.is_empty() {
-        let program = std::env::current_exe().map_err(|error| Failure::because("cannot find this program", error))?;
+        let program = super::own_program()?;
         return Ok(vec![with(Place::Here(program), std::thread::available_parallelism().ok())]);
     }
     let (commands, stacks) = (arguments.on.len(), arguments.stack.len());
@@ -201,23 +230,14 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
     Ok(arguments.on.iter().enumerate().map(behind).collect())
 }
 
-fn report(
-    ran: Ran,
-    place: &Place,
-    started: Moment,
-    catalogue: &Catalogue,
-    arguments: &Arguments,
-) -> Result<Report, String> {
-    let Ran { hello, findings, complete } = ran;
-    if required() {
-        has_namespaces(&hello)?;
-    }
+fn report(ran: Ran, place: &Place, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Report {
+    let Ran { hello, findings, complete, again: _ } = ran;
     let mut report = Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings);
     report.host.behind = match place {
         Place::Here(_) => None,
-        Place::Behind { command, .. } => Some(command.clone()),
+        Place::Behind { command, .. } => Some(command.as_str().into()),
     };
-    Ok(report)
+    report
 }
 
 /// Which command a message is about.
@@ -228,11 +248,44 @@ fn behind(place: &Place) -> String {
     }
 }
 
+/// What became of one stack, and where it goes.
+struct Finished<'r> {
+    report: Report,
+    place: &'r Place,
+    json: Option<Destination>,
+    junit: Option<Destination>,
+}
+
+impl Finished<'_> {
+    fn contents(&self) -> Vec<(&Destination, Content<'_>)> {
+        let mut contents: Vec<(_, Content<'_>)> = Vec::new();
+        if let Some(to) = &self.json {
+            contents.push((to, Box::new(|out| json::write(&self.report, out))));
+        }
+        if let Some(to) = &self.junit {
+            contents.push((
+                to,
+                Box::new(|out| out.write_all(junit::junit(&self.report).map_err(io::Error::other)?.as_bytes())),
+            ));
+        }
+        contents
+    }
+}
+
+/// Writes all reports; from then on signals are no longer watched.
+fn write_all(finished: &[Finished<'_>], signals: Signals, out: &mut dyn Write) -> Result<(), Failure> {
+    let contents: Vec<_> = finished.iter().flat_map(Finished::contents).collect();
+    let writings: Vec<_> = contents.iter().map(|(to, content)| Writing { to, content }).collect();
+    output::write_all(&writings, Some(signals), out)
+}
+
+type Content<'c> = Box<dyn Fn(&mut dyn Write) -> io::Result<()> + 'c>;
+
 /// Where one kind of report goes.
 enum Output {
     One(Destination),
     /// A directory, with a file for each stack.
-    Each(PathBuf),
+    Each(Directory, PathBuf),
 }
 
 impl Output {
@@ -240,10 +293,9 @@ impl Output {
     fn new(path: &Path, stacks: usize) -> Result<Output, Failure> {
         let is_directory = path.is_dir() || path.as_os_str().as_encoded_bytes().ends_with(b"/");
         if is_directory {
-            let cannot = |error| Failure::because(format!("cannot make {}", path.display()), error);
-            std::fs::create_dir_all(path).map_err(cannot)?;
-            Destination::new(&path.join("report"))?;
-            return Ok(Output::Each(path.to_owned()));
+            let directory = Directory::find_or_make(path).map_err(|why| output::cannot_write(path, why))?;
+            Destination::within(&directory, path, "report")?;
+            return Ok(Output::Each(directory, path.to_owned()));
         }
         if stacks > 1 {
             let name = path.display();
@@ -261,7 +313,7 @@ impl Output {
     fn named(&self, name: &str) -> Result<Destination, Failure> {
         match self {
             Output::One(destination) => Ok(destination.clone()),
-            Output::Each(directory) => Destination::new(&directory.join(name)),
+            Output::Each(directory, path) => Destination::within(directory, path, name),
         }
     }
 }
@@ -287,36 +339,24 @@ impl Names {
 fn own_name(host: &Host) -> String {
     match host.kernel() {
         Some(_) => format!("{} {}", host.os, host.release),
-        None => host.stack.clone(),
+        None => host.stack.to_string(),
     }
 }
 
-fn sum_up(
-    report: &Report,
-    place: &Place,
-    arguments: &Arguments,
-    to_stderr: bool,
-    out: &mut dyn Write,
-) -> Result<(), Failure> {
+fn sum_up(report: &Report, place: &Place, arguments: &Arguments) -> String {
     let width = output::width();
     let text = match (arguments.quiet, arguments.verbose) {
         (true, _) => summary::trouble(report, width),
         (false, false) => summary::summary(report, width),
         (false, true) => format!("{}\n{}", summary::everything(report, width), summary::summary(report, width)),
     };
-    let host = &report.host;
-    let text = match place {
+    match place {
         Place::Here(_) => text,
         Place::Behind { command, .. } => {
-            format!("{}\n{text}\n", paint(HEADING, &format!("{}, behind {command}", own_name(host))))
+            let title = format!("{}, behind {command}", own_name(&report.host));
+            format!("{}\n{text}\n", paint(HEADING, &title))
         }
-    };
-    if to_stderr {
-        write!(anstream::stderr(), "{text}")?
-    } else {
-        write!(out, "{text}")?
     }
-    Ok(())
 }
 
 fn fast_or_slow(items: Vec<Item>, slow: bool) -> Result<Vec<Item>, Failure> {
@@ -332,14 +372,24 @@ fn fast_or_slow(items: Vec<Item>, slow: bool) -> Result<Vec<Item>, Failure> {
     Ok(items)
 }
 
-fn required() -> bool {
-    let words = std::env::var(REQUIRE).unwrap_or_default();
-    words.split(',').any(|word| matches!(word.trim(), "namespaces" | "all"))
+/// Whether namespaces must not be missing.
+fn required() -> Result<bool, Failure> {
+    let words = std::env::var_os(REQUIRE).unwrap_or_default();
+    let words = words.to_string_lossy();
+    let mut words = words.split(',').map(str::trim).filter(|word| !word.is_empty()).peekable();
+    let any = words.peek().is_some();
+    match words.find(|word| !["namespaces", "all"].contains(word)) {
+        Some(word) => Err(Failure::bad(format!(
+            "{REQUIRE}: `run` cannot require `{}`: it knows `namespaces` and `all`",
+            word.escape_debug()
+        ))),
+        None => Ok(any),
+    }
 }
 
 /// Before anything runs, where it costs next to nothing to ask.
 fn require_namespaces(settings: &Settings) -> Result<(), Failure> {
-    if !required() || !matches!(settings.place, Place::Here(_)) {
+    if !matches!(settings.place, Place::Here(_)) {
         return Ok(());
     }
     runner::hello(&settings.place).and_then(|hello| has_namespaces(&hello)).map_err(Failure::CannotRun)
@@ -374,7 +424,6 @@ impl Progress {
         if terminal {
             let style = ProgressStyle::with_template("{bar:30} {pos}/{len} cases  {elapsed}  {msg}");
             bar.set_style(style.unwrap_or_else(|_| ProgressStyle::default_bar()));
-            bar.enable_steady_tick(Duration::from_millis(100));
         }
         let lines = !terminal && !quiet;
         let progress = Progress { bar, trouble: AtomicUsize::new(0), started: Instant::now(), lines, cases };
@@ -391,7 +440,9 @@ impl Progress {
         progress
     }
 
-    fn case(&self, findings: &[Finding]) {
+    /// A case has ended, or time has passed.
+    fn case(&self, findings: Option<&[Finding]>) {
+        let Some(findings) = findings else { return self.bar.tick() };
         self.bar.inc(1);
         let bad = |finding: &&Finding| !matches!(finding.verdict(), Verdict::Match | Verdict::Unsupported);
         let bad = findings.iter().filter(bad).count();

@@ -9,6 +9,7 @@ use std::path::Path;
 
 use super::exec::{Rest, WorldArguments, no_world};
 use super::{Exit, Failure, exec};
+use crate::exec::Startup;
 use crate::sys;
 
 /// Open a shell under real conditions such as port exhaustion
@@ -39,9 +40,10 @@ pub fn shell(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     let shell = std::env::var_os("SHELL").filter(|shell| !shell.is_empty()).unwrap_or("/bin/sh".into());
     let name = Path::new(&shell).file_name().unwrap_or_default().to_string_lossy().into_owned();
     let mut environment = vec![("ERRNOSCOPE", conditions)];
-    let no_setting = |what: &str, why: &dyn std::fmt::Display| no_world(format!("{what}: {why}"));
+    let no_setting =
+        |what: &str, why: &dyn std::fmt::Display| no_world(format!("cannot set the shell's prompt: {what}: {why}"));
     // What the shell reads before it asks for its first line, to be kept until then.
-    let (mut pipe, mut directory) = (None, None);
+    let (mut pipe, mut startup) = (None, None);
     // Conditions hold no quote: their words are names, numbers and addresses.
     let given: Vec<OsString> = match &*name {
         "bash" => {
@@ -53,13 +55,8 @@ pub fn shell(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
             vec!["--rcfile".into(), format!("/dev/fd/{fd}").into(), "-i".into()]
         }
         "zsh" => {
-            let own = tempfile::Builder::new().prefix("errnoscope-").tempdir();
-            let own = own.map_err(|error| no_setting("a directory for zsh to begin in", &error))?;
-            let former = std::env::var("ZDOTDIR").ok();
-            std::fs::write(own.path().join(".zshenv"), zshenv(own.path(), former.as_deref(), &prompt))
-                .map_err(|error| no_setting("a file for zsh to begin with", &error))?;
-            environment.push(("ZDOTDIR", own.path().to_string_lossy().into_owned()));
-            directory = Some(own);
+            let text = zshenv(std::env::var("ZDOTDIR").ok().as_deref(), &prompt);
+            startup = Some(Startup { variable: "ZDOTDIR", file: ".zshenv", text });
             vec!["-i".into()]
         }
         "fish" => {
@@ -78,22 +75,26 @@ pub fn shell(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
         json: None,
         out,
         environment: &environment,
+        startup,
         foreground: sys::is_in_foreground(),
     };
     let exit = arguments.world.run(rest, &shell, &given);
-    drop((pipe, directory));
+    drop(pipe);
     exit
 }
 
-/// What zsh reads first, from where ZDOTDIR says: it has no option for that. It removes itself, and lets zsh go on with the
-/// user's files; the prompt is that of whoever sets it last, before every line.
-fn zshenv(own: &Path, former: Option<&str>, prompt: &str) -> String {
+/// What zsh reads first, from where ZDOTDIR says: it has no option for that. It removes itself, or closes its nameless
+/// directory, and lets zsh go on with the user's files; the prompt is that of whoever sets it last, before every line.
+fn zshenv(former: Option<&str>, prompt: &str) -> String {
     let quoted = |text: &str| format!("'{}'", text.replace('\'', r"'\''"));
     let restore = former.map_or("unset ZDOTDIR".to_owned(), |former| format!("export ZDOTDIR={}", quoted(former)));
-    let own = quoted(&own.to_string_lossy());
     let shown = quoted(&prompt.replace('%', "%%"));
     format!(
-        "command rm -rf -- {own}
+        "case $ZDOTDIR in
+    /proc/self/fd/*) errnoscope_own=${{ZDOTDIR##*/}}; exec {{errnoscope_own}}<&- ;;
+    *) command rm -rf -- $ZDOTDIR ;;
+esac
+unset errnoscope_own
 {restore}
 [[ -r ${{ZDOTDIR:-$HOME}}/.zshenv ]] && . ${{ZDOTDIR:-$HOME}}/.zshenv
 errnoscope_prompt() {{

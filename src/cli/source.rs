@@ -2,23 +2,28 @@
 //!
 //! Reads them and has them checked; what they mean is the business of others.
 
+use std::collections::HashSet;
 use std::fs;
-use std::io::{self, Read};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
-use flate2::read::MultiGzDecoder;
-
+use super::bounded::{self, Refused};
 use super::{Failure, complain};
 use crate::catalogue::{self, Catalogue};
 use crate::digest;
 use crate::finding::{FORMAT, Host, Report, outdated};
 use crate::render::json;
 
-/// What gzip files begin with (RFC 1952 section 2.3.1).
-const GZIP: [u8; 2] = [0x1f, 0x8b];
-
 /// More text than any report has: the whole catalogue gives 18 MB.
 const LARGEST: u64 = 128 << 20;
+/// More than a person writes into one file, of scenarios, claims, a policy or a tracer: the largest has 30 KB.
+const LARGEST_TEXT: u64 = 1 << 20;
+/// More than all files of one catalogue have together, and how many there are.
+const LARGEST_CATALOGUE: usize = 64 << 20;
+const MOST_FILES: usize = 10_000;
+/// Whoever looks for scenarios among more names than this has named the wrong directory.
+const MOST_NAMES: usize = 200_000;
+const DEEPEST: usize = 32;
 
 /// Says of a report that it counts for nothing where systems are meant.
 pub fn mention_stranger(report: &Report) {
@@ -40,36 +45,74 @@ pub fn load(scenarios: Option<&Path>) -> Result<Catalogue, Failure> {
 
 /// The path and text of a scenario file, or of every `*.toml` below a directory, in the order of their names.
 pub fn files(path: &Path) -> Result<Vec<(String, &'static str)>, Failure> {
-    let mut files = Vec::new();
-    if path.is_dir() {
-        walk(path, &mut files)?;
-        if files.is_empty() {
-            return Err(Failure::bad(format!("no scenario files (*.toml) in {}", path.display())));
-        }
-    } else {
-        files.push(read(path)?);
+    if !path.is_dir() {
+        return Ok(vec![read(path)?]);
     }
-    Ok(files)
+    let mut walk = Walk { top: path, visited: HashSet::new(), names: 0, bytes: 0, files: Vec::new() };
+    walk.directory(path, 0)?;
+    if walk.files.is_empty() {
+        return Err(Failure::bad(format!("no scenario files (*.toml) in {}", path.display())));
+    }
+    Ok(walk.files)
 }
 
-fn walk(directory: &Path, files: &mut Vec<(String, &'static str)>) -> Result<(), Failure> {
-    let cannot = |error| Failure::because(format!("cannot read {}", directory.display()), error);
-    let mut paths = Vec::new();
-    for entry in fs::read_dir(directory).map_err(cannot)? {
-        paths.push(entry.map_err(cannot)?.path());
-    }
-    paths.sort();
-    for path in paths {
-        if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
-            continue;
+/// A way through directories. Links may lead in circles, and a directory may be anything.
+struct Walk<'p> {
+    top: &'p Path,
+    /// The device and inode of each directory.
+    visited: HashSet<(u64, u64)>,
+    names: usize,
+    bytes: usize,
+    files: Vec<(String, &'static str)>,
+}
+
+impl Walk<'_> {
+    fn directory(&mut self, directory: &Path, depth: usize) -> Result<(), Failure> {
+        let cannot = |error| Failure::because(format!("cannot read {}", directory.display()), error);
+        let metadata = fs::metadata(directory).map_err(cannot)?;
+        if !self.visited.insert((metadata.dev(), metadata.ino())) {
+            return Ok(());
         }
-        if path.is_dir() {
-            walk(&path, files)?;
-        } else if path.extension().is_some_and(|extension| extension == "toml") {
-            files.push(read(&path)?);
+        self.at_most(DEEPEST, depth, "levels of directories")?;
+        let mut paths = Vec::new();
+        for entry in fs::read_dir(directory).map_err(cannot)? {
+            self.names += 1;
+            self.at_most(MOST_NAMES, self.names, "names")?;
+            paths.push(entry.map_err(cannot)?.path());
         }
+        paths.sort();
+        for path in paths {
+            if path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.')) {
+                continue;
+            }
+            if path.is_dir() {
+                self.directory(&path, depth + 1)?;
+            } else if path.extension().is_some_and(|extension| extension == "toml") {
+                self.file(&path)?;
+            }
+        }
+        Ok(())
     }
-    Ok(())
+
+    fn file(&mut self, path: &Path) -> Result<(), Failure> {
+        // A FIFO that somebody names is read; one that lies about is not waited for.
+        if fs::metadata(path).is_ok_and(|metadata| !metadata.is_file()) {
+            return Err(Failure::bad(format!("cannot read {}: not a regular file", path.display())));
+        }
+        let file = read(path)?;
+        self.bytes += file.1.len();
+        self.files.push(file);
+        self.at_most(MOST_FILES, self.files.len(), "scenario files")?;
+        self.at_most(LARGEST_CATALOGUE, self.bytes, "bytes of scenario files")
+    }
+
+    fn at_most(&self, most: usize, found: usize, what: &str) -> Result<(), Failure> {
+        if found <= most {
+            return Ok(());
+        }
+        let top = self.top.display();
+        Err(Failure::bad(format!("more than {most} {what} below {top}: name the directory that has the scenarios")))
+    }
 }
 
 /// A report, as `run --json` writes it, compressed or not.
@@ -84,14 +127,12 @@ pub fn digested_report(path: &Path) -> Result<(String, Report), Failure> {
 }
 
 fn text(path: &Path) -> Result<String, Failure> {
-    let name = path.display();
-    let cannot = |error| Failure::because(format!("cannot read {name}"), error);
-    let bytes = fs::File::open(path).and_then(|file| decompressed(file, LARGEST)).map_err(cannot)?;
-    let Some(bytes) = bytes else {
-        let megabytes = LARGEST >> 20;
-        return Err(Failure::bad(format!("{name}: no errnoscope report: larger than {megabytes} MiB of text")));
-    };
-    String::from_utf8(bytes).map_err(|_| Failure::bad(format!("{name}: no errnoscope report: neither UTF-8 nor gzip")))
+    bounded::text_or_gzip(path, LARGEST).map_err(|refused| match refused {
+        Refused::NotUtf8 { .. } => {
+            Failure::bad(format!("{}: no errnoscope report: neither UTF-8 nor gzip", path.display()))
+        }
+        other => cannot_read(path, other),
+    })
 }
 
 fn parsed(path: &Path, text: &str) -> Result<Report, Failure> {
@@ -107,80 +148,17 @@ fn parsed(path: &Path, text: &str) -> Result<Report, Failure> {
     })
 }
 
-/// What `reader` has, decompressed if it is gzip; nothing where that is more than `most` bytes, of which no more are
-/// ever held: a little gzip can be a lot of text.
-fn decompressed(mut reader: impl Read, most: u64) -> io::Result<Option<Vec<u8>>> {
-    let mut head = Vec::new();
-    reader.by_ref().take(GZIP.len() as u64).read_to_end(&mut head)?;
-    let is_gzip = head == GZIP;
-    let whole = io::Cursor::new(head).chain(reader);
-    let mut bytes = Vec::new();
-    if is_gzip {
-        MultiGzDecoder::new(whole).take(most + 1).read_to_end(&mut bytes)?;
-    } else {
-        whole.take(most + 1).read_to_end(&mut bytes)?;
-    }
-    Ok((bytes.len() as u64 <= most).then_some(bytes))
-}
-
 /// What people write points into its text for as long as the process lives.
 pub fn read(path: &Path) -> Result<(String, &'static str), Failure> {
-    let name = path.display().to_string();
-    let text = fs::read_to_string(path).map_err(|error| Failure::because(format!("cannot read {name}"), error))?;
-    Ok((name, text.leak()))
+    let text = bounded::text(path, LARGEST_TEXT).map_err(|refused| cannot_read(path, refused))?;
+    Ok((path.display().to_string(), text.leak()))
 }
 
-#[cfg(test)]
-mod tests {
-    use std::io::Write;
+/// The text of a file that this program has written, which is as long as a report at most.
+pub fn read_results(path: &Path) -> Result<String, Failure> {
+    bounded::text(path, LARGEST).map_err(|refused| cannot_read(path, refused))
+}
 
-    use flate2::Compression;
-    use flate2::write::GzEncoder;
-
-    use super::*;
-
-    fn gzip(bytes: &[u8]) -> Vec<u8> {
-        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
-        encoder.write_all(bytes).unwrap();
-        encoder.finish().unwrap()
-    }
-
-    #[track_caller]
-    fn check(reader: impl Read, most: u64, bytes: Option<&[u8]>) {
-        assert_eq!(decompressed(reader, most).unwrap().as_deref(), bytes);
-    }
-
-    #[test]
-    fn what_fits_is_read_and_what_never_ends_is_not() {
-        check(&b""[..], 3, Some(b""));
-        check(&b"abc"[..], 3, Some(b"abc"));
-        check(&b"abcd"[..], 3, None);
-        check(io::repeat(b' '), 1 << 20, None);
-        check(&*gzip(b"abc"), 3, Some(b"abc"));
-        check(&*[gzip(b"ab"), gzip(b"c")].concat(), 3, Some(b"abc"));
-        check(&*gzip(&[b' '; 1 << 16]), (1 << 16) - 1, None);
-        // Small as a file, and without an end: a member after the other.
-        let member = gzip(&[0; 1 << 16]);
-        assert!(member.len() < 1 << 10);
-        check(Endless(member, 0), 1 << 20, None);
-    }
-
-    #[test]
-    fn half_a_gzip_file_is_an_error() {
-        let whole = gzip(b"some text that is long enough to be cut");
-        assert!(decompressed(&whole[..whole.len() / 2], 1 << 20).is_err());
-    }
-
-    /// The same bytes again and again.
-    struct Endless(Vec<u8>, usize);
-
-    impl Read for Endless {
-        fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            for byte in &mut *buffer {
-                *byte = self.0[self.1 % self.0.len()];
-                self.1 += 1;
-            }
-            Ok(buffer.len())
-        }
-    }
+fn cannot_read(path: &Path, refused: Refused) -> Failure {
+    Failure::because(format!("cannot read {}", path.display()), refused)
 }

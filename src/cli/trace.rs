@@ -12,7 +12,7 @@ use std::time::Duration;
 use indicatif::{ProgressBar, ProgressStyle};
 
 use self::names::Names;
-use super::output::{self, Destination};
+use super::output::{self, Destination, Writing};
 use super::select::one_of;
 use super::{Exit, Failure, complain, policy};
 use crate::demo;
@@ -140,16 +140,24 @@ pub struct Arguments {
 pub fn trace(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let policy = policy::load(&arguments.policy)?;
     let json_to = arguments.json.as_deref().map(Destination::new).transpose()?;
-    let host = match arguments.demo {
-        None => arguments.host.clone().unwrap_or_default(),
-        Some(routers) => demo(routers, arguments)?,
+    let cannot = |error| Failure::because("cannot watch for signals", error);
+    let watch = || -> io::Result<(Signals, Interrupt)> {
+        // In this order: who is woken up knows which signal it was.
+        Ok((Signals::watch()?, Interrupt::on_signals(&sys::INTERRUPTS)?))
+    };
+    let (host, watched) = match arguments.demo {
+        None => (arguments.host.clone().unwrap_or_default(), None),
+        Some(routers) => {
+            let host = demo(routers, arguments)?;
+            let watched = watch().map_err(cannot)?;
+            // They were kept back until here.
+            sys::end_on_signals(&sys::INTERRUPTS, Duration::ZERO).map_err(cannot)?;
+            (host, Some(watched))
+        }
     };
     let target = resolve(&host, arguments)?;
     let mut settings = settings(arguments, target)?;
-    let cannot = |error| Failure::because("cannot watch for signals", error);
-    // In this order: who is woken up knows which signal it was.
-    let signals = Signals::watch().map_err(cannot)?;
-    let interrupt = Interrupt::on_signals(&sys::INTERRUPTS).map_err(cannot)?;
+    let (signals, interrupt) = watched.map_or_else(watch, Ok).map_err(cannot)?;
     let config = Config {
         target,
         source: arguments.source,
@@ -170,39 +178,41 @@ pub fn trace(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     drop(wire);
     let (names, lacking) = names.finish();
     let report = Report::new(&host, trace, &names);
-    print(&report, json_to.as_ref(), out)?;
+    let signal = signals.received();
+    let as_json = |out: &mut dyn Write| output::json(&report, out);
+    let writings: Vec<_> = json_to.iter().map(|to| Writing { to, content: &as_json }).collect();
+    let written = output::write_all(&writings, Some(signals), out);
+    let table = table(&report);
+    match json_to.as_ref().is_some_and(Destination::is_stdout) {
+        // Nothing depends on it.
+        true => drop(write!(output::stderr(), "{table}")),
+        false => write!(out, "{table}")?,
+    }
+    out.flush()?;
     if let Some(why) = lacking {
         complain("warning", &why);
     }
     if let Some(message) = text::error(&report.ended, &report.settings) {
         complain("error", &message);
     }
+    written?;
     Ok(match report.ended {
         Ended::Reached { .. } => Exit::Success,
         Ended::NotReached | Ended::Unreachable { .. } => Exit::Mismatch,
         Ended::Aborted(_) | Ended::SequencesSpent { .. } | Ended::NothingSent { .. } => Exit::Broken,
-        Ended::Interrupted => Exit::Interrupted(signals.received().unwrap_or_default()),
+        Ended::Interrupted => Exit::Interrupted(signal.unwrap_or_default()),
     })
 }
 
-fn print(report: &Report, json_to: Option<&Destination>, out: &mut dyn Write) -> Result<(), Failure> {
+fn table(report: &Report) -> String {
     let width = output::width();
-    let table = [
+    [
         text::header(&report.host, &report.settings, width),
         text::hops(&report.hops.iter().map(Row::from).collect::<Vec<_>>(), width),
         text::skips(&report.probes, &report.settings, width),
         text::ended(&report.ended, &report.settings).unwrap_or_default(),
     ]
-    .concat();
-    if let Some(to) = json_to {
-        output::bearing_closed_pipe(to.write(out, |out| output::json(report, out)))?;
-    }
-    // Whoever closed the pipe may still ask for the exit code.
-    output::bearing_closed_pipe(if json_to.is_some_and(Destination::is_stdout) {
-        write!(anstream::stderr(), "{table}").map_err(Failure::Output)
-    } else {
-        write!(out, "{table}").and_then(|()| out.flush()).map_err(Failure::Output)
-    })
+    .concat()
 }
 
 /// Enters the network of the demo; where its path leads.
@@ -256,7 +266,8 @@ fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failu
     };
     let range = arguments.source_port_range;
     let offset = match arguments.initial_sequence {
-        None => random(),
+        // So that two tracers rarely want the same ports.
+        None => sys::random(),
         Some(initial) if range.contains(initial) => u64::from(initial - range.low()),
         Some(initial) => {
             return Err(Failure::bad(format!(
@@ -282,12 +293,6 @@ fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failu
         sequences: Sequences::new(range, offset),
         reuse: arguments.reuse,
     })
-}
-
-/// Where in the range to begin, so that two tracers rarely want the same ports.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, Hasher};
-    std::hash::RandomState::new().build_hasher().finish()
 }
 
 /// Above this the kernel has given up by itself, as long as nobody made it more patient (tcp(7), tcp_syn_retries).

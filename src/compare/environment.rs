@@ -43,21 +43,21 @@ pub fn facts(report: &Report) -> IndexMap<String, String> {
     });
     // Where the kernel puts a tab between two numbers, people put a blank.
     let words = |value: &str| value.split_whitespace().collect::<Vec<_>>().join(" ");
-    let sysctls = host.sysctls.iter().map(|(name, value)| (name.clone(), words(value)));
+    let sysctls = host.sysctls.iter().map(|(name, value)| (name.to_string(), words(value.raw())));
     [
         ("os", host.os.to_string()),
-        ("stack", host.stack.clone()),
-        ("release", host.release.clone()),
-        ("architecture", host.arch.clone()),
-        ("isolation", host.isolation.clone()),
+        ("stack", host.stack.to_string()),
+        ("release", host.release.to_string()),
+        ("architecture", host.arch.to_string()),
+        ("isolation", host.isolation.to_string()),
         ("tool", format!("{} {}", tool.name, tool.version)),
-        ("catalogue", catalogue.digest.clone()),
+        ("catalogue", catalogue.digest.to_string()),
         ("repeat", repeat.to_string()),
         ("complete", if *complete { "yes".to_owned() } else { "no, interrupted".to_owned() }),
     ]
     .map(|(name, value)| (name.to_owned(), value))
     .into_iter()
-    .chain(host.behind.iter().map(|command| ("behind".to_owned(), command.clone())))
+    .chain(host.behind.iter().map(|command| ("behind".to_owned(), command.to_string())))
     .chain(needs)
     .chain(sysctls)
     .collect()

@@ -117,7 +117,7 @@ impl Said {
 
     /// Where it is documented that this is what comes about.
     pub fn because(&self) -> BTreeSet<&str> {
-        let own = self.expected.iter().filter(|expectation| self.outcomes.contains(&expectation.outcome));
+        let own = self.expected.iter().filter(|expectation| self.outcomes.contains(expectation.outcome.as_str()));
         own.map(|expectation| &*expectation.reference).collect()
     }
 }
@@ -126,7 +126,7 @@ impl Said {
 fn refused(finding: &Finding) -> Option<String> {
     let last = finding.trail.last().filter(|_| finding.verdict() == Verdict::Unsupported)?;
     let lacking = last.unsupported.as_ref().filter(|lacking| lacking.need == Need::Linux)?;
-    Some(lacking.reason.clone())
+    Some(lacking.reason.to_string())
 }
 
 /// A call with all that is said of it.
@@ -157,16 +157,16 @@ impl Sweep {
         let index = self.sources.len();
         let version = host.kernel();
         self.sources.push(Source {
-            stack: if version.is_some() { host.os.to_string() } else { host.stack.clone() },
+            stack: if version.is_some() { host.os.to_string() } else { host.stack.to_string() },
             version,
-            release: host.release.clone(),
-            arch: host.arch.clone(),
-            isolation: host.isolation.clone(),
-            behind: host.behind.clone(),
+            release: host.release.to_string(),
+            arch: host.arch.to_string(),
+            isolation: host.isolation.to_string(),
+            behind: host.behind.as_ref().map(ToString::to_string),
             started: *started,
             complete: *complete,
             repeat: *repeat,
-            catalogue: catalogue.digest.clone(),
+            catalogue: catalogue.digest.to_string(),
             tool: format!("{} {}", tool.name, tool.version),
             digest: digest.to_owned(),
             findings: report.findings.len() as u64,

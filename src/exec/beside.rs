@@ -12,10 +12,12 @@ use crate::ports::PortRange;
 /// The conditions as they can be made there, `range` being the host's own range of ephemeral ports; or why not.
 pub fn conditions(request: &Request, range: PortRange) -> Result<Vec<Condition>, String> {
     if !request.world.is_bare() {
-        return Err("a path, a server or a helper takes a network of its own, which only Linux has".to_owned());
+        return Err("leave out --path, --listen, --with and --no-timestamps: they take a network of its own, \
+            which only Linux has"
+            .to_owned());
     }
     if request.watch {
-        return Err("system calls are watched on Linux only".to_owned());
+        return Err("leave out --trace and --json: system calls can be seen on Linux only".to_owned());
     }
     request.conditions.iter().map(|named| condition(named, range)).collect()
 }
@@ -36,7 +38,7 @@ fn condition(named: &Named, own: PortRange) -> Result<Condition, String> {
             free: *free,
         }),
         Condition::DescriptorsExhausted { .. } => {
-            refused("nobody can ask whether another process still has that limit")
+            refused("nobody can ask whether another process still has that limit; use `ulimit -n` for the command")
         }
         _ => refused("it takes a network of its own, which only Linux has"),
     }

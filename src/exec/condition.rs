@@ -3,7 +3,7 @@
 //! They are situations of the catalogue's scenarios, made of the same ops. How one writes them is the command line's
 //! business; performing and asking is the interpreter's.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
@@ -23,8 +23,11 @@ pub const TIME_WAIT: Duration = Duration::from_secs(60);
 
 /// Where the other ends of holders listen, from this port on.
 const FIRST_PEER_PORT: u16 = 20_100;
-/// From which ports autobind takes while holders are made, so that none of the range to be exhausted is lost to a helper.
-const APART: [PortRange; 2] = [PortRange::of::<20_600, 20_699>(), PortRange::of::<10_600, 10_699>()];
+/// From which port on autobind takes while holders are made, so that none of a range is lost to a helper; if that will
+/// not do, from any.
+const FIRST_APART: [u16; 2] = [20_600, 10_600];
+/// From how many.
+const APART: u16 = 100;
 
 /// What [`Condition::OutputDropped`] does with a packet, in nft's words.
 pub const VERDICTS: &[(&str, &str)] = &[
@@ -149,11 +152,24 @@ enum Phase {
 }
 
 impl Situation {
+    /// Whether a process has to hold it.
+    pub fn is_held(&self) -> bool {
+        !(self.steps.is_empty() && self.repeated.is_empty() && self.checks.is_empty())
+    }
+
     /// `Err` has the number of a condition that cannot be, and why.
     pub fn of(conditions: &[Condition], around: &Surroundings) -> Result<Situation, (usize, String)> {
-        let mut making =
-            Making { around, taken: around.taken.clone(), parts: Vec::new(), situation: Situation::default() };
+        let mut making = Making {
+            around,
+            taken: around.taken.clone(),
+            served: BTreeSet::new(),
+            peers: BTreeMap::new(),
+            names: BTreeMap::new(),
+            parts: Vec::new(),
+            situation: Situation::default(),
+        };
         making.note_ports(conditions)?;
+        making.choose_peers(conditions)?;
         for (index, condition) in conditions.iter().enumerate() {
             making.add(index, condition).map_err(|why| (index, why))?;
         }
@@ -168,6 +184,12 @@ struct Making<'a> {
     around: &'a Surroundings,
     /// Ports that sockets have, or will have.
     taken: BTreeSet<(Protocol, u16)>,
+    /// Ports of destinations that nobody else serves.
+    served: BTreeSet<u16>,
+    /// The other ends of holders, by the number of the condition, where nobody else has them.
+    peers: BTreeMap<usize, SocketAddr>,
+    /// How many holders have this name.
+    names: BTreeMap<String, usize>,
     parts: Vec<(Phase, usize, Step)>,
     situation: Situation,
 }
@@ -185,9 +207,58 @@ impl Making<'_> {
             };
             for port in ports {
                 if !self.taken.insert((protocol, port)) && !shared {
-                    return Err((index, format!("{protocol} port {port} is held already")));
+                    let why = "is held already, by another condition or by a server; choose another, or leave one out";
+                    return Err((index, format!("{protocol} port {port} {why}")));
                 }
             }
+        }
+        Ok(())
+    }
+
+    /// Then helpers get theirs, before anybody counts what is left of a range.
+    fn choose_peers(&mut self, conditions: &[Condition]) -> Result<(), (usize, String)> {
+        for condition in conditions {
+            if let Condition::PortsExhausted { protocol: Protocol::Tcp, to: Some(to), .. } = condition
+                && self.around.is_local(to.ip())
+                && self.taken.insert((Protocol::Tcp, to.port()))
+            {
+                self.served.insert(to.port());
+            }
+        }
+        let wanted = |port: &u16| {
+            conditions.iter().any(|condition| match *condition {
+                Condition::PortsExhausted { range, .. } => range.contains(*port),
+                _ => false,
+            })
+        };
+        for (index, condition) in conditions.iter().enumerate() {
+            let Condition::Held(Holder { protocol, state, local, peer, .. }) = *condition else { continue };
+            if matches!(state, HolderState::Bound | HolderState::Listening) {
+                continue;
+            }
+            let peer = match peer {
+                Some(peer) => peer,
+                None => {
+                    // Outside of a range that is to be exhausted, if that is possible.
+                    let ports = || (FIRST_PEER_PORT..=u16::MAX).chain(1024..FIRST_PEER_PORT);
+                    let mut free = ports().filter(|port| !self.taken.contains(&(protocol, *port)));
+                    let port = free.clone().find(|port| !wanted(port)).or_else(|| free.next());
+                    let why = || {
+                        (
+                            index,
+                            format!(
+                                "no {protocol} port from 1024 on is left for its other end; \
+                                 name one by peer=ADDRESS:PORT"
+                            ),
+                        )
+                    };
+                    SocketAddr::new(local.ip(), port.ok_or_else(why)?)
+                }
+            };
+            if self.around.is_local(peer.ip()) && !self.around.taken.contains(&(protocol, peer.port())) {
+                self.taken.insert((protocol, peer.port()));
+            }
+            self.peers.insert(index, peer);
         }
         Ok(())
     }
@@ -198,14 +269,10 @@ impl Making<'_> {
                 let (protocol, address, reuse, to, range) = (*protocol, *address, *reuse, *to, *range);
                 let own: Vec<u16> = range.ports().filter(|port| !self.taken.contains(&(protocol, *port))).collect();
                 let count = own.len().checked_sub(usize::from(*free)).ok_or_else(|| {
-                    let (low, high) = (range.low(), range.high());
-                    format!("{free} ports cannot be left free: of {low} to {high}, {} are not held already", own.len())
+                    let (low, high, left) = (range.low(), range.high(), own.len());
+                    format!("free={free} is too many: of the ports {low} to {high}, {left} are not held by others")
                 })?;
-                if let Some(to) = to.filter(|to| {
-                    protocol == Protocol::Tcp
-                        && self.around.is_local(to.ip())
-                        && !self.taken.contains(&(protocol, to.port()))
-                }) {
+                if let Some(to) = to.filter(|to| protocol == Protocol::Tcp && self.served.remove(&to.port())) {
                     self.serve(index, to)?;
                 }
                 let how = if to.is_some() { FillHow::Connect } else { FillHow::Bind };
@@ -291,16 +358,12 @@ impl Making<'_> {
     }
 
     fn hold(&mut self, index: usize, holder: Holder) -> Result<(), String> {
-        let Holder { protocol, state, local, reuse, peer, user } = holder;
-        let socket = format!("the holder of {local}");
-        let peer = match (peer, state) {
-            (_, HolderState::Bound | HolderState::Listening) => None,
-            (Some(peer), _) => Some(peer),
-            (None, _) => {
-                let port = (FIRST_PEER_PORT..).find(|port| !self.taken.contains(&(Protocol::Tcp, *port)));
-                Some(SocketAddr::new(local.ip(), port.ok_or("no port is left for its peer")?))
-            }
-        };
+        let Holder { protocol, state, local, reuse, peer: _, user } = holder;
+        // A port may be held twice: by both protocols, and by sockets that share it.
+        let name = format!("the holder of {protocol} {local}");
+        let number = self.names.entry(name.clone()).and_modify(|number| *number += 1).or_insert(1);
+        let socket = if *number == 1 { name } else { format!("{name} ({number})") };
+        let peer = self.peers.get(&index).copied();
         let hold = Hold {
             socket: socket.clone(),
             state,
@@ -313,12 +376,9 @@ impl Making<'_> {
             peer_port: peer.map_or(0, |peer| peer.port()),
         };
         let served = peer.is_some_and(|peer| {
-            !self.around.is_local(peer.ip()) || self.around.taken.contains(&(Protocol::Tcp, peer.port()))
+            !self.around.is_local(peer.ip()) || self.around.taken.contains(&(protocol, peer.port()))
         });
         let ops = if served { hold.towards_server() } else { Compound::Hold(hold).expand() };
-        if let Some(peer) = peer.filter(|_| !served) {
-            self.taken.insert((protocol, peer.port()));
-        }
         for op in ops? {
             // A socket is whose socket() or accept() made it; binding a low port takes a privilege.
             let user = user.filter(|_| !matches!(op, Op::Bind { .. }));
@@ -333,7 +393,6 @@ impl Making<'_> {
 
     /// A listener with room for more connections than there are ports.
     fn serve(&mut self, index: usize, at: SocketAddr) -> Result<(), String> {
-        self.taken.insert((Protocol::Tcp, at.port()));
         let (socket, address, port) = (format!("the server on {at}"), at.ip(), at.port());
         self.set_silently(Phase::Ranges, index, "net.core.somaxconn", "65535");
         for op in (Compound::Serve { socket, address, port, backlog: 65_535 }).expand()? {
@@ -372,19 +431,26 @@ impl Making<'_> {
         Ok(())
     }
 
-    /// Helpers of holders take their ports elsewhere while a range is to be exhausted.
+    /// Helpers of holders take their ports elsewhere while a range is to be exhausted or held.
     fn keep_range_free(&mut self, conditions: &[Condition]) {
         let ranges = conditions.iter().filter_map(|condition| match condition {
             Condition::PortsExhausted { range, .. } => Some(*range),
+            Condition::PortsHeld { range, .. } => Some(*range),
             _ => None,
         });
         let ranges: Vec<PortRange> = ranges.collect();
         let Some(first) = self.parts.iter().find(|(phase, _, _)| *phase == Phase::Holders).map(|part| part.1) else {
             return;
         };
-        let apart = APART.iter().find(|apart| !ranges.iter().any(|range| apart.overlaps(*range)));
-        if let (false, Some(apart)) = (ranges.is_empty(), apart) {
+        let is_taken = |port| Protocol::ALL.iter().any(|&protocol| self.taken.contains(&(protocol, port)));
+        let is_apart =
+            |apart: &PortRange| !ranges.iter().any(|range| apart.overlaps(*range)) && !apart.ports().any(is_taken);
+        let all = (1024..=u16::MAX).step_by(APART.into());
+        let candidates = FIRST_APART.into_iter().chain(all);
+        let candidates = candidates.filter_map(|low| PortRange::new(low, low.checked_add(APART - 1)?).ok());
+        if let (false, Some(apart)) = (ranges.is_empty(), { candidates }.find(is_apart)) {
             self.set_silently(Phase::Sysctls, first, PORT_RANGE, &apart.to_sysctl());
+            self.set_silently(Phase::Ranges, first, PORT_RANGE, &DEFAULT_RANGE.to_sysctl());
         }
     }
 

@@ -3,7 +3,8 @@
 //! It performs ops and asks the kernel, and is told no precondition; whether an answer is the right one is decided on this
 //! side of the line.
 
-use std::io::{BufRead, BufReader, Write};
+use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::os::unix::net::UnixStream;
 use std::time::{Duration, Instant};
 
@@ -12,7 +13,7 @@ use serde::{Deserialize, Serialize};
 use super::condition::{Check, Named, Situation};
 use crate::plan::{Answer, Op, Outcome, Performed, Query, Role, Step, Unsupported};
 use crate::socket_table::Sought;
-use crate::sys::{self, Fork, Isolation};
+use crate::sys::{self, Fork, Isolation, Life};
 use crate::witness::{Moment, Precondition, Witness};
 use crate::worker::{Case, nft};
 
@@ -38,12 +39,32 @@ pub struct Held {
     before: Answers,
     since: Instant,
     line: BufReader<UnixStream>,
+    pid: i32,
+}
+
+/// How long making one of their parts may take. Ops have deadlines of their own, but for those that take thousands of
+/// ports.
+const MAKING: Duration = Duration::from_secs(60);
+/// How long the holding process may take to ask the kernel.
+const ASKING: Duration = Duration::from_secs(10);
+/// How often it is woken up meanwhile, in case that somebody has stopped it.
+const NUDGE: Duration = Duration::from_millis(100);
+
+/// Why there is no answer.
+enum Unheard {
+    Refused(Refusal),
+    /// The holding process is gone.
+    Gone,
+    /// It says nothing.
+    Silent,
 }
 
 /// What the holding process says, in a line of JSON.
 #[derive(Debug, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Said {
+    /// One more of the parts is made.
+    Made,
     /// This step, or this op that is performed over and over, ended so.
     Refused {
         condition: usize,
@@ -57,8 +78,8 @@ enum Said {
 struct Answers {
     /// One to each check.
     answers: Vec<Answer>,
-    /// For which conditions nobody answers SYNs any more.
-    silent: Vec<usize>,
+    /// For which conditions nobody answers SYNs, and whether that process is still there.
+    silent: Vec<(usize, bool)>,
     /// How many sockets in TIME_WAIT connections have taken over.
     taken_over: u64,
     /// The rules that keep packets from leaving, in nft's words; empty where no check is about them.
@@ -68,23 +89,33 @@ struct Answers {
 impl Held {
     /// Makes the conditions in a process of their own, in the network namespace that this one is in.
     pub fn make(conditions: &[Named], situation: Situation, isolation: &Isolation) -> Result<Held, Refusal> {
-        let (ours, theirs) = UnixStream::pair().map_err(|error| format!("socketpair: {error}"))?;
+        let (ours, theirs) =
+            UnixStream::pair().map_err(|error| format!("cannot make conditions: socketpair: {error}"))?;
+        ours.set_read_timeout(Some(NUDGE)).map_err(|error| format!("cannot make conditions: setsockopt: {error}"))?;
         let Situation { steps, repeated, checks, .. } = situation;
         let questions: Vec<Query> = checks.iter().filter_map(|check| check.precondition.query()).collect();
         debug_assert_eq!(questions.len(), checks.len(), "each can be asked for");
         let since = Instant::now();
-        match sys::fork().map_err(|errno| format!("fork: {errno}"))? {
+        let pid = match sys::fork().map_err(|errno| format!("cannot make conditions: fork: {errno}"))? {
             Fork::Child => {
+                sys::keep_signals();
                 sys::die_with_parent();
                 drop(ours);
                 let _ = hold(&steps, &repeated, &questions, isolation, theirs);
                 sys::exit_now(1)
             }
-            Fork::Parent(_) => drop(theirs),
-        }
+            Fork::Parent(pid) => {
+                drop(theirs);
+                pid
+            }
+        };
         let conditions = conditions.to_vec();
-        let mut held = Held { conditions, checks, before: Answers::default(), since, line: BufReader::new(ours) };
-        held.before = held.listen().map_err(|why| why.unwrap_or_else(|| "its holder died".to_owned().into()))?;
+        let mut held = Held { conditions, checks, before: Answers::default(), since, line: BufReader::new(ours), pid };
+        held.before = held.listen(MAKING).map_err(|why| held.refusal(why))?;
+        if let Some((condition, is_there)) = held.before.silent.first() {
+            let text = &held.conditions[*condition].text;
+            return Err(format!("condition `{text}` cannot be made: {}", silence(*is_there)).into());
+        }
         for (check, answer) in held.checks.iter().zip(&held.before.answers) {
             if !is_made(&check.precondition, answer) {
                 let text = &held.conditions[check.condition].text;
@@ -96,18 +127,15 @@ impl Held {
 
     /// What no longer holds, a sentence for each condition.
     pub fn lost(&mut self) -> Vec<String> {
+        sys::wake(self.pid);
         let asked = self.line.get_mut().write_all(b"?\n");
-        let answers = asked.map_err(|_| None).and_then(|()| self.listen());
+        let answers = asked.map_err(|_| Unheard::Gone).and_then(|()| self.listen(ASKING));
         let Answers { answers, silent, taken_over, filter } = match answers {
             Ok(answers) => answers,
-            Err(why) => {
-                let why = why.map_or("the process that held it was killed".to_owned(), |refusal| refusal.why);
-                let all: Vec<String> = self.conditions.iter().map(|named| format!("`{}`", named.text)).collect();
-                return vec![format!("{}: {why}", all.join(", "))];
-            }
+            Err(why) => return vec![self.why(why, "holds", ASKING)],
         };
         let mut lost: Vec<(usize, String)> =
-            silent.into_iter().map(|condition| (condition, "the router was killed".to_owned())).collect();
+            silent.into_iter().map(|(condition, is_there)| (condition, silence(is_there).to_owned())).collect();
         let took = self.since.elapsed();
         // Without a trace: a connection may have been there and gone, or it was somebody's doing.
         let mut vanished = Vec::new();
@@ -142,12 +170,51 @@ impl Held {
         lost.into_iter().map(|(condition, why)| format!("`{}`: {why}", self.conditions[condition].text)).collect()
     }
 
-    /// `Err` without a reason: the other side is gone.
-    fn listen(&mut self) -> Result<Answers, Option<Refusal>> {
-        let mut text = String::new();
-        self.line.read_line(&mut text).map_err(|_| None)?;
-        match serde_json::from_str(&text).map_err(|_| None)? {
-            Said::Answers(answers) => Ok(answers),
+    /// What went wrong with the process that does this to all conditions, and what follows from it.
+    fn why(&self, why: Unheard, does: &str, patience: Duration) -> String {
+        let how = match why {
+            Unheard::Refused(refusal) => return refusal.why,
+            Unheard::Gone => "was killed; if nobody did that, see dmesg: was there no memory left?".to_owned(),
+            Unheard::Silent => format!("does not answer within {} s; is it stopped, or traced?", patience.as_secs()),
+        };
+        let held: BTreeSet<usize> = self.checks.iter().map(|check| check.condition).collect();
+        let held: Vec<String> = held.iter().map(|&index| format!("`{}`", self.conditions[index].text)).collect();
+        format!("{}: the process that {does} {} {how}", held.join(", "), if held.len() == 1 { "it" } else { "them" })
+    }
+
+    fn refusal(&self, why: Unheard) -> Refusal {
+        match why {
+            Unheard::Refused(refusal) => refusal,
+            why @ (Unheard::Gone | Unheard::Silent) => self.why(why, "makes", MAKING).into(),
+        }
+    }
+
+    /// What the holding process has to say, each time within this time.
+    fn listen(&mut self, patience: Duration) -> Result<Answers, Unheard> {
+        let (mut text, mut end) = (Vec::new(), Instant::now() + patience);
+        loop {
+            match self.line.read_until(b'\n', &mut text) {
+                Ok(_) if text.ends_with(b"\n") => match self.hear(&std::mem::take(&mut text)) {
+                    Ok(None) => end = Instant::now() + patience,
+                    Ok(Some(answers)) => return Ok(answers),
+                    Err(why) => return Err(why),
+                },
+                Ok(_) => return Err(Unheard::Gone),
+                Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
+                    if Instant::now() >= end {
+                        return Err(Unheard::Silent);
+                    }
+                    sys::wake(self.pid);
+                }
+                Err(_) => return Err(Unheard::Gone),
+            }
+        }
+    }
+
+    fn hear(&self, line: &[u8]) -> Result<Option<Answers>, Unheard> {
+        match serde_json::from_slice(line).map_err(|_| Unheard::Gone)? {
+            Said::Made => Ok(None),
+            Said::Answers(answers) => Ok(Some(answers)),
             Said::Refused { condition, op, result } => {
                 let why = match &result {
                     Performed::Unsupported(lack) => format!("this host has no {}: {}", lack.need, lack.reason),
@@ -162,9 +229,17 @@ impl Held {
                     Performed::Unsupported(lacks) => Some(lacks),
                     Performed::Outcome(_) | Performed::Failed(_) => None,
                 };
-                Err(Some(Refusal { why, lacks }))
+                Err(Unheard::Refused(Refusal { why, lacks }))
             }
         }
+    }
+}
+
+/// Why nobody answers SYNs.
+fn silence(is_there: bool) -> &'static str {
+    match is_there {
+        true => "the process that plays the router is stopped",
+        false => "the process that plays the router was killed",
     }
 }
 
@@ -197,7 +272,7 @@ fn found(check: &Check, answer: &Answer) -> String {
         Answer::Address { local } => format!("it is {}configured", if *local { "" } else { "not " }),
         Answer::Route { kind } => format!("the kernel has: {kind}"),
         Answer::Sysctl { value } => format!("it is {value}"),
-        Answer::Failed { error } => error.clone(),
+        Answer::Failed { error } => error.to_string(),
         Answer::Descriptors { .. } | Answer::Counter { .. } | Answer::User { .. } => "it is not so".to_owned(),
     };
     format!("{}: {said}", check.precondition.describe())
@@ -237,6 +312,7 @@ fn hold(
         if let Err(result) = case.set_up(step) {
             return refuse(*condition, &step.op, result);
         }
+        say(&Said::Made)?;
     }
     let mut routers = Vec::new();
     for (condition, op) in repeated {
@@ -246,13 +322,21 @@ fn hold(
                 repeat(&mut case, op)
             }
             Ok(Fork::Parent(pid)) => routers.push((*condition, pid)),
-            Err(errno) => return refuse(*condition, op, Performed::Failed(format!("fork: {errno}"))),
+            Err(errno) => return refuse(*condition, op, Performed::Failed(format!("fork: {errno}").into())),
         }
     }
     let mut commands = BufReader::new(&line);
     loop {
         let is_gone = |pid: i32| !matches!(sys::wait_for(pid, Duration::ZERO), Ok(None));
-        let silent = routers.iter().filter(|(_, pid)| is_gone(*pid)).map(|(condition, _)| *condition).collect();
+        let mut silent: Vec<(usize, bool)> = Vec::new();
+        for &(condition, pid) in &routers {
+            match sys::life_of(pid) {
+                _ if is_gone(pid) => silent.push((condition, false)),
+                Ok(Life::Stopped) => silent.push((condition, true)),
+                Ok(Life::Ended) => silent.push((condition, false)),
+                Ok(Life::Runs) | Err(_) => {}
+            }
+        }
         // Of Linux, or nothing is ever taken over.
         let taken_over = sys::time_waits_taken_over().unwrap_or(0);
         let filter = match questions.iter().any(|query| matches!(query, Query::Counter { .. })) {

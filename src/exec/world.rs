@@ -5,6 +5,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;
+use std::io::Write;
 use std::os::fd::OwnedFd;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -12,13 +13,15 @@ use std::time::{Duration, Instant};
 use super::condition::Surroundings;
 use crate::names::{Protocol, SocketState};
 use crate::plan::RouteKind;
-use crate::sys::{self, Caller, Chain, Ended, Fault, Fork, SocketTable};
+use crate::sys::{self, Caller, Chain, Ended, Fault, Fork, Life, SocketTable};
 
 /// The most routers that a path may have. Its addresses have room for four times as many.
 pub const MOST_ROUTERS: u8 = 64;
 
 /// How long a helper may take until it listens.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long a process takes to die that was killed.
+const DEATH: Duration = Duration::from_secs(1);
 
 /// What a command finds around it.
 #[derive(Clone, Debug, Default)]
@@ -39,8 +42,33 @@ pub struct World {
     pub timestamps: bool,
     /// A program that runs where the server is, for `sh -c`.
     pub with: Option<OsString>,
-    /// The port by which one knows that it is ready; otherwise any that it listens on.
+    /// The port by which one knows that it is ready, TCP or UDP; otherwise any TCP port that it listens on.
     pub ready: Option<u16>,
+}
+
+/// A process that the command relies on as long as it runs.
+#[derive(Debug)]
+pub struct Helper {
+    pid: i32,
+    /// The option that asked for it, and what it is.
+    what: String,
+    kind: Kind,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Kind {
+    /// A part of this program, which never ends by itself.
+    Own,
+    /// The program of --with. When it ends with 0 it has done all that it was there for.
+    Program,
+    /// What that has started. Until pid 1 is its parent, its end is its parent's business.
+    Started,
+}
+
+/// How many a world has, and the namespaces that they are in.
+pub struct Built {
+    pub chain: Chain,
+    pub helpers: Vec<Helper>,
 }
 
 impl World {
@@ -50,49 +78,87 @@ impl World {
     }
 
     /// Everything but conditions and the command, in working order. Only then does anything go wrong on purpose.
-    pub fn build(&self, caller: &Caller) -> Result<Chain, String> {
+    pub fn build(&self, caller: &Caller) -> Result<Built, String> {
+        let mut helpers = Vec::new();
+        let ours = |what: &str, pid| Helper { pid, what: what.to_owned(), kind: Kind::Own };
         let (chain, line) = match self.path {
             Some(routers) => Chain::build(routers, self.rtt.is_some()),
             None => Chain::single().map(|chain| (chain, None)),
         }
-        .map_err(|fault| format!("cannot build the path: {fault}"))?;
+        .map_err(|fault| format!("cannot build the command's network: {fault}"))?;
         let rtt = self.rtt.unwrap_or_default();
         if let Some(line) = line {
-            start(|| sys::carry(line, rtt))?;
+            helpers.push(ours("--rtt: the process that carries the packets", start(|| sys::carry(line, rtt))?));
         }
-        chain.check(rtt).map_err(|fault| format!("the path does not work: {fault}"))?;
+        let busy = "if this machine is busy, try again";
+        chain.check(rtt).map_err(|fault| format!("the path does not work: {fault}; {busy}"))?;
 
-        chain.enter(chain.server()).map_err(|fault| format!("the server's namespace: {fault}"))?;
+        chain.enter(chain.server()).map_err(|fault| format!("cannot enter the server's network: {fault}"))?;
         if !self.timestamps {
             let name = "net.ipv4.tcp_timestamps";
-            sys::write_sysctl(name, "0").map_err(|fault| format!("{name} cannot be written: {fault}"))?;
+            sys::write_sysctl(name, "0").map_err(|fault| format!("--no-timestamps: cannot write {name}: {fault}"))?;
         }
         if !self.listen.is_empty() {
             // A server that is short of descriptors still has its queue.
-            sys::write_sysctl("net.core.somaxconn", "65535").map_err(|fault| format!("net.core.somaxconn: {fault}"))?;
+            let cannot = |fault| format!("--listen: cannot write net.core.somaxconn: {fault}");
+            sys::write_sysctl("net.core.somaxconn", "65535").map_err(cannot)?;
         }
         let mut listeners: Vec<OwnedFd> = Vec::new();
         for &port in &self.listen {
-            listeners.extend(sys::listen_on(port).map_err(|fault| format!("cannot listen on port {port}: {fault}"))?);
+            listeners.extend(sys::listen_on(port).map_err(|fault| format!("--listen {port}: cannot listen: {fault}"))?);
         }
         if !listeners.is_empty() {
-            start(|| sys::serve(listeners))?;
+            helpers.push(ours("--listen: the server", start(|| sys::serve(listeners))?));
         }
         if let Some(command) = &self.with {
-            help(command, self.ready, caller)?;
+            helpers.extend(help(command, self.ready, caller)?);
+            let what = format!("--with `{}`: a process that it started", command.to_string_lossy());
+            let known: Vec<i32> = helpers.iter().map(|helper| helper.pid).collect();
+            let others = sys::others().into_iter().filter(|pid| !known.contains(pid));
+            helpers.extend(others.map(|pid| Helper { pid, what: what.clone(), kind: Kind::Started }));
         }
         for &router in &self.silent {
-            chain.silence(router).map_err(|fault| format!("cannot silence router {router}: {fault}"))?;
+            chain.silence(router).map_err(|fault| format!("--silent {router}: cannot drop what it sends: {fault}"))?;
         }
         for (&router, &kind) in &self.unreachable {
             chain
                 .refuse(router, kind)
-                .map_err(|fault| format!("router {router} takes no route to the server: {fault}"))?;
+                .map_err(|fault| format!("--unreachable {router}: cannot add its route to the server: {fault}"))?;
         }
         if self.filtered {
-            chain.filter().map_err(|fault| format!("cannot filter the server: {fault}"))?;
+            chain.filter().map_err(|fault| format!("--filtered: cannot drop what the server sends: {fault}"))?;
         }
-        Ok(chain)
+        Ok(Built { chain, helpers })
+    }
+}
+
+impl Helper {
+    pub fn pid(&self) -> i32 {
+        self.pid
+    }
+
+    /// Why the command cannot rely on it, if it cannot. `ended` has those that somebody has waited for.
+    pub fn fails(&self, ended: &BTreeMap<i32, Ended>) -> Option<String> {
+        let has_ended = |limit| ended.get(&self.pid).copied().or_else(|| sys::wait_for(self.pid, limit).ok().flatten());
+        let how = match has_ended(Duration::ZERO) {
+            None => match sys::life_of(self.pid) {
+                Ok(Life::Runs) => return None,
+                Ok(Life::Stopped) => "is stopped, and does nothing".to_owned(),
+                Ok(Life::Ended) | Err(_) if self.kind == Kind::Started => return None,
+                Ok(Life::Ended) => has_ended(DEATH).map_or("is being killed".to_owned(), how_it_ended),
+                Err(errno) => format!("cannot be looked at: {errno}; a world needs /proc"),
+            },
+            Some(Ended::Exited(0)) if self.kind != Kind::Own => return None,
+            Some(ended) => how_it_ended(ended),
+        };
+        Some(format!("{} {how}", self.what))
+    }
+}
+
+fn how_it_ended(ended: Ended) -> String {
+    match ended {
+        Ended::Exited(code) => format!("ended with exit code {code}"),
+        Ended::Killed(signal) => format!("was killed by signal {signal}"),
     }
 }
 
@@ -120,8 +186,10 @@ pub fn bystanders() -> Result<Surroundings, Fault> {
 
 /// A process that goes on until the world ends.
 fn start(work: impl FnOnce()) -> Result<i32, String> {
-    match sys::fork().map_err(|errno| format!("fork: {errno}"))? {
+    let cannot = |errno| format!("cannot start a process: fork: {errno}; see `ulimit -u`, and pids.max of its cgroup");
+    match sys::fork().map_err(cannot)? {
         Fork::Child => {
+            sys::keep_signals();
             work();
             sys::exit_now(1)
         }
@@ -129,12 +197,16 @@ fn start(work: impl FnOnce()) -> Result<i32, String> {
     }
 }
 
-/// Starts a helper in the namespace that this process is in, as the caller, and waits until it listens.
-fn help(command: &OsString, ready: Option<u16>, caller: &Caller) -> Result<(), String> {
+/// Starts a helper in the namespace that this process is in, as the caller, and waits until it listens. One that has
+/// ended then, in good order, is in the background, and nobody to look after.
+fn help(command: &OsString, ready: Option<u16>, caller: &Caller) -> Result<Option<Helper>, String> {
     let what = command.to_string_lossy();
-    let fault = |fault: Fault| format!("the socket table, which shows when `{what}` is ready: {fault}");
+    let fault = |fault: Fault| format!("cannot read the socket table, which shows when `{what}` is ready: {fault}");
     let mut table = SocketTable::open().map_err(|errno| fault(errno.into()))?;
-    let before = listening(&mut table).map_err(fault)?;
+    let before = ports(&mut table, ready).map_err(fault)?;
+    if let Some(port) = ready.filter(|port| before.contains(port)) {
+        return Err(format!("--ready {port}: `--listen {port}` has this port; leave that out, or choose another port"));
+    }
     let pid = start(|| {
         // What it says is not the command's output, and Ctrl-C is the command's.
         sys::lead_group();
@@ -146,47 +218,55 @@ fn help(command: &OsString, ready: Option<u16>, caller: &Caller) -> Result<(), S
                 sys::become_command(&mut shell).to_string()
             }
         };
-        eprintln!("errnoscope: `{what}` cannot be started: {failed}");
+        let _ = writeln!(std::io::stderr(), "errnoscope: `{what}` cannot be started: {failed}");
         sys::exit_now(127)
     })?;
     let end = Instant::now() + PATIENCE;
     let mut running = true;
     loop {
-        let now = listening(&mut table).map_err(fault)?;
-        let is_ready = match ready {
-            Some(port) => now.contains(&port),
-            None => now.difference(&before).next().is_some(),
-        };
-        if is_ready {
-            return Ok(());
+        if ports(&mut table, ready).map_err(fault)?.difference(&before).next().is_some() {
+            let helper = Helper { pid, what: format!("--with: `{what}`"), kind: Kind::Program };
+            return Ok(running.then_some(helper));
         }
         // One that goes into the background ends with 0, and listens later.
         match if running { sys::wait_for(pid, Duration::ZERO) } else { Ok(None) } {
             Ok(None) => {}
             Ok(Some(Ended::Exited(0))) => running = false,
             Ok(Some(ended)) => {
-                return Err(format!("`{what}` ended before it was ready, with exit code {}", ended.code()));
+                return Err(format!("--with: `{what}` {} before it was ready to serve", how_it_ended(ended)));
             }
-            Err(errno) => return Err(format!("`{what}` cannot be waited for: {errno}")),
+            Err(errno) => return Err(format!("--with: `{what}` cannot be waited for: {errno}")),
         }
         if Instant::now() > end {
-            let port = ready.map_or("any TCP port".to_owned(), |port| format!("port {port}"));
             let seconds = PATIENCE.as_secs();
-            return Err(format!("`{what}` did not listen on {port} within {seconds} s; --ready PORT says which one"));
+            let stopped = if sys::life_of(pid) == Ok(Life::Stopped) { "is stopped, and " } else { "" };
+            return Err(match ready {
+                Some(port) => {
+                    format!("--with: `{what}` {stopped}did not open port {port}, TCP or UDP, within {seconds} s")
+                }
+                None => format!(
+                    "--with: `{what}` {stopped}did not listen on a TCP port within {seconds} s; \
+                     if it serves UDP, add --ready PORT"
+                ),
+            });
         }
         sys::pause_ms(2.0);
     }
 }
 
-/// TCP ports that somebody listens on, and UDP ports that somebody has.
-fn listening(table: &mut SocketTable) -> Result<BTreeSet<u16>, Fault> {
+/// TCP ports that somebody listens on. Where a port has a name, it alone, also for UDP: any other UDP socket may be a
+/// client's.
+fn ports(table: &mut SocketTable, named: Option<u16>) -> Result<BTreeSet<u16>, Fault> {
     let mut ports = BTreeSet::new();
     for row in table.rows(Protocol::Tcp, 0, &[SocketState::Listen])? {
         if row.state == SocketState::Listen {
             ports.insert(row.local.port());
         }
     }
-    let udp = table.rows(Protocol::Udp, 0, &[])?;
-    ports.extend(udp.iter().filter(|row| row.remote.is_none()).map(|row| row.local.port()));
+    if let Some(named) = named {
+        let udp = table.rows(Protocol::Udp, named, &[])?;
+        ports.extend(udp.iter().filter(|row| row.remote.is_none()).map(|row| row.local.port()));
+        ports.retain(|port| *port == named);
+    }
     Ok(ports)
 }

@@ -10,6 +10,7 @@ use super::{Finding, Verdict};
 use crate::moment::Moment;
 use crate::names::{Need, Os};
 use crate::plan::{Capability, Hello};
+use crate::untrusted::Text;
 
 /// The version of the report format, its first field.
 pub const FORMAT: &str = "errnoscope-report/3";
@@ -126,13 +127,13 @@ pub fn outdated(text: &str) -> Option<&'static str> {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tool {
-    pub name: String,
-    pub version: String,
+    pub name: Text,
+    pub version: Text,
 }
 
 impl Tool {
     pub fn this() -> Tool {
-        Tool { name: env!("CARGO_PKG_NAME").to_owned(), version: env!("CARGO_PKG_VERSION").to_owned() }
+        Tool { name: env!("CARGO_PKG_NAME").into(), version: env!("CARGO_PKG_VERSION").into() }
     }
 }
 
@@ -140,17 +141,17 @@ impl Tool {
 #[serde(deny_unknown_fields)]
 pub struct Host {
     pub os: Os,
-    pub release: String,
-    pub arch: String,
+    pub release: Text,
+    pub arch: Text,
     /// What answered: `linux 6.18`, the OS's own, or one that passes for it: `gvisor 20240729.0`.
-    pub stack: String,
+    pub stack: Text,
     /// The command of `--on` that led to it: then all else is what somebody behind that command says.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub behind: Option<String>,
+    pub behind: Option<Text>,
     /// `netns`, `sandbox` (a fresh stack for each case), or `none`.
-    pub isolation: String,
+    pub isolation: Text,
     pub capabilities: BTreeMap<Need, Capability>,
-    pub sysctls: BTreeMap<String, String>,
+    pub sysctls: BTreeMap<Text, Text>,
 }
 
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -160,7 +161,7 @@ pub struct Catalogue {
     /// All cases of the catalogue, run or not.
     pub cases: u64,
     /// `sha256:` over the scenario files' names and contents.
-    pub digest: String,
+    pub digest: Text,
 }
 
 impl Report {
@@ -218,7 +219,7 @@ impl Host {
             os: hello.os,
             release: hello.release.clone(),
             arch: hello.arch.clone(),
-            stack: hello.stack.clone().unwrap_or_else(|| own_stack(hello.os, &version)),
+            stack: hello.stack.clone().unwrap_or_else(|| own_stack(hello.os, &version).into()),
             behind: None,
             isolation: hello.isolation.clone(),
             capabilities: hello.capabilities.clone(),
@@ -252,7 +253,7 @@ pub fn behind<'h>(hosts: impl IntoIterator<Item = &'h Host>) -> Behind {
     let mut behind = Behind::new();
     for host in hosts {
         if let Some(command) = &host.behind {
-            behind.entry(host.stack.clone()).or_default().insert(command.clone());
+            behind.entry(host.stack.to_string()).or_default().insert(command.to_string());
         }
     }
     behind

@@ -157,7 +157,7 @@ impl Knowledge {
             for finding in &report.findings {
                 for known in of_finding(finding, &report.host) {
                     // Reports of one stack, and what several expect of another, say the same of the same case.
-                    cases.entry(known).or_default().insert(finding.case.clone());
+                    cases.entry(known).or_default().insert(finding.case.to_string());
                 }
             }
         }
@@ -219,7 +219,7 @@ fn of_finding(finding: &Finding, host: &Host) -> Vec<Known> {
         port: finding.subject.port,
         errno,
         cause: finding.cause,
-        scenario: finding.scenario.clone(),
+        scenario: finding.scenario.to_string(),
         basis,
         by: by.to_owned(),
         behind: behind.is_some() && basis != Basis::Expected,

@@ -78,7 +78,7 @@ pub fn evidence<'r>(reports: impl IntoIterator<Item = &'r Report> + Clone) -> Ev
             *evidence.left_out.entry(LeftOut::OtherStack).or_default() += report.findings.len() as u64;
             continue;
         }
-        evidence.stacks.insert(report.host.stack.clone());
+        evidence.stacks.insert(report.host.stack.to_string());
         for finding in &report.findings {
             evidence.observe(finding, report.host.os);
             // Several reports of one catalogue expect the same of a system that none of them observed.
@@ -138,8 +138,8 @@ impl Evidence {
                         signal: Signal { os, call, port, protocol, family, reuse, errno },
                         cause: finding.cause,
                         basis,
-                        scenario: finding.scenario.clone(),
-                        case: finding.case.clone(),
+                        scenario: finding.scenario.to_string(),
+                        case: finding.case.to_string(),
                     });
                     if observed.is_none() {
                         self.expected.insert(os);

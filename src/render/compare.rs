@@ -90,7 +90,7 @@ pub fn case(change: &Change) -> String {
     let distribution = change.current.as_ref().and_then(|seen| seen.distribution.as_ref());
     let counts = distribution.into_iter().flat_map(Distribution::answers);
     let counts: Vec<String> = counts.map(|(answer, count)| format!("{answer} ×{count}")).collect();
-    shown(&if counts.len() < 2 { change.case.clone() } else { format!("{}: {}", change.case, counts.join(", ")) })
+    shown(&if counts.len() < 2 { change.case.to_string() } else { format!("{}: {}", change.case, counts.join(", ")) })
 }
 
 /// `24 changes: 24 outcome-changed, 12 verdict-changed; 5832 findings unchanged`.

@@ -11,6 +11,7 @@ use crate::plan::{Answer, Cost, Detail, Op, Outcome};
 use crate::scenario::Expectation;
 use crate::socket_table::Sought;
 use crate::witness::Witness;
+use crate::untrusted::Text;
 
 /// A finding that stands for `findings` that say the same.
 pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {
@@ -115,8 +116,8 @@ fn trail(finding: &Finding, width: usize) -> String {
 fn step(entry: &TrailEntry, op: String, detail: Option<&Detail>) -> Step {
     let (outcome, more) = match (&entry.outcome, &entry.unsupported, &entry.failed) {
         (Some(outcome), ..) => (outcome.name(), None),
-        (_, Some(lacking), _) => ("unsupported", Some(lacking.reason.clone())),
-        (.., Some(why)) => ("failed", Some(why.clone())),
+        (_, Some(lacking), _) => ("unsupported", Some(lacking.reason.to_string())),
+        (.., Some(why)) => ("failed", Some(why.to_string())),
         (None, None, None) => ("", None),
     };
     let user = entry.user.map(|user| format!("as {user}"));
@@ -208,8 +209,8 @@ pub fn answer(answer: &Answer) -> String {
         }
         Answer::Address { local: true } => "configured".to_owned(),
         Answer::Address { local: false } => "not configured".to_owned(),
-        Answer::Route { kind } => kind.clone(),
-        Answer::Sysctl { value } => value.clone(),
+        Answer::Route { kind } => kind.to_string(),
+        Answer::Sysctl { value } => value.to_string(),
         Answer::Descriptors { open, limit } => format!("{open} open, limit {limit}"),
         Answer::Counter { packets } => format!("{packets} packets"),
         Answer::User { uid, net_bind_service } => {

@@ -7,6 +7,7 @@ use std::fmt::Write;
 use super::compare::{case, of, total, values};
 use super::text::{count, shown, truncate};
 use crate::compare::{Comparison, Group, Weight};
+use crate::untrusted::shown_lines;
 
 /// GitHub shows this many annotations of each kind for a step, and drops the others without a word
 /// (docs.github.com, "Usage limits for workflow commands").
@@ -19,6 +20,19 @@ const TITLE: usize = 255;
 pub const SUMMARY: usize = 1024 * 1024;
 /// What is kept for saying how much is left out.
 const REST: usize = 100;
+
+/// Text in which the runner looks for no commands, whoever has written what stands in it: neither for lines that begin
+/// with `::` nor for `##[` (actions/runner, ActionCommand.cs). The token is for this one text, and nobody may guess it.
+pub fn without_commands(text: &str, token: &str) -> String {
+    let end = if text.is_empty() || text.ends_with('\n') { "" } else { "\n" };
+    format!("::stop-commands::{token}\n{text}{end}::{token}::\n")
+}
+
+/// A message for standard error, which the runner reads as well and in no order with standard output: it begins with
+/// words of ours, no other line of it begins as it came, and nowhere stands what the runner looks for.
+pub fn harmless(message: &str) -> String {
+    message.replace("##[", "# #[").split(['\n', '\r']).collect::<Vec<_>>().join("\n| ")
+}
 
 /// A line for each group of changes, at most ten of each kind, the worst first.
 pub fn annotations(comparison: &Comparison) -> String {
@@ -72,7 +86,7 @@ fn environment(comparison: &Comparison) -> String {
 
 /// `::error title=…::…`, escaped as `@actions/core` does it (packages/core/src/command.ts).
 fn annotation(weight: Weight, title: &str, message: &str) -> String {
-    let data = |text: &str| text.replace('%', "%25").replace('\r', "%0D").replace('\n', "%0A");
+    let data = |text: &str| shown_lines(text).replace('%', "%25").replace('\n', "%0A");
     let property = |text: &str| data(text).replace(':', "%3A").replace(',', "%2C");
     format!("::{weight} title={}::{}\n", property(&truncate(&shown(title), TITLE)), data(message))
 }

@@ -6,7 +6,10 @@
 mod data;
 mod plot;
 
+use std::fmt;
+
 use askama::Template;
+use askama::filters::{Escaper as Escape, Html};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
@@ -18,6 +21,7 @@ use super::text::count;
 use crate::claim::Judged;
 use crate::finding::{Report, Verdict};
 use crate::names::PortChoice;
+use crate::untrusted::shown;
 
 pub use data::tone;
 
@@ -70,6 +74,16 @@ struct Scenario<'d> {
     differing: usize,
     other: String,
     subjects: Vec<Subject>,
+}
+
+/// Text from reports, as text: it makes no element, and controls nothing.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Escaper;
+
+impl Escape for Escaper {
+    fn write_escaped_str<W: fmt::Write>(&self, out: W, text: &str) -> fmt::Result {
+        Html.write_escaped_str(out, &shown(text))
+    }
 }
 
 impl Page<'_> {

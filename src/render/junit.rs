@@ -7,15 +7,16 @@ use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, Tes
 use super::details;
 use crate::finding::{Finding, Report, Verdict};
 use crate::moment::Moment;
+use crate::untrusted::{shown, shown_lines};
 
 /// A finding's details are for narrow logs.
 const WIDTH: usize = 100;
 
 pub fn junit(report: &Report) -> Result<String, String> {
-    let mut junit = Junit::new(format!("errnoscope on {}", report.host.in_words()));
+    let mut junit = Junit::new(format!("errnoscope on {}", shown(&report.host.in_words())));
     let mut suite: Option<TestSuite> = None;
     for finding in &report.findings {
-        if suite.as_ref().is_some_and(|suite| suite.name.as_str() != finding.scenario) {
+        if suite.as_ref().is_some_and(|suite| suite.name.as_str() != shown(&finding.scenario)) {
             junit.add_test_suites(suite.take());
         }
         suite.get_or_insert_with(|| test_suite(&finding.scenario, report.started)).add_test_case(test_case(finding));
@@ -30,14 +31,14 @@ pub fn junit(report: &Report) -> Result<String, String> {
 
 /// Every suite has the time at which the run began: scenarios run side by side.
 fn test_suite(scenario: &str, started: Moment) -> TestSuite {
-    let mut suite = TestSuite::new(scenario);
+    let mut suite = TestSuite::new(&*shown(scenario));
     suite.set_timestamp(started.time());
     suite
 }
 
 fn test_case(finding: &Finding) -> TestCase {
-    let mut case = TestCase::new(format!("{} {}", finding.case, finding.subject.call), status(finding));
-    case.set_classname(&*finding.scenario);
+    let mut case = TestCase::new(format!("{} {}", shown(&finding.case), finding.subject.call), status(finding));
+    case.set_classname(&*shown(&finding.scenario));
     let micros: f64 = finding.trail.iter().map(|entry| entry.micros).sum();
     case.set_time(Duration::try_from_secs_f64(micros / 1e6).unwrap_or_default());
     case
@@ -53,9 +54,10 @@ fn status(finding: &Finding) -> TestCaseStatus {
         Verdict::Unsupported => TestCaseStatus::skipped(),
     };
     status.set_type(finding.verdict().as_str());
-    status.set_message(finding.reason().unwrap_or_default());
+    status.set_message(&*shown(&finding.reason().unwrap_or_default()));
     if finding.verdict() != Verdict::Unsupported {
-        status.set_description(anstream::adapter::strip_str(&details::finding(finding, 1, WIDTH)).to_string());
+        let details = anstream::adapter::strip_str(&details::finding(finding, 1, WIDTH)).to_string();
+        status.set_description(shown_lines(&details));
     }
     status
 }

@@ -13,6 +13,7 @@ use super::document::{Contents, Document, costs, notes};
 use super::text::count;
 use crate::claim::Judged;
 use crate::finding::Report;
+use crate::untrusted::shown;
 
 /// One document about all of these reports.
 pub fn markdown(reports: &[Report], claims: &[Judged]) -> String {
@@ -87,7 +88,7 @@ impl Page<'_> {
 
     /// Text between backquotes, where nothing but a backquote and, in a table, a bar has a meaning.
     fn code(&self, text: impl AsRef<str>) -> Safe<String> {
-        Safe(format!("`{}`", text.as_ref().replace('`', "'").replace('|', "\\|").replace(['\n', '\r'], " ")))
+        Safe(format!("`{}`", shown(text.as_ref()).replace('`', "'").replace('|', "\\|")))
     }
 
     /// The anchor that renderers give a heading.
@@ -131,12 +132,11 @@ pub struct Escaper;
 
 impl Escape for Escaper {
     fn write_escaped_str<W: fmt::Write>(&self, mut out: W, text: &str) -> fmt::Result {
-        for letter in text.chars() {
+        for letter in shown(text).chars() {
             match letter {
                 '\\' | '`' | '*' | '[' | ']' | '|' => write!(out, "\\{letter}")?,
                 '<' => out.write_str("&lt;")?,
                 '&' => out.write_str("&amp;")?,
-                letter if letter.is_control() => out.write_char(' ')?,
                 letter => out.write_char(letter)?,
             }
         }
@@ -150,7 +150,7 @@ mod tests {
 
     #[test]
     fn text_from_reports_stays_text() {
-        assert_eq!(escaped("a|b <img> [x](y) *z* `c`\n# d"), "a\\|b &lt;img> \\[x\\](y) \\*z\\* \\`c\\` # d");
+        assert_eq!(escaped("a|b <img> [x](y) *z* `c`\n# d"), "a\\|b &lt;img> \\[x\\](y) \\*z\\* \\`c\\`\\\\n# d");
         assert_eq!(marked("a*", true, true), "***a\\****\\*");
     }
 }

@@ -11,9 +11,9 @@ pub fn count(number: u64, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// Text from a file as something that a terminal or a log only shows: what controls one becomes a blank.
+/// Text from a file as something that a terminal or a log only shows.
 pub fn shown(text: &str) -> String {
-    text.chars().map(|letter| if letter.is_control() { ' ' } else { letter }).collect()
+    crate::untrusted::shown(text).into_owned()
 }
 
 /// What stands behind the name of a stack for which somebody behind a command (`run --on`) speaks.
@@ -35,11 +35,7 @@ pub fn behind(behind: &Behind) -> Vec<String> {
 
 /// At most `width` characters, the last of them `…` where something is left out.
 pub fn truncate(text: &str, width: usize) -> String {
-    if text.chars().count() <= width {
-        return text.to_owned();
-    }
-    let kept: String = text.chars().take(width.saturating_sub(1)).collect();
-    kept.trim_end().to_owned() + "…"
+    crate::untrusted::cut(text, width).into_owned()
 }
 
 /// `label` and then `text`, wrapped at `width` and indented as far as its first line. A word that is wider than

@@ -18,7 +18,11 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
+use super::answer::{self, cut_to};
+use super::guard::Guard;
 use crate::plan::{Hello, MARK, Observations, PROTOCOL, Plan, message};
+use crate::sys;
+use crate::untrusted::Text;
 
 /// How often a wait looks whether the run was interrupted.
 const SLICE_MS: u16 = 100;
@@ -26,8 +30,20 @@ const SLICE_MS: u16 = 100;
 /// How often a process that has closed its output is asked whether it has ended.
 const ENDED_POLL: Duration = Duration::from_millis(1);
 
-/// Longer lines than this are no answer of ours.
-const LONGEST_LINE: usize = 64 << 20;
+/// How long a worker on this kernel still has to say hello when the run is interrupted.
+const HELLO_GRACE: Duration = Duration::from_secs(1);
+
+/// How long what is still in the pipe of a process that has ended may take: somebody else may keep the pipe open for ever.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// Longer lines than this are no answer of ours: a case says less than 8 MiB.
+const LONGEST_LINE: usize = 16 << 20;
+
+/// The most settings that a hello may have, and the most bytes that it may be long: some of it goes into every finding.
+const LONGEST_HELLO: usize = 1 << 20;
+const MOST_SETTINGS: usize = 256;
+/// The most of a reason in a hello, or of somebody else's line in a message, that is kept.
+const MOST_WORDS: usize = 4 << 10;
 
 /// More than this between two lines of the protocol is not a console that has something to say.
 const MOST_NOISE: usize = 16 << 20;
@@ -40,13 +56,14 @@ const LAST_WORDS: usize = 2 << 10;
 pub enum Place {
     /// On this kernel: this program.
     Here(PathBuf),
-    /// Behind a command for the shell, which gets the name of the program over there and `worker` as its last arguments.
+    /// Behind a command for the shell, which gets the name of the program over there, `worker`, and what is for that as its
+    /// last arguments.
     Behind { command: String, program: String },
 }
 
 impl Place {
-    fn command(&self) -> Command {
-        match self {
+    fn command(&self, patience: u32) -> Command {
+        let mut started = match self {
             Place::Here(program) => {
                 let mut command = Command::new(program);
                 command.arg("worker");
@@ -57,7 +74,11 @@ impl Place {
                 shell.args(["-c", &format!("{command} \"$@\""), "sh", program, "worker"]);
                 shell
             }
+        };
+        if patience > 1 {
+            started.args(["--patience", &patience.to_string()]);
         }
+        started
     }
 
     /// How long it may take to end by itself once its standard input has: a machine has to be switched off.
@@ -88,8 +109,10 @@ pub enum Why {
     /// It ended, with this status.
     Gone(String),
     Silent(Duration),
+    /// It does nothing because a signal has stopped it.
+    Stopped(i32),
     /// A line that is not of the protocol.
-    Babble(String),
+    Babble(Text),
     Protocol(u64),
     Interrupted,
 }
@@ -101,6 +124,15 @@ impl fmt::Display for Lost {
             Why::NeverSpoke(status) => write!(f, "the worker ended before it said hello: {status}")?,
             Why::Gone(status) => write!(f, "the worker ended: {status}")?,
             Why::Silent(after) => write!(f, "the worker said nothing for {} s", after.as_secs())?,
+            Why::Stopped(signal) if sys::is_from_terminal(*signal) => write!(
+                f,
+                "the command was stopped because it wanted something from the terminal (signal {signal}), most likely a \
+                 password, which it cannot ask for here; use a key without one or ssh-agent, or see what it says with -o \
+                 BatchMode=yes"
+            )?,
+            Why::Stopped(signal) => {
+                write!(f, "the worker said nothing because it is stopped (signal {signal}); kill -CONT lets it go on")?;
+            }
             Why::Babble(what) => write!(f, "the worker sent what is not of the protocol: {what}")?,
             Why::Protocol(version) => {
                 write!(
@@ -117,13 +149,12 @@ impl fmt::Display for Lost {
 impl Link {
     /// Starts a worker and waits for its hello, as later for its answers, for so long beyond what they take. Its process
     /// group is its own, so that a terminal's Ctrl-C reaches the coordinator alone.
-    pub fn open(place: &Place, wait: Duration, interrupted: &AtomicBool) -> Result<Link, Lost> {
+    pub fn open(place: &Place, wait: Duration, patience: u32, interrupted: &AtomicBool) -> Result<Link, Lost> {
         let mut process =
-            Process::start(place).map_err(|error| Lost { why: Why::Spawn(error), said: String::new() })?;
+            Process::start(place, patience).map_err(|error| Lost { why: Why::Spawn(error), said: String::new() })?;
         // Here it takes milliseconds, and without a hello an interrupted run would have no report.
-        let never = AtomicBool::new(false);
-        let interrupted = if matches!(place, Place::Here(_)) { &never } else { interrupted };
-        match handshake(&mut process, wait, interrupted) {
+        let grace = if matches!(place, Place::Here(_)) { HELLO_GRACE } else { Duration::ZERO };
+        match handshake(&mut process, wait, interrupted, grace) {
             Ok(hello) => Ok(Link { process, wait, hello }),
             Err(Why::Gone(status)) => Err(process.lost(Why::NeverSpoke(status))),
             Err(why) => Err(process.lost(why)),
@@ -143,29 +174,56 @@ impl Link {
     pub fn receive(&mut self, plan: &Plan, interrupted: &AtomicBool) -> Result<Observations, Lost> {
         let patience = Duration::from_millis(plan.deadline_ms.into()) * plan.patience + self.wait;
         let seen = self.process.line(patience, interrupted).and_then(|line| {
-            let seen: Observations = serde_json::from_slice(&line).map_err(|error| Why::Babble(error.to_string()))?;
-            if seen.case == plan.case { Ok(seen) } else { Err(Why::Babble(format!("an answer about `{}`", seen.case))) }
+            let seen: Observations = serde_json::from_slice(&line).map_err(babble)?;
+            if seen.case != plan.case {
+                return Err(babble(format!("an answer about `{}`", seen.case)));
+            }
+            answer::checked(plan, seen).map_err(babble)
         });
         seen.map_err(|why| self.process.lost(why))
     }
 }
 
 /// The version comes first: what else a hello has differs between versions.
-fn handshake(process: &mut Process, wait: Duration, interrupted: &AtomicBool) -> Result<Hello, Why> {
-    let line = process.line(wait, interrupted)?;
-    let babble = |error: serde_json::Error| Why::Babble(error.to_string());
+fn handshake(process: &mut Process, wait: Duration, interrupted: &AtomicBool, grace: Duration) -> Result<Hello, Why> {
+    let line = match process.line(wait, interrupted) {
+        Err(Why::Interrupted) => match process.line(grace, &AtomicBool::new(false)) {
+            Err(Why::Silent(_)) => return Err(Why::Interrupted),
+            line => line?,
+        },
+        line => line?,
+    };
+    if line.len() > LONGEST_HELLO {
+        return Err(babble(format!("a hello of {} bytes", line.len())));
+    }
     let value: serde_json::Value = serde_json::from_slice(&line).map_err(babble)?;
     match value["protocol"].as_u64() {
-        Some(version) if version == u64::from(PROTOCOL) => serde_json::from_value(value).map_err(babble),
+        Some(version) if version == u64::from(PROTOCOL) => {
+            let mut hello: Hello = serde_json::from_value(value).map_err(babble)?;
+            if hello.sysctls.len() > MOST_SETTINGS {
+                return Err(babble(format!("a hello with {} settings", hello.sysctls.len())));
+            }
+            let reasons = hello.capabilities.values_mut().filter_map(|capability| capability.reason.as_mut());
+            reasons.for_each(|reason| cut_to(reason, MOST_WORDS));
+            Ok(hello)
+        }
         Some(version) => Err(Why::Protocol(version)),
-        None => Err(Why::Babble("a hello without a protocol".to_owned())),
+        None => Err(Why::Babble("a hello without a protocol".into())),
     }
+}
+
+fn babble(what: impl fmt::Display) -> Why {
+    let mut what = Text::from(what.to_string());
+    cut_to(&mut what, MOST_WORDS);
+    Why::Babble(what)
 }
 
 /// A process and what is on its way to and from it. Nothing here waits for one direction alone: both ends would wait for
 /// each other as soon as the pipes are full.
 struct Process {
     child: Child,
+    /// Ends the process and all that it has started, should this program end without having done so.
+    guard: Option<Guard>,
     stdin: Option<ChildStdin>,
     stdout: ChildStdout,
     stderr: Option<ChildStderr>,
@@ -178,13 +236,18 @@ struct Process {
 }
 
 impl Process {
-    fn start(place: &Place) -> std::io::Result<Process> {
+    fn start(place: &Place, patience: u32) -> std::io::Result<Process> {
+        // A worker of this host ends by itself when its parent does.
+        let guard = match place {
+            Place::Here(_) => None,
+            Place::Behind { .. } => Some(Guard::start()?),
+        };
         let mut child = place
-            .command()
+            .command(patience)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
-            .process_group(0)
+            .process_group(guard.as_ref().map_or(0, Guard::group))
             .spawn()?;
         let (Some(stdin), Some(stdout), Some(stderr)) = (child.stdin.take(), child.stdout.take(), child.stderr.take())
         else {
@@ -195,6 +258,7 @@ impl Process {
         }
         Ok(Process {
             child,
+            guard,
             stdin: Some(stdin),
             stdout,
             stderr: Some(stderr),
@@ -209,7 +273,7 @@ impl Process {
     /// The next message.
     fn line(&mut self, patience: Duration, interrupted: &AtomicBool) -> Result<Vec<u8>, Why> {
         let deadline = Instant::now() + patience;
-        let (mut searched, mut ended) = (0, false);
+        let (mut searched, mut ended, mut ended_at) = (0, false, None);
         loop {
             let unread = std::mem::take(&mut self.unread);
             let (mut start, mut found) = (0, None);
@@ -233,16 +297,24 @@ impl Process {
             searched = self.unread.len();
             if searched > LONGEST_LINE || self.noise > MOST_NOISE {
                 let bytes = searched.max(self.noise);
-                return Err(Why::Babble(format!("{bytes} bytes and no message among them")));
+                return Err(babble(format!("{bytes} bytes and no message among them")));
             }
-            if ended {
+            // Somebody else may have the pipe as well, and keep it.
+            if ended_at.is_none() && self.child.try_wait().is_ok_and(|status| status.is_some()) {
+                ended_at = Some(Instant::now());
+            }
+            if ended || ended_at.is_some_and(|at| at.elapsed() > GRACE) {
                 return Err(self.ended());
             }
             if interrupted.load(Ordering::Relaxed) {
                 return Err(Why::Interrupted);
             }
-            if Instant::now() > deadline {
-                return Err(Why::Silent(patience));
+            let stopped = sys::stopped_by(self.child.id() as i32);
+            let is_late = Instant::now() > deadline;
+            match stopped.filter(|&signal| is_late || sys::is_from_terminal(signal)) {
+                Some(signal) => return Err(Why::Stopped(signal)),
+                None if is_late => return Err(Why::Silent(patience)),
+                None => {}
             }
             ended = self.exchange().map_err(|error| Why::Gone(error.to_string()))?;
         }
@@ -323,18 +395,24 @@ impl Process {
                 false => ended = self.exchange().unwrap_or(true),
             }
         };
-        // Nobody else has this number as long as the process is not reaped, and whoever is left of the group afterwards
+        // Nobody else has this number as long as its leader is not reaped, and whoever is left of the group afterwards
         // has none of our pipes to wait for.
         if status.is_none() {
-            let _ = killpg(Pid::from_raw(self.child.id() as i32), Signal::SIGKILL);
+            let group = self.guard.as_ref().map_or(self.child.id() as i32, Guard::group);
+            let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
         }
         status.or_else(|| self.child.wait().ok()).unwrap_or_default()
     }
 
     fn lost(&mut self, why: Why) -> Lost {
-        if !matches!(why, Why::Interrupted) {
+        match why {
+            Why::Interrupted => {}
+            Why::Stopped(_) => {
+                self.end_within = Duration::ZERO;
+                self.wait();
+            }
             // What it says about its end.
-            self.wait();
+            _ => drop(self.wait()),
         }
         let mut words = std::mem::take(&mut self.last_words);
         words.extend_from_slice(&self.unread[self.unread.len().saturating_sub(LAST_WORDS)..]);

@@ -65,9 +65,9 @@ impl Scenario {
             let authority = rule.expectations.first().and_then(|expectation| expectation.authority);
             let reference = rule.expectations.first().map_or("", |expectation| &*expectation.reference);
             return Arc::new([Expectation {
-                outcome: Expected::NotReached.as_str().to_owned(),
+                outcome: Expected::NotReached.as_str().to_owned().into(),
                 authority,
-                reference: format!("{call} is expected to give {}: {}", outcomes.join(" or "), reference),
+                reference: format!("{call} is expected to give {}: {}", outcomes.join(" or "), reference).into(),
             }]);
         }
         self.deciding_rule(case, subject, platform).map(|rule| rule.expectations.clone()).unwrap_or_default()

@@ -1,40 +1,59 @@
 //! What a file can get wrong beyond its syntax: names, values, rules and cases that do not fit each other.
 
 use std::collections::BTreeSet;
+use std::ops::Range;
 
 use semver::Version;
 use toml::Spanned;
 
 use super::case::product;
+use super::compile::compile_within;
 use super::condition::Test;
 use super::rule::NEWEST;
-use super::{Case, Condition, Expected, Platform, Problem, Scenario, Subject, cases, compile, kebab};
+use super::{Case, Condition, Expected, Platform, Problem, Scenario, Subject, cases, kebab};
 use crate::names::{Need, Os, axis_vocabulary};
+use crate::problem::{Problems, listed};
+use crate::untrusted::is_spelled_out;
 
 /// A scenario that spans more than this is a mistake.
 const MOST_CASES: usize = 20_000;
+const MOST_AXES: usize = 32;
+/// Facts may stand on facts, which are looked up again each time.
+const MOST_FACTS: usize = 100;
+const MOST_SUBJECTS: usize = 50;
+/// Comparisons that one condition may take, with the facts that it stands on. The catalogue's largest takes a few dozen.
+const MOST_COMPARISONS: u64 = 10_000;
+/// Comparisons for all cases, platforms and rules of a scenario: some seconds of work.
+const MOST_WORK: u64 = 200_000_000;
+/// Values that may be put in place of references in all cases of a scenario.
+const MOST_VALUES: usize = 20_000_000;
 
 /// Every fault of one scenario. An empty list means that each of its cases compiles and has an expectation for
 /// every OS and every kernel release.
 pub fn check(scenario: &Scenario) -> Vec<Problem> {
-    let mut checker = Checker { scenario, problems: Vec::new() };
-    checker.names();
-    checker.conditions();
+    let mut checker = Checker { scenario, problems: Problems::default() };
+    checker.sizes();
+    if checker.problems.is_empty() {
+        checker.names();
+        checker.conditions();
+    }
     if checker.problems.is_empty() {
         // From here on conditions can be evaluated.
+        checker.work();
+    }
+    if checker.problems.is_empty() {
         checker.cases();
     }
-    checker.problems.sort_by_key(|problem| problem.span.start);
-    checker.problems
+    checker.problems.sorted()
 }
 
 struct Checker<'s> {
     scenario: &'s Scenario,
-    problems: Vec<Problem>,
+    problems: Problems,
 }
 
 impl<'s> Checker<'s> {
-    fn problem(&mut self, span: std::ops::Range<usize>, message: impl Into<String>, help: impl Into<Option<String>>) {
+    fn problem(&mut self, span: Range<usize>, message: impl Into<String>, help: impl Into<Option<String>>) {
         self.problems.push(Problem {
             file: self.scenario.file.clone(),
             text: self.scenario.text,
@@ -42,6 +61,70 @@ impl<'s> Checker<'s> {
             message: message.into(),
             help: help.into(),
         });
+    }
+
+    /// What is too much of anything, before anything is done about each of it.
+    fn sizes(&mut self) {
+        let scenario = self.scenario;
+        let Scenario { axes, facts, subjects, .. } = scenario;
+        let sizes = [
+            ("axes", MOST_AXES, axes.len(), axes.get(MOST_AXES).map(|axis| axis.name.span())),
+            ("facts", MOST_FACTS, facts.len(), facts.get(MOST_FACTS).map(|(name, _)| name.span())),
+            ("subjects", MOST_SUBJECTS, subjects.len(), subjects.get(MOST_SUBJECTS).map(|it| it.step.span.clone())),
+        ];
+        for (what, most, size, first) in sizes {
+            if let Some(span) = first {
+                self.problem(span, format!("{size} {what}, at most {most} are taken"), None);
+            }
+        }
+        if product(scenario) > MOST_CASES {
+            let largest = axes.iter().max_by_key(|axis| axis.values.len());
+            let span = largest.map_or(0..0, |axis| axis.name.span());
+            let message = format!("the axes span {} cases, at most {MOST_CASES} are taken", product(scenario));
+            self.problem(span, message, "take values, or axes, out".to_owned());
+        }
+    }
+
+    /// How long it would take to evaluate the conditions: facts that stand on facts, and rules for many cases, multiply.
+    fn work(&mut self) {
+        let scenario = self.scenario;
+        let mut facts: Vec<u64> = Vec::new();
+        for (name, fact) in &scenario.facts {
+            let weight = fact.weight(scenario, &facts);
+            facts.push(weight);
+            self.comparisons(weight, || name.span());
+        }
+        let rules: Vec<_> = scenario.subjects.iter().flat_map(|subject| &subject.rules).collect();
+        let mut most = (0, 0..0);
+        let mut all: u64 = 0;
+        for rule in &rules {
+            let weight = 1 + rule.when.as_ref().map_or(0, |when| when.weight(scenario, &facts));
+            self.comparisons(weight, || rule.span.clone());
+            all = all.saturating_add(weight);
+            most = if weight > most.0 { (weight, rule.span.clone()) } else { most };
+        }
+        if !self.problems.is_empty() {
+            return;
+        }
+        let platforms = representative_platforms(scenario).len() as u64;
+        // A rule is asked again for each call that stands on its own.
+        let factors = [product(scenario) as u64, platforms, scenario.subjects.len() as u64, all];
+        let rules = factors.into_iter().fold(1, u64::saturating_mul);
+        let others =
+            conditions(scenario).map(|condition| condition.weight(scenario, &facts)).fold(0, u64::saturating_add);
+        if others > MOST_COMPARISONS * 10 || rules.saturating_add(others.saturating_mul(factors[0])) > MOST_WORK {
+            let [cases, platforms, ..] = factors;
+            let message = format!("{cases} cases on {platforms} platforms are too many for these conditions");
+            let help = "split the scenario, or use fewer rules, facts or kernel releases".to_owned();
+            self.problem(most.1, message, help);
+        }
+    }
+
+    fn comparisons(&mut self, weight: u64, span: impl FnOnce() -> Range<usize>) {
+        if weight > MOST_COMPARISONS {
+            let message = format!("a condition of {weight} comparisons, at most {MOST_COMPARISONS} are taken");
+            self.problem(span(), message, "facts that it stands on count each time".to_owned());
+        }
     }
 
     fn names(&mut self) {
@@ -55,6 +138,9 @@ impl<'s> Checker<'s> {
         for axis in &scenario.axes {
             let name = axis.name.get_ref();
             seen.insert(name.as_str());
+            if name.contains(is_spelled_out) {
+                self.problem(axis.name.span(), format!("`{name}` is no axis"), None);
+            }
             let vocabulary = axis_vocabulary(name);
             let mut values = BTreeSet::new();
             for value in &axis.values {
@@ -62,17 +148,21 @@ impl<'s> Checker<'s> {
                     self.problem(value.span(), format!("axis `{name}` lists `{}` twice", value.get_ref()), None);
                 }
                 if vocabulary.as_ref().is_some_and(|known| !known.contains(&value.get_ref().as_str())) {
-                    let known = vocabulary.iter().flatten().copied().collect::<Vec<_>>().join(", ");
+                    let known = listed(vocabulary.iter().flatten().copied());
                     let message = format!("unknown value `{}` of axis `{name}`", value.get_ref());
                     self.problem(value.span(), message, format!("expected one of {known}"));
                 }
-                if value.get_ref().is_empty() || value.get_ref().contains(['[', ']', ',', '=', ' ']) {
+                let is_other = |letter| matches!(letter, '[' | ']' | ',' | '=' | ' ') || is_spelled_out(letter);
+                if value.get_ref().is_empty() || value.get_ref().contains(is_other) {
                     self.problem(value.span(), "an axis value is text without spaces, commas, brackets or =", None);
                 }
             }
         }
         let others = scenario.facts.iter().map(|(name, _)| name).chain(scenario.values.iter().map(|(name, _)| name));
         for name in others {
+            if name.get_ref().contains(is_spelled_out) {
+                self.problem(name.span(), format!("`{}` is no name", name.get_ref()), None);
+            }
             if !seen.insert(name.get_ref()) || matches!(name.get_ref().as_str(), "same" | "not") {
                 self.problem(name.span(), format!("the name `{}` is taken", name.get_ref()), None);
             }
@@ -92,22 +182,8 @@ impl<'s> Checker<'s> {
             // A fact may stand on earlier facts only, so that none stands on itself.
             self.condition(condition, index);
         }
-        let all = scenario.facts.len();
-        let steps = scenario.setup.iter().chain(scenario.subjects.iter().flat_map(|subject| &subject.before));
-        let preconditions =
-            scenario.preconditions.iter().chain(scenario.subjects.iter().flat_map(|subject| &subject.preconditions));
-        let conditions = (scenario.slow.iter())
-            .chain(scenario.exclude.iter().map(|exclude| exclude.when.get_ref()))
-            .chain(scenario.needs.iter().filter_map(|need| need.when.as_ref().map(Spanned::get_ref)))
-            .chain(scenario.values.iter().flat_map(|(_, rows)| rows.iter().filter_map(|row| row.when.as_ref())))
-            .chain(steps.filter_map(|step| step.when.as_ref()))
-            .chain(preconditions.filter_map(|precondition| precondition.when.as_ref()))
-            .chain(scenario.subjects.iter().filter_map(|subject| subject.step.when.as_ref()))
-            .chain(
-                scenario.subjects.iter().flat_map(|subject| subject.rules.iter().filter_map(|rule| rule.when.as_ref())),
-            );
-        for condition in conditions {
-            self.condition(condition, all);
+        for condition in conditions(scenario) {
+            self.condition(condition, scenario.facts.len());
         }
     }
 
@@ -141,31 +217,23 @@ impl<'s> Checker<'s> {
             }
             (_, Test::Is(_)) => {
                 if !scenario.facts[..facts].iter().any(|(fact, _)| fact.get_ref() == name) {
-                    let known: Vec<&str> =
-                        scenario.facts[..facts].iter().map(|(fact, _)| fact.get_ref().as_str()).collect();
-                    self.problem(
-                        key.span(),
-                        format!("unknown fact `{name}`"),
-                        format!("known here: {}", known.join(", ")),
-                    );
+                    let known = listed(scenario.facts[..facts].iter().map(|(fact, _)| fact.get_ref().as_str()));
+                    self.problem(key.span(), format!("unknown fact `{name}`"), format!("known here: {known}"));
                 }
             }
             (_, Test::OneOf(values)) => {
                 let Some(axis) = axis(name) else {
-                    let known: Vec<&str> = scenario.axes.iter().map(|axis| axis.name.get_ref().as_str()).collect();
-                    self.problem(
-                        key.span(),
-                        format!("unknown axis `{name}`"),
-                        format!("the axes are {}", known.join(", ")),
-                    );
+                    let known = listed(scenario.axes.iter().map(|axis| axis.name.get_ref().as_str()));
+                    self.problem(key.span(), format!("unknown axis `{name}`"), format!("the axes are {known}"));
                     return;
                 };
+                let known: BTreeSet<&str> = axis.values.iter().map(|value| value.get_ref().as_str()).collect();
                 for value in values {
-                    if !axis.values.iter().any(|known| known.get_ref() == value.get_ref()) {
-                        let known: Vec<&str> = axis.values.iter().map(|value| value.get_ref().as_str()).collect();
+                    if !known.contains(value.get_ref().as_str()) {
+                        let known = listed(axis.values.iter().map(|value| value.get_ref().as_str()));
                         let span = if value.span().is_empty() { key.span() } else { value.span() };
                         let message = format!("unknown value `{}` of axis `{name}`", value.get_ref());
-                        self.problem(span, message, format!("expected one of {}", known.join(", ")));
+                        self.problem(span, message, format!("expected one of {known}"));
                     }
                 }
             }
@@ -174,14 +242,6 @@ impl<'s> Checker<'s> {
 
     fn cases(&mut self) {
         let scenario = self.scenario;
-        if product(scenario) > MOST_CASES {
-            self.problem(
-                0..0,
-                format!("the axes span {} cases, at most {MOST_CASES} are taken", product(scenario)),
-                None,
-            );
-            return;
-        }
         let cases: Vec<Case> = cases(scenario).collect();
         if cases.is_empty() {
             self.problem(0..0, "every case is excluded", None);
@@ -192,10 +252,11 @@ impl<'s> Checker<'s> {
                 self.problem(exclude.when.span(), "this exclusion excludes nothing", None);
             }
         }
+        let mut values = MOST_VALUES;
         // Of each subject, the first case that has nothing to be witnessed.
         let mut bare: Vec<Option<&Case>> = vec![None; scenario.subjects.len()];
         for case in &cases {
-            match compile(scenario, case) {
+            match compile_within(scenario, case, &mut values) {
                 Ok(compiled) => {
                     for call in compiled.subjects.iter().filter(|call| call.preconditions.is_empty()) {
                         bare[call.subject].get_or_insert(case);
@@ -282,6 +343,21 @@ impl<'s> Checker<'s> {
                 .deciding_rule(case, earlier, platform)
                 .is_none_or(|rule| rule.outcomes.iter().any(Expected::goes_on))
     }
+}
+
+/// Every condition but those of facts.
+fn conditions(scenario: &Scenario) -> impl Iterator<Item = &Condition> {
+    let steps = scenario.setup.iter().chain(scenario.subjects.iter().flat_map(|subject| &subject.before));
+    let preconditions =
+        scenario.preconditions.iter().chain(scenario.subjects.iter().flat_map(|subject| &subject.preconditions));
+    (scenario.slow.iter())
+        .chain(scenario.exclude.iter().map(|exclude| exclude.when.get_ref()))
+        .chain(scenario.needs.iter().filter_map(|need| need.when.as_ref().map(Spanned::get_ref)))
+        .chain(scenario.values.iter().flat_map(|(_, rows)| rows.iter().filter_map(|row| row.when.as_ref())))
+        .chain(steps.filter_map(|step| step.when.as_ref()))
+        .chain(preconditions.filter_map(|precondition| precondition.when.as_ref()))
+        .chain(scenario.subjects.iter().filter_map(|subject| subject.step.when.as_ref()))
+        .chain(scenario.subjects.iter().flat_map(|subject| subject.rules.iter().filter_map(|rule| rule.when.as_ref())))
 }
 
 /// Releases of every OS on both sides of every boundary that the rules name, with what the rules need and without.

@@ -1,5 +1,6 @@
 //! From a case to a plan: references resolved, conditions decided, compound ops spelled out.
 
+use std::cell::Cell;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -13,6 +14,7 @@ use crate::cause::Cause;
 use crate::errno::ErrnoName;
 use crate::names::{Call, LocalPort, Need, PortChoice, User};
 use crate::plan::{Op, Plan, Role, SocketKind, SocketOption, Step};
+use crate::problem::listed;
 use crate::witness::{Moment, Precondition};
 
 type Value = Spanned<DeValue<'static>>;
@@ -46,13 +48,27 @@ pub struct SubjectCall {
 /// References may lead to values that hold references; this deep and no deeper.
 const REFERENCE_DEPTH: usize = 8;
 
+/// Values that one case may be made of: a value that holds references to values can be much from little.
+const MOST_VALUES: usize = 20_000;
+
 pub fn compile(scenario: &Scenario, case: &Case) -> Result<Compiled, Problem> {
-    Compiler { scenario, case }.compile()
+    compile_within(scenario, case, &mut { MOST_VALUES })
+}
+
+/// Takes from `values` as many as the case is made of; a fault where these, or those of one case, do not suffice.
+pub fn compile_within(scenario: &Scenario, case: &Case, values: &mut usize) -> Result<Compiled, Problem> {
+    let most = MOST_VALUES.min(*values);
+    let compiler = Compiler { scenario, case, values: Cell::new(most) };
+    let compiled = compiler.compile();
+    *values -= most - compiler.values.get();
+    compiled
 }
 
 struct Compiler<'s> {
     scenario: &'s Scenario,
     case: &'s Case,
+    /// How many more it may be made of.
+    values: Cell<usize>,
 }
 
 impl Compiler<'_> {
@@ -184,6 +200,14 @@ impl Compiler<'_> {
     /// Replaces each string `$name` by the value of that axis, or by the first row of that table that applies.
     fn resolve(&self, value: &Value, depth: usize) -> Result<Value, Problem> {
         let span = value.span();
+        let Some(left) = self.values.get().checked_sub(1) else {
+            let mut problem = self.problem(span, "too many values once references are resolved");
+            problem.help = Some(format!(
+                "at most {MOST_VALUES} a case, and a limit for all cases: references to arrays of references multiply"
+            ));
+            return Err(problem);
+        };
+        self.values.set(left);
         let resolved = match value.get_ref() {
             DeValue::String(text) => match text.strip_prefix('$') {
                 Some(name) => return self.lookup(name, span, depth),
@@ -217,10 +241,9 @@ impl Compiler<'_> {
         }
         let Some((_, rows)) = self.scenario.values.iter().find(|(value, _)| value.get_ref() == name) else {
             let axes = self.scenario.axes.iter().map(|axis| axis.name.get_ref().as_str());
-            let known: Vec<&str> =
-                axes.chain(self.scenario.values.iter().map(|(name, _)| name.get_ref().as_str())).collect();
+            let known = listed(axes.chain(self.scenario.values.iter().map(|(name, _)| name.get_ref().as_str())));
             let mut problem = self.problem(span, format!("unknown reference `${name}`"));
-            problem.help = Some(format!("expected an axis or a value: {}", known.join(", ")));
+            problem.help = Some(format!("expected an axis or a value: {known}"));
             return Err(problem);
         };
         let row = rows.iter().find(|row| row.when.as_ref().is_none_or(|when| when.holds(self.scenario, self.case)));

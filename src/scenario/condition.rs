@@ -42,6 +42,19 @@ impl Condition {
             .any(|clause| clause.all.iter().all(|(key, test)| entry_holds(key.get_ref(), test, scenario, case)))
     }
 
+    /// How many comparisons it can take; `facts`: how many each of the first facts can.
+    pub fn weight(&self, scenario: &Scenario, facts: &[u64]) -> u64 {
+        let entry = |(key, test): &(Spanned<String>, Test)| match test {
+            Test::OneOf(values) => 1 + values.len() as u64,
+            Test::Condition(inner) => inner.weight(scenario, facts).saturating_add(1),
+            Test::Is(_) => {
+                let place = scenario.facts.iter().position(|(name, _)| name.get_ref() == key.get_ref());
+                place.and_then(|place| facts.get(place)).map_or(1, |weight| weight.saturating_add(1))
+            }
+        };
+        self.any.iter().flat_map(|clause| &clause.all).map(entry).fold(1, u64::saturating_add)
+    }
+
     /// Every key that is used, at any depth.
     pub fn walk<'c>(&'c self, visit: &mut dyn FnMut(&'c Spanned<String>, &'c Test)) {
         for (key, test) in self.any.iter().flat_map(|clause| &clause.all) {

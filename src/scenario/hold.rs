@@ -131,7 +131,9 @@ impl Hold {
             }
             (protocol, state) => {
                 return Err(format!(
-                    "{protocol} in state {state} takes a peer that does as it is told, {peer} does not"
+                    "{protocol} in state {state} needs a peer that it can make do its part, and {peer} is somebody \
+                     else's; choose an address of this host and a free port for it, or one of the states established, \
+                     syn-sent, time-wait"
                 ));
             }
         }

@@ -13,6 +13,8 @@ use super::{
     StepText, Subject, ValueRow,
 };
 use crate::names::{Authority, Need, Os};
+use crate::problem::Problems;
+use crate::untrusted::Text;
 use crate::witness::Moment;
 
 type Table = DeTable<'static>;
@@ -25,19 +27,18 @@ const DEADLINE_MS: u32 = 5_000;
 ///
 /// Scenarios point into their text, which therefore lives as long as the process: embedded, or read once.
 pub fn read(file: &str, text: &'static str) -> Result<Scenario, Vec<Problem>> {
-    let mut reader = Reader { file: file.to_owned(), text, problems: Vec::new() };
+    let mut reader = Reader { file: file.to_owned(), text, problems: Problems::default() };
     let scenario = reader.scenario();
-    reader.problems.sort_by_key(|problem| problem.span.start);
     match scenario {
         Some(scenario) if reader.problems.is_empty() => Ok(scenario),
-        _ => Err(reader.problems),
+        _ => Err(reader.problems.sorted()),
     }
 }
 
 struct Reader {
     file: String,
     text: &'static str,
-    problems: Vec<Problem>,
+    problems: Problems,
 }
 
 impl Reader {
@@ -60,9 +61,9 @@ impl Reader {
             }
         };
         let whole = 0..0;
-        let claim: Option<String> = self.required(&mut table, "claim", &whole);
+        let claim: Option<Text> = self.required(&mut table, "claim", &whole);
         let id: Option<String> = self.required(&mut table, "id", &whole);
-        let why: Option<String> = self.required(&mut table, "why", &whole);
+        let why: Option<Text> = self.required(&mut table, "why", &whole);
         let cause = self.take(&mut table, "cause");
         if cause.is_none() {
             self.problem(
@@ -325,9 +326,9 @@ impl Reader {
         let expectations = outcomes
             .iter()
             .map(|outcome| Expectation {
-                outcome: outcome.as_str().to_owned(),
+                outcome: outcome.as_str().to_owned().into(),
                 authority,
-                reference: reference.clone(),
+                reference: reference.clone().into(),
             })
             .collect();
         Some(Rule { os, kernel, need, when: text.when, outcomes, expectations, span })

@@ -8,6 +8,7 @@ use toml::Spanned;
 use super::{Case, Condition, Scenario};
 use crate::names::{Authority, Need, Os};
 use crate::plan::Outcome;
+use crate::untrusted::Text;
 
 /// Newer than any release there will be.
 pub const NEWEST: semver::Version = semver::Version::new(9_999, 0, 0);
@@ -52,13 +53,13 @@ pub enum Expected {
 #[serde(deny_unknown_fields)]
 pub struct Expectation {
     /// `ok`, `blocked`, an errno's name, `unknown`, or `not-reached` where an earlier call is expected to fail.
-    pub outcome: String,
+    pub outcome: Text,
     /// Absent where the outcome is unknown.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub authority: Option<Authority>,
     /// Man page, kernel function or RFC section; for an unknown outcome, why it is unknown.
     #[serde(rename = "ref")]
-    pub reference: String,
+    pub reference: Text,
 }
 
 impl Expected {

@@ -135,12 +135,12 @@ mod tests {
         Hello {
             protocol: PROTOCOL,
             os,
-            release: "24.0.0".to_owned(),
-            arch: "arm64".to_owned(),
+            release: "24.0.0".to_owned().into(),
+            arch: "arm64".to_owned().into(),
             stack: None,
-            isolation: isolation.to_owned(),
+            isolation: isolation.to_owned().into(),
             capabilities: BTreeMap::from([(Need::SecondUser, capability)]),
-            sysctls: BTreeMap::from([(PORT_RANGE.to_owned(), "49152 65535".to_owned())]),
+            sysctls: BTreeMap::from([(PORT_RANGE.into(), "49152 65535".into())]),
         }
     }
 

@@ -3,30 +3,49 @@
 //! It makes no call. What a system has in a way of its own is not here but in its own file.
 
 use std::convert::Infallible;
+use std::ffi::OsStr;
+use std::fs::File;
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Duration;
 
+use nix::fcntl::OFlag;
+use nix::sys::stat::Mode;
+
 use super::os::{NAME, OS, Tun};
 pub use super::untraced::{Watch, be_watched, cannot_trace};
-use super::{Fault, Result, process, unsupported};
+use super::{Fault, Life, Result, process, unsupported};
 use crate::errno::Errno;
 use crate::names::Need;
 use crate::plan::{Detail, RouteKind};
 
 /// Its kernel is not one to boot from an initramfs.
 pub fn boot(_: fn() -> std::process::ExitCode) -> std::process::ExitCode {
-    eprintln!("errnoscope init: only Linux boots this program");
+    let _ = std::io::Write::write_all(&mut std::io::stderr(), b"errnoscope init: only Linux boots this program\n");
     std::process::ExitCode::from(2)
 }
 
+pub(super) const DIRECTORY: OFlag = OFlag::empty();
+
 /// There is no O_TMPFILE.
-pub fn nameless_file(_: &std::path::Path) -> std::io::Result<std::fs::File> {
-    Err(std::io::ErrorKind::Unsupported.into())
+pub(super) fn nameless_file(_: &OwnedFd, _: Mode) -> Result<File, nix::Error> {
+    Err(nix::Error::EOPNOTSUPP)
 }
 
-pub fn name_file(_: &std::fs::File, _: &std::path::Path) -> std::io::Result<()> {
-    Err(std::io::ErrorKind::Unsupported.into())
+pub fn nameless_directory(_: &str, _: &str) -> Result<std::path::PathBuf> {
+    Err(Errno::from_raw(OS, libc::ENOTSUP))
+}
+
+pub(super) fn name_file(_: &File, _: &OwnedFd, _: &OsStr) -> Result<(), nix::Error> {
+    Err(nix::Error::EOPNOTSUPP)
+}
+
+pub(super) fn has_magic_links(_: &OwnedFd) -> bool {
+    false
+}
+
+pub(super) fn is_fixed(_: &OwnedFd, _: Option<&OsStr>) -> Option<&'static str> {
+    None
 }
 
 pub fn has_selinux() -> bool {
@@ -54,6 +73,11 @@ pub(super) fn no_private_host<T>() -> Result<T, Fault> {
 
 pub fn set_up(_: &str) -> Result<(), Fault> {
     no_private_host()
+}
+
+/// Nothing is to be waited for that another call has not waited for.
+pub fn settle(_: Duration) -> Result<(), Fault> {
+    Ok(())
 }
 
 /// No 4-tuple is taken over from TIME_WAIT: in_pcbconnect() fails for it on macOS.
@@ -125,6 +149,18 @@ pub fn listen_on(_: u16) -> Result<Vec<OwnedFd>, Fault> {
 pub fn serve(_: Vec<OwnedFd>) -> ! {
     process::pause_for_ever()
 }
+
+/// Nothing here has others to rely on.
+pub fn life_of(_: i32) -> Result<Life> {
+    Err(Errno::from_raw(OS, libc::ENOTSUP))
+}
+
+pub fn others() -> Vec<i32> {
+    Vec::new()
+}
+
+/// No system but Linux has such a thing: it goes on until it notices by itself.
+pub fn end_with_this(_: &mut std::process::Command) {}
 
 pub fn descriptor_limit_of(_: i32) -> Result<u64> {
     Err(Errno::from_raw(OS, libc::ENOTSUP))

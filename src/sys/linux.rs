@@ -9,6 +9,7 @@ mod delay;
 mod diag;
 mod error_queue;
 mod file;
+mod life;
 mod namespace;
 mod options;
 mod route;
@@ -20,14 +21,17 @@ mod watch;
 pub use boot::boot;
 pub use chain::{Chain, Line, ONWARD};
 pub use command::{Caller, become_command, descriptor_limit_of, shepherd};
+pub(super) use command::{forget_signals, hold_signals};
 pub use delay::carry;
 pub use diag::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state};
 pub use error_queue::receive_error;
-pub use file::{name_file, nameless_file};
-pub use namespace::{Tables, die_with_parent, enter_case, isolate, leave_case, size_tables, wait_for};
+pub use file::nameless_directory;
+pub(super) use file::{DIRECTORY, has_magic_links, is_fixed, name_file, nameless_file};
+pub use life::{life_of, others};
+pub use namespace::{Tables, die_with_parent, end_with_this, enter_case, isolate, leave_case, size_tables, wait_for};
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
-pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up};
+pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up, settle};
 pub use serve::{listen_on, serve};
 pub use tun::Tun;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
@@ -92,6 +96,7 @@ pub fn has_selinux() -> bool {
 /// Of the network namespace that this process is in.
 pub fn write_sysctl(name: &str, value: &str) -> Result<(), Fault> {
     use std::io::Write;
+    namespace::only_private()?;
     // Opened without O_CREAT: nothing can be created there, and EACCES would hide ENOENT.
     let mut file =
         std::fs::OpenOptions::new().write(true).open(path_of(name)).map_err(|error| super::errno_of(&error))?;

@@ -9,6 +9,7 @@ use std::os::fd::OwnedFd;
 pub use super::absent::*;
 pub use super::posix::*;
 pub use super::shepherd::{Caller, become_command, shepherd};
+pub(super) use super::shepherd::{forget_signals, hold_signals};
 
 use super::{Fault, Isolation, Outside, Result, exit_now, unsupported};
 use crate::errno::Errno;
@@ -32,7 +33,7 @@ pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bou
 pub fn isolate(outside: Outside) -> Isolation {
     const WHY: &str = "cases and commands run on Linux and macOS";
     if outside == Outside::Worker {
-        eprintln!("errnoscope worker: {WHY}");
+        let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("errnoscope worker: {WHY}\n"));
         exit_now(2);
     }
     Isolation { kind: "none", users: [0, 0], lacking: Some(WHY.to_owned()) }

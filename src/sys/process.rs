@@ -3,9 +3,13 @@
 //! It starts processes and ends this one; how a wait is woken is the operating system's own business.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{SigSet, Signal};
 use nix::sys::time::TimeValLike;
 
 use super::{Fault, Result, check, check_size};
@@ -74,6 +78,24 @@ pub fn look_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
     }
 }
 
+/// The signal by which a child is stopped now, if it is. It stays ours to reap.
+pub fn stopped_by(pid: i32) -> Option<i32> {
+    // SAFETY: zeroed is a valid siginfo_t, and the pointer is to a whole one.
+    let (code, info) = unsafe {
+        let mut info: libc::siginfo_t = std::mem::zeroed();
+        let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
+        (libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags), info)
+    };
+    // SAFETY: waitid(2) has filled in both, or left them 0.
+    let (stopped, signal) = unsafe { (info.si_pid(), info.si_status()) };
+    (code == 0 && stopped == pid).then_some(signal)
+}
+
+/// Whether a signal stops those that want something from a terminal which others have.
+pub fn is_from_terminal(signal: i32) -> bool {
+    [libc::SIGTTIN, libc::SIGTTOU].contains(&signal)
+}
+
 pub(super) fn ended(status: i32) -> Ended {
     if libc::WIFSIGNALED(status) {
         Ended::Killed(libc::WTERMSIG(status))
@@ -92,6 +114,35 @@ pub fn any_child() -> bool {
 pub fn kill(pid: i32) {
     // SAFETY: kill(2) takes no pointers.
     unsafe { libc::kill(pid, libc::SIGKILL) };
+}
+
+/// Lets a process that was stopped go on.
+pub fn wake(pid: i32) {
+    // SAFETY: kill(2) takes no pointers.
+    unsafe { libc::kill(pid, libc::SIGCONT) };
+}
+
+/// Gives a command an open file of this process, under the name that is returned.
+pub fn lend(command: &mut Command, file: &std::fs::File) -> PathBuf {
+    let fd = file.as_raw_fd();
+    // SAFETY: fcntl(2) is all that the child calls, and takes no pointers here.
+    unsafe {
+        command.pre_exec(move || match libc::fcntl(fd, libc::F_SETFD, 0) {
+            -1 => Err(std::io::Error::last_os_error()),
+            _ => Ok(()),
+        })
+    };
+    PathBuf::from(format!("/dev/fd/{fd}"))
+}
+
+/// A file that this process was given by that name is not for those that it starts.
+pub fn keep_lent(path: &Path) {
+    let fd =
+        ["/dev/fd", "/proc/self/fd"].iter().find_map(|place| path.strip_prefix(place).ok()?.to_str()?.parse().ok());
+    if let Some(fd) = fd.filter(|fd: &i32| *fd > 2) {
+        // SAFETY: fcntl(2) takes no pointers here, and fails where there is no such descriptor.
+        unsafe { libc::fcntl(fd, libc::F_SETFD, libc::FD_CLOEXEC) };
+    }
 }
 
 /// Sends this process a signal with its default effect.
@@ -135,6 +186,8 @@ fn catch_alarms() {
     if DONE.swap(true, Ordering::Relaxed) {
         return;
     }
+    // Below a process that keeps signals for a command it would never come.
+    let _ = SigSet::from(Signal::SIGALRM).thread_unblock();
     // SAFETY: zeroed is a valid sigaction; the handler only stores to an atomic.
     unsafe {
         let mut action: libc::sigaction = std::mem::zeroed();
@@ -336,6 +389,12 @@ pub fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
 pub fn write(fd: &OwnedFd, data: &[u8]) -> Result<usize> {
     // SAFETY: the data is valid for its length.
     check_size(unsafe { libc::write(fd.as_raw_fd(), data.as_ptr().cast(), data.len()) })
+}
+
+/// A number that nobody else guesses.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, Hasher};
+    getrandom::u64().unwrap_or_else(|_| std::hash::RandomState::new().build_hasher().finish())
 }
 
 pub fn machine() -> super::Machine {

@@ -6,7 +6,7 @@ use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::Command;
+use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
@@ -15,12 +15,15 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use signal_hook::low_level;
 
-use super::signals::{FORWARDED, GRACE};
+use super::signals::{FORWARDED, GRACE, ending, is_ignored, is_sent_by_terminals, stop};
 use super::{Ended, Flock, Result, Until, check, errno_of, poll, process};
 use crate::errno::Errno;
 
 /// The longest sleep: a signal that comes between two looks ends it at once, and this is for what has no signal.
 const LONGEST: Duration = Duration::from_secs(60);
+
+/// How long everybody in front of a terminal takes to get its signal.
+const GROUP: Duration = Duration::from_millis(300);
 
 /// Signals that have come and that nobody has dealt with, a bit each.
 static COME: AtomicU32 = AtomicU32::new(0);
@@ -38,7 +41,8 @@ impl Caller {
         for end in [&ours, &theirs] {
             end.set_nonblocking(true).map_err(failed)?;
         }
-        for signal in FORWARDED.into_iter().chain([Signal::SIGCHLD]) {
+        // What is ignored stays so, also for the command.
+        for signal in FORWARDED.into_iter().chain([Signal::SIGCHLD]).filter(|&signal| !is_ignored(signal)) {
             let bit = 1 << signal as u32;
             // SAFETY: the handler changes an atomic, which a signal cannot interrupt halfway.
             unsafe {
@@ -66,8 +70,48 @@ pub fn become_command(command: &mut Command) -> Errno {
     errno_of(&command.exec())
 }
 
+/// They wait in [`COME`] anyway.
+pub(super) fn hold_signals() {}
+
+/// Those that wait.
+pub(super) fn forget_signals() {
+    COME.store(0, Ordering::Relaxed);
+}
+
+/// A program in this process's group, which a signal to the whole group ends and one to this process alone does not:
+/// POSIX has no other way to tell Ctrl-C, which the command gets by itself, from kill(1).
+struct Canary(Option<Child>);
+
+impl Canary {
+    fn new() -> Canary {
+        let (input, output) = (Stdio::piped(), Stdio::null());
+        // It ends with its input, which is with this process.
+        Canary(Command::new("cat").stdin(input).stdout(output).stderr(Stdio::null()).spawn().ok())
+    }
+
+    /// Whether the group has had a signal that has come.
+    fn has_ended(&mut self) -> bool {
+        let Some(child) = &mut self.0 else { return false };
+        let ended = matches!(process::look_for(child.id() as i32, GROUP), Ok(Some(_)));
+        if ended {
+            *self = Canary::new();
+        }
+        ended
+    }
+}
+
+impl Drop for Canary {
+    fn drop(&mut self) {
+        if let Some(child) = &mut self.0 {
+            let _ = child.kill().and_then(|()| child.wait());
+        }
+    }
+}
+
 /// Waits for a child, and meanwhile passes signals on to it. Says whether its time was up.
 pub fn shepherd(child: i32, flock: Flock) -> Result<(Ended, bool)> {
+    let mut canary = Canary::new();
+    (flock.begin)()?;
     let mut waker = WAKER.lock().ok().and_then(|mut waker| waker.take());
     let mut deadline = flock.limit.map(|limit| Instant::now() + limit);
     let mut time_is_up = false;
@@ -97,8 +141,12 @@ pub fn shepherd(child: i32, flock: Flock) -> Result<(Ended, bool)> {
         }
         let come = COME.swap(0, Ordering::Relaxed);
         for signal in FORWARDED.into_iter().filter(|&signal| come & 1 << signal as u32 != 0) {
-            if !is_of_the_terminal(signal) {
+            let ends = ending().any(|it| it == signal);
+            if !(ends && is_sent_by_terminals(signal) && canary.has_ended()) {
                 let _ = kill(command, signal);
+            }
+            if signal == Signal::SIGTSTP {
+                stop();
             }
         }
     }
@@ -117,12 +165,6 @@ fn has_ended(child: i32) -> Result<bool> {
         ))?;
         Ok(info.si_pid() == child)
     }
-}
-
-/// A terminal sends the signals of its keys to everybody in front of it, so that the command has had it already.
-fn is_of_the_terminal(signal: Signal) -> bool {
-    // SAFETY: neither call takes a pointer.
-    matches!(signal, Signal::SIGINT | Signal::SIGQUIT) && unsafe { libc::tcgetpgrp(0) == libc::getpgrp() }
 }
 
 fn drain(waker: &mut UnixStream) {
@@ -158,8 +200,9 @@ mod tests {
                 unsafe { libc::raise(signal) };
             }
             let mut at_end = |pid| ended = Some(pid);
+            let (begin, others) = (&mut || Ok(()), &mut |_, _| ());
             let limit = limit.map(Duration::from_millis);
-            let result = shepherd(child, Flock { limit, at_end: &mut at_end, watch: None }).unwrap();
+            let result = shepherd(child, Flock { begin, limit, at_end: &mut at_end, others, watch: None }).unwrap();
             assert_eq!(ended, Some(child), "{script}");
             result
         };
@@ -174,5 +217,64 @@ mod tests {
         assert_eq!(run(": deaf; exec sleep 60", Some(20), None), (Ended::Killed(libc::SIGKILL), true));
         Caller::current().unwrap();
         assert!(run("kill -STOP $$; exit 4", Some(20), None).1, "one that is stopped is woken up to end");
+    }
+
+    /// In a process of its own, which leads a group as a shell's job does: the keys of a terminal are for the whole
+    /// group.
+    #[test]
+    #[expect(clippy::zombie_processes, reason = "the shepherd waits for it")]
+    fn a_signal_comes_once_whether_it_is_for_the_group_or_not() {
+        const INSIDE: &str = "ERRNOSCOPE_TEST_SHEPHERD";
+        let Ok(inside) = std::env::var(INSIDE) else {
+            let name = "sys::shepherd::tests::a_signal_comes_once_whether_it_is_for_the_group_or_not";
+            for (inside, code) in [("signals", 0), ("the end", 143)] {
+                let mut again = Command::new(std::env::current_exe().unwrap());
+                let ran = again.args([name, "--exact"]).env(INSIDE, inside).process_group(0).output().unwrap();
+                let said = String::from_utf8_lossy(&ran.stdout);
+                assert_eq!(ran.status.code(), Some(code), "{said}");
+                assert!(code != 0 || said.contains("1 passed"), "{said}");
+            }
+            return;
+        };
+        if inside == "the end" {
+            use crate::sys::signals::{end_on_signals, keep_signals};
+            Caller::current().unwrap();
+            end_on_signals(&[], Duration::ZERO).unwrap();
+            keep_signals();
+            hold_signals();
+            kill(Pid::this(), Signal::SIGTERM).unwrap();
+            forget_signals();
+            end_on_signals(&[], Duration::from_millis(100)).unwrap();
+            kill(Pid::this(), Signal::SIGTERM).unwrap();
+            process::pause_ms(200.0);
+            kill(Pid::this(), Signal::SIGWINCH).unwrap();
+            kill(Pid::this(), Signal::SIGTERM).unwrap();
+            process::pause_for_ever();
+        }
+        for (signal, to) in [
+            (Signal::SIGINT, Pid::this()),
+            (Signal::SIGINT, Pid::from_raw(0)),
+            (Signal::SIGQUIT, Pid::from_raw(0)),
+            (Signal::SIGHUP, Pid::from_raw(0)),
+            (Signal::SIGHUP, Pid::this()),
+            (Signal::SIGWINCH, Pid::this()),
+        ] {
+            Caller::current().unwrap();
+            let script = format!(
+                "n=0; trap 'n=$((n+1))' {}; echo ready; i=0; while [ $i -lt 150 ]; do sleep .01; i=$((i+1)); done; exit $n",
+                &signal.as_str()[3..]
+            );
+            let mut child = Command::new("sh").args(["-c", &script]).stdout(Stdio::piped()).spawn().unwrap();
+            let mut output = child.stdout.take().unwrap();
+            let sender = std::thread::spawn(move || {
+                output.read_exact(&mut [0; 6]).unwrap();
+                kill(to, signal).unwrap();
+                output.read_to_end(&mut Vec::new()).unwrap();
+            });
+            let (begin, others) = (&mut || Ok(()), &mut |_, _| ());
+            let flock = Flock { begin, limit: None, at_end: &mut |_| (), others, watch: None };
+            assert_eq!(shepherd(child.id() as i32, flock).unwrap(), (Ended::Exited(1), false), "{signal} to {to}");
+            sender.join().unwrap();
+        }
     }
 }

@@ -12,6 +12,7 @@ use super::{Meaning, PortModeName, TracerCall};
 use crate::cause::Cause;
 use crate::names::{Os, Reuse, words};
 use crate::policy::{Action, Signal};
+use crate::untrusted::Text;
 
 /// The version of the format of a trace, its first field.
 pub const FORMAT: &str = "errnoscope-trace/1";
@@ -244,7 +245,7 @@ pub struct Responder {
     pub address: Option<IpAddr>,
     /// What the system's resolver calls it.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
+    pub name: Option<Text>,
     pub meaning: Meaning,
     #[serde(skip_serializing_if = "Option::is_none")]
     pub icmp: Option<IcmpError>,

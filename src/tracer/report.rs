@@ -9,6 +9,7 @@ use serde::Serialize;
 
 use super::record::{Choices, Ended, FORMAT, Hop, Record, Totals, Trace};
 use crate::finding::Tool;
+use crate::untrusted::Text;
 
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -33,7 +34,7 @@ pub struct Report {
 
 impl Report {
     /// A trace that is over. `names` are what the resolver calls the addresses.
-    pub fn new(host: &str, trace: Trace, names: &BTreeMap<IpAddr, String>) -> Report {
+    pub fn new(host: &str, trace: Trace, names: &BTreeMap<IpAddr, Text>) -> Report {
         let mut hops = trace.hops();
         name(&mut hops, names);
         Report {
@@ -51,7 +52,7 @@ impl Report {
 }
 
 /// Writes the names of the addresses into the hops.
-fn name(hops: &mut [Hop], names: &BTreeMap<IpAddr, String>) {
+fn name(hops: &mut [Hop], names: &BTreeMap<IpAddr, Text>) {
     for responder in hops.iter_mut().flat_map(|hop| &mut hop.answers) {
         responder.name = responder.address.and_then(|address| names.get(&address).cloned());
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 
 use super::Meaning;
 use super::record::{Fold, Hop, IcmpError, Rtts, Totals, Trace};
+use crate::untrusted::Text;
 
 /// All that is shown of one TTL.
 #[derive(Clone, Debug, PartialEq)]
@@ -22,7 +23,7 @@ pub struct Row {
 pub struct Voice {
     pub address: Option<IpAddr>,
     /// What the system's resolver calls it.
-    pub name: Option<String>,
+    pub name: Option<Text>,
     pub meaning: Meaning,
     pub icmp: Option<IcmpError>,
     pub times: Times,

@@ -43,6 +43,9 @@ pub struct Known {
     pub bound: Bound,
 }
 
+/// How long a wait of an op may be where no case has a deadline.
+const UNBOUND: Duration = Duration::from_secs(10);
+
 /// What one case has built up.
 pub struct Case<'a> {
     pub sockets: BTreeMap<String, Known>,
@@ -53,6 +56,8 @@ pub struct Case<'a> {
     pub(super) joined: u32,
     pub isolation: &'a Isolation,
     pub(super) patience: u32,
+    /// Until when an op may wait for what takes the kernel time, and still say what it waited for.
+    pub(super) ends: Instant,
     /// What the socket table has; what it has not, sockets of this process are asked themselves.
     pub listed: Listed,
     table: Option<SocketTable>,
@@ -81,6 +86,7 @@ impl<'a> Case<'a> {
             joined: 0,
             isolation,
             patience: 1,
+            ends: Instant::now() + UNBOUND,
             listed: Listed::All,
             table: None,
             tuns: BTreeMap::new(),
@@ -111,7 +117,7 @@ impl<'a> Case<'a> {
         let uid = match user {
             Some(User::Root) if sys::effective_uid() != 0 => {
                 let reason = "this worker is not root; run as root".to_owned();
-                return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
+                return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason: reason.into() })));
             }
             None | Some(User::Root) => return work(self),
             Some(User::UserA) => self.isolation.users[0],
@@ -119,7 +125,7 @@ impl<'a> Case<'a> {
         };
         if let Err(errno) = sys::set_effective_uid(uid) {
             let reason = format!("the effective uid {uid} cannot be taken: {errno}");
-            return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason })));
+            return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason: reason.into() })));
         }
         let result = work(self);
         match sys::set_effective_uid(0) {

@@ -8,20 +8,20 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::case::{Case, DetailedFault, Listed};
-use crate::names::{Family, Protocol, Reuse};
-use crate::plan::{Cost, Detail, Fill, FillHow, SocketOption};
+use crate::names::{Family, Need, Protocol, Reuse};
+use crate::plan::{Cost, Detail, Fill, FillHow, MOST_COSTS, SocketOption, Unsupported};
 use crate::sys::{self, Address, Fault, Fork, Isolation};
 
 /// Descriptors that a case keeps for itself.
 const SPARE: u64 = 64;
+/// More processes than this would be a burden for the host.
+const MOST_PROCESSES: u64 = 512;
 /// From this many sockets on, several processes bind at once.
 const WORTH_SHARING: u64 = 8192;
-/// A connect that takes longer has no room in its listener's queue.
+/// A connect that takes longer, times the patience of the case, has no room in its listener's queue.
 const STUCK_MS: u32 = 1000;
 /// From this many ports on, costs show how the range fills, and not only what the first calls take.
 const WORTH_TIMING: u64 = 256;
-/// The most costs that are recorded of one range.
-const COSTS: u64 = 64;
 
 pub fn fill(case: &mut Case, fill: &Fill) -> Result<Option<Detail>, DetailedFault> {
     let start = Instant::now();
@@ -49,6 +49,7 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
         FillHow::Connect if fill.to.is_none() => return Err(Fault::Failed("`connect` needs `to`".to_owned())),
         FillHow::Bind | FillHow::BindZero | FillHow::Connect => {}
     }
+    let stuck_ms = case.patient(STUCK_MS);
     let limit = sys::descriptor_limit().0;
     let room = limit.saturating_sub(sys::lowest_free_descriptor()? + SPARE);
     // Of other processes' sockets only the socket table tells.
@@ -58,37 +59,49 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
     if count <= room && !side_by_side {
         case.filled.reserve(count as usize);
         let mut taken = Taken::new(count, &mut done.ports, &mut done.costs);
-        return hold(fill, case.isolation, 0..count, &mut case.filled, &mut taken);
+        return hold(fill, case.isolation, stuck_ms, 0..count, &mut case.filled, &mut taken);
+    }
+    // Each is known here by a descriptor.
+    if processes > MOST_PROCESSES.min(limit.saturating_sub(sys::lowest_free_descriptor()? + 2)) {
+        return Err(lacking(format!(
+            "holding {count} ports takes {processes} processes where each may have {limit} files open; raise the limit: ulimit \
+             -n 4096"
+        )));
     }
     done.processes = processes as u32;
     let share = count.div_ceil(processes);
     let mut reports = Vec::new();
     for from in (0..count).step_by(share as usize) {
-        let report = holder(fill, case.isolation, from..(from + share).min(count))?;
+        let report = holder(fill, case.isolation, stuck_ms, from..(from + share).min(count))?;
         if side_by_side {
             reports.push(report);
         } else {
-            done.ports += listen_to(&report)?;
+            done.ports += listen_to(&report, stuck_ms)?;
             case.filled.push(report);
         }
     }
     for report in reports {
-        done.ports += listen_to(&report)?;
+        done.ports += listen_to(&report, stuck_ms)?;
         case.filled.push(report);
     }
     Ok(())
 }
 
 /// Starts a process that takes a share, reports on the pipe that is returned, and then lives as long as the case.
-fn holder(fill: &Fill, isolation: &Isolation, share: std::ops::Range<u64>) -> Result<OwnedFd, Fault> {
+fn holder(fill: &Fill, isolation: &Isolation, stuck_ms: u32, share: std::ops::Range<u64>) -> Result<OwnedFd, Fault> {
     let (report, ours) = sys::pipe()?;
-    match sys::fork()? {
+    let forked = sys::fork().map_err(|errno| {
+        lacking(format!("a process that is to hold ports cannot be started: {errno}; raise the limit: ulimit -u"))
+    })?;
+    match forked {
         Fork::Parent(_) => Ok(report),
         Fork::Child => {
             sys::die_with_parent();
             let Ok(ours) = sys::keep_only(ours) else { sys::exit_now(1) };
             let (mut held, mut ports) = (Vec::with_capacity((share.end - share.start) as usize), 0);
-            let error = match hold(fill, isolation, share, &mut held, &mut Taken::new(0, &mut ports, &mut Vec::new())) {
+            let mut no_costs = Vec::new();
+            let mut taken = Taken::new(0, &mut ports, &mut no_costs);
+            let error = match hold(fill, isolation, stuck_ms, share, &mut held, &mut taken) {
                 Ok(()) => 0,
                 Err(Fault::Errno(errno)) => errno.raw(),
                 Err(_) => -1,
@@ -102,7 +115,11 @@ fn holder(fill: &Fill, isolation: &Isolation, share: std::ops::Range<u64>) -> Re
     }
 }
 
-fn listen_to(report: &OwnedFd) -> Result<u32, Fault> {
+fn lacking(reason: String) -> Fault {
+    Fault::Unsupported(Unsupported { need: Need::Resources, reason: reason.into() })
+}
+
+fn listen_to(report: &OwnedFd, stuck_ms: u32) -> Result<u32, Fault> {
     let mut message = [0; 8];
     if sys::read(report, &mut message)? != message.len() {
         return Err(Fault::Failed("a process that held ports died".to_owned()));
@@ -111,7 +128,7 @@ fn listen_to(report: &OwnedFd) -> Result<u32, Fault> {
         [0, 4].map(|at| i32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]));
     match error {
         0 => Ok(ports as u32),
-        -1 => Err(Fault::Blocked { ms: STUCK_MS }),
+        -1 => Err(Fault::Blocked { ms: stuck_ms }),
         raw => Err(Fault::Errno(crate::errno::Errno::from_raw(sys::OS, raw))),
     }
 }
@@ -128,7 +145,7 @@ struct Taken<'d> {
 
 impl<'d> Taken<'d> {
     fn new(count: u64, ports: &'d mut u32, costs: &'d mut Vec<Cost>) -> Taken<'d> {
-        let step = if count >= WORTH_TIMING { count.div_ceil(COSTS) as u32 } else { 0 };
+        let step = if count >= WORTH_TIMING { count.div_ceil(MOST_COSTS as u64) as u32 } else { 0 };
         Taken { ports, costs, step, spent: Vec::with_capacity(step as usize) }
     }
 
@@ -151,6 +168,7 @@ impl<'d> Taken<'d> {
 fn hold(
     fill: &Fill,
     isolation: &Isolation,
+    stuck_ms: u32,
     share: std::ops::Range<u64>,
     held: &mut Vec<OwnedFd>,
     taken: &mut Taken<'_>,
@@ -161,7 +179,7 @@ fn hold(
         let name = Address::new(SocketAddr::new(fill.address, port));
         let start = Instant::now();
         match target {
-            Some(target) => connect(&fd, target)?,
+            Some(target) => connect(&fd, target, stuck_ms)?,
             None => match sys::bind(&fd, &name) {
                 // Somebody else has it, which fills the range as well; whether it is full the socket table says.
                 Err(errno) if isolation.is_shared() && port != 0 && errno.name() == "EADDRINUSE" => return Ok(()),
@@ -207,14 +225,14 @@ fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> 
     });
     let listener = listener.filter_map(|known| known.fd.as_ref()).next();
     let listener = listener.ok_or_else(|| Fault::Failed(format!("no socket of this case listens on {to}")))?;
-    let family = Family::of(fill.address);
+    let (family, stuck_ms) = (Family::of(fill.address), case.patient(STUCK_MS));
     let target = Address::new(to);
     for port in (0..count).map(|index| fill.range.low() + index as u16) {
         let client = open(family, fill)?;
         sys::bind(&client, &Address::new(SocketAddr::new(fill.address, port)))?;
-        connect(&client, &target)?;
-        if !sys::poll(listener.as_raw_fd(), sys::Until::Readable, STUCK_MS)? {
-            return Err(Fault::Blocked { ms: STUCK_MS });
+        connect(&client, &target, stuck_ms)?;
+        if !sys::poll(listener.as_raw_fd(), sys::Until::Readable, stuck_ms)? {
+            return Err(Fault::Blocked { ms: stuck_ms });
         }
         let server = sys::accept(listener)?;
         sys::close(client)?;
@@ -225,10 +243,10 @@ fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> 
 }
 
 /// A blocking connect: on loopback it is done when it returns, unless the listener's queue is full.
-fn connect(fd: &OwnedFd, to: &Address) -> Result<(), Fault> {
-    sys::limit_connect(fd, STUCK_MS)?;
+fn connect(fd: &OwnedFd, to: &Address, stuck_ms: u32) -> Result<(), Fault> {
+    sys::limit_connect(fd, stuck_ms)?;
     match sys::connect(fd, to) {
-        Err(errno) if errno.name() == "EINPROGRESS" => Err(Fault::Blocked { ms: STUCK_MS }),
+        Err(errno) if errno.name() == "EINPROGRESS" => Err(Fault::Blocked { ms: stuck_ms }),
         result => Ok(result?),
     }
 }

@@ -9,10 +9,14 @@ use super::{HELLO_DEADLINE, enter_case, in_child, queries};
 use crate::names::{Family, Need, Os, Protocol};
 use crate::plan::{Capability, Fate, Hello, PROTOCOL};
 use crate::sys::{self, Isolation, Trail};
+use crate::untrusted::Text;
 
 /// What packet filters are made of here. A kernel may have nf_tables without all of it: Debian's user-mode Linux cannot reject.
 const RULES: &str = "table inet errnoscope { counter hits { }; chain output { type filter hook output priority 0; \
     tcp dport 20100 counter name hits reject with icmpx type no-route; }; }";
+
+/// What the largest case opens in one process, if others hold its ports.
+const LEAST_DESCRIPTORS: u64 = 64;
 
 const SYSCTLS: &[&str] = &[
     "net.ipv4.ip_local_port_range",
@@ -32,12 +36,12 @@ const SYSCTLS: &[&str] = &[
     "net.inet.tcp.msl",
 ];
 
-pub fn write(isolation: &Isolation, trail: &mut Trail, line: &mut Vec<u8>) -> std::io::Result<()> {
+pub fn write(isolation: &Isolation, patience: u32, trail: &mut Trail, line: &mut Vec<u8>) -> std::io::Result<()> {
     let mut fate = Fate::Done;
     if isolation.lacking.is_none() {
-        fate = in_child(trail, HELLO_DEADLINE, |trail| {
+        fate = in_child(trail, HELLO_DEADLINE * patience, |trail| {
             enter_case(trail);
-            let hello = hello(isolation, probe_all(isolation), read_sysctls());
+            let hello = hello(isolation, probe_all(isolation, trail), read_sysctls());
             trail.append(|out| Ok(serde_json::to_writer(out, &hello)?)).unwrap_or_default();
         })?;
     }
@@ -45,7 +49,7 @@ pub fn write(isolation: &Isolation, trail: &mut Trail, line: &mut Vec<u8>) -> st
         (None, Fate::Done) => line.extend_from_slice(trail.records()),
         (Some(reason), _) => serde_json::to_writer(&mut *line, &hello(isolation, lacking(reason), BTreeMap::new()))?,
         (None, fate) => {
-            let reason = format!("the probes did not end well: {fate:?}");
+            let reason = in_words(&fate, &trail.message());
             serde_json::to_writer(&mut *line, &hello(isolation, lacking(&reason), BTreeMap::new()))?;
         }
     }
@@ -53,16 +57,29 @@ pub fn write(isolation: &Isolation, trail: &mut Trail, line: &mut Vec<u8>) -> st
     Ok(())
 }
 
-fn hello(isolation: &Isolation, capabilities: BTreeMap<Need, Capability>, sysctls: BTreeMap<String, String>) -> Hello {
+/// Why nothing is known of this host. `at` is the need that was tried last.
+fn in_words(fate: &Fate, at: &str) -> String {
+    let what = "the look at what this host offers";
+    match fate {
+        Fate::Done => format!("{what} ended early"),
+        Fate::Killed { signal } => format!("{what} was killed by signal {signal}, at {at}"),
+        Fate::Exited { code, message } => format!("{what} ended with exit code {code}: {message}"),
+        Fate::TimedOut { ms } => {
+            format!("{what} took longer than {} s, at {at}; for a machine that is just slow: --patience 5", ms / 1000)
+        }
+    }
+}
+
+fn hello(isolation: &Isolation, capabilities: BTreeMap<Need, Capability>, sysctls: BTreeMap<Text, Text>) -> Hello {
     let machine = sys::machine();
     let isolation = isolation.kind.to_owned();
     Hello {
         protocol: PROTOCOL,
         os: sys::OS,
-        release: machine.release,
-        arch: machine.arch,
-        stack: machine.stack.map(str::to_owned),
-        isolation,
+        release: machine.release.into(),
+        arch: machine.arch.into(),
+        stack: machine.stack.map(Text::from),
+        isolation: isolation.into(),
         capabilities,
         sysctls,
     }
@@ -73,11 +90,16 @@ fn lacking(reason: &str) -> BTreeMap<Need, Capability> {
 }
 
 fn capability(tried: Result<(), String>) -> Capability {
-    Capability { available: tried.is_ok(), reason: tried.err() }
+    Capability { available: tried.is_ok(), reason: tried.err().map(Text::from) }
 }
 
-fn probe_all(isolation: &Isolation) -> BTreeMap<Need, Capability> {
-    Need::ALL.iter().map(|&need| (need, capability(probe(need, isolation)))).collect()
+fn probe_all(isolation: &Isolation, trail: &Trail) -> BTreeMap<Need, Capability> {
+    let tried = |&need: &Need| {
+        // What it was at, should it get no further.
+        trail.leave_message(need.as_str());
+        (need, capability(probe(need, isolation)))
+    };
+    Need::ALL.iter().map(tried).collect()
 }
 
 fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
@@ -109,11 +131,17 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
         Need::Xnu => Err("only XNU has this rule".to_owned()),
         Need::Linux if sys::OS == Os::Linux => Ok(()),
         Need::Linux => Err("only Linux has this rule".to_owned()),
+        Need::Resources => match sys::descriptor_limit().1 {
+            LEAST_DESCRIPTORS.. => Ok(()),
+            limit => Err(format!(
+                "a process may have {limit} files open, and some cases need {LEAST_DESCRIPTORS}; raise the limit: ulimit -n 1024"
+            )),
+        },
         Need::Selinux if sys::has_selinux() => Ok(()),
         Need::Selinux => Err("SELinux is not enabled".to_owned()),
     }
 }
 
-fn read_sysctls() -> BTreeMap<String, String> {
-    SYSCTLS.iter().filter_map(|&name| Some((name.to_owned(), sys::read_sysctl(name).ok()?))).collect()
+fn read_sysctls() -> BTreeMap<Text, Text> {
+    SYSCTLS.iter().filter_map(|&name| Some((name.into(), sys::read_sysctl(name).ok()?.into()))).collect()
 }

@@ -25,6 +25,8 @@ const MOST_PIECES: usize = 4096;
 pub fn run(plan: &Plan, isolation: &Isolation, listed: Listed, trail: &mut Trail) {
     let mut case = Case::new(isolation);
     (case.listed, case.patience) = (listed, plan.patience);
+    // Before the whole case is ended from outside.
+    case.ends = Instant::now() + Duration::from_millis(plan.deadline_ms.into()) * plan.patience * 9 / 10;
     // Whether each step went well enough for those that require it.
     let mut went_well = vec![false; plan.steps.len()];
     // What was asked after the latest step, which is as good right before the next.
@@ -43,12 +45,8 @@ pub fn run(plan: &Plan, isolation: &Isolation, listed: Listed, trail: &mut Trail
         let micros = (case.took.as_nanos() as f64) / 1000.0;
         let after = case.ask(questions, step.user, &Asked::default());
         asked = Asked { questions, user: step.user, answers: after.clone() };
-        let (result, detail) = by_role(&step.op, &step.role, tried);
-        went_well[index] = match &result {
-            Performed::Outcome(Outcome::Ok) => true,
-            Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
-            _ => false,
-        };
+        let (result, detail) = by_role(&step.op, &step.role, case.exhausted_at, tried);
+        went_well[index] = result.went_well();
         let go_on = goes_on(&step.op, &step.role, &result);
         let record = StepResult { step: index as u32, result, micros, detail, before, after };
         if let Err(error) = trail.append(|out| Ok(serde_json::to_writer(out, &record)?)) {
@@ -68,8 +66,8 @@ struct Asked<'p> {
     answers: Vec<Answer>,
 }
 
-/// What came of an op, where a setup op's errno may stand for a lack of the host.
-fn by_role(op: &Op, role: &Role, tried: Tried) -> (Performed, Option<Detail>) {
+/// What came of an op, where a setup op's errno may stand for a lack of the host: of descriptors, unless the plan has used them up.
+fn by_role(op: &Op, role: &Role, exhausted_at: Option<u64>, tried: Tried) -> (Performed, Option<Detail>) {
     let (fault, detail) = match tried {
         Ok(detail) => return (Performed::Outcome(Outcome::Ok), detail),
         Err(DetailedFault(fault, detail)) => (fault, detail),
@@ -79,12 +77,25 @@ fn by_role(op: &Op, role: &Role, tried: Tried) -> (Performed, Option<Detail>) {
             if unsupported.iter().any(|name| name.as_str() == errno.name()) =>
         {
             let (name, arguments) = op.describe();
-            Performed::Unsupported(Unsupported { need: need_of(op), reason: format!("{name} {arguments}: {errno}") })
+            Performed::Unsupported(Unsupported {
+                need: need_of(op),
+                reason: format!("{name} {arguments}: {errno}").into(),
+            })
+        }
+        (Fault::Errno(errno), Role::Setup { permit, .. })
+            if exhausted_at.is_none()
+                && ["EMFILE", "ENFILE"].contains(&errno.name())
+                && !permit.iter().any(|name| name.as_str() == errno.name()) =>
+        {
+            let (name, _) = op.describe();
+            let (limit, _) = sys::descriptor_limit();
+            let reason = format!("{name}: {errno}, with a limit of {limit} open files; raise it: ulimit -n 1024");
+            Performed::Unsupported(Unsupported { need: Need::Resources, reason: reason.into() })
         }
         (Fault::Errno(errno), _) => Performed::Outcome(Outcome::Errno(errno)),
         (Fault::Blocked { ms }, _) => Performed::Outcome(Outcome::Blocked { ms }),
         (Fault::Unsupported(lack), _) => Performed::Unsupported(lack),
-        (Fault::Failed(why), _) => Performed::Failed(why),
+        (Fault::Failed(why), _) => Performed::Failed(why.into()),
     };
     (result, detail)
 }
@@ -100,6 +111,10 @@ fn goes_on(op: &Op, role: &Role, result: &Performed) -> bool {
         }
         Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
     }
+}
+
+fn settle(ends: Instant) -> Result<(), Fault> {
+    sys::settle(ends.saturating_duration_since(Instant::now()))
 }
 
 /// A host that does not let a sysctl be written, as gVisor, gives what is asked for where it has that value already.
@@ -135,7 +150,7 @@ impl Case<'_> {
     /// Performs a setup step by itself; an error is what keeps the next from being performed.
     pub fn set_up(&mut self, step: &Step) -> Result<(), Performed> {
         let tried = self.as_user(step.user, |case| case.perform(&step.op));
-        let (result, _) = by_role(&step.op, &step.role, tried);
+        let (result, _) = by_role(&step.op, &step.role, self.exhausted_at, tried);
         if goes_on(&step.op, &step.role, &result) { Ok(()) } else { Err(result) }
     }
 
@@ -303,8 +318,14 @@ impl Case<'_> {
             Op::SetSysctl { name, .. } => {
                 return Err(Fault::Failed(format!("sysctl `{name}` is not one of a network namespace (`net.…`)")));
             }
-            Op::SetUp { device } => self.timed(|| sys::set_up(device))?,
-            Op::AddAddress { device, address, prefix } => self.timed(|| sys::add_address(device, *address, *prefix))?,
+            Op::SetUp { device } => {
+                let ends = self.ends;
+                self.timed(|| sys::set_up(device).and_then(|()| settle(ends)))?;
+            }
+            Op::AddAddress { device, address, prefix } => {
+                let ends = self.ends;
+                self.timed(|| sys::add_address(device, *address, *prefix).and_then(|()| settle(ends)))?;
+            }
             Op::DeleteAddress { device, address, prefix } => {
                 self.timed(|| sys::delete_address(device, *address, *prefix))?
             }

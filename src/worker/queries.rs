@@ -8,16 +8,12 @@ use std::process::{Command, Stdio};
 use super::case::{Case, known_as};
 use super::table;
 use crate::names::{Family, Need, Protocol, User};
-use crate::plan::{Answer, Census, Query, Unsupported};
+use crate::plan::{Answer, Census, MOST_FREE, MOST_ROWS, Query, Unsupported};
 use crate::socket_table::Sought;
 use crate::sys::{self, Fault};
 
-/// A listener may share its port with ten thousand accepted sockets; the reader needs the ones that can be meant.
-const MOST_ROWS: usize = 256;
-const MOST_FREE: usize = 8;
-
 pub fn ask(case: &mut Case, query: &Query, user: Option<User>) -> Answer {
-    answer(case, query, user).unwrap_or_else(|fault| Answer::Failed { error: fault.to_string() })
+    answer(case, query, user).unwrap_or_else(|fault| Answer::Failed { error: fault.to_string().into() })
 }
 
 fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, Fault> {
@@ -50,8 +46,8 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
             Answer::Census { held: size - free, size, free: range.ports().filter(is_free).take(MOST_FREE).collect() }
         }
         Query::Address { address } => Answer::Address { local: sys::has_address(*address)? },
-        Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.to_owned() },
-        Query::Sysctl { name } => Answer::Sysctl { value: sysctl(name)? },
+        Query::Route { destination } => Answer::Route { kind: sys::route_kind(*destination)?.to_owned().into() },
+        Query::Sysctl { name } => Answer::Sysctl { value: sysctl(name)?.into() },
         Query::Descriptors {} => {
             let limit = case.descriptor_limit();
             Answer::Descriptors { open: sys::open_descriptors(limit)?, limit }
@@ -88,17 +84,18 @@ fn packets(counter: &str) -> Result<u64, Fault> {
 /// Runs nft(8) in this network namespace and gives back what it printed.
 pub fn nft(arguments: &[&str], input: &str) -> Result<String, Fault> {
     let failed = |error: std::io::Error| Fault::Failed(format!("nft: {error}"));
+    let lacking = |reason: String| Fault::Unsupported(Unsupported { need: Need::Nft, reason: reason.into() });
     // It lives in sbin, which ordinary users' PATH leaves out.
-    let command = |path: &str| {
+    let start = |path: &str| {
         Command::new(path).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     };
-    let mut child =
-        ["nft", "/usr/sbin/nft", "/sbin/nft"].into_iter().find_map(|path| command(path).ok()).ok_or_else(|| {
-            Fault::Unsupported(Unsupported {
-                need: Need::Nft,
-                reason: "nft cannot be started; install nftables".to_owned(),
-            })
-        })?;
+    let is_absent = |tried: &std::io::Result<_>| matches!(tried, Err(error) if sys::errno_of(error).name() == "ENOENT");
+    let mut tried = ["nft", "/usr/sbin/nft", "/sbin/nft"].into_iter().map(start);
+    let mut child = match tried.find(|tried| !is_absent(tried)) {
+        Some(Ok(child)) => child,
+        Some(Err(error)) => return Err(lacking(format!("nft cannot be started: {}", sys::errno_of(&error)))),
+        None => return Err(lacking("nft cannot be started; install nftables".to_owned())),
+    };
     if let Some(mut stdin) = child.stdin.take() {
         stdin.write_all(input.as_bytes()).map_err(failed)?;
     }

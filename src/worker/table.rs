@@ -100,7 +100,7 @@ pub fn can_tell(case: &Case, socket: &Known) -> Result<(), Fault> {
         return Ok(());
     }
     let reason = "there is no socket table (sock_diag), and whoever has closed a socket cannot ask it for its state";
-    Err(Fault::Unsupported(Unsupported { need: Need::Linux, reason: reason.to_owned() }))
+    Err(Fault::Unsupported(Unsupported { need: Need::Linux, reason: reason.to_owned().into() }))
 }
 
 fn row(case: &Case, known: &Known) -> Result<Option<SocketRow>, Fault> {

@@ -1,6 +1,8 @@
 //! What the kernel tests share: running scenario texts on real workers.
 
 pub mod golden;
+#[cfg(target_os = "linux")]
+pub mod refusal;
 pub mod reports;
 pub mod said;
 
@@ -29,18 +31,31 @@ pub const MARK: &str = "ERRNOSCOPE_TEST_MARK";
 pub fn inside(options: &[&str], body: impl FnOnce()) {
     let mut exec = Command::new(PROGRAM);
     exec.arg("exec").args(options).arg("--");
-    start_again(exec, body);
+    start_again(&mut exec, body);
 }
 
 /// Runs the body in a process that does nothing else. To be called once by a test, as all that it does.
 #[track_caller]
 pub fn alone(body: impl FnOnce()) {
-    start_again(Command::new("env"), body);
+    start_again(&mut Command::new("env"), body);
+}
+
+/// Runs the body in network, PID and mount namespaces of its own, where /proc shows nobody else. To be called once by a
+/// test, as all that it does.
+#[track_caller]
+pub fn in_namespaces(body: impl FnOnce()) {
+    let mut unshare = Command::new("unshare");
+    if !nix::unistd::geteuid().is_root() {
+        unshare.arg("--map-current-user");
+    }
+    unshare.args(["--net", "--pid", "--mount-proc", "--fork", "--kill-child"]);
+    // The shell is pid 1: it waits for whoever has lost its parent.
+    start_again(unshare.args(["sh", "-c", "\"$@\"; exit $?", "sh"]), body);
 }
 
 /// Starts this test's program again behind a command, for this test alone.
 #[track_caller]
-fn start_again(mut command: Command, body: impl FnOnce()) {
+fn start_again(command: &mut Command, body: impl FnOnce()) {
     if std::env::var_os(STARTED).is_some() {
         return body();
     }

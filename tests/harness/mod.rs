@@ -5,13 +5,14 @@ pub mod need;
 
 use std::cell::RefCell;
 use std::collections::BTreeSet;
+use std::os::unix::process::CommandExt;
 use std::panic::PanicHookInfo;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 
 pub use errnoscope_test_attribute::*;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 pub use need::Need;
-use need::REQUIRE;
+use need::{REQUIRE, REQUIRED};
 
 /// Set for a test that another test has started, in a place that was made for it.
 pub const STARTED: &str = "ERRNOSCOPE_TEST_INSIDE";
@@ -45,6 +46,13 @@ macro_rules! needs {
 pub(crate) use needs;
 
 pub fn main() -> ExitCode {
+    if let Some(words) = std::env::var_os(REQUIRE) {
+        // The program under test is to behave as if nobody had asked for anything, and knows but some of the words.
+        let program = std::env::current_exe().expect("this program is somewhere");
+        let mut again = Command::new(program);
+        again.args(std::env::args_os().skip(1)).env_remove(REQUIRE).env(REQUIRED, words);
+        panic!("cannot start again: {}", again.exec());
+    }
     let mut arguments = Arguments::from_args();
     let threads = || std::env::var("RUST_TEST_THREADS").ok()?.parse().ok();
     arguments.test_threads = arguments.test_threads.or_else(threads);

@@ -10,6 +10,8 @@ use std::time::{Duration, Instant};
 
 /// `all`, or a list of needs: their absence is a failure.
 pub const REQUIRE: &str = "ERRNOSCOPE_REQUIRE";
+/// What it said, where the program under test does not see it.
+pub const REQUIRED: &str = "ERRNOSCOPE_TEST_REQUIRE";
 
 /// Nothing that is tried out takes so long.
 const LIMIT: Duration = Duration::from_secs(60);
@@ -161,7 +163,7 @@ impl Need {
 }
 
 fn required() -> Vec<String> {
-    let words = std::env::var(REQUIRE).unwrap_or_default();
+    let words = std::env::var(REQUIRED).unwrap_or_default();
     words.split(',').map(|word| word.trim().to_owned()).filter(|word| !word.is_empty()).collect()
 }
 

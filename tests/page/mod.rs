@@ -24,7 +24,7 @@ use browser::Browser;
 /// gives EADDRNOTAVAIL. Made up, for tests alone.
 fn another(report: &Report, stack: &str) -> Report {
     let mut other = report.clone();
-    stack.clone_into(&mut other.host.stack);
+    other.host.stack = stack.into();
     for finding in &mut other.findings {
         let is = |axis: &str, value: &str| finding.axes.get(axis).is_some_and(|own| own == value);
         if finding.scenario == "bind.port-held" && is("holder_state", "time-wait") && is("relation", "both-wildcard") {
@@ -276,13 +276,13 @@ fn what_a_report_says_stays_text() {
     const EVIL: &str = "</script><script>alert(1)</script><img src=x onerror=alert(2)>\"'`|]]>&amp;";
     let mut report = baseline().clone();
     report.findings.truncate(40);
-    report.host.stack = EVIL.to_owned();
-    report.host.release = EVIL.to_owned();
-    report.tool.name = EVIL.to_owned();
+    report.host.stack = EVIL.into();
+    report.host.release = EVIL.into();
+    report.tool.name = EVIL.into();
     for (number, finding) in report.findings.iter_mut().enumerate() {
-        finding.scenario = EVIL.to_owned();
-        finding.case = format!("{EVIL}[{number}]");
-        finding.axes.insert(EVIL.to_owned(), format!("{EVIL}{number}"));
+        finding.scenario = EVIL.into();
+        finding.case = format!("{EVIL}[{number}]").into();
+        finding.axes.insert(EVIL.into(), format!("{EVIL}{number}").into());
         *finding = given(finding, Outcome::Errno(Errno::recorded(EVIL, 1)));
         for entry in &mut finding.trail {
             std::sync::Arc::make_mut(entry).op = Op::Nft { ruleset: EVIL.to_owned() };
@@ -321,7 +321,7 @@ fn counted(reports: &[Report]) -> Counts {
     for report in reports {
         for finding in &report.findings {
             let outcome = finding.outcome().map_or("", Outcome::name).to_owned();
-            *counts.entry((report.host.stack.clone(), finding.verdict().to_string(), outcome)).or_default() += 1;
+            *counts.entry((report.host.stack.to_string(), finding.verdict().to_string(), outcome)).or_default() += 1;
         }
     }
     counts

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::tracer::record::Trace;
+use crate::untrusted::Text;
 
 /// How long the end of a trace waits for the names that are still missing.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -25,7 +26,7 @@ pub struct Names {
     asked: BTreeSet<IpAddr>,
     answers: (Sender<Answer>, Receiver<Answer>),
     pending: usize,
-    known: BTreeMap<IpAddr, String>,
+    known: BTreeMap<IpAddr, Text>,
 }
 
 type Answer = (IpAddr, Option<String>);
@@ -60,12 +61,12 @@ impl Names {
         }
     }
 
-    pub fn known(&self) -> &BTreeMap<IpAddr, String> {
+    pub fn known(&self) -> &BTreeMap<IpAddr, Text> {
         &self.known
     }
 
     /// Waits a while for what is missing. Beside the names, why some are left out.
-    pub fn finish(mut self) -> (BTreeMap<IpAddr, String>, Option<String>) {
+    pub fn finish(mut self) -> (BTreeMap<IpAddr, Text>, Option<String>) {
         let end = Instant::now() + LAST_WAIT;
         while self.pending > 0 {
             match self.answers.1.recv_timeout(end.saturating_duration_since(Instant::now())) {
@@ -82,7 +83,7 @@ impl Names {
     fn take(&mut self, (address, name): Answer) {
         self.pending -= 1;
         if let Some(name) = name {
-            self.known.insert(address, name);
+            self.known.insert(address, name.into());
         }
     }
 }

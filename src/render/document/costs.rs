@@ -42,7 +42,7 @@ pub fn plots(document: &Document<'_>) -> Vec<Plot> {
                 let Some((series, points)) = measured(entry) else { continue };
                 if curves.iter().all(|known| known.series != series) {
                     let (name, case) = (SERIES[series].2.to_owned(), finding.case.clone());
-                    curves.push(Curve { name, series, case, points: points.to_vec() });
+                    curves.push(Curve { name, series, case: case.to_string(), points: points.to_vec() });
                 }
             }
         }

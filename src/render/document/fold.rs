@@ -35,9 +35,28 @@ pub struct Line {
     pub sets: Vec<Set>,
     /// One answer for each column; nothing where it has no case.
     pub answers: Vec<Option<u32>>,
+    /// The places that were merged into it: values on each of the table's axes.
+    pub places: Vec<Vec<u8>>,
 }
 
 impl Folded {
+    /// How many of these points each row has. Together the rows have exactly the places that were folded.
+    pub fn counts<'p>(&self, points: impl Iterator<Item = &'p Vec<u8>>) -> Vec<usize> {
+        let rows = self.rows.iter().enumerate();
+        let rows: HashMap<&[u8], usize> =
+            rows.flat_map(|(row, line)| line.places.iter().map(move |place| (&**place, row))).collect();
+        let mut counts = vec![0; self.rows.len()];
+        let mut place = Vec::new();
+        for at in points {
+            place.clear();
+            place.extend(self.axes.iter().map(|&axis| at[axis]));
+            if let Some(&row) = rows.get(&*place) {
+                counts[row] += 1;
+            }
+        }
+        counts
+    }
+
     fn size(&self) -> (usize, usize) {
         let columns = self.across.as_ref().map_or(1, |(_, columns)| columns.len());
         (self.rows.len(), columns + self.axes.len())
@@ -99,11 +118,12 @@ fn rows(points: &[Point], relevant: &[usize], across: Option<usize>, columns: im
     let mut lines: Vec<Line> = lines
         .into_iter()
         .map(|(place, answers)| Line {
-            sets: place.into_iter().map(|value| 1 << value).collect(),
+            sets: place.iter().map(|value| 1 << value).collect(),
             answers: columns
                 .iter()
                 .map(|column| answers.iter().find(|(value, _)| column & (1 << **value) != 0).map(|(_, answer)| *answer))
                 .collect(),
+            places: vec![place],
         })
         .collect();
     lines.sort_by(|a, b| a.sets.cmp(&b.sets));
@@ -117,20 +137,22 @@ fn columns(lines: &Lines) -> Vec<Set> {
     let mut values: Vec<u8> = lines.values().flat_map(HashMap::keys).copied().collect();
     values.sort_unstable();
     values.dedup();
-    let mut columns: Vec<Vec<u8>> = Vec::new();
-    let alike = |a: u8, b: u8| {
-        lines.values().all(|line| match (line.get(&a), line.get(&b)) {
-            (Some(a), Some(b)) => a == b,
-            _ => true,
-        })
-    };
+    let lines: Vec<&HashMap<u8, u32>> = lines.values().collect();
+    // The values of a column, and what it answers in each line.
+    let mut columns: Vec<(Set, Vec<Option<u32>>)> = Vec::new();
     for value in values {
-        match columns.iter_mut().find(|column| column.iter().all(|other| alike(*other, value))) {
-            Some(column) => column.push(value),
-            None => columns.push(vec![value]),
+        let answers: Vec<Option<u32>> = lines.iter().map(|line| line.get(&value).copied()).collect();
+        match columns.iter_mut().find(|(_, known)| agree(known, &answers)) {
+            Some((set, known)) => {
+                *set |= 1 << value;
+                for (own, other) in known.iter_mut().zip(answers) {
+                    *own = own.or(other);
+                }
+            }
+            None => columns.push((1 << value, answers)),
         }
     }
-    columns.into_iter().map(|values| values.into_iter().fold(0, |set, value| set | 1 << value)).collect()
+    columns.into_iter().map(|(set, _)| set).collect()
 }
 
 /// Merges lines along one axis after the other, beginning with `first`, until nothing changes.
@@ -150,6 +172,7 @@ fn merged(mut lines: Vec<Line>, axes: usize, first: usize) -> Vec<Line> {
                 match group.iter_mut().find(|known| agree(&known.answers, &line.answers)) {
                     Some(known) => {
                         known.sets[axis] |= line.sets[axis];
+                        known.places.extend(line.places);
                         for (own, other) in known.answers.iter_mut().zip(line.answers) {
                             *own = own.or(other);
                         }

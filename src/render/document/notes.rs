@@ -12,6 +12,7 @@ use super::super::text::{self, count, distribution};
 use super::{Document, Given, Scenario};
 use crate::finding::{self, Finding, Verdict};
 use crate::names::Call;
+use crate::untrusted::Text;
 
 /// As much of a digest as tells two catalogues apart.
 const DIGEST: usize = "sha256:".len() + 12;
@@ -42,9 +43,9 @@ pub fn stacks(document: &Document<'_>) -> Vec<Stack> {
         let digest = report.catalogue.digest.get(..DIGEST).unwrap_or(&report.catalogue.digest);
         Stack {
             label,
-            release: report.host.release.clone(),
-            arch: report.host.arch.clone(),
-            isolation: report.host.isolation.clone(),
+            release: report.host.release.to_string(),
+            arch: report.host.arch.to_string(),
+            isolation: report.host.isolation.to_string(),
             started: report.started.to_string(),
             ran: format!("{}{times}, {findings}", count(cases.len() as u64, "case")),
             verdicts: Verdict::ALL
@@ -88,7 +89,7 @@ pub fn trouble(document: &Document<'_>) -> Vec<Trouble> {
             stack: column.label.clone(),
             verdict: kind.first.verdict(),
             findings: count(kind.findings as u64, "finding"),
-            case: kind.first.case.clone(),
+            case: kind.first.case.to_string(),
             call: kind.first.subject.call.to_string(),
             reason: kind.first.reason().unwrap_or_default(),
             expected: kind.first.expected().iter().map(details::expected).collect(),
@@ -112,8 +113,11 @@ pub fn unstable(document: &Document<'_>) -> Vec<Unstable> {
             stacks.push((column.label.clone(), distribution(finding)));
         }
     }
-    let unstable =
-        |((case, call), stacks): ((&String, Call), _)| Unstable { case: case.clone(), call: call.to_string(), stacks };
+    let unstable = |((case, call), stacks): ((&Text, Call), _)| Unstable {
+        case: case.to_string(),
+        call: call.to_string(),
+        stacks,
+    };
     calls.into_iter().map(unstable).collect()
 }
 

@@ -24,7 +24,7 @@ pub struct Column {
 pub fn columns(reports: &[Report]) -> Vec<Column> {
     type Name = fn(&Report) -> String;
     const NAMES: [Name; 4] = [
-        |report| report.host.stack.clone(),
+        |report| report.host.stack.to_string(),
         |report| format!("{} ({})", report.host.stack, report.host.release),
         |report| format!("{} ({}, {})", report.host.stack, report.host.release, report.host.arch),
         |report| {

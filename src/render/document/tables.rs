@@ -3,13 +3,14 @@
 //! Up to [`BESIDE`] rows, all stacks stand beside each other. Above, each has a grid of its own, and what answers like the stack
 //! before it, but for some cases, only the rows that differ. How cases are folded into rows is the business of `fold`.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{HashMap, HashSet};
 
 use indexmap::{IndexMap, IndexSet};
 
 use super::fold::{self, Folded, Point, Set};
 use super::{Document, Item, Said, Scenario, call, joined};
 use crate::names::{Call, PortChoice};
+use crate::untrusted::Text;
 
 /// The most rows of a table with all stacks beside each other.
 const BESIDE: usize = 16;
@@ -86,33 +87,38 @@ fn subject(document: &Document<'_>, scenario: &Scenario<'_>, subject: Call, port
 /// Items of which no two are in each other's place, and whose axes have no more values than a set holds. Reports that this
 /// program writes need no second layer.
 fn layers<'d>(items: Vec<&'d Item<'d>>) -> Vec<Vec<&'d Item<'d>>> {
-    let mut layers: Vec<(HashSet<Vec<&str>>, Vec<&Item<'_>>)> = Vec::new();
-    let many = items.len() > Set::BITS as usize && {
-        let mut values: BTreeMap<&str, HashSet<&str>> = BTreeMap::new();
-        for (axis, value) in items.iter().flat_map(|item| &item.finding.axes) {
-            values.entry(axis).or_default().insert(value);
-        }
-        values.values().any(|values| values.len() > Set::BITS as usize)
-    };
+    let mut layers: Vec<Vec<&Item<'_>>> = Vec::new();
+    let mut values: HashMap<&str, HashSet<&str>> = HashMap::new();
+    for (axis, value) in items.iter().flat_map(|item| &item.finding.axes) {
+        values.entry(axis).or_default().insert(value);
+    }
+    let many = values.values().any(|values| values.len() > Set::BITS as usize);
+    let most = if many { Set::BITS as usize } else { usize::MAX };
+    // No layer before has room for a place; none before `open` has room for anything.
+    let mut next: HashMap<Vec<&str>, usize> = HashMap::new();
+    let mut open = 0;
     for item in items {
-        let place: Vec<&str> = item.finding.axes.iter().flat_map(|(axis, value)| [&**axis, &**value]).collect();
-        let room = |layer: &&mut (HashSet<Vec<&str>>, Vec<&Item<'_>>)| {
-            let full = many && layer.1.len() >= Set::BITS as usize;
-            !full && !layer.0.contains(&place)
-        };
-        match layers.iter_mut().find(room) {
-            Some(layer) => {
-                layer.0.insert(place);
-                layer.1.push(item);
-            }
-            None => layers.push((HashSet::from([place]), vec![item])),
+        let place = item.finding.axes.iter().flat_map(|(axis, value)| [&**axis, &**value]).collect();
+        let next = next.entry(place).or_insert(0);
+        let mut layer = open.max(*next);
+        while layers.get(layer).is_some_and(|layer| layer.len() >= most) {
+            layer += 1;
+        }
+        *next = layer + 1;
+        if layer >= layers.len() {
+            layers.resize_with(layer + 1, Vec::new);
+        }
+        layers[layer].push(item);
+        while layers.get(open).is_some_and(|layer| layer.len() >= most) {
+            open += 1;
         }
     }
-    layers.into_iter().map(|(_, items)| items).collect()
+    layers.retain(|layer| !layer.is_empty());
+    layers
 }
 
 fn value<'i>(item: &'i Item<'_>, axis: &str) -> &'i str {
-    item.finding.axes.get(axis).map_or("", String::as_str)
+    item.finding.axes.get(axis).map_or("", Text::as_str)
 }
 
 /// The cases of one call as points, and the texts of their answers as numbers.
@@ -137,15 +143,19 @@ impl<'d> Space<'d> {
             .iter()
             .map(|(&axis, all)| {
                 let own: HashSet<&str> = items.iter().map(|item| value(item, axis)).collect();
-                let values = all.iter().copied().chain([""]).filter(|value| own.contains(value));
-                (axis, values.collect())
+                let mut values: Vec<&str> = own.into_iter().collect();
+                // What has no value of the axis comes last, unless that is a value.
+                values.sort_unstable_by_key(|value| all.get_index_of(value).unwrap_or(usize::MAX));
+                (axis, values)
             })
             .collect();
-        let place = |item: &Item<'_>| {
-            let place = |(axis, values): &(&str, Vec<&str>)| {
-                values.iter().position(|known| *known == value(item, axis)).unwrap_or_default() as u8
-            };
-            axes.iter().map(place).collect()
+        let places: Vec<HashMap<&str, u8>> = axes
+            .iter()
+            .map(|(_, values)| values.iter().enumerate().map(|(place, value)| (*value, place as u8)).collect())
+            .collect();
+        let place = |item: &Item<'_>| -> Vec<u8> {
+            let axes = axes.iter().zip(&places);
+            axes.map(|((axis, _), places)| places.get(value(item, axis)).copied().unwrap_or_default()).collect()
         };
         let at = items.iter().map(|item| place(item)).collect();
         let mut said: IndexMap<String, Said> = IndexMap::new();
@@ -216,7 +226,8 @@ impl<'d> Space<'d> {
             })
             .collect();
         let folded = fold::fold_across(&points, self.axes.len(), self.groups.len());
-        let rows = folded.rows.iter().map(|line| {
+        let counts = self.counts(&folded);
+        let rows = folded.rows.iter().zip(counts).map(|(line, calls)| {
             let first = line.answers.iter().flatten().next();
             let cells = line.answers.iter().enumerate().map(|(group, answer)| {
                 let said = self.said(*answer);
@@ -227,11 +238,7 @@ impl<'d> Space<'d> {
                     cases: self.cases(&folded, &line.sets, None),
                 }
             });
-            Row {
-                place: self.place(&folded, &line.sets),
-                cells: cells.collect(),
-                calls: self.count(&folded, &line.sets),
-            }
+            Row { place: self.place(&folded, &line.sets), cells: cells.collect(), calls }
         });
         Table {
             of: None,
@@ -250,18 +257,15 @@ impl<'d> Space<'d> {
             .collect();
         let folded = self.folded(&points, true);
         let expected = self.is_expected(group);
-        let rows = folded.rows.iter().map(|line| {
+        let counts = self.counts(&folded);
+        let rows = folded.rows.iter().zip(counts).map(|(line, calls)| {
             let cells = line.answers.iter().enumerate().map(|(column, answer)| Cell {
                 said: self.said(*answer),
                 expected,
                 other: false,
                 cases: self.cases(&folded, &line.sets, Some(column)),
             });
-            Row {
-                place: self.place(&folded, &line.sets),
-                cells: cells.collect(),
-                calls: self.count(&folded, &line.sets),
-            }
+            Row { place: self.place(&folded, &line.sets), cells: cells.collect(), calls }
         });
         let heads = match &folded.across {
             Some((axis, columns)) => columns.iter().map(|set| self.values(*axis, *set)).collect(),
@@ -288,7 +292,8 @@ impl<'d> Space<'d> {
             })
             .collect();
         let folded = self.folded(&points, false);
-        let rows = folded.rows.iter().filter_map(|line| {
+        let counts = self.counts(&folded);
+        let rows = folded.rows.iter().zip(counts).filter_map(|(line, calls)| {
             let (first, own) = line.answers[0].and_then(|pair| *pairs.get_index(pair as usize)?)?;
             let cell = |answer: Option<u32>, other: bool| Cell {
                 said: if answer.is_none() { not_made() } else { self.said(answer) },
@@ -297,7 +302,7 @@ impl<'d> Space<'d> {
                 cases: self.cases(&folded, &line.sets, None),
             };
             let cells = vec![cell(first, false), cell(own, true)];
-            Some(Row { place: self.place(&folded, &line.sets), cells, calls: self.count(&folded, &line.sets) })
+            Some(Row { place: self.place(&folded, &line.sets), cells, calls })
         });
         Table {
             of: Some(self.label(group)),
@@ -321,9 +326,8 @@ impl<'d> Space<'d> {
         folded.axes.iter().zip(sets).map(|(&axis, set)| self.values(axis, *set)).collect()
     }
 
-    fn count(&self, folded: &Folded, sets: &[Set]) -> usize {
-        let inside = |at: &&Vec<u8>| folded.axes.iter().zip(sets).all(|(&axis, set)| set & (1 << at[axis]) != 0);
-        self.at.iter().filter(inside).count()
+    fn counts(&self, folded: &Folded) -> Vec<usize> {
+        folded.counts(self.at.iter())
     }
 
     fn cases(&self, folded: &Folded, sets: &[Set], column: Option<usize>) -> Vec<(String, Vec<String>)> {

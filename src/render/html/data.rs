@@ -15,8 +15,10 @@ use serde::Serialize;
 
 use super::super::details;
 use super::super::document::{Document, Given, Item, Said};
+use super::super::json;
 use super::super::text::distribution;
 use crate::finding::{Finding, Verdict};
+use crate::untrusted::Text;
 
 /// How an answer is coloured; its text says the same.
 pub fn tone(said: &Said) -> &'static str {
@@ -58,7 +60,7 @@ struct Stack<'d> {
 struct Case<'d> {
     id: &'d str,
     scenario: &'d str,
-    axes: &'d indexmap::IndexMap<String, String>,
+    axes: &'d indexmap::IndexMap<Text, Text>,
 }
 
 /// One call under test: the number of its case, and what it is.
@@ -82,7 +84,7 @@ impl Answer {
                 let outcome = finding.outcome().map(|outcome| outcome.name().to_owned());
                 (finding.verdict().as_str(), outcome.into_iter().collect())
             }
-            Given::Expected(expected) => ("", expected.iter().map(|one| one.outcome.clone()).collect()),
+            Given::Expected(expected) => ("", expected.iter().map(|one| one.outcome.to_string()).collect()),
         };
         Answer { tone: tone(&said), text: said.text, verdict, outcomes }
     }
@@ -125,7 +127,7 @@ pub fn index(document: &Document<'_>) -> String {
     })
 }
 
-type IndexMapOfCases<'d> = indexmap::IndexMap<&'d String, (usize, &'d Item<'d>)>;
+type IndexMapOfCases<'d> = indexmap::IndexMap<&'d Text, (usize, &'d Item<'d>)>;
 
 #[derive(Serialize)]
 struct Details<'d> {
@@ -226,7 +228,7 @@ fn told(finding: &Finding, trail: (usize, usize), texts: &mut Texts) -> Told {
 fn packed(data: &impl Serialize) -> String {
     let mut encoder = GzEncoder::new(Vec::new(), Compression::best());
     // Neither numbers nor texts fail to be written to memory.
-    let written = serde_json::to_writer(&mut encoder, data).is_ok() && encoder.flush().is_ok();
+    let written = json::write_shown(data, &mut encoder).is_ok() && encoder.flush().is_ok();
     debug_assert!(written);
     STANDARD.encode(encoder.finish().unwrap_or_default())
 }

@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
 
-use super::route::{End, add_neighbour, add_route_via, assign, join, mute, raise_link, settled};
-use super::{OS, Tables, Tun, add_route, size_tables, write_sysctl};
+use super::route::{End, add_neighbour, add_route_via, join, mute};
+use super::{OS, Tables, Tun, add_address, add_route, set_up, settle, size_tables, write_sysctl};
 use crate::errno::Errno;
 use crate::names::{Family, Protocol};
 use crate::plan::{RouteKind, SocketOption};
-use crate::sys::{Address, Fault, Until, errno_of, pause_ms, poll, send, set_option, socket, socket_error};
+use crate::sys::{Address, Fault, Until, errno_of, poll, send, set_option, socket, socket_error};
 
 /// The devices of a link, by where they lead.
 pub const ONWARD: &str = "towards-server";
@@ -58,8 +58,8 @@ pub type Line = (Tun, Tun);
 impl Chain {
     /// A client that is its own server.
     pub fn single() -> Result<Chain, Fault> {
-        let namespace = create(Tables::Large)?;
-        raise_link("lo")?;
+        let namespace = create(Tables::Large).map_err(at(0, 0))?;
+        set_up("lo").map_err(at(0, 0))?;
         wait_until_settled()?;
         Ok(Chain { namespaces: vec![namespace] })
     }
@@ -95,7 +95,7 @@ impl Chain {
         // Every device is up before any has an address: an address without a carrier is not usable.
         for (place, device) in chain.devices() {
             chain.enter(place)?;
-            raise_link(device).map_err(at(place, last))?;
+            set_up(device).map_err(at(place, last))?;
         }
         for place in 0..=last {
             chain.enter(place)?;
@@ -115,7 +115,7 @@ impl Chain {
 
     pub fn enter(&self, place: usize) -> Result<(), Fault> {
         setns(&self.namespaces[place], CloneFlags::CLONE_NEWNET)
-            .map_err(|errno| Fault::Errno(Errno::from_raw(OS, errno as i32)))
+            .map_err(|errno| at(place, self.server())(Fault::Errno(Errno::from_raw(OS, errno as i32))))
     }
 
     /// The client's end of the first link, and how long its prefixes are.
@@ -195,7 +195,7 @@ impl Chain {
             let has_neighbours = |link: usize| link > 0 || !with_line;
             if place > 0 {
                 let link = place - 1;
-                assign(BACK, far(link, family), prefix)?;
+                add_address(BACK, far(link, family), prefix)?;
                 if has_neighbours(link) {
                     add_neighbour(BACK, near(link, family), hardware(link, 1))?;
                 }
@@ -205,7 +205,7 @@ impl Chain {
             }
             if place < self.server() {
                 let link = place;
-                assign(ONWARD, near(link, family), prefix)?;
+                add_address(ONWARD, near(link, family), prefix)?;
                 if has_neighbours(link) {
                     add_neighbour(ONWARD, far(link, family), hardware(link, 2))?;
                 }
@@ -230,15 +230,12 @@ fn create(tables: Tables) -> Result<OwnedFd, Fault> {
 }
 
 fn wait_until_settled() -> Result<(), Fault> {
-    let end = Instant::now() + SETTLING;
-    while !settled()? {
-        if Instant::now() > end {
-            let what = "its IPv6 addresses are not usable; is IPv6 enabled (net.ipv6.conf.all.disable_ipv6=0)?";
-            return Err(Fault::Failed(what.to_owned()));
+    settle(SETTLING).map_err(|fault| match fault {
+        Fault::Failed(why) => {
+            Fault::Failed(format!("{why}, or as without IPv6 (net.ipv6.conf.all.disable_ipv6=0 enables it)"))
         }
-        pause_ms(0.2);
-    }
-    Ok(())
+        fault => fault,
+    })
 }
 
 /// Whether a host says that nobody listens on [`DISCARD`], which only the right host does.
@@ -260,13 +257,27 @@ fn answers(host: IpAddr, family: Family, rtt: Duration, patience: Duration) -> R
     Ok(false)
 }
 
-/// Whose fault it is.
+/// Whose fault it is, and what to do about it.
 fn at(place: usize, last: usize) -> impl Fn(Fault) -> Fault {
-    move |fault| Fault::Failed(format!("{}: {fault}", name(place, last)))
+    move |fault| {
+        let advice = match &fault {
+            Fault::Errno(errno) => match errno.raw() {
+                libc::EMFILE => "; raise the number of open files: `ulimit -n`",
+                libc::ENOSPC => "; raise user.max_net_namespaces, in a container also outside of it",
+                libc::EPERM | libc::EACCES => {
+                    "; a seccomp filter or a security module refuses it: `strace -f` shows the call"
+                }
+                _ => "",
+            },
+            Fault::Blocked { .. } | Fault::Unsupported(_) | Fault::Failed(_) => "",
+        };
+        Fault::Failed(format!("{}: {fault}{advice}", name(place, last)))
+    }
 }
 
 fn name(place: usize, last: usize) -> String {
     match place {
+        0 if last == 0 => "its only host".to_owned(),
         0 => "the client".to_owned(),
         place if place == last => "the server".to_owned(),
         place => format!("router {place}"),

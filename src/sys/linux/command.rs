@@ -15,7 +15,7 @@ use nix::unistd::{Pid, getegid};
 use super::OS;
 use super::namespace::leave_root_to;
 use crate::errno::Errno;
-use crate::sys::signals::{FORWARDED, GRACE};
+use crate::sys::signals::{FORWARDED, GRACE, is_sent_by_terminals, stop};
 use crate::sys::{Ended, Flock, Result, Watch, check, effective_uid, errno_of, reap};
 
 /// What a command inherits, and this process loses on the way to it.
@@ -52,12 +52,17 @@ fn watched() -> SigSet {
     FORWARDED.into_iter().chain([Signal::SIGCHLD]).collect()
 }
 
-/// From now on signals wait for [`shepherd`], also those that come before it.
-pub(super) fn block_signals() {
+/// Until somebody lets them through ([`crate::sys::end_on_signals`]) or waits for them ([`shepherd`]).
+pub(in crate::sys) fn hold_signals() {
     // A caller that ignores SIGCHLD would have the kernel reap our children.
     // SAFETY: the default needs no handler.
     unsafe { libc::signal(libc::SIGCHLD, libc::SIG_DFL) };
     let _ = watched().thread_block();
+}
+
+/// Those that wait.
+pub(in crate::sys) fn forget_signals() {
+    while matches!(next_signal(&SigSet::from_iter(FORWARDED), Some(Duration::ZERO)), Ok(Some(_))) {}
 }
 
 /// Waits for a child, and meanwhile passes signals on to it and reaps every other. Says whether its time was up.
@@ -65,17 +70,23 @@ pub fn shepherd(child: i32, flock: Flock) -> Result<(Ended, bool)> {
     let time_is_up = Arc::new(AtomicBool::new(false));
     let mut attention = Attention { child, deadline: flock.limit.map(|limit| Instant::now() + limit), time_is_up };
     let time_is_up = attention.time_is_up.clone();
-    let ended = match flock.watch {
-        None => loop {
-            if let Some(ended) = reap_all(child, flock.at_end)? {
-                break ended;
+    let Flock { begin, at_end, others, watch, limit: _ } = flock;
+    let ended = match watch {
+        None => {
+            begin()?;
+            loop {
+                if let Some(ended) = reap_all(child, at_end, others)? {
+                    break ended;
+                }
+                attention.attend(&watched())?;
             }
-            attention.attend(&FORWARDED.into_iter().chain([Signal::SIGCHLD]).collect())?;
-        },
+        }
         Some(watch) => {
             // A stop that is waited for by waitid(2) wakes its tracer on the same processor; a signal would not.
-            std::thread::spawn(move || while attention.attend(&SigSet::from_iter(FORWARDED)).is_ok() {});
-            watch_until_end(child, flock.at_end, watch)?
+            let attend = move || while attention.attend(&SigSet::from_iter(FORWARDED)).is_ok() {};
+            std::thread::Builder::new().spawn(attend).map_err(|error| errno_of(&error))?;
+            begin()?;
+            watch_until_end(child, at_end, others, watch)?
         }
     };
     Ok((ended, time_is_up.load(Ordering::Relaxed)))
@@ -102,17 +113,21 @@ impl Attention {
             return Ok(());
         }
         let Some(signal) = next_signal(set, left)? else { return Ok(()) };
-        // A terminal sends its signals to the command as well.
-        let from_terminal = signal.si_code == libc::SI_KERNEL;
-        if let Some(&forwarded) = FORWARDED.iter().find(|&&known| known as i32 == signal.si_signo && !from_terminal) {
-            let _ = kill(command, forwarded);
+        let Some(known) = FORWARDED.into_iter().find(|&known| known as i32 == signal.si_signo) else { return Ok(()) };
+        // A terminal sends its signals to the command as well. Timers say the same of theirs, which are ours alone.
+        if signal.si_code != libc::SI_KERNEL || !is_sent_by_terminals(known) {
+            let _ = kill(command, known);
+        }
+        if known == Signal::SIGTSTP {
+            // Or whoever waits for us would take the command to be running. Pid 1 never stops.
+            stop();
         }
         Ok(())
     }
 }
 
 /// Reaps whoever has ended, up to the child that counts.
-fn reap_all(child: i32, at_end: &mut dyn FnMut(i32)) -> Result<Option<Ended>> {
+fn reap_all(child: i32, at_end: &mut dyn FnMut(i32), others: &mut dyn FnMut(i32, Ended)) -> Result<Option<Ended>> {
     loop {
         // A look first: until it is reaped one can ask about it.
         let info = news(libc::WEXITED | libc::WNOHANG | libc::WNOWAIT)?;
@@ -128,13 +143,21 @@ fn reap_all(child: i32, at_end: &mut dyn FnMut(i32)) -> Result<Option<Ended>> {
         if pid == child {
             return Ok(Some(ended));
         }
+        others(pid, ended);
     }
 }
 
 /// Lets traced threads go on whenever they stop, until the child that counts has ended.
-fn watch_until_end(child: i32, at_end: &mut dyn FnMut(i32), watch: &mut Watch) -> Result<Ended> {
+fn watch_until_end(
+    child: i32,
+    at_end: &mut dyn FnMut(i32),
+    others: &mut dyn FnMut(i32, Ended),
+    watch: &mut Watch,
+) -> Result<Ended> {
     loop {
-        let info = match news(libc::WEXITED | libc::WSTOPPED) {
+        // Without WSTOPPED: children that are not traced may stop, and it is the kernel's rule that those that are
+        // need not be asked for (`wait_task_stopped()`, kernel/exit.c).
+        let info = match news(libc::WEXITED) {
             Err(errno) if errno.raw() == libc::EINTR => continue,
             info => info?,
         };
@@ -155,6 +178,7 @@ fn watch_until_end(child: i32, at_end: &mut dyn FnMut(i32), watch: &mut Watch) -
             return Ok(ended);
         }
         watch.gone(pid);
+        others(pid, ended);
     }
 }
 

@@ -4,17 +4,31 @@
 //! takes everything below it along. It does not decide what a case or a command does in there.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::unix::process::CommandExt;
 use std::process::Command;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
-use super::command::{block_signals, shepherd, take_terminal};
+use super::command::{shepherd, take_terminal};
+use crate::errno::Errno;
 use crate::sys::{
-    Ended, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork, look_for,
-    machine, pipe, poll, read, reap,
+    Ended, Fault, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork,
+    keep_signals, look_for, machine, pipe, poll, read, reap,
 };
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
 const PRIVILEGED_USERS: [u32; 2] = [60_001, 60_002];
+
+/// Whether the network that this process is in was made by it or by the process that it was forked from.
+static PRIVATE: AtomicBool = AtomicBool::new(false);
+
+/// Before anything of a network is changed: the host's stays as it is, whoever asks.
+pub(super) fn only_private() -> Result<(), Fault> {
+    match PRIVATE.load(Ordering::Relaxed) {
+        true => Ok(()),
+        false => Err(Fault::Failed("this process has no private network, and the host's is not changed".to_owned())),
+    }
+}
 
 /// Enters a private network and PID namespace. Returns in the process that is pid 1 there, or, where that is not
 /// possible, in the caller with the reason.
@@ -29,7 +43,7 @@ pub fn isolate(outside: Outside) -> Isolation {
                 exit_now(1);
             }
         }
-        Outside::Command => block_signals(),
+        Outside::Command => keep_signals(),
     }
     if outside == Outside::Worker
         && let Some(stack) = machine().stack
@@ -38,20 +52,20 @@ pub fn isolate(outside: Outside) -> Isolation {
     }
     let mut users = PRIVILEGED_USERS;
     if let Err(first) = private_host() {
-        let entered = user_namespace(outside).and_then(|mapped| {
+        let entered = user_namespace().and_then(|mapped| {
             users = mapped;
-            private_host().map_err(|errno| format!("unshare(CLONE_NEWPID | CLONE_NEWNET) in it: {errno}"))
+            private_host().map_err(|second| format!("{second} in a user namespace"))
         });
         if let Err(second) = entered {
-            let lacking = Some(format!("unshare(CLONE_NEWPID | CLONE_NEWNET): {first}; {second}"));
-            return Isolation { kind: "none", users, lacking };
+            return Isolation { kind: "none", users, lacking: Some(format!("{first}; {second}")) };
         }
     }
     match become_init(outside) {
-        Ok(()) => Isolation { kind: "netns", users, lacking: None },
-        Err(errno) => {
-            Isolation { kind: "none", users, lacking: Some(format!("pid 1 of a new PID namespace: {errno}")) }
+        Ok(()) => {
+            PRIVATE.store(true, Ordering::Relaxed);
+            Isolation { kind: "netns", users, lacking: None }
         }
+        Err(why) => Isolation { kind: "none", users, lacking: Some(format!("pid 1 of a new PID namespace: {why}")) },
     }
 }
 
@@ -61,7 +75,10 @@ fn sandbox(stack: &str) -> Isolation {
     let users = PRIVILEGED_USERS;
     // SAFETY: getpid(2) takes no arguments.
     match unsafe { libc::getpid() } {
-        1 => Isolation { kind: "sandbox", users, lacking: None },
+        1 => {
+            PRIVATE.store(true, Ordering::Relaxed);
+            Isolation { kind: "sandbox", users, lacking: None }
+        }
         _ => {
             let lacking = format!(
                 "{stack} has no private network for a case but that of a fresh sandbox, and this one is in use: from outside, \
@@ -72,8 +89,30 @@ fn sandbox(stack: &str) -> Isolation {
     }
 }
 
-fn private_host() -> Result<()> {
-    unshare(libc::CLONE_NEWPID | libc::CLONE_NEWNET)
+/// ENOSPC says nothing about disks here (`inc_ucount()`, kernel/ucount.c).
+fn told(errno: &Errno) -> String {
+    match errno.raw() {
+        libc::ENOSPC => format!("{errno}: raise user.max_net_namespaces and user.max_pid_namespaces"),
+        _ => errno.to_string(),
+    }
+}
+
+fn private_host() -> Result<(), String> {
+    let call = "unshare(CLONE_NEWPID | CLONE_NEWNET)";
+    match unshare_for_sure(libc::CLONE_NEWPID | libc::CLONE_NEWNET, "net") {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(format!("{call}: it gives 0 and does nothing; a seccomp filter answers for the kernel")),
+        Err(errno) => Err(format!("{call}: {}", told(&errno))),
+    }
+}
+
+/// Whether this process is in another namespace of that kind now. A seccomp filter may let a call succeed that is never
+/// made; what is done then is done to the host. Without /proc nobody can tell, and no sysctl can be written.
+fn unshare_for_sure(flags: i32, kind: &str) -> Result<bool> {
+    let namespace = || std::fs::read_link(format!("/proc/self/ns/{kind}")).ok();
+    let before = namespace();
+    unshare(flags)?;
+    Ok(before.is_none() || before != namespace())
 }
 
 pub(super) fn unshare(flags: i32) -> Result<()> {
@@ -82,18 +121,19 @@ pub(super) fn unshare(flags: i32) -> Result<()> {
 }
 
 /// Forks; the parent mirrors how the child ends and never returns.
-fn become_init(outside: Outside) -> Result<()> {
-    let (alive, held) = pipe()?;
-    match fork()? {
+fn become_init(outside: Outside) -> Result<(), String> {
+    let text = |errno: crate::errno::Errno| errno.to_string();
+    let (alive, held) = pipe().map_err(text)?;
+    match fork().map_err(text)? {
         Fork::Parent(pid) => {
             drop(alive);
             let ended = match outside {
                 Outside::Worker => reap(pid),
                 Outside::Command => {
-                    let ended =
-                        shepherd(pid, Flock { limit: None, at_end: &mut |_| (), watch: None }).map(|(ended, _)| ended);
+                    let (begin, others) = (&mut || Ok(()), &mut |_, _| ());
+                    let ended = shepherd(pid, Flock { begin, limit: None, at_end: &mut |_| (), others, watch: None });
                     take_terminal();
-                    ended
+                    ended.map(|(ended, _)| ended)
                 }
             };
             drop(held);
@@ -103,8 +143,12 @@ fn become_init(outside: Outside) -> Result<()> {
             drop(held);
             die_with_parent();
             // From in here the parent's pid is always 0; its end of the pipe tells whether it died before this.
-            if poll(alive.as_raw_fd(), Until::Readable, 0)? {
+            if poll(alive.as_raw_fd(), Until::Readable, 0).map_err(text)? {
                 exit_now(1);
+            }
+            // SAFETY: getpid(2) takes no arguments.
+            if unsafe { libc::getpid() } != 1 {
+                return Err("there is none; a seccomp filter answers for the kernel".to_owned());
             }
             match outside {
                 Outside::Worker => writable_sysctls(),
@@ -128,7 +172,9 @@ fn writable_sysctls() {
 
 /// A procfs of this PID namespace, which nobody outside sees.
 fn private_proc() -> Result<()> {
-    unshare(libc::CLONE_NEWNS)?;
+    if !unshare_for_sure(libc::CLONE_NEWNS, "mnt")? {
+        return Err(crate::errno::Errno::from_raw(super::OS, libc::ENOSYS));
+    }
     let (none, root, proc) = (std::ptr::null(), c"/".as_ptr(), c"proc".as_ptr());
     // SAFETY: all arguments are C strings, flags, or the null pointers that mount(2) allows here.
     unsafe {
@@ -138,10 +184,10 @@ fn private_proc() -> Result<()> {
 }
 
 /// Becomes uid 0 of a new user namespace, with two more uids where subordinate ids are to be had.
-fn user_namespace(outside: Outside) -> Result<[u32; 2], String> {
+fn user_namespace() -> Result<[u32; 2], String> {
     // SAFETY: neither call takes arguments or can fail.
     let (uid, gid, pid) = unsafe { (libc::geteuid(), libc::getegid(), libc::getpid()) };
-    let text = |errno: crate::errno::Errno| errno.to_string();
+    let text = |errno: Errno| errno.to_string();
     // newuidmap(1) must run outside, and can only do so once we are inside.
     let (go, inside) = pipe().map_err(text)?;
     let helper = match fork().map_err(text)? {
@@ -152,25 +198,22 @@ fn user_namespace(outside: Outside) -> Result<[u32; 2], String> {
         }
         Fork::Parent(helper) => helper,
     };
-    let entered = unshare(libc::CLONE_NEWUSER);
-    if outside == Outside::Worker {
-        die_with_parent();
-    }
+    let entered = keeping_death_signal(|| unshare(libc::CLONE_NEWUSER));
     drop(inside);
     let subordinate = reap(helper) == Ok(Ended::Exited(0));
-    entered.map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice()))?;
+    entered.map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice(uid)))?;
     if !subordinate {
-        map_self([0, 0], [uid, gid])?;
+        map_self([0, 0], [uid, gid], uid)?;
     }
     debug_assert_eq!(effective_uid(), 0);
     Ok([1, 2])
 }
 
 /// In a fresh user namespace: names for the one user and the one group that it takes no privilege to map.
-fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2]) -> Result<(), String> {
+fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2], caller: u32) -> Result<(), String> {
     let write = |file: &str, text: String| {
         std::fs::write(format!("/proc/self/{file}"), text)
-            .map_err(|error| format!("/proc/self/{file}: {}; {}", crate::sys::errno_of(&error), advice()))
+            .map_err(|error| format!("/proc/self/{file}: {}; {}", crate::sys::errno_of(&error), advice(caller)))
     };
     write("setgroups", "deny".to_owned())?;
     write("uid_map", format!("{uid} {outer_uid} 1\n"))?;
@@ -180,8 +223,8 @@ fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2]) -> Result<()
 /// Gives this process the ids that it had before [`isolate`] made it uid 0 of a user namespace, and nothing of that
 /// user's power over the network it is in.
 pub(super) fn leave_root_to(ids: [u32; 2]) -> Result<(), String> {
-    unshare(libc::CLONE_NEWUSER).map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice()))?;
-    map_self(ids, [0, 0])
+    unshare(libc::CLONE_NEWUSER).map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice(ids[0])))?;
+    map_self(ids, [0, 0], ids[0])
 }
 
 /// Asks the set-uid helpers for a map of 0 to ourselves and of 1 and 2 to the first two subordinate ids.
@@ -219,8 +262,8 @@ fn map_subordinate(pid: i32, uid: u32, gid: u32) -> bool {
     map("newgidmap", gid, "/etc/subgid") == Some(true) && map("newuidmap", uid, "/etc/subuid") == Some(true)
 }
 
-/// What a person can do about a refused user namespace.
-fn advice() -> String {
+/// What a person can do about a refused user namespace. Root has no use for one, and meets this where none is let through.
+fn advice(caller: u32) -> String {
     let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     let mut advice = Vec::new();
     if read("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
@@ -235,7 +278,10 @@ fn advice() -> String {
     if advice.is_empty() {
         advice.push("in a container, start it with --privileged, or with a seccomp profile that allows unshare");
     }
-    advice.push("or run as root");
+    match caller {
+        0 => advice.push("in a systemd service, set RestrictNamespaces=no"),
+        _ => advice.push("or run as root"),
+    }
     advice.join(", ")
 }
 
@@ -243,6 +289,44 @@ fn advice() -> String {
 pub fn die_with_parent() {
     // SAFETY: prctl(2) takes no pointers here.
     unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+}
+
+/// Does something that changes this process's credentials. Whoever wants it to die with its parent, as a worker does
+/// or who started it ([`end_with_this`]), still has that.
+fn keeping_death_signal<T>(change: impl FnOnce() -> T) -> T {
+    let mut signal = 0;
+    // SAFETY: PR_GET_PDEATHSIG writes one int; getppid(2) takes no arguments.
+    let parent = unsafe {
+        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal);
+        libc::getppid()
+    };
+    let changed = change();
+    if signal != 0 {
+        // SAFETY: neither call takes a pointer here.
+        unsafe {
+            libc::prctl(libc::PR_SET_PDEATHSIG, signal);
+            if libc::getppid() != parent {
+                libc::raise(signal);
+            }
+        }
+    }
+    changed
+}
+
+/// Has a command die when this thread does, whatever ends it.
+pub fn end_with_this(command: &mut Command) {
+    let parent = std::process::id();
+    // SAFETY: prctl(2) and getppid(2) are all that the child calls, and take no pointers here.
+    unsafe {
+        command.pre_exec(move || {
+            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            // It may have died before.
+            match u32::try_from(libc::getppid()) {
+                Ok(now) if now == parent => Ok(()),
+                _ => Err(std::io::Error::from_raw_os_error(libc::ESRCH)),
+            }
+        })
+    };
 }
 
 /// How large the hash tables of the next network namespaces are.

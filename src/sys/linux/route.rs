@@ -21,21 +21,14 @@ use netlink_packet_route::{AddressFamily, IpProtocol, RouteNetlinkMessage};
 use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::OS;
+use super::namespace::only_private;
 use crate::errno::Errno;
 use crate::names::Family;
 use crate::plan::RouteKind;
 use crate::sys::{Fault, device_index, errno_of, pause_ms};
 
-/// How long [`settle`] waits at most.
-const SETTLING: Duration = Duration::from_millis(500);
-
+/// Up, and usable at some later time ([`settle`]).
 pub fn set_up(device: &str) -> Result<(), Fault> {
-    raise_link(device)?;
-    settle()
-}
-
-/// Up, and usable at some later time.
-pub(super) fn raise_link(device: &str) -> Result<(), Fault> {
     let mut message = LinkMessage::default();
     message.header.index = device_index(device)?;
     message.header.flags = LinkFlags::Up;
@@ -43,28 +36,31 @@ pub(super) fn raise_link(device: &str) -> Result<(), Fault> {
     change(RouteNetlinkMessage::SetLink(message), 0)
 }
 
-/// Configured, and local at some later time ([`settled`]).
-pub(super) fn assign(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
+/// Configured, and local at some later time ([`settle`]).
+pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
     change(RouteNetlinkMessage::NewAddress(address_message(device, address, prefix)?), NLM_F_CREATE | NLM_F_EXCL)
 }
 
-pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
-    assign(device, address, prefix)?;
-    if address.is_ipv6() { settle() } else { Ok(()) }
-}
-
 /// An IPv6 address is usable only when a kernel thread has got round to it (`addrconf_dad_work`), even without
-/// duplicate address detection: until then packets to it are dropped. Waits for all of them, a while at most.
-fn settle() -> Result<(), Fault> {
-    let end = Instant::now() + SETTLING;
-    while !settled()? && Instant::now() < end {
-        pause_ms(0.2);
+/// duplicate address detection: until then packets to it are dropped. Waits for all of them, so long at most.
+pub fn settle(limit: Duration) -> Result<(), Fault> {
+    let start = Instant::now();
+    while let Some(address) = unsettled()? {
+        let waited = start.elapsed();
+        if waited >= limit {
+            return Err(Fault::Failed(format!(
+                "the address {address} is not usable after {} ms: the kernel has not got round to it (addrconf_dad_work), as on \
+                 a machine with too much to do",
+                waited.as_millis()
+            )));
+        }
+        pause_ms((waited.as_secs_f64() * 20.0).clamp(0.2, 20.0));
     }
     Ok(())
 }
 
-/// Whether every IPv6 address that we added to a device with a carrier is local by now.
-pub(super) fn settled() -> Result<bool, Fault> {
+/// An IPv6 address that we added to a device with a carrier, and that is not local yet.
+fn unsettled() -> Result<Option<IpAddr>, Fault> {
     let mut addresses = Vec::new();
     let mut question = AddressMessage::default();
     question.header.family = AddressFamily::Inet6;
@@ -79,7 +75,7 @@ pub(super) fn settled() -> Result<bool, Fault> {
         }
     })?;
     if addresses.is_empty() {
-        return Ok(true);
+        return Ok(None);
     }
     let mut carriers = Vec::new();
     dump(RouteNetlinkMessage::GetLink(LinkMessage::default()), |answer| {
@@ -90,10 +86,10 @@ pub(super) fn settled() -> Result<bool, Fault> {
     })?;
     for (index, address, tentative) in addresses {
         if carriers.contains(&index) && (tentative || route_kind(address)? != "local") {
-            return Ok(false);
+            return Ok(Some(address));
         }
     }
-    Ok(true)
+    Ok(None)
 }
 
 pub fn delete_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
@@ -319,6 +315,7 @@ fn matches_prefix(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
 }
 
 fn change(message: RouteNetlinkMessage, flags: u16) -> Result<(), Fault> {
+    only_private()?;
     talk(message, NLM_F_REQUEST | NLM_F_ACK | flags, |_| ())
 }
 

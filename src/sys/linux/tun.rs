@@ -7,6 +7,7 @@ use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
+use super::namespace::only_private;
 use crate::names::Need;
 use crate::sys::{Fault, check, errno_of, router, unsupported, write_sysctl};
 
@@ -17,6 +18,7 @@ pub struct Tun {
 impl Tun {
     /// Opens the device, creates the interface and brings it up.
     pub fn create(device: &str) -> Result<Tun, Fault> {
+        only_private()?;
         let file = OpenOptions::new().read(true).write(true).open("/dev/net/tun").map_err(|error| {
             let errno = errno_of(&error);
             unsupported(

@@ -4,6 +4,7 @@
 //! Which words that takes, `darwin` knows; what is left to undo, `journal`. Nothing else of the machine is changed.
 
 use std::ffi::CString;
+use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -50,7 +51,7 @@ pub fn isolate(outside: Outside) -> Isolation {
             .map_err(|errno| format!("kern.bootsessionuuid: {errno}"))
             .and_then(|boot| Journal::take(&journal_path(), &boot, PATIENCE, &mut undo, &mut told));
         for told in told {
-            eprintln!("errnoscope: {told}");
+            let _ = writeln!(std::io::stderr(), "errnoscope: {told}");
         }
         match (taken, JOURNAL.lock()) {
             (Ok(journal), Ok(mut known)) => *known = Some(journal),
@@ -62,7 +63,7 @@ pub fn isolate(outside: Outside) -> Isolation {
 }
 
 fn give_up(why: &str) -> ! {
-    eprintln!("errnoscope worker: {why}");
+    let _ = writeln!(std::io::stderr(), "errnoscope worker: {why}");
     exit_now(1)
 }
 

@@ -2,7 +2,7 @@
 //! all.
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read};
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -455,26 +455,31 @@ fn a_second_signal_and_one_after_the_run_end_at_once() {
     fs::write(directory.path().join("waits/a.toml"), text.replace("[axes]", waits).replace("[[subject]]", elapse))
         .unwrap();
     let waits = at(&directory, "waits");
-    let run = |more: &[&str]| {
+    let run = |more: &[&str], stdout: Stdio| {
         let arguments = [&["run", "--scenarios", &waits], more].concat();
-        let mut child = program(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = program(&arguments).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert!(line.contains("running"), "{line}");
         child
     };
     // One that is interrupted does not wait for a reader.
-    let mut child = run(&["--json", &fifo]);
+    let mut child = run(&["--json", &fifo], Stdio::null());
     signal(&child, Signal::SIGINT);
     assert_eq!(end_of(&mut child), 2);
-    // Workers that are stopped answer nobody: a second signal needs no answer.
-    let mut child = run(&["-v"]);
-    signal(&child, Signal::SIGINT);
-    std::thread::park_timeout(Duration::from_millis(600));
-    if child.try_wait().unwrap().is_none() {
+    // One whose summary nobody reads has heard the first signal, and waits; the second ends it.
+    for ending in ENDING {
+        let (_reader, mut writer) = small_pipe();
+        writer.write_all(&[0; 4096]).unwrap();
+        let mut child = run(&["-v"], writer.into());
         signal(&child, Signal::SIGINT);
+        std::thread::park_timeout(Duration::from_secs(1));
+        assert!(child.try_wait().unwrap().is_none(), "it has not waited for its reader");
+        signal(&child, ending);
+        let begun = Instant::now();
+        assert_eq!(end_of(&mut child), 128 + ending as i32);
+        assert!(begun.elapsed() < LONGEST / 6);
     }
-    assert_eq!(end_of(&mut child), 130);
 }
 
 /// Whether one of its processes is in the open() of this FIFO: the kernel calls that `wait_for_partner`.

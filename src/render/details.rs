@@ -10,7 +10,6 @@ use crate::names::PortChoice;
 use crate::plan::{Answer, Cost, Detail, Op, Outcome};
 use crate::scenario::Expectation;
 use crate::socket_table::Sought;
-use crate::untrusted::Text;
 use crate::witness::Witness;
 
 /// A finding that stands for `findings` that say the same.

@@ -356,6 +356,7 @@ fn shown(problems: &[Problem], of: &str) -> String {
 
 /// A line on standard error that nothing depends on. It may name files and quote what others wrote.
 fn complain(kind: &str, message: &str) {
-    let message = shown_lines(message);
+    // A line of a message never begins as one of its own: its words may be somebody else's.
+    let message = shown_lines(message).replace('\n', "\n  ").replace("\n    ", "\n  ");
     let _ = writeln!(output::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
 }

@@ -10,6 +10,7 @@ use crate::names::{Family, Protocol, User};
 use crate::plan::{Answer, Census, Detail, Query, WaitFor};
 use crate::ports::flat_range;
 use crate::socket_table::Sought;
+use crate::untrusted;
 
 /// When a precondition must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -218,8 +219,12 @@ impl Precondition {
         })
     }
 
-    /// In words, for reports.
+    /// In words, for reports, with nothing in them that controls a terminal.
     pub fn describe(&self) -> String {
+        untrusted::shown(&self.in_words()).into_owned()
+    }
+
+    fn in_words(&self) -> String {
         match self {
             Precondition::Socket { socket, protocol, state, user } => {
                 let state = state.in_table(*protocol).map_or("gone", |state| state.as_str());

@@ -22,13 +22,13 @@ use judge::{Behaviour, Judgement, Verdict};
 use trouble::Trouble;
 
 /// The version of the format, its first field.
-pub const FORMAT: &str = "errnoscope-check/1";
+pub const FORMAT: &str = "errnoscope-check/2";
 
 /// What some tracers did.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Check {
-    /// `errnoscope-check/1`.
+    /// `errnoscope-check/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: String,
     pub tool: Tool,

@@ -81,7 +81,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     results: Vec<PathBuf>,
 
-    /// Write the results to FILE (errnoscope-check/1); - is standard output
+    /// Write the results to FILE (errnoscope-check/2); - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
 

@@ -9,7 +9,11 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{Call, Family, HolderState, Protocol, Reuse, SocketState};
 use crate::ports::{PortRange, flat_range};
+<<<<<<< HEAD
+use crate::untrusted;
+=======
 use crate::untrusted::shown;
+>>>>>>> main
 
 /// One socket-API call, or one change of the private host, with its arguments.
 ///
@@ -302,11 +306,16 @@ impl Op {
         }
     }
 
-    /// As a trail shows it: its name, its socket and its other arguments.
+    /// As a trail shows it: its name, its socket and its other arguments, with nothing in it that controls a terminal.
     pub fn in_words(&self) -> String {
         let (name, arguments) = self.describe();
         let parts = [name.as_str(), self.socket().unwrap_or_default(), &arguments];
+<<<<<<< HEAD
+        let words = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
+        untrusted::shown(&words).into_owned()
+=======
         shown(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")).into_owned()
+>>>>>>> main
     }
 
     /// The op's name, as TOML and JSON spell it, and its other arguments as text.

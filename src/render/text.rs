@@ -107,5 +107,5 @@ pub fn distribution(finding: &Finding) -> String {
     let mut outcomes: Vec<(u32, &str)> = answers.map(|(answer, count)| (count, answer)).collect();
     let all: u32 = outcomes.iter().map(|(count, _)| count).sum();
     outcomes.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
-    outcomes.iter().map(|(count, outcome)| format!("{outcome} {count}/{all}")).collect::<Vec<_>>().join(", ")
+    outcomes.iter().map(|(count, outcome)| format!("{} {count}/{all}", shown(outcome))).collect::<Vec<_>>().join(", ")
 }

@@ -15,7 +15,7 @@ use crate::policy::{Action, Signal};
 use crate::untrusted::Text;
 
 /// The version of the format of a trace, its first field.
-pub const FORMAT: &str = "errnoscope-trace/1";
+pub const FORMAT: &str = "errnoscope-trace/2";
 
 /// One trace, finished or under way.
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]

@@ -14,7 +14,7 @@ use crate::untrusted::Text;
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Report {
-    /// `errnoscope-trace/1`.
+    /// `errnoscope-trace/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     pub tool: Tool,

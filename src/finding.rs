@@ -62,7 +62,7 @@ pub struct Finding {
     pub elsewhere: BTreeMap<Os, Arc<[Expectation]>>,
     witness: Vec<Witness>,
     #[serde(skip_serializing_if = "Option::is_none")]
-    unwitnessed: Option<Arc<str>>,
+    unwitnessed: Option<Text>,
     pub trail: Vec<Arc<TrailEntry>>,
 }
 
@@ -184,7 +184,7 @@ pub struct Evidence {
     /// The preconditions of the call, with the kernel's answers.
     pub witness: Vec<Witness>,
     /// Why there is nothing to ask the kernel, in the words of the scenario.
-    pub unwitnessed: Option<Arc<str>>,
+    pub unwitnessed: Option<Text>,
     pub trail: Vec<Arc<TrailEntry>>,
 }
 
@@ -390,7 +390,7 @@ struct WireFinding {
     /// The preconditions of the call, with what the kernel said of them. Without an outcome, none.
     witness: Vec<Witness>,
     /// Where the call has no preconditions: why there is nothing to ask the kernel.
-    unwitnessed: Option<Arc<str>>,
+    unwitnessed: Option<Text>,
     /// The ops up to the call; where it was not made, all that were.
     trail: Vec<Arc<TrailEntry>>,
 }

@@ -136,7 +136,7 @@ fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hel
         expected,
         elsewhere: all,
         witness: Vec::new(),
-        unwitnessed: subject.unwitnessed.clone(),
+        unwitnessed: subject.unwitnessed.as_deref().map(Into::into),
         trail: Vec::new(),
     })
 }

@@ -10,6 +10,7 @@ use crate::names::{Family, Protocol, User};
 use crate::plan::{Answer, Census, Detail, Query, WaitFor};
 use crate::ports::flat_range;
 use crate::socket_table::Sought;
+use crate::untrusted::shown;
 
 /// When a precondition must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -220,7 +221,7 @@ impl Precondition {
 
     /// In words, for reports.
     pub fn describe(&self) -> String {
-        match self {
+        let words = match self {
             Precondition::Socket { socket, protocol, state, user } => {
                 let state = state.in_table(*protocol).map_or("gone", |state| state.as_str());
                 match user {
@@ -240,7 +241,8 @@ impl Precondition {
             Precondition::User { net_bind_service: true } => "CAP_NET_BIND_SERVICE effective".to_owned(),
             Precondition::User { net_bind_service: false } => "CAP_NET_BIND_SERVICE not effective".to_owned(),
             Precondition::Offender { address } => format!("error reported by {address}"),
-        }
+        };
+        shown(&words).into_owned()
     }
 
     fn holds(&self, answer: &Answer) -> bool {

@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{Call, Family, HolderState, Protocol, Reuse, SocketState};
 use crate::ports::{PortRange, flat_range};
+use crate::untrusted::shown;
 
 /// One socket-API call, or one change of the private host, with its arguments.
 ///
@@ -305,7 +306,7 @@ impl Op {
     pub fn in_words(&self) -> String {
         let (name, arguments) = self.describe();
         let parts = [name.as_str(), self.socket().unwrap_or_default(), &arguments];
-        parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")
+        shown(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")).into_owned()
     }
 
     /// The op's name, as TOML and JSON spell it, and its other arguments as text.

@@ -11,7 +11,6 @@ use crate::plan::{Answer, Cost, Detail, Op, Outcome};
 use crate::scenario::Expectation;
 use crate::socket_table::Sought;
 use crate::witness::Witness;
-use crate::untrusted::Text;
 
 /// A finding that stands for `findings` that say the same.
 pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {

@@ -304,8 +304,8 @@ fn every_command_that_waits_ends_on_the_first_signal() {
         &["policy", "show", fifo],
         &["check", "--results", fifo],
         &["check", fifo],
-        &["lint", directory.path().to_str().unwrap()],
-        &["run", "--scenarios", directory.path().to_str().unwrap()],
+        &["lint", fifo],
+        &["run", "--scenarios", fifo],
         &["exec", "--", "sleep", "60"],
     ];
     for &arguments in commands {

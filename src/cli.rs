@@ -355,5 +355,7 @@ fn shown(problems: &[Problem], of: &str) -> String {
 
 /// A line on standard error that nothing depends on.
 fn complain(kind: &str, message: &str) {
+    // It may quote arguments, names of files and what others said.
+    let message = crate::untrusted::shown_lines(message);
     let _ = writeln!(output::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
 }

@@ -274,6 +274,7 @@ fn many(findings: usize, axes: impl Fn(usize) -> Vec<(&'static str, usize)>) -> 
         evidence.axes = axes.iter().map(|(axis, value)| ((*axis).into(), value.to_string().into())).collect();
         let place: Vec<String> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();
         evidence.case = format!("{}[{}]", evidence.scenario, place.join(",")).into();
+        evidence.subject.ordinal = number as u32 + 1;
         evidence.trail.clear();
         evidence.elsewhere.clear();
         evidence.witness.clear();

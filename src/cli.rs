@@ -35,6 +35,7 @@ use clap::{ArgMatches, Args, CommandFactory, FromArgMatches, Parser, Subcommand}
 use crate::finding::Verdict;
 use crate::problem::Problem;
 use crate::render::style::{BAD, paint};
+use crate::untrusted::shown_lines;
 
 /// Makes port exhaustion, 4-tuple collisions and other socket trouble for real, in private network
 /// namespaces, and reports which errno the kernel gives to which call.
@@ -353,9 +354,8 @@ fn shown(problems: &[Problem], of: &str) -> String {
     format!("{} in {of}", crate::render::text::count(problems.len() as u64, "problem"))
 }
 
-/// A line on standard error that nothing depends on.
+/// A line on standard error that nothing depends on. It may name files and quote what others wrote.
 fn complain(kind: &str, message: &str) {
-    // It may quote arguments, names of files and what others said.
-    let message = crate::untrusted::shown_lines(message);
+    let message = shown_lines(message);
     let _ = writeln!(output::stderr(), "errnoscope: {} {message}", paint(BAD, &format!("{kind}:")));
 }

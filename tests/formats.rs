@@ -270,6 +270,7 @@ fn many(findings: usize, axes: impl Fn(usize) -> Vec<(&'static str, usize)>) -> 
     let first = &small().findings[0];
     let findings = (0..findings).map(|number| {
         let mut evidence = evidence(first);
+        evidence.subject.ordinal = number as u32 + 1;
         let axes = axes(number);
         evidence.axes = axes.iter().map(|(axis, value)| ((*axis).into(), value.to_string().into())).collect();
         let place: Vec<String> = axes.iter().map(|(axis, value)| format!("{axis}={value}")).collect();

@@ -2,8 +2,7 @@
 //! all.
 
 use std::fs::{self, File, Permissions};
-use std::io::{BufRead, BufReader, Read};
-use std::os::fd::AsFd;
+use std::io::{BufRead, BufReader, PipeReader, PipeWriter, Read, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
@@ -173,9 +172,8 @@ fn the_exit_code_is_what_was_found_whoever_reads_it() {
         let complaint = String::from_utf8_lossy(&closed.stderr);
         assert!(!complaint.contains("write") && !complaint.contains("panicked"), "{command}: {complaint}");
 
-        let mut child = named(command).stdout(Stdio::piped()).spawn().unwrap();
-        let mut stdout = child.stdout.take().unwrap();
-        shrink(&stdout);
+        let (mut stdout, writer) = small_pipe();
+        let mut child = named(command).stdout(writer).spawn().unwrap();
         let mut first = [0];
         stdout.read_exact(&mut first).unwrap();
         drop(stdout);
@@ -183,12 +181,12 @@ fn the_exit_code_is_what_was_found_whoever_reads_it() {
     }
 }
 
-/// So that what comes after the first page has to wait for a reader, where a pipe can be so small.
-fn shrink(pipe: &impl AsFd) {
+/// Where a pipe can be so small, what comes after the first page has to wait for a reader.
+fn small_pipe() -> (PipeReader, PipeWriter) {
+    let (reader, writer) = std::io::pipe().unwrap();
     #[cfg(target_os = "linux")]
-    fcntl(pipe, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
-    #[cfg(not(target_os = "linux"))]
-    let _ = pipe;
+    fcntl(&writer, FcntlArg::F_SETPIPE_SZ(4096)).unwrap();
+    (reader, writer)
 }
 
 #[test(Namespaces, Ptrace)]
@@ -265,9 +263,10 @@ fn effects_come_before_output() {
     ];
     for (arguments, done, expected) in commands {
         let mut command = program(&arguments);
-        let mut child = command.env("GITHUB_STEP_SUMMARY", &summary).stdout(Stdio::piped()).spawn().unwrap();
-        let stdout = child.stdout.take().unwrap();
-        shrink(&stdout);
+        let (stdout, writer) = small_pipe();
+        let mut child = command.env("GITHUB_STEP_SUMMARY", &summary).stdout(writer).spawn().unwrap();
+        // With it goes the writing end of ours.
+        drop(command);
         let deadline = Instant::now() + LONGEST;
         while !done() {
             assert!(Instant::now() < deadline, "{arguments:?}: it waits for its reader first");
@@ -445,7 +444,6 @@ fn a_second_signal_and_one_after_the_run_end_at_once() {
     // And is no error where somebody has seen enough of it.
     let mut child = program(&["report", SMALL, "--html", &fifo]).stdout(Stdio::null()).spawn().unwrap();
     let mut reader = File::open(&fifo).unwrap();
-    shrink(&reader);
     reader.read_exact(&mut [0]).unwrap();
     drop(reader);
     assert_eq!(end_of(&mut child), 0);
@@ -457,27 +455,31 @@ fn a_second_signal_and_one_after_the_run_end_at_once() {
     fs::write(directory.path().join("waits/a.toml"), text.replace("[axes]", waits).replace("[[subject]]", elapse))
         .unwrap();
     let waits = at(&directory, "waits");
-    let run = |more: &[&str]| {
+    let run = |more: &[&str], stdout: Stdio| {
         let arguments = [&["run", "--scenarios", &waits], more].concat();
-        let mut child = program(&arguments).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
+        let mut child = program(&arguments).stdout(stdout).stderr(Stdio::piped()).spawn().unwrap();
         let mut line = String::new();
         BufReader::new(child.stderr.as_mut().unwrap()).read_line(&mut line).unwrap();
         assert!(line.contains("running"), "{line}");
         child
     };
     // One that is interrupted does not wait for a reader.
-    let mut child = run(&["--json", &fifo]);
+    let mut child = run(&["--json", &fifo], Stdio::null());
     signal(&child, Signal::SIGINT);
     assert_eq!(end_of(&mut child), 2);
-    // Workers that are stopped answer nobody: a second signal needs no answer.
-    let mut child = run(&["-v"]);
-    shrink(child.stdout.as_ref().unwrap());
-    signal(&child, Signal::SIGINT);
-    std::thread::park_timeout(Duration::from_millis(600));
-    if child.try_wait().unwrap().is_none() {
+    // One whose summary nobody reads has heard the first signal, and waits; the second ends it.
+    for ending in ENDING {
+        let (_reader, mut writer) = small_pipe();
+        writer.write_all(&[0; 4096]).unwrap();
+        let mut child = run(&["-v"], writer.into());
         signal(&child, Signal::SIGINT);
+        std::thread::park_timeout(Duration::from_secs(1));
+        assert!(child.try_wait().unwrap().is_none(), "it has not waited for its reader");
+        signal(&child, ending);
+        let begun = Instant::now();
+        assert_eq!(end_of(&mut child), 128 + ending as i32);
+        assert!(begun.elapsed() < LONGEST / 6);
     }
-    assert_eq!(end_of(&mut child), 130);
 }
 
 /// Whether one of its processes is in the open() of this FIFO: the kernel calls that `wait_for_partner`.

@@ -86,8 +86,11 @@ fn heard(line: &[u8]) -> bool {
     plan || answers || hello
 }
 
-/// Every format that somebody may hand over: a file of it, and what reads one.
-fn readers() -> Vec<(Vec<String>, fn(&'static str) -> bool)> {
+/// Whether a text can be read.
+type Reads = fn(&'static str) -> bool;
+
+/// Every format that somebody may hand over: files of it, and what reads one.
+fn readers() -> Vec<(Vec<String>, Reads)> {
     let file = |path: &str| std::fs::read_to_string(path).unwrap_or_else(|error| panic!("{path}: {error}"));
     vec![
         (vec![claim::TEXT.to_owned()], |text| claim::read("x.toml", text).is_ok()),

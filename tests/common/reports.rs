@@ -175,7 +175,7 @@ pub fn check_shown(what: &str, text: &str) {
     assert!(!text.contains("\u{1b}[31mX"), "{what} has somebody else's colours:\n{text:?}");
     let plain = anstream::adapter::strip_str(text).to_string();
     let own = |text: &str| text.replace("\u{1b}[", "");
-    assert_eq!(own(text).contains('\u{1b}'), false, "{what} has an escape:\n{text:?}");
+    assert!(!own(text).contains('\u{1b}'), "{what} has an escape:\n{text:?}");
     let bad = |letter: char| {
         letter != '\n' && letter.is_control()
             || matches!(letter, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}' | '\u{feff}')

@@ -10,11 +10,7 @@ use crate::names::{Family, Protocol, User};
 use crate::plan::{Answer, Census, Detail, Query, WaitFor};
 use crate::ports::flat_range;
 use crate::socket_table::Sought;
-<<<<<<< HEAD
-use crate::untrusted;
-=======
 use crate::untrusted::shown;
->>>>>>> main
 
 /// When a precondition must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
@@ -225,15 +221,7 @@ impl Precondition {
 
     /// In words, for reports, with nothing in them that controls a terminal.
     pub fn describe(&self) -> String {
-<<<<<<< HEAD
-        untrusted::shown(&self.in_words()).into_owned()
-    }
-
-    fn in_words(&self) -> String {
-        match self {
-=======
         let words = match self {
->>>>>>> main
             Precondition::Socket { socket, protocol, state, user } => {
                 let state = state.in_table(*protocol).map_or("gone", |state| state.as_str());
                 match user {

@@ -9,11 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::names::{Call, Family, HolderState, Protocol, Reuse, SocketState};
 use crate::ports::{PortRange, flat_range};
-<<<<<<< HEAD
-use crate::untrusted;
-=======
 use crate::untrusted::shown;
->>>>>>> main
 
 /// One socket-API call, or one change of the private host, with its arguments.
 ///
@@ -310,12 +306,7 @@ impl Op {
     pub fn in_words(&self) -> String {
         let (name, arguments) = self.describe();
         let parts = [name.as_str(), self.socket().unwrap_or_default(), &arguments];
-<<<<<<< HEAD
-        let words = parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ");
-        untrusted::shown(&words).into_owned()
-=======
         shown(&parts.into_iter().filter(|part| !part.is_empty()).collect::<Vec<_>>().join(" ")).into_owned()
->>>>>>> main
     }
 
     /// The op's name, as TOML and JSON spell it, and its other arguments as text.

@@ -313,8 +313,21 @@ fn usage(error: &clap::Error) -> ExitCode {
     // The same first words as every other error.
     let name = Arguments::command().get_name().to_owned();
     let text = if text.contains("error:") { text.replacen("error:", &format!("{name}: error:"), 1) } else { text };
-    let _ = write!(output::stderr(), "{text}");
+    let _ = write!(output::stderr(), "{}", on_one_line(text));
     ExitCode::from(bad)
+}
+
+/// The text with the lines of arguments that it quotes on one line: only its own begin a line.
+fn on_one_line(mut text: String) -> String {
+    for argument in std::env::args_os() {
+        let argument = argument.to_string_lossy();
+        for line in argument.split('\n').skip(1).filter(|line| !line.is_empty()) {
+            // A part of the argument may be quoted, but hardly less of a line than its begin.
+            let begin: String = line.chars().take(2).collect();
+            text = text.replace(&format!("\n{begin}"), &format!("\\n{begin}"));
+        }
+    }
+    text
 }
 
 /// The one place where a failure is printed, with all that led to it.

@@ -321,6 +321,10 @@ fn usage(error: &clap::Error) -> ExitCode {
 fn on_one_line(mut text: String) -> String {
     for argument in std::env::args_os() {
         let argument = argument.to_string_lossy();
+        // What colours and moves the cursor in there is shown as text, whichever part is quoted.
+        for part in argument.split(['\n', '=']).filter(|part| part.contains(char::is_control)) {
+            text = text.replace(part, &shown_lines(part));
+        }
         for line in argument.split('\n').skip(1).filter(|line| !line.is_empty()) {
             // A part of the argument may be quoted, but hardly less of a line than its begin.
             let begin: String = line.chars().take(2).collect();

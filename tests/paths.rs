@@ -330,9 +330,9 @@ fn a_probe_of_another_tracer_costs_a_port_and_no_hop(#[values(Ipv4, Ipv6)] famil
 fn a_busy_4_tuple_of_a_port_that_bind_picked_is_skipped(#[values(Ipv4, Ipv6)] family: Family) {
     inside(&["--path", "2", "--listen", "80"], || {
         let range = format!("{PORT} {}", PORT + 1);
-        sys::write_sysctl("net.ipv4.ip_local_port_range", &range).expect("root's own network");
-        sys::write_sysctl("net.ipv4.ip_local_reserved_ports", &(PORT + 1).to_string()).expect("root's own network");
-        sys::write_sysctl("net.ipv4.ip_autobind_reuse", "1").expect("root's own network");
+        set_sysctl("net.ipv4.ip_local_port_range", &range).expect("root's own network");
+        set_sysctl("net.ipv4.ip_local_reserved_ports", &(PORT + 1).to_string()).expect("root's own network");
+        set_sysctl("net.ipv4.ip_autobind_reuse", "1").expect("root's own network");
         let holder = Socket::new(Domain::for_address(SocketAddr::new(client(family), 0)), Type::STREAM, None);
         let holder = holder.expect("a socket");
         holder.set_reuse_address(true).expect("an option");
@@ -347,7 +347,7 @@ fn a_busy_4_tuple_of_a_port_that_bind_picked_is_skipped(#[values(Ipv4, Ipv6)] fa
         for words in [&*port, "leave --source out"] {
             assert!(in_vain.errors.contains(words), "no `{words}` in {}", in_vain.errors);
         }
-        sys::write_sysctl("net.ipv4.ip_local_reserved_ports", "\n").expect("root's own network");
+        set_sysctl("net.ipv4.ip_local_reserved_ports", "\n").expect("root's own network");
         let without = trace(&["--source-port-mode", "ephemeral", "--reuse", "addr", "-N", "1", &target]);
         without.reached(family, 2, true);
         assert_eq!(without.failures(), [""; 0], "connect() looks for a tuple that is free");
@@ -363,7 +363,7 @@ fn a_busy_4_tuple_of_a_port_that_bind_picked_is_skipped(#[values(Ipv4, Ipv6)] fa
 #[case("2001:db8::1", &["--policy", "next-port-on-both", "-c", "100", "-q", "10"])]
 fn a_host_without_an_ipv6_address_is_told_at_once(#[case] target: &str, #[case] options: &[&str]) {
     inside(&["--path", "1", "--listen", "80"], || {
-        sys::write_sysctl("net.ipv6.conf.all.disable_ipv6", "1").expect("root's own network");
+        set_sysctl("net.ipv6.conf.all.disable_ipv6", "1").expect("root's own network");
         let traced = trace(&[options, &[target]].concat());
         assert_eq!((traced.reason(), traced.code), ("aborted", Some(4)), "{}", traced.errors);
         assert_eq!((traced.total("issued"), traced.probes().count()), (1, 1));
@@ -424,7 +424,7 @@ fn no_route_is_an_error(#[values(Ipv4, Ipv6)] family: Family) {
 #[case(&["--source", "10.77.0.1"], "bind EADDRINUSE abort")]
 fn exhaustion_is_an_error_and_loses_no_hop(#[case] source: &[&str], #[case] failure: &str) {
     inside(&["--path", "2", "--filtered"], || {
-        sys::write_sysctl("net.ipv4.ip_local_port_range", "40000 40003").expect("the namespace is ours");
+        set_sysctl("net.ipv4.ip_local_port_range", "40000 40003").expect("the namespace is ours");
         let mut arguments = vec!["-w", "0.3", "--source-port-mode", "ephemeral", "10.77.2.2"];
         arguments.extend(source);
         let traced = trace(&arguments);
@@ -573,4 +573,9 @@ fn without_the_message_the_router_is_not_known() {
         assert_eq!((traced.reason(), traced.code), ("reached", Some(0)));
         assert_eq!(traced.json["hops"][0]["totals"]["answered"], 1);
     });
+}
+
+/// Of the network that this process is in, which `exec` has made for it.
+fn set_sysctl(name: &str, value: &str) -> std::io::Result<()> {
+    std::fs::write(format!("/proc/sys/{}", name.replace('.', "/")), value)
 }

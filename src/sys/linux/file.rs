@@ -3,7 +3,7 @@
 
 use std::ffi::OsStr;
 use std::fs::File;
-use std::os::fd::{AsRawFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, IntoRawFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 
@@ -12,8 +12,9 @@ use nix::fcntl::{AT_FDCWD, AtFlags, OFlag, openat};
 use nix::sys::stat::Mode;
 use nix::sys::statfs::{PROC_SUPER_MAGIC, fstatfs};
 use nix::unistd::linkat;
+use rustix::mount::{self, FsMountFlags, FsOpenFlags, MountAttrFlags};
 
-use crate::sys::{check, errno_of};
+use crate::sys::errno_of;
 
 /// A directory that is only a place needs no permission to be read.
 pub const DIRECTORY: OFlag = OFlag::O_PATH;
@@ -27,20 +28,12 @@ pub fn nameless_file(directory: &OwnedFd, mode: Mode) -> Result<File, Errno> {
 /// A directory with one file in it, which is there for as long as some process has it open, and how it is called in
 /// this process and in those that it becomes: a file system of its own that is mounted nowhere (fsopen(2), Linux 5.2).
 pub fn nameless_directory(name: &str, text: &str) -> crate::sys::Result<PathBuf> {
-    const CREATE: libc::c_uint = 6;
-    let own = |fd: libc::c_long| {
-        let fd = check(fd as i32)?;
-        // SAFETY: the descriptor is new.
-        Ok::<_, crate::errno::Errno>(unsafe { OwnedFd::from_raw_fd(fd) })
+    let made = || -> rustix::io::Result<OwnedFd> {
+        let system = mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+        mount::fsconfig_create(system.as_fd())?;
+        mount::fsmount(system.as_fd(), FsMountFlags::empty(), MountAttrFlags::empty())
     };
-    let none = std::ptr::null::<libc::c_char>();
-    // SAFETY: the arguments are a C string, flags, descriptors that are open, and the null pointers that
-    // FSCONFIG_CMD_CREATE asks for.
-    let directory = unsafe {
-        let system = own(libc::syscall(libc::SYS_fsopen, c"tmpfs".as_ptr(), 1))?;
-        check(libc::syscall(libc::SYS_fsconfig, system.as_raw_fd(), CREATE, none, none, 0) as i32)?;
-        own(libc::syscall(libc::SYS_fsmount, system.as_raw_fd(), 0, 0))?
-    };
+    let directory = made().map_err(|errno| errno_of(&errno.into()))?;
     let place = PathBuf::from(format!("/proc/self/fd/{}", directory.into_raw_fd()));
     std::fs::write(place.join(name), text).map_err(|error| errno_of(&error))?;
     Ok(place)

@@ -9,20 +9,19 @@ set -euo pipefail
 cd "$(dirname "$0")/.."
 installed() { rustup target list --installed | grep -qx "$1" || rustup target add "$1"; }
 
-for target in aarch64-apple-darwin x86_64-apple-darwin; do
+targets=(
+    {aarch64,x86_64}-apple-darwin
+    {aarch64,riscv64gc,i686}-unknown-linux-gnu armv7-unknown-linux-gnueabihf
+)
+for target in "${targets[@]}"; do
     installed "$target"
-    tests=()
-    [ "$target" != aarch64-apple-darwin ] || tests=(--tests)
-    cargo clippy --quiet --lib --bins "${tests[@]}" --target "$target" -- -D warnings
-    echo "$target: type-checks"
 done
-for target in aarch64-unknown-linux-gnu riscv64gc-unknown-linux-gnu armv7-unknown-linux-gnueabihf i686-unknown-linux-gnu; do
-    installed "$target"
-    cargo clippy --quiet --lib --bins --target "$target" -- -D warnings
-    echo "$target: type-checks"
-done
+# All at once: what they have in common is made once, and no processor waits for the last crate of one of them.
+cargo clippy --quiet --lib --bins "${targets[@]/#/--target=}" -- -D warnings
+cargo clippy --quiet --tests --target aarch64-apple-darwin -- -D warnings
+echo "${targets[*]}: type-check"
 oldest=$(sed -n 's/^rust-version = "\(.*\)"$/\1/p' Cargo.toml)
-rustup toolchain list | grep -q "^$oldest" || rustup toolchain install "$oldest" --profile minimal
+rustup toolchain list | grep -q "^$oldest-" || rustup toolchain install "$oldest" --profile minimal
 # In a place of its own: what one compiler has made is useless to the other.
 CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-target}/oldest cargo "+$oldest" check --quiet --locked --lib --bins
 echo "Rust $oldest: type-checks"

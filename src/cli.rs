@@ -179,7 +179,7 @@ impl Exit {
 #[derive(Debug)]
 enum Failure {
     /// Usage, or a file that cannot be read or written.
-    Bad(Box<dyn Error>),
+    Bad(Box<dyn Error + Send + Sync>),
     /// Scenario files with faults.
     Problems(Vec<Problem>),
     /// A policy file with a fault.
@@ -205,7 +205,7 @@ impl Failure {
     }
 
     /// `what` could not be done because of `source`.
-    fn because(what: impl Into<String>, source: impl Error + 'static) -> Failure {
+    fn because(what: impl Into<String>, source: impl Error + Send + Sync + 'static) -> Failure {
         Failure::Bad(Box::new(Because { what: what.into(), source: Box::new(source) }))
     }
 }
@@ -219,7 +219,7 @@ impl From<io::Error> for Failure {
 #[derive(Debug)]
 struct Because {
     what: String,
-    source: Box<dyn Error>,
+    source: Box<dyn Error + Send + Sync>,
 }
 
 impl fmt::Display for Because {
@@ -349,7 +349,7 @@ fn failed(failure: &Failure, bad: u8, readable: fn(&str) -> String) -> ExitCode 
     };
     let message = match failure {
         Failure::Bad(error) => {
-            let chain = std::iter::successors(Some(&**error), |&error| error.source());
+            let chain = std::iter::successors(Some(&**error as &dyn Error), |&error| error.source());
             chain.map(ToString::to_string).collect::<Vec<_>>().join(": ")
         }
         Failure::Problems(problems) => shown(problems, "scenario files"),

@@ -109,6 +109,23 @@ fn a_wrong_policy_is_caught_doing_what_it_does_wrong_and_nothing_else(
     policy::read("inferred.toml", text.leak()).unwrap_or_else(|problem| panic!("{problem}"));
 }
 
+/// What a tracer says about itself is the first line with a number, however much it says, and nobody waits for more.
+#[rstest(Namespaces, Ptrace, Bash)]
+#[case(&["echo", "mytrace 1.2"], "mytrace 1.2")]
+#[case(&["yes", "1"], "1")]
+#[case(&["yes"], "")]
+#[case(&["sleep", "1d"], "")]
+#[case(&["sh", "-c", "echo v3; sleep 1d"], "v3")]
+#[case(&["setsid", "sh", "-c", "echo v4; sleep 20"], "")]
+#[case(&["/nonexistent/program", "1"], "")]
+fn a_version_command_that_never_ends_ends(#[case] command: &[&str], #[case] version: &str) {
+    let (_place, fake) = profile(&with_policy("evidence"), 60);
+    let text = std::fs::read_to_string(&fake).unwrap();
+    std::fs::write(&fake, format!("{text}version = {command:?}\n")).unwrap();
+    let output = run(&[&fake, "--trouble", "nothing", "--json", "-"]);
+    assert_eq!(checked(&output).version, version, "{}", self::text(&output.stderr));
+}
+
 /// The reference tracer where all is well, and something else where it fails.
 #[rstest(Namespaces, Ptrace, Bash)]
 #[case("while :; do : </dev/tcp/224.0.0.1/1; done 2>/dev/null", Behaviour::Spins)]

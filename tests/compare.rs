@@ -10,6 +10,7 @@ use std::sync::{Arc, LazyLock};
 use crate::common;
 use crate::common::reports::{evidence, given, single, text_of};
 use crate::common::said::{Said, command, said};
+use crate::common::tries;
 use crate::harness::test;
 use errnoscope::compare::{self, Comparison, Kind, Weight, compare};
 use errnoscope::errno::Errno;
@@ -163,7 +164,7 @@ fn counts(comparison: &Comparison) -> [u64; 5] {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tries(96), ..ProptestConfig::default() })]
 
     #[test]
     fn every_mutation_is_found_and_nothing_else((current, expected) in mutated()) {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use crate::common;
 use crate::common::reports::{BASELINE, SMALL, baseline, evidence, repeated, small, text_of};
 use crate::common::said::{Said, command, run, said};
+use crate::common::tries;
 use crate::harness::test;
 use errnoscope::compat::boundaries::{Boundaries, Side, boundaries};
 use errnoscope::compat::{self, Basis, Compat, Sweep};
@@ -172,7 +173,7 @@ fn any_report() -> impl Strategy<Value = Report> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 12, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tries(12), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn every_finding_is_evidence_for_one_value(reports in prop::collection::vec(any_report(), 1..6)) {

@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::common::reports::{baseline, baselines};
+use crate::common::tries;
 use crate::harness::test;
 use errnoscope::cause::Cause;
 use errnoscope::explain::read::{Reading, Unreadable, read};
@@ -218,7 +219,7 @@ fn what_has_no_errno_is_unreadable() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tries(256), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn reading_never_panics(text in any::<String>()) {

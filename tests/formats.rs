@@ -6,6 +6,7 @@ use std::path::Path;
 
 use crate::common::reports::{HOSTILE, check_shown, evidence, hostile, small, text_of};
 use crate::common::said::{command, run, said};
+use crate::common::tries;
 use crate::harness::test;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
@@ -257,7 +258,7 @@ fn all_of_a_report_is_in_every_format() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 32, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tries(32), failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn any_part_of_a_report_is_in_every_format(report in any_part()) {

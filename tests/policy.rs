@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::common;
 use crate::common::reports::{BASELINE, baseline, baselines};
+use crate::common::tries;
 use crate::harness::test;
 use errnoscope::catalogue::Catalogue;
 use errnoscope::cause::Cause;
@@ -358,7 +359,7 @@ fn irredundant(rules: &[Rule], items: &[Item]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tries(64), ..ProptestConfig::default() })]
 
     /// What is derived from findings decides all of them right, as far as one can, and says nothing twice.
     #[test]

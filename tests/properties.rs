@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use crate::common::reports::{evidence, small};
+use crate::common::tries;
 use crate::harness::test;
 use errnoscope::finding::{Evidence, Finding, Report, Verdict};
 use errnoscope::plan::{self, Answer, Fate, Hello, Observations, Outcome, Performed, Plan, StepResult};
@@ -136,7 +137,7 @@ fn read(text: String) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 8_000, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tries(8_000), max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     #[test]
     fn a_mutated_scenario_never_panics(text in mutated()) {
@@ -145,7 +146,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 500, max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tries(500), max_shrink_iters: 200, ..ProptestConfig::default() })]
 
     /// Every reader gives a value or an error, of its own files a little changed and of anything.
     #[test]
@@ -172,7 +173,7 @@ fn every_reader_reads_its_own_files() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 2_000, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tries(2_000), ..ProptestConfig::default() })]
 
     /// What carries the lines may say anything before one, and end it as terminals do.
     #[test]
@@ -319,6 +320,8 @@ fn a_call_without_preconditions_says_why() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { cases: tries(256), ..ProptestConfig::default() })]
+
     /// No verdict but its own is read from any finding.
     #[test]
     fn no_other_verdict_is_read(index in any::<Index>(), verdict in 0..Verdict::ALL.len()) {

@@ -12,7 +12,7 @@ use wildmatch::WildMatch;
 use super::{Exit, Failure, output, select, source};
 use crate::claim::verdict::Judgement;
 use crate::claim::{self, Claim, Claims};
-use crate::finding::{self, Report};
+use crate::finding;
 use crate::render::claims as text;
 
 #[derive(clap::Args)]
@@ -47,7 +47,7 @@ pub struct Arguments {
 pub fn claims(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let claims = load(arguments.claims.as_deref())?;
     let (selected, files) = sort(&claims, &arguments.arguments)?;
-    let reports = files.iter().map(|file| source::report(file)).collect::<Result<Vec<Report>, Failure>>()?;
+    let reports = source::reports(&files)?;
     reports.iter().for_each(source::mention_stranger);
     let named = selected.len() < claims.claims.len();
     let judged = claim::judge(&selected, &reports);

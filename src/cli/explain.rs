@@ -129,7 +129,7 @@ pub struct CondenseArguments {
 /// What the built-in knowledge is made with.
 pub fn condense(arguments: &CondenseArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let destination = Destination::new(&arguments.output)?;
-    let reports = arguments.reports.iter().map(|file| source::report(file)).collect::<Result<Vec<_>, Failure>>()?;
+    let reports = source::reports(&arguments.reports)?;
     let knowledge = Knowledge::of(&reports).write();
     destination.write(out, |out| out.write_all(knowledge.as_bytes()))?;
     Ok(Exit::Success)

@@ -257,7 +257,7 @@ fn compare(arguments: &DiffArguments, out: &mut dyn Write) -> Result<Exit, Failu
 }
 
 fn read(reports: &[PathBuf]) -> Result<Evidence, Failure> {
-    let reports = reports.iter().map(|file| source::report(file)).collect::<Result<Vec<_>, Failure>>()?;
+    let reports = source::reports(reports)?;
     Ok(evidence(&reports))
 }
 

@@ -44,8 +44,7 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     if [&page, &text].into_iter().flatten().filter(|destination| destination.is_stdout()).count() > 1 {
         return Err(Failure::bad("Markdown and a page cannot both go to standard output"));
     }
-    let mut reports =
-        arguments.files.iter().map(|file| source::report(file)).collect::<Result<Vec<Report>, Failure>>()?;
+    let mut reports = source::reports(&arguments.files)?;
     // A shell's wildcards know nothing of versions; reports of one version stay in the order in which they were named. Others are
     // held against the OS's own stack, which comes first.
     let place =

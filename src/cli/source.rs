@@ -5,7 +5,9 @@
 use std::collections::HashSet;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
 
 use super::bounded::{self, Refused};
 use super::{Failure, complain};
@@ -118,6 +120,29 @@ impl Walk<'_> {
 /// A report, as `run --json` writes it, compressed or not.
 pub fn report(path: &Path) -> Result<Report, Failure> {
     parsed(path, &text(path)?)
+}
+
+/// Reports, in the order of their files, and as many at once as there are processors.
+pub fn reports(paths: &[PathBuf]) -> Result<Vec<Report>, Failure> {
+    let next = AtomicUsize::new(0);
+    let read = Mutex::new(Vec::with_capacity(paths.len()));
+    let reader = || {
+        while let Some((index, path)) = paths.iter().enumerate().nth(next.fetch_add(1, Relaxed)) {
+            let result = report(path);
+            read.lock().unwrap_or_else(PoisonError::into_inner).push((index, result));
+        }
+    };
+    std::thread::scope(|scope| {
+        let processors = std::thread::available_parallelism().map_or(1, usize::from);
+        for _ in 1..processors.min(paths.len()) {
+            // Without another thread it takes longer.
+            let _ = std::thread::Builder::new().spawn_scoped(scope, reader);
+        }
+        reader();
+    });
+    let mut read = read.into_inner().unwrap_or_else(PoisonError::into_inner);
+    read.sort_by_key(|(index, _)| *index);
+    read.into_iter().map(|(_, report)| report).collect()
 }
 
 /// The same, behind the digest of its uncompressed text.

@@ -25,6 +25,11 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
 /// A process of a test has this in its environment, with the test's own value.
 pub const MARK: &str = "ERRNOSCOPE_TEST_MARK";
 
+/// How many inputs a law is tried with: usually so many, and ERRNOSCOPE_FUZZ times as many where that is set.
+pub fn tries(usual: u32) -> u32 {
+    usual * std::env::var("ERRNOSCOPE_FUZZ").map_or(1, |times| times.parse().expect("ERRNOSCOPE_FUZZ is a number"))
+}
+
 /// Runs the body in the world that these options of `errnoscope exec` make, in another process. To be called once by a
 /// test, as all that it does.
 #[track_caller]

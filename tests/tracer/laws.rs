@@ -18,6 +18,7 @@ use proptest::sample::select;
 use proptest::test_runner::FileFailurePersistence;
 use proptest::test_runner::TestCaseResult;
 
+use crate::common::tries;
 use crate::harness::test;
 use crate::tracer::findings::is_ambiguous;
 use crate::tracer::scripts::scripts;
@@ -223,7 +224,7 @@ const SEEDS: FileFailurePersistence =
     FileFailurePersistence::Direct(concat!(env!("CARGO_MANIFEST_DIR"), "/tests/proptest-regressions/laws.txt"));
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 512, failure_persistence: Some(Box::new(SEEDS)), ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: tries(512), failure_persistence: Some(Box::new(SEEDS)), ..ProptestConfig::default() })]
 
     /// With the rules that follow from the findings.
     #[test]

@@ -5,6 +5,7 @@
 mod message;
 pub mod read;
 
+use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 
 use schemars::JsonSchema;
@@ -225,11 +226,19 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
     }
     let mut ranked: Vec<((Call, PortChoice), Vec<Ranked<'_>>)> =
         failures.into_iter().map(|(failure, known)| (failure, rank(known))).collect();
-    let weight = |causes: &[Ranked<'_>]| {
-        let sum = |of: fn(&Ranked<'_>) -> u64| causes.iter().map(of).sum::<u64>();
-        (causes.iter().any(|cause| cause.observed), sum(|cause| cause.scenarios), sum(|cause| cause.findings))
-    };
-    ranked.sort_by_key(|(failure, causes)| (std::cmp::Reverse(weight(causes)), *failure));
+    let observed = |causes: &[Ranked<'_>]| causes.iter().any(|cause| cause.observed);
+    let sum = |causes: &[Ranked<'_>], of: fn(&Ranked<'_>) -> u64| causes.iter().map(of).sum::<u64>();
+    // What is known of a call with either port.
+    let mut calls: BTreeMap<(Call, bool), (u64, u64)> = BTreeMap::new();
+    for ((call, _), causes) in &ranked {
+        let (scenarios, findings) = calls.entry((*call, observed(causes))).or_default();
+        *scenarios += sum(causes, |cause| cause.scenarios);
+        *findings += sum(causes, |cause| cause.findings);
+    }
+    ranked.sort_by_key(|((call, port), causes)| {
+        let observed = observed(causes);
+        (!observed, Reverse(calls[&(*call, observed)]), *call, !is_usual(*call, *port))
+    });
     let failures: Vec<Failure> = ranked
         .into_iter()
         .map(|((call, port), causes)| Failure {
@@ -240,6 +249,12 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
         })
         .collect();
     (!failures.is_empty()).then_some(Explanation { format: FORMAT, understood, failures })
+}
+
+/// Whether most programs make the call so: they name the port that they bind, and let the kernel pick the one that they
+/// connect from.
+fn is_usual(call: Call, port: PortChoice) -> bool {
+    (call == Call::Bind) == (port == PortChoice::Explicit)
 }
 
 fn candidate(ranked: Ranked<'_>, understood: &Understood) -> Candidate {

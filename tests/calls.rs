@@ -678,7 +678,7 @@ fn a_set_uid_program_is_who_it_is_without_the_trace() {
     let directory = tempfile::tempdir().unwrap();
     std::fs::set_permissions(directory.path(), Permissions::from_mode(0o755)).unwrap();
     let program = directory.path().join("id");
-    std::fs::copy("/usr/bin/id", &program).unwrap();
+    crate::common::copy_program("/usr/bin/id", &program);
     std::os::unix::fs::chown(&program, Some(65_533), Some(65_533)).unwrap();
     std::fs::set_permissions(&program, Permissions::from_mode(0o4755)).unwrap();
     let uid = |user: u32, before: &[&str]| {

@@ -122,7 +122,7 @@ fn a_version_command_that_never_ends_ends(#[case] command: &[&str], #[case] vers
     let (_place, fake) = profile(&with_policy("evidence"), 60);
     let text = std::fs::read_to_string(&fake).unwrap();
     std::fs::write(&fake, format!("{text}version = {command:?}\n")).unwrap();
-    let output = run(&[&fake, "--trouble", "nothing", "--json", "-"]);
+    let output = run(&[&fake, "--trouble", "none", "--json", "-"]);
     assert_eq!(checked(&output).version, version, "{}", self::text(&output.stderr));
 }
 
@@ -176,7 +176,7 @@ fn what_a_host_cannot_make_is_told_and_is_no_fault_of_the_tracers() {
     let place = tempfile::tempdir().unwrap();
     std::fs::set_permissions(&place, Permissions::from_mode(0o777)).unwrap();
     let program = place.path().join("errnoscope");
-    std::fs::copy(PROGRAM, &program).unwrap();
+    crate::common::copy_program(PROGRAM, &program);
     let baseline = place.path().join("baseline.json");
     std::fs::copy(Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/tracers/errnoscope.json"), &baseline).unwrap();
     let mut command = Command::new(program);
@@ -225,7 +225,7 @@ fn a_killed_check_leaves_nothing(#[case] user: Option<u32>) {
     let place = tempfile::tempdir().unwrap();
     std::fs::set_permissions(&place, Permissions::from_mode(0o777)).unwrap();
     let (program, temporary) = (place.path().join("errnoscope"), place.path().join("tmp"));
-    std::fs::copy(PROGRAM, &program).unwrap();
+    crate::common::copy_program(PROGRAM, &program);
     std::fs::create_dir(&temporary).unwrap();
     std::fs::set_permissions(&temporary, Permissions::from_mode(0o777)).unwrap();
     let (_profile, fake) = profile(&["bash", "-c", "echo >\"$0\"; sleep 100", "{target}.began"], 60);

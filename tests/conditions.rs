@@ -190,8 +190,8 @@ impl Place {
         let directory = tempfile::tempdir().unwrap();
         std::fs::set_permissions(&directory, Permissions::from_mode(0o777)).unwrap();
         let place = Place { directory, user };
-        std::fs::copy(PROGRAM, place.program()).unwrap();
-        std::fs::copy(std::env::current_exe().unwrap(), place.client()).unwrap();
+        crate::common::copy_program(PROGRAM, place.program());
+        crate::common::copy_program(std::env::current_exe().unwrap(), place.client());
         place
     }
 

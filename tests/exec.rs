@@ -510,7 +510,7 @@ mod refused {
         for ordinary in [false, true] {
             let directory = tempfile::tempdir().unwrap();
             let program = directory.path().join("errnoscope");
-            std::fs::copy(PROGRAM, &program).unwrap();
+            crate::common::copy_program(PROGRAM, &program);
             for path in [directory.path(), &program] {
                 std::fs::set_permissions(path, Permissions::from_mode(0o777)).unwrap();
             }
@@ -576,7 +576,7 @@ fn nothing_survives_a_kill(#[case] inside: bool) {
 fn an_ordinary_user_has_a_path_and_stays_who_they_are() {
     let directory = tempfile::tempdir().unwrap();
     let program = directory.path().join("errnoscope");
-    std::fs::copy(PROGRAM, &program).unwrap();
+    crate::common::copy_program(PROGRAM, &program);
     for path in [directory.path(), &program] {
         std::fs::set_permissions(path, Permissions::from_mode(0o755)).unwrap();
     }

@@ -258,7 +258,7 @@ fn all_of_a_report_is_in_every_format() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: tries(32), failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(tries(32))]
 
     #[test]
     fn any_part_of_a_report_is_in_every_format(report in any_part()) {

@@ -696,7 +696,7 @@ fn the_mode_and_the_owner_of_a_replaced_file_are_kept() {
         // An owner that cannot be kept is told before anything runs.
         fs::set_permissions(directory.path(), Permissions::from_mode(0o777)).unwrap();
         let copy = at(&directory, "errnoscope");
-        fs::copy(PROGRAM, &copy).unwrap();
+        crate::common::copy_program(PROGRAM, &copy);
         fs::set_permissions(&copy, Permissions::from_mode(0o755)).unwrap();
         let script =
             format!("exec setpriv --reuid {STRANGER} --regid {STRANGER} --clear-groups {copy} run --json {path}");

@@ -288,7 +288,7 @@ fn a_port_of_another_user_costs_a_port_and_no_hop(#[values(Ipv4, Ipv6)] family: 
         let place = tempfile::tempdir().expect("a directory");
         std::fs::set_permissions(place.path(), Permissions::from_mode(0o755)).expect("open to all");
         let program = place.path().join("errnoscope");
-        std::fs::copy(PROGRAM, &program).expect("a copy");
+        crate::common::copy_program(PROGRAM, &program);
         let mut command = Command::new(program);
         command.uid(60_002).gid(60_002);
         let traced =

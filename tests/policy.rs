@@ -359,7 +359,7 @@ fn irredundant(rules: &[Rule], items: &[Item]) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: tries(64), ..ProptestConfig::default() })]
+    #![proptest_config(tries(64))]
 
     /// What is derived from findings decides all of them right, as far as one can, and says nothing twice.
     #[test]

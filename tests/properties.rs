@@ -137,7 +137,7 @@ fn read(text: String) -> bool {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: tries(8_000), max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..tries(8_000) })]
 
     #[test]
     fn a_mutated_scenario_never_panics(text in mutated()) {
@@ -146,7 +146,7 @@ proptest! {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: tries(500), max_shrink_iters: 200, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { max_shrink_iters: 200, ..tries(500) })]
 
     /// Every reader gives a value or an error, of its own files a little changed and of anything.
     #[test]
@@ -173,7 +173,7 @@ fn every_reader_reads_its_own_files() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: tries(2_000), ..ProptestConfig::default() })]
+    #![proptest_config(tries(2_000))]
 
     /// What carries the lines may say anything before one, and end it as terminals do.
     #[test]
@@ -320,7 +320,7 @@ fn a_call_without_preconditions_says_why() {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: tries(256), ..ProptestConfig::default() })]
+    #![proptest_config(tries(256))]
 
     /// No verdict but its own is read from any finding.
     #[test]

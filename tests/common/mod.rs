@@ -18,6 +18,8 @@ use errnoscope::names::Family;
 use errnoscope::runner::{self, Item, Place, Ran, Settings};
 use errnoscope::scenario::cases;
 
+use proptest::test_runner::Config as ProptestConfig;
+
 use crate::harness::STARTED;
 
 pub const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
@@ -25,9 +27,18 @@ pub const PROGRAM: &str = env!("CARGO_BIN_EXE_errnoscope");
 /// A process of a test has this in its environment, with the test's own value.
 pub const MARK: &str = "ERRNOSCOPE_TEST_MARK";
 
-/// How many inputs a law is tried with: usually so many, and ERRNOSCOPE_FUZZ times as many where that is set.
-pub fn tries(usual: u32) -> u32 {
-    usual * std::env::var("ERRNOSCOPE_FUZZ").map_or(1, |times| times.parse().expect("ERRNOSCOPE_FUZZ is a number"))
+/// Usually so many inputs, and ERRNOSCOPE_FUZZ times as many where that is set.
+pub fn tries(usual: u32) -> ProptestConfig {
+    let times = std::env::var("ERRNOSCOPE_FUZZ").map_or(1, |times| times.parse().expect("ERRNOSCOPE_FUZZ is a number"));
+    ProptestConfig { cases: usual * times, failure_persistence: None, ..ProptestConfig::default() }
+}
+
+/// A copy of a program that can be started at once. One that this process writes itself is busy (ETXTBSY) for as long as
+/// a child that another test forks meanwhile has not become its own program.
+#[track_caller]
+pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
+    let copied = Command::new("cp").arg(from.as_ref()).arg(to.as_ref()).status().expect("cp starts");
+    assert!(copied.success(), "{} is copied", from.as_ref().display());
 }
 
 /// Runs the body in the world that these options of `errnoscope exec` make, in another process. To be called once by a

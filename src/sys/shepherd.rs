@@ -229,6 +229,16 @@ mod tests {
             let name = "sys::shepherd::tests::a_signal_comes_once_whether_it_is_for_the_group_or_not";
             for (inside, code) in [("signals", 0), ("the end", 143)] {
                 let mut again = Command::new(std::env::current_exe().unwrap());
+                // A shell cannot trap what was ignored when it began: SIGINT in the background, SIGHUP below nohup(1).
+                // SAFETY: the default needs no handler.
+                unsafe {
+                    again.pre_exec(|| {
+                        for signal in ending() {
+                            libc::signal(signal as i32, libc::SIG_DFL);
+                        }
+                        Ok(())
+                    });
+                }
                 let ran = again.args([name, "--exact"]).env(INSIDE, inside).process_group(0).output().unwrap();
                 let said = String::from_utf8_lossy(&ran.stdout);
                 assert_eq!(ran.status.code(), Some(code), "{said}");

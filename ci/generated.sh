@@ -26,13 +26,13 @@ fi
 "$program" condense ci/baselines/*.json.gz -o "$place/knowledge.json"
 if [ "${1:-}" = --write ]; then
     cp "$place/report.schema.json" "$place/REPORT.md" .
-    cp "$place/evidence.toml" "$place/knowledge.json" src/policy/builtin
+    cp "$place/evidence.toml" "$place/knowledge.json" src/knowledge/policy/builtin
     exit
 fi
 diff -u report.schema.json "$place/report.schema.json"
 diff -u REPORT.md "$place/REPORT.md"
-diff -u src/policy/builtin/evidence.toml "$place/evidence.toml"
-diff -u src/policy/builtin/knowledge.json "$place/knowledge.json"
+diff -u src/knowledge/policy/builtin/evidence.toml "$place/evidence.toml"
+diff -u src/knowledge/policy/builtin/knowledge.json "$place/knowledge.json"
 # Another kernel is another report: that is what this program is for.
 if [ "$today" != "$(stack "$baseline")" ]; then
     echo "$baseline is of $(stack "$baseline") and this is $today: not compared with a run of today" >&2

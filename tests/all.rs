@@ -29,6 +29,7 @@ mod properties;
 #[cfg(target_os = "linux")]
 mod refused;
 mod remote;
+mod rooms;
 mod shell;
 mod tidy;
 mod tracer;

@@ -7,9 +7,9 @@ use std::process::{Command, Output, Stdio};
 
 use crate::common::PROGRAM;
 use crate::harness::{needs, rstest, test};
-use errnoscope::calls::{self, Calls, Reason, Record, SystemCall};
-use errnoscope::cause::Cause;
-use errnoscope::names::{Call, PortChoice, Reuse};
+use errnoscope::knowledge::calls::{self, Calls, Reason, Record, SystemCall};
+use errnoscope::words::cause::Cause;
+use errnoscope::words::names::{Call, PortChoice, Reuse};
 
 needs!(Namespaces, Ptrace, Python);
 

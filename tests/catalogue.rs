@@ -4,14 +4,14 @@ use std::collections::BTreeMap;
 
 use crate::common;
 use crate::harness::test;
-use errnoscope::catalogue::{Catalogue, check, check_place, embedded};
-use errnoscope::cause::Cause;
-use errnoscope::finding::{self, Report, Verdict};
-use errnoscope::policy::evaluate::evaluate;
-use errnoscope::policy::evidence::evidence;
-use errnoscope::policy::right::Kind;
-use errnoscope::policy::{self, ProbeCall};
+use errnoscope::knowledge::policy::evaluate::evaluate;
+use errnoscope::knowledge::policy::evidence::evidence;
+use errnoscope::knowledge::policy::right::Kind;
+use errnoscope::knowledge::policy::{self, ProbeCall};
+use errnoscope::report::finding::{self, Report, Verdict};
 use errnoscope::scenario::cases;
+use errnoscope::suite::catalogue::{Catalogue, check, check_place, embedded};
+use errnoscope::words::cause::Cause;
 
 fn catalogue() -> Catalogue {
     let catalogue = Catalogue::embedded();

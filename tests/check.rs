@@ -10,11 +10,11 @@ use std::time::{Duration, Instant};
 
 use crate::common::{MARK, PROGRAM, marked};
 use crate::harness::{rstest, test};
-use errnoscope::check::judge::{Behaviour, Verdict};
-use errnoscope::check::trouble::Trouble;
-use errnoscope::check::{self, Check, Tracer};
-use errnoscope::policy::{self, right::Kind};
+use errnoscope::knowledge::policy::{self, right::Kind};
 use errnoscope::sys;
+use errnoscope::tracer::check::judge::{Behaviour, Verdict};
+use errnoscope::tracer::check::trouble::Trouble;
+use errnoscope::tracer::check::{self, Check, Tracer};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;

@@ -7,15 +7,16 @@ use crate::common;
 use crate::common::reports::{BASELINE, baseline};
 use crate::common::said::{Said, run};
 use crate::harness::{rstest, test};
-use errnoscope::catalogue::{self, Catalogue};
-use errnoscope::claim::verdict::Answer;
-use errnoscope::claim::{self, Claim, Claims, Judged, Verdict, judge};
-use errnoscope::finding::{Missing, Report};
-use errnoscope::judge as judged;
-use errnoscope::names::{Need, Os};
 use errnoscope::plan::{Hello, PROTOCOL, Unsupported};
-use errnoscope::problem::Problem;
+use errnoscope::report::claim::verdict::Answer;
+use errnoscope::report::claim::{self, Claim, Claims, Judged, Verdict, judge};
+use errnoscope::report::finding::{Missing, Report};
 use errnoscope::scenario::{cases, compile};
+use errnoscope::suite;
+use errnoscope::suite::catalogue::{self, Catalogue};
+use errnoscope::suite::judge as judged;
+use errnoscope::words::names::{Need, Os};
+use errnoscope::words::problem::Problem;
 use serde_json::Value;
 
 const GOOD: &str = r#"# A comment comes first.
@@ -73,7 +74,7 @@ fn nothing_observed() -> Report {
 /// The first fault of a file, from reading it or from holding it against the catalogue.
 fn fault(text: &str) -> Option<Problem> {
     match read(text) {
-        Ok(claims) => claim::check(&claims, &catalogue()).into_iter().next(),
+        Ok(claims) => suite::claims::check(&claims, &catalogue()).into_iter().next(),
         Err(problem) => Some(problem),
     }
 }
@@ -131,7 +132,7 @@ fn an_id_is_given_once() {
 #[test]
 fn the_built_in_claims_are_sound() {
     let claims = embedded();
-    let problems = claim::check(&claims, &catalogue());
+    let problems = suite::claims::check(&claims, &catalogue());
     assert!(problems.is_empty(), "{}", problems.iter().map(ToString::to_string).collect::<Vec<_>>().join("\n"));
     assert_eq!(claims.claims.len(), 30);
     let schema = jsonschema::validator_for(&claim::schema()).expect("the schema is one");

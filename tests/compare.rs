@@ -12,13 +12,13 @@ use crate::common::reports::{evidence, given, single, text_of};
 use crate::common::said::{Said, command, said};
 use crate::common::tries;
 use crate::harness::test;
-use errnoscope::compare::{self, Comparison, Kind, Weight, compare};
-use errnoscope::errno::Errno;
-use errnoscope::finding::{Finding, Missing, Report, Verdict};
-use errnoscope::names::Os;
 use errnoscope::plan::{Outcome, Unsupported};
 use errnoscope::render::compare::{Cases, comparison as text};
 use errnoscope::render::{github, json};
+use errnoscope::report::compare::{self, Comparison, Kind, Weight, compare};
+use errnoscope::report::finding::{Finding, Missing, Report, Verdict};
+use errnoscope::words::errno::Errno;
+use errnoscope::words::names::Os;
 use proptest::prelude::*;
 use proptest::strategy::ValueTree;
 
@@ -87,7 +87,7 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
             return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
         }
         Mutation::Unsupported => {
-            let need = errnoscope::names::Need::Nft;
+            let need = errnoscope::words::names::Need::Nft;
             let why = Missing::Unsupported(Unsupported { need, reason: "not installed".into() });
             return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
         }

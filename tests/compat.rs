@@ -9,13 +9,13 @@ use crate::common::reports::{BASELINE, SMALL, baseline, evidence, repeated, smal
 use crate::common::said::{Said, command, run, said};
 use crate::common::tries;
 use crate::harness::test;
-use errnoscope::compat::boundaries::{Boundaries, Side, boundaries};
-use errnoscope::compat::{self, Basis, Compat, Sweep};
-use errnoscope::errno::Errno;
-use errnoscope::finding::{Evidence, Finding, Missing, Report, TrailEntry, Verdict};
-use errnoscope::names::{Call, Need, Os};
 use errnoscope::plan::{Outcome, Unsupported};
 use errnoscope::render::json;
+use errnoscope::report::compat::boundaries::{Boundaries, Side, boundaries};
+use errnoscope::report::compat::{self, Basis, Compat, Sweep};
+use errnoscope::report::finding::{Evidence, Finding, Missing, Report, TrailEntry, Verdict};
+use errnoscope::words::errno::Errno;
+use errnoscope::words::names::{Call, Need, Os};
 use proptest::prelude::*;
 use serde_json::Value;
 
@@ -51,7 +51,7 @@ fn sweep<'r>(reports: impl IntoIterator<Item = &'r Report>) -> Sweep {
 }
 
 fn digest(report: &Report) -> String {
-    format!("sha256:{}", errnoscope::digest::sha256([text_of(report)]))
+    format!("sha256:{}", errnoscope::words::digest::sha256([text_of(report)]))
 }
 
 type Says = BTreeMap<(String, Call), Result<BTreeSet<String>, String>>;
@@ -274,7 +274,7 @@ fn what_the_kernel_may_choose_is_one_value() {
     let free = small().findings.iter().find(|finding| finding.expected().len() > 1).unwrap();
     let [one, other] = [0, 1].map(|index| {
         let name = &free.expected()[index].outcome;
-        let raw = errnoscope::errno::ErrnoName::new(name).unwrap().raw(Os::Linux).unwrap();
+        let raw = errnoscope::words::errno::ErrnoName::new(name).unwrap().raw(Os::Linux).unwrap();
         vec![found(free, errno(raw))]
     });
     let sweep = sweep(&[on("6.9.1", None, one), on("6.16.12", None, other)]);
@@ -349,7 +349,7 @@ fn a_large_sweep_stays_small() {
 }
 
 fn digest_of_number(number: i32) -> String {
-    format!("sha256:{}", errnoscope::digest::sha256([number.to_string()]))
+    format!("sha256:{}", errnoscope::words::digest::sha256([number.to_string()]))
 }
 
 /// A directory with the three reports.

@@ -14,12 +14,12 @@ use std::time::{Duration, Instant};
 
 use crate::common::{MARK, PROGRAM, marked, reports};
 use crate::harness::{needs, rstest, test};
-use errnoscope::calls::Calls;
-use errnoscope::cause::Cause;
-use errnoscope::finding::Finding;
-use errnoscope::names::{Call, Family, Protocol};
+use errnoscope::knowledge::calls::Calls;
 use errnoscope::plan::{Outcome, SocketOption};
+use errnoscope::report::finding::Finding;
 use errnoscope::sys::{self, Address, Mode, Until};
+use errnoscope::words::cause::Cause;
+use errnoscope::words::names::{Call, Family, Protocol};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

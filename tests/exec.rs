@@ -11,9 +11,9 @@ use std::time::{Duration, Instant};
 
 use crate::common::{MARK, PROGRAM, hop, inside, marked};
 use crate::harness::{needs, rstest, test};
-use errnoscope::names::{Family, Protocol};
 use errnoscope::plan::{Detail, SocketOption};
 use errnoscope::sys::{self, Address, Mode, Until};
+use errnoscope::words::names::{Family, Protocol};
 
 needs!(Namespaces);
 

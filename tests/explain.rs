@@ -5,15 +5,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::common::reports::{baseline, baselines};
 use crate::common::tries;
 use crate::harness::test;
-use errnoscope::cause::Cause;
-use errnoscope::explain::read::{Reading, Unreadable, read};
-use errnoscope::explain::{self, Explanation, Given, Told, Understood, explain, near, schema, understand};
-use errnoscope::finding::Verdict;
-use errnoscope::names::{Os, PortChoice};
-use errnoscope::policy::causes::{self, Knowledge, Known};
-use errnoscope::policy::evidence::Basis;
-use errnoscope::policy::separate::End;
+use errnoscope::knowledge::explain::read::{Reading, Unreadable, read};
+use errnoscope::knowledge::explain::{self, Explanation, Given, Told, Understood, explain, near, schema, understand};
+use errnoscope::knowledge::policy::causes::{self, Knowledge, Known};
+use errnoscope::knowledge::policy::evidence::Basis;
+use errnoscope::knowledge::policy::separate::End;
 use errnoscope::render;
+use errnoscope::report::finding::Verdict;
+use errnoscope::words::cause::Cause;
+use errnoscope::words::names::{Os, PortChoice};
 use proptest::prelude::*;
 
 /// What is read, in a few words: calls, errno or number, then what else the text tells.

@@ -1,8 +1,8 @@
 //! Bad scenario files: each fault is found, at its place, with what was expected. No kernel, no privileges.
 
 use crate::harness::{rstest, test};
-use errnoscope::catalogue::Catalogue;
 use errnoscope::scenario::{self, Problem};
+use errnoscope::suite::catalogue::Catalogue;
 
 const GOOD: &str = r#"claim = "A bound port cannot be bound again"
 id = "bind.twice"

@@ -10,11 +10,11 @@ use crate::common::tries;
 use crate::harness::test;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use errnoscope::claim;
-use errnoscope::compare::compare;
-use errnoscope::compat::{Compat, Sweep};
-use errnoscope::finding::{Finding, Missing, Report, Verdict};
 use errnoscope::render::{github, html, junit, markdown, summary};
+use errnoscope::report::claim;
+use errnoscope::report::compare::compare;
+use errnoscope::report::compat::{Compat, Sweep};
+use errnoscope::report::finding::{Finding, Missing, Report, Verdict};
 use proptest::prelude::*;
 use roxmltree::{Document, Node};
 use serde_json::Value;
@@ -40,7 +40,7 @@ fn sorted(mut findings: Findings) -> Findings {
 
 /// What the report has, to hold the formats against.
 fn findings(report: &Report) -> Findings {
-    let of = |finding: &errnoscope::finding::Finding| {
+    let of = |finding: &errnoscope::report::finding::Finding| {
         let outcome = finding.outcome().map_or("-", |outcome| outcome.name());
         [&*finding.case, finding.subject.call.as_str(), finding.verdict().as_str(), outcome].map(str::to_owned)
     };
@@ -423,7 +423,7 @@ fn a_change_of_a_format_is_a_change_of_its_version() {
         let title = schema["title"].as_str().unwrap().to_owned();
         assert!(title.rsplit_once('/').is_some_and(|(_, version)| version.parse::<u32>().is_ok()), "{name}: {title}");
         only_shape(&mut schema);
-        current.push((name, title, format!("sha256:{}", errnoscope::digest::sha256([schema.to_string()]))));
+        current.push((name, title, format!("sha256:{}", errnoscope::words::digest::sha256([schema.to_string()]))));
     }
     for (name, title, digest) in &current {
         match lines.get(&**title) {

@@ -11,13 +11,13 @@ use crate::common::golden::golden;
 use crate::common::reports::{SMALL, evidence, small, text_of};
 use crate::common::said::{Said, command, run, said};
 use crate::harness::test;
-use errnoscope::errno::Errno;
-use errnoscope::explain::{self, Given, read};
-use errnoscope::finding::{Finding, Missing, Report};
-use errnoscope::names::Os;
+use errnoscope::knowledge::explain::{self, Given, read};
+use errnoscope::knowledge::policy::causes::Knowledge;
 use errnoscope::plan::Outcome;
-use errnoscope::policy::causes::Knowledge;
 use errnoscope::render;
+use errnoscope::report::finding::{Finding, Missing, Report};
+use errnoscope::words::errno::Errno;
+use errnoscope::words::names::Os;
 
 /// Another run, in which some findings have become something else.
 fn changed() -> Report {

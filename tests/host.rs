@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
-use errnoscope::finding::Report;
+use errnoscope::report::finding::Report;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 

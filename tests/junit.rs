@@ -6,13 +6,13 @@ use std::sync::Arc;
 
 use crate::common;
 use crate::harness::test;
-use errnoscope::cause::Cause;
-use errnoscope::finding::{Catalogue, Evidence, Finding, Missing, Report, SubjectRef, Verdict};
-use errnoscope::names::{Call, Family, Need, Os, PortChoice, Protocol, Reuse};
 use errnoscope::plan::{Answer, Hello, Outcome, SocketKind, Unsupported};
 use errnoscope::render::junit::junit;
+use errnoscope::report::finding::{Catalogue, Evidence, Finding, Missing, Report, SubjectRef, Verdict};
 use errnoscope::scenario::Expectation;
-use errnoscope::witness::{Moment, Precondition, Witness};
+use errnoscope::scenario::witness::{Moment, Precondition, Witness};
+use errnoscope::words::cause::Cause;
+use errnoscope::words::names::{Call, Family, Need, Os, PortChoice, Protocol, Reuse};
 use roxmltree::{Document, Node};
 
 fn evidence(scenario: &str, case: &str, expected: &str, confirmed: bool) -> Evidence {

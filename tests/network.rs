@@ -5,14 +5,14 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpListener};
 use std::time::Duration;
 
 use crate::harness::{rstest, test};
-use errnoscope::names::Reuse;
-use errnoscope::network::{Config, Interrupt, Replies, Wire};
-use errnoscope::policy::{self, Policy};
-use errnoscope::ports::PortRange;
+use errnoscope::knowledge::policy::{self, Policy};
+use errnoscope::tracer::network::{Config, Interrupt, Replies, Wire};
 use errnoscope::tracer::record::Ended;
 use errnoscope::tracer::{
     self, Answer, Dispatched, Interrupted, Network, PortMode, Probe, ProbeId, Sequences, Settings, TracerCall,
 };
+use errnoscope::words::names::Reuse;
+use errnoscope::words::ports::PortRange;
 
 const V4: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 const V6: IpAddr = IpAddr::V6(Ipv6Addr::LOCALHOST);

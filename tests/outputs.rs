@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 use crate::common::PROGRAM;
 use crate::common::reports::{SMALL, small, text_of};
 use crate::harness::test;
-use errnoscope::finding::{Finding, Report, Verdict};
+use errnoscope::report::finding::{Finding, Report, Verdict};
 #[cfg(target_os = "linux")]
 use nix::fcntl::{FcntlArg, fcntl};
 use nix::sys::signal::{Signal, kill, killpg};

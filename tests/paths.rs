@@ -11,8 +11,8 @@ use std::process::{Child, Command, Output, Stdio};
 
 use crate::common::{PROGRAM, hop, inside};
 use crate::harness::{needs, rstest, test};
-use errnoscope::names::{Family, Protocol, SocketState};
 use errnoscope::sys;
+use errnoscope::words::names::{Family, Protocol, SocketState};
 use serde_json::Value;
 use socket2::{Domain, Socket, Type};
 

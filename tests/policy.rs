@@ -6,21 +6,21 @@ use crate::common;
 use crate::common::reports::{BASELINE, baseline, baselines};
 use crate::common::tries;
 use crate::harness::test;
-use errnoscope::catalogue::Catalogue;
-use errnoscope::cause::Cause;
-use errnoscope::errno::ErrnoName;
-use errnoscope::finding::{Missing, Report};
-use errnoscope::names::{Family, Os, PortChoice, Protocol, Reuse};
+use errnoscope::knowledge::policy::derive::{Derived, decides, derive, targets};
+use errnoscope::knowledge::policy::diff::diff;
+use errnoscope::knowledge::policy::evaluate::{Evaluation, evaluate};
+use errnoscope::knowledge::policy::evidence::{Basis, Evidence, Item, LeftOut, evidence};
+use errnoscope::knowledge::policy::right::{Kind, decision, right};
+use errnoscope::knowledge::policy::{self, Action, BUILT_IN, Policy, ProbeCall, Rule, Signal, built_in};
 use errnoscope::plan::{Hello, PROTOCOL, Unsupported};
-use errnoscope::policy::derive::{Derived, decides, derive, targets};
-use errnoscope::policy::diff::diff;
-use errnoscope::policy::evaluate::{Evaluation, evaluate};
-use errnoscope::policy::evidence::{Basis, Evidence, Item, LeftOut, evidence};
-use errnoscope::policy::right::{Kind, decision, right};
-use errnoscope::policy::{self, Action, BUILT_IN, Policy, ProbeCall, Rule, Signal, built_in};
-use errnoscope::problem::Problem;
+use errnoscope::report::finding::{Missing, Report};
 use errnoscope::scenario::{cases, compile};
-use errnoscope::{catalogue, judge};
+use errnoscope::suite::catalogue::Catalogue;
+use errnoscope::suite::{catalogue, judge};
+use errnoscope::words::cause::Cause;
+use errnoscope::words::errno::ErrnoName;
+use errnoscope::words::names::{Family, Os, PortChoice, Protocol, Reuse};
+use errnoscope::words::problem::Problem;
 use proptest::prelude::*;
 
 const HEAD: &str = "format = \"errnoscope-policy/1\"\nname = \"test\"\nwhy = \"a test\"\n";
@@ -169,7 +169,7 @@ fn expected(os: Os) -> Evidence {
         sysctls: BTreeMap::new(),
     };
     let catalogue = catalogue::Catalogue::embedded().unwrap_or_else(|problems| panic!("{}", problems[0]));
-    let lacking = Unsupported { need: errnoscope::names::Need::NetworkNamespace, reason: "a test".into() };
+    let lacking = Unsupported { need: errnoscope::words::names::Need::NetworkNamespace, reason: "a test".into() };
     let mut findings = Vec::new();
     for scenario in &catalogue.scenarios {
         for case in cases(scenario) {

@@ -7,8 +7,8 @@ use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
 
 use crate::harness::{needs, rstest, test};
-use errnoscope::finding::{Finding, Report, Verdict};
 use errnoscope::plan::Outcome;
+use errnoscope::report::finding::{Finding, Report, Verdict};
 use tempfile::TempDir;
 
 needs!(Namespaces);

@@ -3,37 +3,6 @@
 use crate::harness::test;
 use std::path::{Path, PathBuf};
 
-/// What may talk to the system, and what may not.
-const PURE: &[&str] = &[
-    "calls.rs",
-    "catalogue.rs",
-    "cause.rs",
-    "check",
-    "claim",
-    "compare",
-    "compat",
-    "digest.rs",
-    "errno.rs",
-    "explain",
-    "finding.rs",
-    "judge.rs",
-    "moment.rs",
-    "names.rs",
-    "packet.rs",
-    "plan.rs",
-    "policy",
-    "ports.rs",
-    "problem.rs",
-    "render",
-    "scenario",
-    "schema.rs",
-    "socket_table",
-    "tracer",
-    "untrusted.rs",
-    "values.rs",
-    "witness.rs",
-];
-
 /// Longer files want to be split by idea.
 const MOST_LINES: usize = 600;
 
@@ -84,40 +53,6 @@ fn none(rule: &str, breaks: impl Fn(&Path, &str) -> bool) {
     assert!(found.is_empty(), "{rule}:\n{}", found.join("\n"));
 }
 
-fn is_pure(path: &Path) -> bool {
-    PURE.iter().any(|pure| path.starts_with(pure) || path.starts_with(format!("{}.rs", pure)))
-}
-
-fn is_sys(path: &Path) -> bool {
-    path == Path::new("sys.rs") || path.starts_with("sys")
-}
-
-#[test]
-fn below_the_purity_line_nobody_talks_to_the_system() {
-    const FORBIDDEN: &[&str] = &[
-        "std::fs",
-        "std::process",
-        "nix::",
-        "libc::",
-        "socket2",
-        "std::time::Instant",
-        "SystemTime",
-        "crate::sys",
-        "crate::worker",
-        "crate::runner",
-        "crate::cli",
-    ];
-    none("pure modules do no I/O", |path, line| is_pure(path) && FORBIDDEN.iter().any(|word| line.contains(word)));
-}
-
-#[test]
-fn render_knows_findings_and_what_is_derived_from_them() {
-    const FORBIDDEN: &[&str] = &["crate::plan::Plan", "crate::plan::Op", "crate::judge", "crate::catalogue"];
-    none("render reads findings", |path, line| {
-        path.starts_with("render") && FORBIDDEN.iter().any(|word| line.contains(word))
-    });
-}
-
 #[test]
 fn a_worker_never_sees_an_expectation() {
     const FORBIDDEN: &[&str] = &["scenario", "judge", "witness", "finding", "catalogue", "Expect"];
@@ -128,17 +63,7 @@ fn a_worker_never_sees_an_expectation() {
 }
 
 #[test]
-fn the_operating_system_is_named_in_sys_alone() {
-    none("target_os belongs to sys", |path, line| {
-        !is_sys(path) && (line.contains("target_os") || line.contains("cfg(unix"))
-    });
-}
-
-#[test]
-fn unsafe_is_in_sys_alone_and_says_why() {
-    none("unsafe belongs to sys", |path, line| {
-        !is_sys(path) && line.split_whitespace().any(|word| word.starts_with("unsafe"))
-    });
+fn unsafe_says_why() {
     for (path, text) in sources() {
         let lines: Vec<&str> = text.lines().collect();
         for (number, line) in lines.iter().enumerate() {
@@ -178,7 +103,9 @@ fn nothing_is_unfinished() {
 #[test]
 fn architecture_is_short() {
     let text = std::fs::read_to_string(root().join("ARCHITECTURE.md")).expect("ARCHITECTURE.md is there");
-    assert!(text.lines().count() < 120, "ARCHITECTURE.md has {} lines", text.lines().count());
+    assert!(text.lines().count() <= 120, "ARCHITECTURE.md has {} lines", text.lines().count());
+    let long: Vec<&str> = text.lines().filter(|line| line.chars().count() > 120).collect();
+    assert!(long.is_empty(), "longer than 120 columns: {long:#?}");
 }
 
 /// A file that nobody declares is never compiled, and libtest's `#[test]` is no test of a program with its own harness.

@@ -6,11 +6,11 @@ use std::time::{Duration, Instant};
 
 use crate::common::{alone, catalogue, findings, run_all};
 use crate::harness::{needs, test};
-use errnoscope::finding::{Finding, Verdict};
-use errnoscope::judge;
-use errnoscope::names::{Family, Protocol, Reuse};
 use errnoscope::plan::SocketKind;
-use errnoscope::witness::Witness;
+use errnoscope::report::finding::{Finding, Verdict};
+use errnoscope::scenario::witness::Witness;
+use errnoscope::suite::judge;
+use errnoscope::words::names::{Family, Protocol, Reuse};
 
 needs!(Namespaces);
 

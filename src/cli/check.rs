@@ -18,17 +18,17 @@ use super::exec::{CANNOT_RUN, NO_WORLD, NOT_FOUND};
 use super::output::{self, Destination, Writing};
 use super::select::or_list;
 use super::{Exit, Failure, complain, source};
-use crate::calls::Calls;
-use crate::check::attempt::{attempts, reactions};
-use crate::check::infer::{self, Observed};
-use crate::check::judge::{Behaviour, Judgement, Run, Verdict, judge};
-use crate::check::profile::{self, BUILT_IN, Profile};
-use crate::check::trouble::{PORT, ROUTERS, Trouble};
-use crate::check::{self, Check, FORMAT, Row, Tracer};
-use crate::finding::{Tool, stack};
-use crate::policy;
+use crate::knowledge::calls::Calls;
+use crate::knowledge::policy;
 use crate::render::check as text;
+use crate::report::finding::{Tool, stack};
 use crate::sys::{self, Ended, Signals};
+use crate::tracer::check::attempt::{attempts, reactions};
+use crate::tracer::check::infer::{self, Observed};
+use crate::tracer::check::judge::{Behaviour, Judgement, Run, Verdict, judge};
+use crate::tracer::check::profile::{self, BUILT_IN, Profile};
+use crate::tracer::check::trouble::{PORT, ROUTERS, Trouble};
+use crate::tracer::check::{self, Check, FORMAT, Row, Tracer};
 
 /// The tracer that is checked where nobody names one.
 const USUAL: &str = "errnoscope";
@@ -307,7 +307,7 @@ fn under(
         (Err(error), _) | (_, Err(error)) => {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(Failure::CannotRun(crate::runner::no_thread(&error)));
+            return Err(Failure::CannotRun(crate::sys::no_thread(&error)));
         }
     };
     let ended = loop {

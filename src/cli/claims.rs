@@ -10,10 +10,10 @@ use std::path::{Path, PathBuf};
 use wildmatch::WildMatch;
 
 use super::{Exit, Failure, output, select, source};
-use crate::claim::verdict::Judgement;
-use crate::claim::{self, Claim, Claims};
-use crate::finding;
 use crate::render::claims as text;
+use crate::report::claim::verdict::Judgement;
+use crate::report::claim::{self, Claim, Claims};
+use crate::report::finding;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -79,7 +79,7 @@ fn load(path: Option<&Path>) -> Result<Claims, Failure> {
     };
     let (file, text) = source::read(path)?;
     let claims = claim::read(&file, text).map_err(broken)?;
-    let problems = claim::check(&claims, &source::load(None)?);
+    let problems = crate::suite::claims::check(&claims, &source::load(None)?);
     if problems.is_empty() { Ok(claims) } else { Err(Failure::Claims(problems)) }
 }
 

@@ -7,11 +7,11 @@ use std::path::{Path, PathBuf};
 
 use super::output::{self, Destination};
 use super::{Exit, Failure, complain, source};
-use crate::compare::{self, Comparison, accept};
-use crate::finding::Report;
 use crate::render::compare::Cases;
 use crate::render::text::count;
 use crate::render::{compare as text, github, json};
+use crate::report::compare::{self, Comparison, accept};
+use crate::report::finding::Report;
 use crate::sys;
 
 /// Where GitHub Actions wants a step's summary.

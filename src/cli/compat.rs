@@ -7,10 +7,10 @@ use std::path::PathBuf;
 
 use super::output::{self, Destination};
 use super::{Exit, Failure, source};
-use crate::compat::boundaries::boundaries;
-use crate::compat::{Compat, Sweep};
 use crate::render::boundaries::{self as text, Cases};
 use crate::render::json;
+use crate::report::compat::boundaries::boundaries;
+use crate::report::compat::{Compat, Sweep};
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\

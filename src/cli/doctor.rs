@@ -7,15 +7,15 @@ use std::io::Write;
 use serde_json::json;
 
 use super::{Exit, Failure, output, source};
-use crate::catalogue::Catalogue;
-use crate::names::{Need, Os};
 use crate::plan::{Capability, Hello};
-use crate::ports::PortRange;
 use crate::render::style::{BAD, GOOD, HEADING, WARN, paint};
 use crate::render::text::field;
-use crate::runner::{self, Place};
 use crate::scenario::{cases, compile};
+use crate::suite::catalogue::Catalogue;
+use crate::suite::runner::{self, Place};
 use crate::sys;
+use crate::words::names::{Need, Os};
+use crate::words::ports::PortRange;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use super::output::{self, Destination};
 use super::{Exit, Failure};
-use crate::calls::{self, Calls, Seen};
 use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, Startup, World};
+use crate::knowledge::calls::{self, Calls, Seen};
 use crate::plan::RouteKind;
 use crate::sys::{self, Ended, OS, machine};
 

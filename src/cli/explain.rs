@@ -8,11 +8,11 @@ use std::path::PathBuf;
 use super::output::{self, Destination};
 use super::select::one_of;
 use super::{Exit, Failure, complain, source};
-use crate::explain::{self, Given, Understood, read};
-use crate::names::{Family, Os, PortChoice, Protocol, Reuse};
-use crate::policy::causes::Knowledge;
+use crate::knowledge::explain::{self, Given, Understood, read};
+use crate::knowledge::policy::causes::Knowledge;
 use crate::render::explain as text;
 use crate::sys;
+use crate::words::names::{Family, Os, PortChoice, Protocol, Reuse};
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\

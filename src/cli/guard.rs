@@ -5,7 +5,7 @@
 
 use std::io::{self, Write};
 
-use crate::untrusted::is_spelled_out;
+use crate::words::untrusted::is_spelled_out;
 
 const ESCAPE: u8 = 0x1b;
 

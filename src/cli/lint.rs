@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::{Exit, Failure, output, source};
-use crate::catalogue::{self, Catalogue};
-use crate::claim;
 use crate::render::style::{BAD, GOOD, paint};
 use crate::render::text::count;
+use crate::report::claim;
 use crate::scenario::{self, Problem, Scenario};
+use crate::suite::catalogue::{self, Catalogue};
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -85,10 +85,9 @@ fn check(files: &[(String, &'static str)]) -> (Vec<Problem>, u64, u64) {
 fn about(file: &str, text: &'static str, catalogue: &Catalogue) -> Vec<Problem> {
     match claim::read(file, text) {
         Err(problem) => vec![problem],
-        Ok(claims) if catalogue.scenarios.is_empty() => {
-            Catalogue::embedded().map_or_else(|problems| problems, |embedded| claim::check(&claims, &embedded))
-        }
-        Ok(claims) => claim::check(&claims, catalogue),
+        Ok(claims) if catalogue.scenarios.is_empty() => Catalogue::embedded()
+            .map_or_else(|problems| problems, |embedded| crate::suite::claims::check(&claims, &embedded)),
+        Ok(claims) => crate::suite::claims::check(&claims, catalogue),
     }
 }
 

@@ -8,14 +8,14 @@ use serde_json::json;
 
 use super::select::Selection;
 use super::{Exit, Failure, output};
-use crate::catalogue::Catalogue;
-use crate::cause::Cause;
-use crate::judge;
-use crate::names::{Call, Os};
 use crate::render::style::{FAINT, HEADING, paint};
 use crate::render::text::{count, truncate};
-use crate::runner::Item;
 use crate::scenario::{Expectation, Platform, Scenario, compile};
+use crate::suite::catalogue::Catalogue;
+use crate::suite::judge;
+use crate::suite::runner::Item;
+use crate::words::cause::Cause;
+use crate::words::names::{Call, Os};
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -209,23 +209,23 @@ enum Format {
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let schema = match arguments.format {
-        Format::Report => crate::finding::schema(),
+        Format::Report => crate::report::finding::schema(),
         Format::List => list_schema(),
-        Format::Policy => crate::policy::schema(),
-        Format::PolicyEvaluation => crate::policy::results::evaluation_schema(),
-        Format::PolicyDerivation => crate::policy::results::derivation_schema(),
-        Format::PolicyDiff => crate::policy::results::diff_schema(),
-        Format::Claims => crate::claim::result_schema(),
-        Format::ClaimList => crate::claim::schema(),
+        Format::Policy => crate::knowledge::policy::schema(),
+        Format::PolicyEvaluation => crate::knowledge::policy::results::evaluation_schema(),
+        Format::PolicyDerivation => crate::knowledge::policy::results::derivation_schema(),
+        Format::PolicyDiff => crate::knowledge::policy::results::diff_schema(),
+        Format::Claims => crate::report::claim::result_schema(),
+        Format::ClaimList => crate::report::claim::schema(),
         Format::Trace => crate::tracer::report::schema(),
-        Format::Explanation => crate::explain::schema(),
-        Format::Comparison => crate::compare::schema(),
-        Format::Compat => crate::compat::schema(),
-        Format::Boundaries => crate::compat::boundaries::schema(),
-        Format::Calls => crate::calls::schema(),
-        Format::Check => crate::check::schema(),
-        Format::Tracer => crate::check::profile::schema(),
-        Format::Knowledge => crate::policy::causes::schema(),
+        Format::Explanation => crate::knowledge::explain::schema(),
+        Format::Comparison => crate::report::compare::schema(),
+        Format::Compat => crate::report::compat::schema(),
+        Format::Boundaries => crate::report::compat::boundaries::schema(),
+        Format::Calls => crate::knowledge::calls::schema(),
+        Format::Check => crate::tracer::check::schema(),
+        Format::Tracer => crate::tracer::check::profile::schema(),
+        Format::Knowledge => crate::knowledge::policy::causes::schema(),
         Format::Protocol => crate::plan::schema(),
     };
     output::json(&schema, out)?;
@@ -245,5 +245,5 @@ struct ListEntry {
 }
 
 fn list_schema() -> serde_json::Value {
-    crate::schema::schema::<Vec<ListEntry>>("errnoscope list --cases --json")
+    crate::words::schema::schema::<Vec<ListEntry>>("errnoscope list --cases --json")
 }

@@ -10,12 +10,12 @@ use serde_json::{Value, json};
 
 use super::output::{self, Destination};
 use super::{Exit, Failure, source};
-use crate::policy::derive::{self, Derived};
-use crate::policy::diff::diff;
-use crate::policy::evaluate::{Evaluation, evaluate};
-use crate::policy::evidence::{Evidence, evidence};
-use crate::policy::results::{self, Derivation, Diff, Evaluations, Grounds};
-use crate::policy::{self, BUILT_IN, DEFAULT, Policy, Signal};
+use crate::knowledge::policy::derive::{self, Derived};
+use crate::knowledge::policy::diff::diff;
+use crate::knowledge::policy::evaluate::{Evaluation, evaluate};
+use crate::knowledge::policy::evidence::{Evidence, evidence};
+use crate::knowledge::policy::results::{self, Derivation, Diff, Evaluations, Grounds};
+use crate::knowledge::policy::{self, BUILT_IN, DEFAULT, Policy, Signal};
 use crate::render::policy as text;
 use crate::render::style::{HEADING, paint};
 use crate::render::text::behind;

@@ -7,11 +7,11 @@ use std::path::PathBuf;
 
 use super::output::{self, Destination, Writing};
 use super::{Exit, Failure, source};
-use crate::claim;
-use crate::finding::Report;
 use crate::render::html::html;
 use crate::render::markdown::markdown;
-use crate::scenario::rule::version;
+use crate::report::claim;
+use crate::report::finding::Report;
+use crate::words::release::version;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\

@@ -14,16 +14,16 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::output::{self, Destination, Writing};
 use super::select::Selection;
 use super::{Exit, Failure, complain};
-use crate::catalogue::Catalogue;
-use crate::finding::{self, Finding, Host, Report, Verdict};
-use crate::moment::Moment;
-use crate::names::Need;
 use crate::plan::Hello;
 use crate::render::style::{HEADING, paint};
 use crate::render::text::count;
 use crate::render::{json, junit, summary};
-use crate::runner::{self, Item, Place, Ran, Settings};
+use crate::report::finding::{self, Finding, Host, Report, Verdict};
+use crate::suite::catalogue::Catalogue;
+use crate::suite::runner::{self, Item, Place, Ran, Settings};
 use crate::sys::{Directory, Signals};
+use crate::words::moment::Moment;
+use crate::words::names::Need;
 
 /// What must not be missing, where it is an error and not a limitation: in CI. The tests read more words from it.
 const REQUIRE: &str = "ERRNOSCOPE_REQUIRE";
@@ -134,7 +134,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
         let panicked = |_| Err("the thread that ran it panicked".to_owned());
         let end = |thread: io::Result<ScopedJoinHandle<'_, _>>| match thread {
             Ok(thread) => thread.join().unwrap_or_else(panicked),
-            Err(error) => Err(runner::no_thread(&error)),
+            Err(error) => Err(crate::sys::no_thread(&error)),
         };
         here.iter().map(run).chain(others.into_iter().map(end)).collect()
     });

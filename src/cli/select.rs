@@ -9,11 +9,11 @@ use clap::builder::{PossibleValuesParser, TypedValueParser};
 use wildmatch::WildMatch;
 
 use super::{Failure, source};
-use crate::catalogue::Catalogue;
-use crate::cause::Cause;
-use crate::names::Call;
-use crate::runner::Item;
 use crate::scenario::{Case, Scenario, cases, compile};
+use crate::suite::catalogue::Catalogue;
+use crate::suite::runner::Item;
+use crate::words::cause::Cause;
+use crate::words::names::Call;
 
 #[derive(clap::Args)]
 pub struct Selection {

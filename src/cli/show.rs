@@ -6,12 +6,12 @@ use toml::de::DeValue;
 
 use super::select::unknown_id;
 use super::{Exit, Failure, output, source};
-use crate::judge;
-use crate::names::Os;
 use crate::plan::Role;
 use crate::render::style::{HEADING, paint};
 use crate::render::text::{field, heading, lines, table, unwrapped};
 use crate::scenario::{Case, Condition, Platform, Rule, Scenario, StepText, Subject, cases, compile};
+use crate::suite::judge;
+use crate::words::names::Os;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -265,9 +265,9 @@ fn precondition(text: &crate::scenario::PreconditionText) -> (String, String) {
         None => Default::default(),
     };
     let at = match text.at {
-        crate::witness::Moment::Before => "before: ",
-        crate::witness::Moment::After => "after: ",
-        crate::witness::Moment::Both => "",
+        crate::scenario::witness::Moment::Before => "before: ",
+        crate::scenario::witness::Moment::After => "after: ",
+        crate::scenario::witness::Moment::Both => "",
     };
     let condition = text.when.as_ref().map(|condition| format!(" where {condition}")).unwrap_or_default();
     (name, format!("{at}{arguments}{condition}"))

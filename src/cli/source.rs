@@ -11,10 +11,10 @@ use std::sync::{Mutex, PoisonError};
 
 use super::bounded::{self, Refused};
 use super::{Failure, complain};
-use crate::catalogue::{self, Catalogue};
-use crate::digest;
-use crate::finding::{FORMAT, Host, Report, outdated};
 use crate::render::json;
+use crate::report::finding::{FORMAT, Host, Report, outdated};
+use crate::suite::catalogue::{self, Catalogue};
+use crate::words::digest;
 
 /// More text than any report has: the whole catalogue gives 18 MB.
 const LARGEST: u64 = 128 << 20;

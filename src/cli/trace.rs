@@ -15,17 +15,17 @@ use self::names::Names;
 use super::output::{self, Destination, Writing};
 use super::select::one_of;
 use super::{Exit, Failure, complain, policy};
-use crate::demo;
-use crate::names::{Family, Reuse};
-use crate::network::{Config, Interrupt, Replies, Wire};
-use crate::policy::DEFAULT;
-use crate::ports::PortRange;
+use crate::knowledge::policy::DEFAULT;
 use crate::render::trace as text;
 use crate::sys::{self, Signals};
+use crate::tracer::demo;
+use crate::tracer::network::{Config, Interrupt, Replies, Wire};
 use crate::tracer::record::{Ended, Trace};
 use crate::tracer::report::Report;
 use crate::tracer::view::{Row, View};
 use crate::tracer::{self, PortMode, PortModeName, Sequences, Settings};
+use crate::words::names::{Family, Reuse};
+use crate::words::ports::PortRange;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\

@@ -7,7 +7,7 @@
 use super::Request;
 use super::condition::{Condition, DEFAULT_RANGE, Named, Situation, Surroundings};
 use crate::plan::{FillHow, Op};
-use crate::ports::PortRange;
+use crate::words::ports::PortRange;
 
 /// The conditions as they can be made there, `range` being the host's own range of ephemeral ports; or why not.
 pub fn conditions(request: &Request, range: PortRange) -> Result<Vec<Condition>, String> {
@@ -73,8 +73,8 @@ mod tests {
     use super::*;
     use crate::exec::World;
     use crate::exec::condition::Holder;
-    use crate::names::{HolderState, Protocol, Reuse};
-    use crate::witness::{Full, Precondition};
+    use crate::scenario::witness::{Full, Precondition};
+    use crate::words::names::{HolderState, Protocol, Reuse};
 
     const OWN: PortRange = PortRange::of::<49152, 65535>();
 

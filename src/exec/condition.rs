@@ -7,11 +7,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
-use crate::names::{Family, HolderState, Protocol, Reuse, User};
 use crate::plan::{Fill, FillHow, Op, Role, RouteKind, Step, WaitFor};
-use crate::ports::{PORT_RANGE, PortRange};
+use crate::scenario::witness::{Full, Precondition};
 use crate::scenario::{Compound, Hold};
-use crate::witness::{Full, Precondition};
+use crate::words::names::{Family, HolderState, Protocol, Reuse, User};
+use crate::words::ports::{PORT_RANGE, PortRange};
 
 /// The range of a fresh network namespace (`inet_init_net`, net/ipv4/af_inet.c).
 pub const DEFAULT_RANGE: PortRange = PortRange::of::<32768, 60999>();

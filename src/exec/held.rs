@@ -11,10 +11,10 @@ use std::time::{Duration, Instant};
 use serde::{Deserialize, Serialize};
 
 use super::condition::{Check, Named, Situation};
+use crate::plan::socket_table::Sought;
 use crate::plan::{Answer, Op, Outcome, Performed, Query, Role, Step, Unsupported};
-use crate::socket_table::Sought;
+use crate::scenario::witness::{Moment, Precondition, Witness};
 use crate::sys::{self, Fork, Isolation, Life};
-use crate::witness::{Moment, Precondition, Witness};
 use crate::worker::{Case, nft};
 
 /// Why conditions could not be made.

@@ -11,9 +11,9 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::condition::Surroundings;
-use crate::names::{Protocol, SocketState};
 use crate::plan::RouteKind;
 use crate::sys::{self, Caller, Chain, Ended, Fault, Fork, Life, SocketTable};
+use crate::words::names::{Protocol, SocketState};
 
 /// The most routers that a path may have. Its addresses have room for four times as many.
 pub const MOST_ROUTERS: u8 = 64;

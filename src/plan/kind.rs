@@ -5,7 +5,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Op, SocketOption};
-use crate::names::{Family, Protocol, Reuse};
+use crate::words::names::{Family, Protocol, Reuse};
 
 /// The kind of socket that makes a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]

@@ -7,9 +7,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::names::{Call, Family, HolderState, Protocol, Reuse, SocketState};
-use crate::ports::{PortRange, flat_range};
-use crate::untrusted::shown;
+use crate::words::names::{Call, Family, HolderState, Protocol, Reuse, SocketState};
+use crate::words::ports::{PortRange, flat_range};
+use crate::words::untrusted::shown;
 
 /// One socket-API call, or one change of the private host, with its arguments.
 ///

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 use super::compare::values;
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{self, count, field, marked, shown};
-use crate::compat::boundaries::{Boundaries, Boundary, Class, Refused};
-use crate::finding::Behind;
+use crate::report::compat::boundaries::{Boundaries, Boundary, Class, Refused};
+use crate::report::finding::Behind;
 
 /// How much of each class is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -6,8 +6,8 @@ use std::net::IpAddr;
 
 use super::style::{FAINT, paint};
 use super::text::{count, field};
-use crate::calls::{Calls, Reason, Record, Seen};
-use crate::names::{Call, Family, PortChoice};
+use crate::knowledge::calls::{Calls, Reason, Record, Seen};
+use crate::words::names::{Call, Family, PortChoice};
 
 /// More lines than anybody reads.
 const MOST_LINES: usize = 200;

@@ -6,11 +6,11 @@ use comfy_table::{Cell, Row as Line};
 
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{count, field, heading, lines, shown, table, unwrapped};
-use crate::check::infer::{Habit, Likeness};
-use crate::check::judge::{Behaviour, Verdict};
-use crate::check::{Change, Check, Row, Tracer};
-use crate::names::PortChoice;
-use crate::policy::right::Kind;
+use crate::knowledge::policy::right::Kind;
+use crate::tracer::check::infer::{Habit, Likeness};
+use crate::tracer::check::judge::{Behaviour, Verdict};
+use crate::tracer::check::{Change, Check, Row, Tracer};
+use crate::words::names::PortChoice;
 
 /// Every tracer with what it did, and with the calls that prove it where something is wrong, or everywhere.
 pub fn check(check: &Check, everything: bool, width: usize) -> String {
@@ -146,7 +146,7 @@ far than by itself. Wrong behaviour is **bold**.\n\n",
     );
     let names: Vec<String> = check.tracers.iter().map(|tracer| cell(&tracer.label())).collect();
     text.push_str(&format!("| trouble | {} |\n|---|{}\n", names.join(" | "), "---|".repeat(names.len())));
-    for trouble in crate::check::trouble::Trouble::ALL {
+    for trouble in crate::tracer::check::trouble::Trouble::ALL {
         let cells: Vec<String> = check
             .tracers
             .iter()

@@ -9,10 +9,10 @@ use comfy_table::{Cell, Color, Row};
 use super::document::Said;
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{self, count, field, heading, lines, marked, table, unwrapped};
-use crate::claim::verdict::{Answer, Group};
-use crate::claim::{Judged, OnOs, Tally, Verdict};
-use crate::finding::Behind;
-use crate::names::{Os, PortChoice};
+use crate::report::claim::verdict::{Answer, Group};
+use crate::report::claim::{Judged, OnOs, Tally, Verdict};
+use crate::report::finding::Behind;
+use crate::words::names::{Os, PortChoice};
 
 /// How many groups of calls show what decides a claim.
 const SHOWN: usize = 6;

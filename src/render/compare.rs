@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{count, field, shown};
-use crate::compare::{Change, Comparison, Difference, Group, Side, Weight};
-use crate::finding::Distribution;
+use crate::report::compare::{Change, Comparison, Difference, Group, Side, Weight};
+use crate::report::finding::Distribution;
 
 /// How much of each group is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -5,12 +5,12 @@ use std::net::SocketAddr;
 
 use super::style::{FAINT, HEADING, paint, verdict as style};
 use super::text::{distribution, field};
-use crate::finding::{Finding, TrailEntry};
-use crate::names::PortChoice;
+use crate::plan::socket_table::Sought;
 use crate::plan::{Answer, Cost, Detail, Op, Outcome};
+use crate::report::finding::{Finding, TrailEntry};
 use crate::scenario::Expectation;
-use crate::socket_table::Sought;
-use crate::witness::Witness;
+use crate::scenario::witness::Witness;
+use crate::words::names::PortChoice;
 
 /// A finding that stands for `findings` that say the same.
 pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {

@@ -17,11 +17,11 @@ use indexmap::{IndexMap, IndexSet};
 
 use super::claims;
 use super::text::distribution;
-use crate::cause::Cause;
-use crate::claim::Judged;
-use crate::finding::{Finding, Report, Verdict};
-use crate::names::{Call, PortChoice};
+use crate::report::claim::Judged;
+use crate::report::finding::{Finding, Report, Verdict};
 use crate::scenario::Expectation;
+use crate::words::cause::Cause;
+use crate::words::names::{Call, PortChoice};
 
 pub use costs::{Curve, Plot};
 pub use stacks::{Column, families, joined};

@@ -5,9 +5,9 @@
 use super::document::families;
 use super::style::{FAINT, HEADING, WARN, paint};
 use super::text::{BEHIND, count, field, marked};
-use crate::explain::{Candidate, Explanation, Failure, Told, Understood};
-use crate::names::PortChoice;
-use crate::policy::evidence::Basis;
+use crate::knowledge::explain::{Candidate, Explanation, Failure, Told, Understood};
+use crate::knowledge::policy::evidence::Basis;
+use crate::words::names::PortChoice;
 
 pub fn explanation(explanation: &Explanation, width: usize) -> String {
     let mut text = understood(&explanation.understood, width);
@@ -43,7 +43,7 @@ pub fn asked(understood: &Understood) -> String {
     let port = port.filter(|port| *port != PortChoice::None).map(|port| format!("{port} port"));
     let kind = [port, protocol.map(|protocol| protocol.to_string()), family.map(|family| family.to_string())];
     let reuse = reuse.map(|reuse| format!("reuse {reuse}"));
-    let end = |name: &str, end: &crate::policy::separate::End| {
+    let end = |name: &str, end: &crate::knowledge::policy::separate::End| {
         let address = end.address.map(|address| address.to_string());
         let port = end.port.map(|port| format!("port {port}"));
         let end: Vec<String> = [address, port].into_iter().flatten().collect();

@@ -6,8 +6,8 @@ use std::fmt::Write;
 
 use super::compare::{case, of, total, values};
 use super::text::{count, shown, truncate};
-use crate::compare::{Comparison, Group, Weight};
-use crate::untrusted::shown_lines;
+use crate::report::compare::{Comparison, Group, Weight};
+use crate::words::untrusted::shown_lines;
 
 /// GitHub shows this many annotations of each kind for a step, and drops the others without a word
 /// (docs.github.com, "Usage limits for workflow commands").

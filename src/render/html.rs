@@ -18,10 +18,10 @@ use super::document::answers;
 use super::document::tables::{self, Subject};
 use super::document::{Contents, Document, Said, costs, notes};
 use super::text::count;
-use crate::claim::Judged;
-use crate::finding::{Report, Verdict};
-use crate::names::PortChoice;
-use crate::untrusted::shown;
+use crate::report::claim::Judged;
+use crate::report::finding::{Report, Verdict};
+use crate::words::names::PortChoice;
+use crate::words::untrusted::shown;
 
 pub use data::tone;
 

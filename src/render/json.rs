@@ -8,9 +8,9 @@ use std::io::{self, Write};
 use serde::Serialize;
 use serde_json::ser::{CharEscape, CompactFormatter, Formatter, PrettyFormatter, Serializer};
 
-use crate::compat::Compat;
-use crate::finding::Report;
-use crate::untrusted::{is_spelled_out, shown};
+use crate::report::compat::Compat;
+use crate::report::finding::Report;
+use crate::words::untrusted::{is_spelled_out, shown};
 
 pub fn write(report: &Report, out: &mut dyn Write) -> io::Result<()> {
     lines(&report.wire([(); 0]), &report.findings, out)

@@ -5,9 +5,9 @@ use std::time::Duration;
 use quick_junit::{NonSuccessKind, Report as Junit, TestCase, TestCaseStatus, TestSuite};
 
 use super::details;
-use crate::finding::{Finding, Report, Verdict};
-use crate::moment::Moment;
-use crate::untrusted::{shown, shown_lines};
+use crate::report::finding::{Finding, Report, Verdict};
+use crate::words::moment::Moment;
+use crate::words::untrusted::{shown, shown_lines};
 
 /// A finding's details are for narrow logs.
 const WIDTH: usize = 100;

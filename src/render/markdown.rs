@@ -11,9 +11,9 @@ use super::document::answers::AnswerCell;
 use super::document::tables::{self, Cell, Subject};
 use super::document::{Contents, Document, costs, notes};
 use super::text::count;
-use crate::claim::Judged;
-use crate::finding::Report;
-use crate::untrusted::shown;
+use crate::report::claim::Judged;
+use crate::report::finding::Report;
+use crate::words::untrusted::shown;
 
 /// One document about all of these reports.
 pub fn markdown(reports: &[Report], claims: &[Judged]) -> String {

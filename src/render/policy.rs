@@ -6,12 +6,12 @@ use comfy_table::{Cell, Color, Row};
 
 use super::style::{FAINT, HEADING, paint};
 use super::text::{self, count, field, heading, lines, numbers_from, table, unwrapped};
-use crate::policy::derive::{Ambiguity, Derived};
-use crate::policy::diff::Difference;
-use crate::policy::evaluate::{Evaluation, Tally, Wrong};
-use crate::policy::evidence::{Basis, Evidence, LeftOut};
-use crate::policy::right::Kind;
-use crate::policy::{Action, Policy};
+use crate::knowledge::policy::derive::{Ambiguity, Derived};
+use crate::knowledge::policy::diff::Difference;
+use crate::knowledge::policy::evaluate::{Evaluation, Tally, Wrong};
+use crate::knowledge::policy::evidence::{Basis, Evidence, LeftOut};
+use crate::knowledge::policy::right::Kind;
+use crate::knowledge::policy::{Action, Policy};
 
 /// A policy, rule by rule.
 pub fn policy(policy: &Policy, width: usize) -> String {

@@ -7,8 +7,8 @@ use comfy_table::{Attribute, Cell, Color};
 use super::details;
 use super::style::{HEADING, paint, verdict as style};
 use super::text::{count, distribution, field, heading, lines, numbers_from, table, unwrapped};
-use crate::finding::{Finding, Missing, Report, Verdict};
-use crate::names::Call;
+use crate::report::finding::{Finding, Missing, Report, Verdict};
+use crate::words::names::Call;
 
 /// How many kinds of trouble are shown in full.
 const IN_FULL: usize = 10;

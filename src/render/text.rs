@@ -4,7 +4,7 @@
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width};
 
-use crate::finding::{Behind, Distribution, Finding};
+use crate::report::finding::{Behind, Distribution, Finding};
 
 /// `1 case`, `2 cases`.
 pub fn count(number: u64, noun: &str) -> String {
@@ -13,7 +13,7 @@ pub fn count(number: u64, noun: &str) -> String {
 
 /// Text from a file as something that a terminal or a log only shows.
 pub fn shown(text: &str) -> String {
-    crate::untrusted::shown(text).into_owned()
+    crate::words::untrusted::shown(text).into_owned()
 }
 
 /// What stands behind the name of a stack for which somebody behind a command (`run --on`) speaks.
@@ -35,7 +35,7 @@ pub fn behind(behind: &Behind) -> Vec<String> {
 
 /// At most `width` characters, the last of them `…` where something is left out.
 pub fn truncate(text: &str, width: usize) -> String {
-    crate::untrusted::cut(text, width).into_owned()
+    crate::words::untrusted::cut(text, width).into_owned()
 }
 
 /// `label` and then `text`, wrapped at `width` and indented as far as its first line. A word that is wider than

@@ -9,12 +9,12 @@ use comfy_table::{Attribute, Cell, Color};
 
 use super::style::{BAD, FAINT, HEADING, WARN, paint};
 use super::text::{count, field, heading, lines, numbers_from, table, unwrapped};
-use crate::cause::Cause;
-use crate::names::{Family, Os};
-use crate::policy::advice::advice;
+use crate::knowledge::policy::advice::advice;
 use crate::tracer::record::{Abort, Choices, Ended, Failure, Fate, Record, Tried};
 use crate::tracer::view::{Row, Times, Voice};
 use crate::tracer::{Meaning, PortModeName, mark};
+use crate::words::cause::Cause;
+use crate::words::names::{Family, Os};
 
 /// Where the trace goes, and how.
 pub fn header(host: &str, settings: &Choices, width: usize) -> String {
@@ -278,7 +278,7 @@ fn option(cause: Cause) -> Option<&'static str> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::Reuse;
+    use crate::words::names::Reuse;
 
     #[test]
     fn numbers_that_were_all_used_are_no_ports_that_were_tried_in_vain() {

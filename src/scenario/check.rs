@@ -11,9 +11,9 @@ use super::compile::compile_within;
 use super::condition::Test;
 use super::rule::NEWEST;
 use super::{Case, Condition, Expected, Platform, Problem, Scenario, Subject, cases, kebab};
-use crate::names::{Need, Os, axis_vocabulary};
-use crate::problem::{Problems, listed};
-use crate::untrusted::is_spelled_out;
+use crate::words::names::{Need, Os, axis_vocabulary};
+use crate::words::problem::{Problems, listed};
+use crate::words::untrusted::is_spelled_out;
 
 /// A scenario that spans more than this is a mistake.
 const MOST_CASES: usize = 20_000;

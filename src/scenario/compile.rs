@@ -10,12 +10,12 @@ use toml::de::{DeValue, ValueDeserializer};
 
 use super::hold::Compound;
 use super::{Case, PreconditionText, Problem, Scenario, StepText};
-use crate::cause::Cause;
-use crate::errno::ErrnoName;
-use crate::names::{Call, LocalPort, Need, PortChoice, User};
 use crate::plan::{Op, Plan, Role, SocketKind, SocketOption, Step};
-use crate::problem::listed;
-use crate::witness::{Moment, Precondition};
+use crate::scenario::witness::{Moment, Precondition};
+use crate::words::cause::Cause;
+use crate::words::errno::ErrnoName;
+use crate::words::names::{Call, LocalPort, Need, PortChoice, User};
+use crate::words::problem::listed;
 
 type Value = Spanned<DeValue<'static>>;
 
@@ -193,7 +193,7 @@ impl Compiler<'_> {
             value.get_ref().as_table().and_then(|table| table.values().next()).map_or(whole.clone(), Spanned::span);
         T::deserialize(ValueDeserializer::from(value)).map_err(|error| {
             let place = error.span().filter(|place| *place != whole).unwrap_or(entry);
-            self.problem(place, crate::problem::message(&error))
+            self.problem(place, crate::words::problem::message(&error))
         })
     }
 

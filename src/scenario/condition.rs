@@ -10,7 +10,7 @@ use serde::de::{self, Deserializer, MapAccess, SeqAccess, Visitor};
 use toml::Spanned;
 
 use super::{Case, Scenario};
-use crate::values::tables;
+use crate::words::values::tables;
 
 /// One of these clauses holds.
 #[derive(Clone, Debug, Default)]

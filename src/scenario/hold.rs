@@ -7,8 +7,8 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::names::{Family, HolderState, Protocol, Reuse};
 use crate::plan::{How, Op, SocketOption, WaitFor};
+use crate::words::names::{Family, HolderState, Protocol, Reuse};
 
 /// Ops that a file may use beside those of [`Op`].
 #[derive(Clone, Debug, Deserialize)]

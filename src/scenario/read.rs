@@ -12,10 +12,10 @@ use super::{
     Axis, Condition, Exclude, Expectation, Expected, KEYS, NeedRule, PreconditionText, Problem, Rule, Scenario,
     StepText, Subject, ValueRow,
 };
-use crate::names::{Authority, Need, Os};
-use crate::problem::Problems;
-use crate::untrusted::Text;
-use crate::witness::Moment;
+use crate::scenario::witness::Moment;
+use crate::words::names::{Authority, Need, Os};
+use crate::words::problem::Problems;
+use crate::words::untrusted::Text;
 
 type Table = DeTable<'static>;
 type Value = Spanned<DeValue<'static>>;
@@ -194,7 +194,7 @@ impl Reader {
     fn errnos(&mut self, table: &mut Table, key: &str) -> Vec<String> {
         let names: Vec<Spanned<String>> = self.optional(table, key).unwrap_or_default();
         for name in &names {
-            if crate::errno::ErrnoName::new(name.get_ref()).is_none() {
+            if crate::words::errno::ErrnoName::new(name.get_ref()).is_none() {
                 self.problem(
                     name.span(),
                     format!("unknown errno `{}`", name.get_ref()),
@@ -430,7 +430,7 @@ impl Reader {
     }
 
     fn toml_error(&mut self, error: &toml::de::Error, otherwise: Range<usize>) {
-        self.problem(error.span().unwrap_or(otherwise), crate::problem::message(error), None);
+        self.problem(error.span().unwrap_or(otherwise), crate::words::problem::message(error), None);
     }
 
     fn unknown_keys(&mut self, table: &Table, known: &[&str]) {

@@ -6,9 +6,9 @@ use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
 use super::{Case, Condition, Scenario};
-use crate::names::{Authority, Need, Os};
 use crate::plan::Outcome;
-use crate::untrusted::Text;
+use crate::words::names::{Authority, Need, Os};
+use crate::words::untrusted::Text;
 
 /// Newer than any release there will be.
 pub const NEWEST: semver::Version = semver::Version::new(9_999, 0, 0);
@@ -41,7 +41,7 @@ pub struct Platform {
 pub enum Expected {
     Ok,
     Blocked,
-    Errno(crate::errno::ErrnoName),
+    Errno(crate::words::errno::ErrnoName),
     /// Nobody has looked, and no source says: any outcome is news, none is a mismatch.
     Unknown,
     /// An earlier subject call is expected to fail, so that this one is not made.
@@ -92,7 +92,7 @@ impl std::str::FromStr for Expected {
             "ok" => Ok(Expected::Ok),
             "blocked" => Ok(Expected::Blocked),
             "unknown" => Ok(Expected::Unknown),
-            errno => crate::errno::ErrnoName::new(errno).map(Expected::Errno).ok_or_else(|| {
+            errno => crate::words::errno::ErrnoName::new(errno).map(Expected::Errno).ok_or_else(|| {
                 format!(
                     "unknown outcome `{errno}`, expected `ok`, `blocked`, `unknown` or an errno such as `EADDRINUSE`"
                 )
@@ -148,15 +148,4 @@ impl OneOrMore {
             OneOrMore::More(more) => more.iter(),
         }
     }
-}
-
-/// The version of a kernel release such as `6.18.44-fc-v669` or `23.1.0`; what cannot be read counts as 0.0.0.
-pub fn version(release: &str) -> semver::Version {
-    let numbers: Vec<u64> = release
-        .split(|letter: char| !letter.is_ascii_digit())
-        .take(3)
-        .map_while(|number| number.parse().ok())
-        .collect();
-    let number = |index: usize| numbers.get(index).copied().unwrap_or(0);
-    semver::Version::new(number(0), number(1), number(2))
 }

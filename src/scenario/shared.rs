@@ -4,10 +4,10 @@
 //! The case stays the one that the catalogue has, and its findings show the ports that it took. Whether they are free, and who
 //! may change the range of ephemeral ports, the host says.
 
-use crate::names::{Need, Os};
 use crate::plan::{Fill, FillHow, Hello, Op, Query, Role};
-use crate::ports::{PORT_RANGE, PortRange};
-use crate::witness::Precondition;
+use crate::scenario::witness::Precondition;
+use crate::words::names::{Need, Os};
+use crate::words::ports::{PORT_RANGE, PortRange};
 
 use super::Compiled;
 
@@ -126,9 +126,9 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
-    use crate::catalogue::Catalogue;
     use crate::plan::{Capability, PROTOCOL, Plan};
     use crate::scenario::{cases, compile};
+    use crate::suite::catalogue::Catalogue;
 
     fn hello(os: Os, isolation: &str, root: bool) -> Hello {
         let capability = Capability { available: root, reason: None };

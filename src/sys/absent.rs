@@ -15,9 +15,9 @@ use nix::sys::stat::Mode;
 use super::os::{NAME, OS, Tun};
 pub use super::untraced::{Watch, be_watched, cannot_trace};
 use super::{Fault, Life, Result, process, unsupported};
-use crate::errno::Errno;
-use crate::names::Need;
 use crate::plan::{Detail, RouteKind};
+use crate::words::errno::Errno;
+use crate::words::names::Need;
 
 /// Its kernel is not one to boot from an initramfs.
 pub fn boot(_: fn() -> std::process::ExitCode) -> std::process::ExitCode {

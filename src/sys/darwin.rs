@@ -6,7 +6,7 @@
 use std::net::{IpAddr, Ipv6Addr};
 
 use super::journal::Change;
-use crate::ports::{PORT_RANGE, PortRange};
+use crate::words::ports::{PORT_RANGE, PortRange};
 
 /// Its settings here: `in_pcbbind()` (`bsd/netinet/in_pcb.c`) takes the first pair, and the second for a socket with
 /// IP_PORTRANGE_HIGH.

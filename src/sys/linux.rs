@@ -15,6 +15,7 @@ mod options;
 mod route;
 mod serve;
 mod tun;
+mod user_namespace;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod watch;
 
@@ -40,15 +41,11 @@ pub use watch::{Watch, be_watched, cannot_trace};
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use super::untraced::{Watch, be_watched, cannot_trace};
 use super::{Fault, Result, check};
-use crate::names::Os;
-use crate::tracer::TracerCall;
+use crate::words::names::Os;
 
 pub const OS: Os = Os::Linux;
 pub const HOST: Option<Os> = Some(OS);
 pub const NAME: &str = "Linux";
-
-/// The call by which mio asks to be told of a socket's events.
-pub const EVENT_CALL: TracerCall = TracerCall::EpollCtl;
 
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 
@@ -115,7 +112,7 @@ pub fn time_waits_taken_over() -> Result<u64> {
     let mut lines = text.lines().filter(|line| line.starts_with("TcpExt:")).map(str::split_whitespace);
     let (names, values) = (lines.next().into_iter().flatten(), lines.next().into_iter().flatten());
     let value = names.zip(values).find(|(name, _)| *name == "TWRecycled").and_then(|(_, value)| value.parse().ok());
-    value.ok_or_else(|| crate::errno::Errno::from_raw(OS, libc::ENOENT))
+    value.ok_or_else(|| crate::words::errno::Errno::from_raw(OS, libc::ENOENT))
 }
 
 /// Where a process finds its descriptors.
@@ -163,7 +160,7 @@ mod tests {
             ("ETIMEDOUT", libc::ETIMEDOUT),
         ];
         for (name, raw) in libc {
-            assert_eq!(crate::errno::Errno::from_raw(super::OS, raw).name(), name);
+            assert_eq!(crate::words::errno::Errno::from_raw(super::OS, raw).name(), name);
         }
     }
 }

@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 use nix::ifaddrs::getifaddrs;
 
 use super::{Address, bind, connect, os, set_option, socket};
-use crate::errno::Errno;
-use crate::names::{Family, Os, Protocol};
 use crate::plan::SocketOption;
+use crate::words::errno::Errno;
+use crate::words::names::{Family, Os, Protocol};
 
 /// Whether there is no address to send to the destination from: no interface has one of its family, or none has `::1` for `::1`,
 /// or Linux says of a UDP socket that there is none, as where all are tentative. `false` where the addresses cannot be read.

@@ -21,9 +21,8 @@ pub(super) use super::shepherd::{forget_signals, hold_signals};
 use std::os::fd::OwnedFd;
 
 use super::{Fault, Result, socket, unsupported};
-use crate::names::{Family, Need, Os};
 use crate::plan::SocketOption;
-use crate::tracer::TracerCall;
+use crate::words::names::{Family, Need, Os};
 
 pub const OS: Os = Os::Macos;
 pub const HOST: Option<Os> = Some(OS);
@@ -31,9 +30,6 @@ pub const NAME: &str = "macOS";
 
 /// SO_LINGER counts in clock ticks; this one counts in seconds (`bsd/sys/socket.h`).
 pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER_SEC;
-
-/// The call by which mio asks to be told of a socket's events.
-pub const EVENT_CALL: TracerCall = TracerCall::Kevent;
 
 /// What binds a socket to an interface.
 pub const BOUND_INTERFACE: &str = "IP_BOUND_IF";

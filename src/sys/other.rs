@@ -12,11 +12,10 @@ pub use super::shepherd::{Caller, become_command, shepherd};
 pub(super) use super::shepherd::{forget_signals, hold_signals};
 
 use super::{Fault, Isolation, Outside, Result, exit_now, unsupported};
-use crate::errno::Errno;
-use crate::names::{Family, Need, Os, Protocol, SocketState};
+use crate::plan::socket_table::SocketRow;
 use crate::plan::{RouteKind, SocketOption};
-use crate::socket_table::SocketRow;
-use crate::tracer::TracerCall;
+use crate::words::errno::Errno;
+use crate::words::names::{Family, Need, Os, Protocol, SocketState};
 
 /// Whose numbers errnos are taken to have: those of 4.4BSD, as on macOS.
 pub const OS: Os = Os::Macos;
@@ -26,8 +25,6 @@ pub const NAME: &str = "this system";
 
 pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER;
 pub const BOUND_INTERFACE: &str = "";
-/// The call by which mio asks to be told of a socket's events.
-pub const EVENT_CALL: TracerCall = TracerCall::Kevent;
 pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bound];
 
 pub fn isolate(outside: Outside) -> Isolation {

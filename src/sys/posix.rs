@@ -11,7 +11,7 @@ use nix::sys::socket::SockaddrStorage;
 use super::os::OS;
 pub use super::process::look_for as wait_for;
 use super::{Fault, Mode, Result, check, process, socket};
-use crate::errno::Errno;
+use crate::words::errno::Errno;
 
 pub(super) const WAIT_FLAGS: i32 = 0;
 

@@ -7,7 +7,7 @@ use std::os::fd::RawFd;
 use std::time::{Duration, Instant};
 
 use super::{Fault, Until, poll};
-use crate::packet::{Syn, icmp_error};
+use crate::words::packet::{Syn, icmp_error};
 
 /// Waits for a TCP SYN, answers it, and says whose it was.
 pub(super) fn answer_syn<D>(

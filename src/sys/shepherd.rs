@@ -17,7 +17,7 @@ use signal_hook::low_level;
 
 use super::signals::{FORWARDED, GRACE, ending, is_ignored, is_sent_by_terminals, stop};
 use super::{Ended, Flock, Result, Until, check, errno_of, poll, process};
-use crate::errno::Errno;
+use crate::words::errno::Errno;
 
 /// The longest sleep: a signal that comes between two looks ends it at once, and this is for what has no signal.
 const LONGEST: Duration = Duration::from_secs(60);

@@ -10,8 +10,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
 use socket2::{SockAddr, SockAddrStorage};
 
 use super::{Result, check, check_size, last, os};
-use crate::names::{Family, Protocol};
 use crate::plan::{How, SocketOption};
+use crate::words::names::{Family, Protocol};
 
 /// An address as the kernel takes it, built once where it is used often.
 pub struct Address(SockAddr);
@@ -195,7 +195,7 @@ pub fn socket_error(fd: &OwnedFd) -> Result<()> {
     check(unsafe {
         libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &mut length)
     })?;
-    if error == 0 { Ok(()) } else { Err(crate::errno::Errno::from_raw(os::OS, error)) }
+    if error == 0 { Ok(()) } else { Err(crate::words::errno::Errno::from_raw(os::OS, error)) }
 }
 
 pub fn set_nonblocking(fd: &OwnedFd, mode: Mode) -> Result<()> {

@@ -5,8 +5,8 @@
 
 use super::Result;
 use super::os::{NAME, OS};
-use crate::calls::{Record, Seen};
-use crate::errno::Errno;
+use crate::knowledge::calls::{Record, Seen};
+use crate::words::errno::Errno;
 
 /// No value of this type exists here.
 pub struct Watch {

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::record::IcmpError;
 use super::{Answer, Icmp};
-use crate::names::{Family, words};
-use crate::packet::{port_unreachable, time_exceeded};
+use crate::words::names::{Family, words};
+use crate::words::packet::{port_unreachable, time_exceeded};
 
 words! {
     /// What answered a probe.
@@ -84,7 +84,7 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
-    use crate::errno::Errno;
+    use crate::words::errno::Errno;
 
     #[test]
     fn the_message_says_more_than_the_errno() {

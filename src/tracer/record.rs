@@ -9,10 +9,10 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::{Meaning, PortModeName, TracerCall};
-use crate::cause::Cause;
-use crate::names::{Os, Reuse, words};
-use crate::policy::{Action, Signal};
-use crate::untrusted::Text;
+use crate::knowledge::policy::{Action, Signal};
+use crate::words::cause::Cause;
+use crate::words::names::{Os, Reuse, words};
+use crate::words::untrusted::Text;
 
 /// The version of the format of a trace, its first field.
 pub const FORMAT: &str = "errnoscope-trace/2";
@@ -379,7 +379,7 @@ pub(super) fn abort(
 ) -> Abort {
     let causes = match (known, signal) {
         (Some(cause), _) => vec![cause],
-        (None, Some(signal)) => crate::policy::causes::causes(signal, kernel),
+        (None, Some(signal)) => crate::knowledge::policy::causes::causes(signal, kernel),
         (None, None) => Vec::new(),
     };
     Abort { failure, causes }

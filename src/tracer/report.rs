@@ -8,8 +8,8 @@ use std::net::IpAddr;
 use serde::Serialize;
 
 use super::record::{Choices, Ended, FORMAT, Hop, Record, Totals, Trace};
-use crate::finding::Tool;
-use crate::untrusted::Text;
+use crate::report::finding::Tool;
+use crate::words::untrusted::Text;
 
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
@@ -60,5 +60,5 @@ fn name(hops: &mut [Hop], names: &BTreeMap<IpAddr, Text>) {
 
 /// The JSON Schema of the format.
 pub fn schema() -> serde_json::Value {
-    crate::schema::schema::<Report>(FORMAT)
+    crate::words::schema::schema::<Report>(FORMAT)
 }

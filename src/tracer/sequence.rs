@@ -2,7 +2,7 @@
 //!
 //! In the port mode `sequence` they are source ports; what a port is good for is found out elsewhere.
 
-use crate::ports::PortRange;
+use crate::words::ports::PortRange;
 
 /// The sequence numbers that there are, and the one to begin with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -11,10 +11,10 @@ use super::horizon::Horizon;
 use super::record::{Choices, Decision, Ended, Failure, Fate, IcmpError, Record, Reply, Trace, abort, milliseconds};
 use super::round::Round;
 use super::{Answer, Dispatched, Failed, PortMode, Probe, ProbeId, Sequences, Settings, TracerCall};
-use crate::errno::ErrnoName;
-use crate::names::{Family, Protocol};
-use crate::policy::right::right;
-use crate::policy::{Action, Policy, Signal};
+use crate::knowledge::policy::right::right;
+use crate::knowledge::policy::{Action, Policy, Signal};
+use crate::words::errno::ErrnoName;
+use crate::words::names::{Family, Protocol};
 
 /// A trace under way.
 #[derive(Debug)]

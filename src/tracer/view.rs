@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use super::Meaning;
 use super::record::{Fold, Hop, IcmpError, Rtts, Totals, Trace};
-use crate::untrusted::Text;
+use crate::words::untrusted::Text;
 
 /// All that is shown of one TTL.
 #[derive(Clone, Debug, PartialEq)]

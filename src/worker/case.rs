@@ -7,9 +7,9 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use crate::names::{Family, Need, Protocol, User};
 use crate::plan::{Detail, Unsupported};
 use crate::sys::{self, Fault, Isolation, Mode, SocketTable, Tun};
+use crate::words::names::{Family, Need, Protocol, User};
 
 /// Which port bind() gave a socket. An explicit one it keeps as long as it is open; one that the kernel chose goes back when a
 /// connection ends, although getsockname(2) still names it (`tcp_set_state`, SOCK_BINDPORT_LOCK).

@@ -8,9 +8,9 @@ use std::os::fd::{AsRawFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use super::case::{Case, DetailedFault, Listed};
-use crate::names::{Family, Need, Protocol, Reuse};
 use crate::plan::{Cost, Detail, Fill, FillHow, MOST_COSTS, SocketOption, Unsupported};
 use crate::sys::{self, Address, Fault, Fork, Isolation};
+use crate::words::names::{Family, Need, Protocol, Reuse};
 
 /// Descriptors that a case keeps for itself.
 const SPARE: u64 = 64;
@@ -129,7 +129,7 @@ fn listen_to(report: &OwnedFd, stuck_ms: u32) -> Result<u32, Fault> {
     match error {
         0 => Ok(ports as u32),
         -1 => Err(Fault::Blocked { ms: stuck_ms }),
-        raw => Err(Fault::Errno(crate::errno::Errno::from_raw(sys::OS, raw))),
+        raw => Err(Fault::Errno(crate::words::errno::Errno::from_raw(sys::OS, raw))),
     }
 }
 

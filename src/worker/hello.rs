@@ -6,10 +6,10 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::{HELLO_DEADLINE, enter_case, in_child, queries};
-use crate::names::{Family, Need, Os, Protocol};
 use crate::plan::{Capability, Fate, Hello, PROTOCOL};
 use crate::sys::{self, Isolation, Trail};
-use crate::untrusted::Text;
+use crate::words::names::{Family, Need, Os, Protocol};
+use crate::words::untrusted::Text;
 
 /// What packet filters are made of here. A kernel may have nf_tables without all of it: Debian's user-mode Linux cannot reject.
 const RULES: &str = "table inet errnoscope { counter hits { }; chain output { type filter hook output priority 0; \

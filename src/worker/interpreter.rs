@@ -8,12 +8,12 @@ use std::time::{Duration, Instant};
 
 use super::case::{Bound, Case, DetailedFault, Known, Listed, Tried, known_as, not_open};
 use super::{fill, give_up, queries, table};
-use crate::errno::Errno;
-use crate::names::{Family, Need, Protocol, SocketState, User};
 use crate::plan::{
     Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, SocketOption, Step, StepResult, Unsupported, WaitFor,
 };
 use crate::sys::{self, Address, Fault, Isolation, Mode, Trail, Tun, Until};
+use crate::words::errno::Errno;
+use crate::words::names::{Family, Need, Protocol, SocketState, User};
 
 /// How long AnswerSyn waits for its SYN.
 const SYN_WAIT_MS: u32 = 500;

@@ -7,10 +7,10 @@ use std::process::{Command, Stdio};
 
 use super::case::{Case, known_as};
 use super::table;
-use crate::names::{Family, Need, Protocol, User};
+use crate::plan::socket_table::Sought;
 use crate::plan::{Answer, Census, MOST_FREE, MOST_ROWS, Query, Unsupported};
-use crate::socket_table::Sought;
 use crate::sys::{self, Fault};
+use crate::words::names::{Family, Need, Protocol, User};
 
 pub fn ask(case: &mut Case, query: &Query, user: Option<User>) -> Answer {
     answer(case, query, user).unwrap_or_else(|fault| Answer::Failed { error: fault.to_string().into() })

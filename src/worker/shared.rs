@@ -4,9 +4,9 @@
 
 use std::time::{Duration, Instant};
 
-use crate::names::Protocol;
 use crate::plan::{Op, Plan};
 use crate::sys::{self, Fault, Isolation, SocketTable};
+use crate::words::names::Protocol;
 
 /// How long to wait for what is closing. TIME_WAIT can last longer, and cases take other ports one after the other.
 const PATIENCE: Duration = Duration::from_secs(5);

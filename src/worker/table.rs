@@ -5,10 +5,10 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
 use super::case::{Bound, Case, Known, Listed};
-use crate::names::{Need, Protocol, SocketState};
 use crate::plan::Unsupported;
-use crate::socket_table::{SocketRow, Sought};
+use crate::plan::socket_table::{SocketRow, Sought};
 use crate::sys::{self, Fault, SocketTable};
+use crate::words::names::{Need, Protocol, SocketState};
 
 pub fn listed() -> Listed {
     match SocketTable::open() {
@@ -138,8 +138,8 @@ fn own_row(fd: &OwnedFd, protocol: Protocol) -> Result<Option<SocketRow>, Fault>
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::Family;
     use crate::sys::{Address, UNCONNECTED};
+    use crate::words::names::Family;
 
     /// On a kernel that has a table: what sockets say of themselves is what it says of them.
     #[test]

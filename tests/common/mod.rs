@@ -11,12 +11,12 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 use std::sync::atomic::AtomicBool;
 
-use errnoscope::catalogue::Catalogue;
-use errnoscope::finding::Finding;
-use errnoscope::moment::Moment;
-use errnoscope::names::Family;
-use errnoscope::runner::{self, Item, Place, Ran, Settings};
+use errnoscope::report::finding::Finding;
 use errnoscope::scenario::cases;
+use errnoscope::suite::catalogue::Catalogue;
+use errnoscope::suite::runner::{self, Item, Place, Ran, Settings};
+use errnoscope::words::moment::Moment;
+use errnoscope::words::names::Family;
 
 use proptest::test_runner::Config as ProptestConfig;
 
@@ -148,7 +148,7 @@ pub fn catalogue(text: &str) -> Catalogue {
     let text: &'static str = String::leak(text.to_owned());
     let catalogue = Catalogue::read(&[("test.toml".to_owned(), text)]);
     let catalogue = catalogue.unwrap_or_else(|problems| panic!("{}", problems[0]));
-    if let Some(problem) = errnoscope::catalogue::check(&catalogue).first() {
+    if let Some(problem) = errnoscope::suite::catalogue::check(&catalogue).first() {
         panic!("{problem}");
     }
     catalogue

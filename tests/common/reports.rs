@@ -5,9 +5,9 @@ use std::fs::File;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use errnoscope::finding::{Distribution, Evidence, Finding, Report, Verdict};
 use errnoscope::plan::Outcome;
 use errnoscope::render::json;
+use errnoscope::report::finding::{Distribution, Evidence, Finding, Report, Verdict};
 use serde_json::Value;
 
 pub const BASELINE: &str = "ci/baselines/linux-6.18.json.gz";

@@ -13,6 +13,7 @@ pub use errnoscope_test_attribute::*;
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 pub use need::Need;
 use need::{REQUIRE, REQUIRED};
+use nix::sys::signal::{SigHandler, Signal};
 
 /// Set for a test that another test has started, in a place that was made for it.
 pub const STARTED: &str = "ERRNOSCOPE_TEST_INSIDE";
@@ -46,6 +47,11 @@ macro_rules! needs {
 pub(crate) use needs;
 
 pub fn main() -> ExitCode {
+    // What is ignored is inherited: SIGINT in the background of a script, SIGHUP below nohup(1). Tests send both.
+    for signal in [Signal::SIGHUP, Signal::SIGINT, Signal::SIGQUIT, Signal::SIGTERM] {
+        // SAFETY: the default needs no handler.
+        unsafe { nix::sys::signal::signal(signal, SigHandler::SigDfl) }.expect("a signal that can be caught");
+    }
     if let Some(words) = std::env::var_os(REQUIRE) {
         // The program under test is to behave as if nobody had asked for anything, and knows but some of the words.
         let program = std::env::current_exe().expect("this program is somewhere");

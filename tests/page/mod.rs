@@ -6,12 +6,12 @@ use std::io::Read;
 use std::path::PathBuf;
 
 use base64::Engine;
-use errnoscope::claim;
-use errnoscope::errno::Errno;
-use errnoscope::finding::{Finding, Report};
-use errnoscope::names::Os;
 use errnoscope::plan::{Op, Outcome};
 use errnoscope::render::{html, markdown};
+use errnoscope::report::claim;
+use errnoscope::report::finding::{Finding, Report};
+use errnoscope::words::errno::Errno;
+use errnoscope::words::names::Os;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use tempfile::TempDir;

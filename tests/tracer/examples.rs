@@ -5,15 +5,15 @@
 
 use std::time::Duration;
 
-use errnoscope::cause::Cause;
-use errnoscope::errno::{Errno, ErrnoName};
-use errnoscope::names::{Os, Reuse};
-use errnoscope::policy::ProbeCall;
-use errnoscope::ports::PortRange;
+use errnoscope::knowledge::policy::ProbeCall;
 use errnoscope::scenario::rule::NEWEST;
 use errnoscope::tracer::record::{Ended, Fate, Hop, Tried};
 use errnoscope::tracer::view::View;
 use errnoscope::tracer::{Answer, Dispatched, Failed, Meaning, Next, PortMode, Sequences, Settings, State, TracerCall};
+use errnoscope::words::cause::Cause;
+use errnoscope::words::errno::{Errno, ErrnoName};
+use errnoscope::words::names::{Os, Reuse};
+use errnoscope::words::ports::PortRange;
 
 use crate::harness::test;
 use crate::tracer::laws::policy;

@@ -6,13 +6,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 
-use errnoscope::cause::Cause;
-use errnoscope::names::{Os, Protocol};
-use errnoscope::policy::causes::causes;
-use errnoscope::policy::derive::targets;
-use errnoscope::policy::evidence::{Basis, Item, evidence};
-use errnoscope::policy::right::right;
-use errnoscope::policy::{Action, ProbeCall, Signal};
+use errnoscope::knowledge::policy::causes::causes;
+use errnoscope::knowledge::policy::derive::targets;
+use errnoscope::knowledge::policy::evidence::{Basis, Item, evidence};
+use errnoscope::knowledge::policy::right::right;
+use errnoscope::knowledge::policy::{Action, ProbeCall, Signal};
+use errnoscope::words::cause::Cause;
+use errnoscope::words::names::{Os, Protocol};
 
 use crate::common::reports::baseline;
 use crate::harness::test;

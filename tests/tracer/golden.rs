@@ -2,11 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use errnoscope::cause::Cause;
-use errnoscope::policy::ProbeCall;
+use errnoscope::knowledge::policy::ProbeCall;
 use errnoscope::render::trace as text;
 use errnoscope::tracer::report::{Report, schema};
 use errnoscope::tracer::view::Row;
+use errnoscope::words::cause::Cause;
 
 use crate::common::golden::golden;
 use crate::harness::test;

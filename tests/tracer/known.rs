@@ -1,10 +1,10 @@
 //! The test of the laws: policies that are known to be wrong break them, and the smallest script that shows it is the
 //! situation that they are known for.
 
-use errnoscope::cause::Cause;
-use errnoscope::names::Os;
-use errnoscope::policy::ProbeCall;
+use errnoscope::knowledge::policy::ProbeCall;
 use errnoscope::tracer::PortMode;
+use errnoscope::words::cause::Cause;
+use errnoscope::words::names::Os;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseResult, TestError, TestRng, TestRunner};
 
 use crate::harness::test;

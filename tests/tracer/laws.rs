@@ -6,13 +6,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;
 use std::time::Duration;
 
-use errnoscope::names::Os;
-use errnoscope::policy::right::right;
-use errnoscope::policy::{Action, BUILT_IN, Policy, built_in, read};
-use errnoscope::ports::PortRange;
+use errnoscope::knowledge::policy::right::right;
+use errnoscope::knowledge::policy::{Action, BUILT_IN, Policy, built_in, read};
 use errnoscope::tracer::record::{Ended, Fate, Record, Trace};
 use errnoscope::tracer::view::{Row, View};
 use errnoscope::tracer::{PortMode, Sequences, TracerCall};
+use errnoscope::words::names::Os;
+use errnoscope::words::ports::PortRange;
 use proptest::prelude::*;
 use proptest::sample::select;
 use proptest::test_runner::FileFailurePersistence;

@@ -4,14 +4,14 @@
 
 use std::time::Duration;
 
-use errnoscope::cause::Cause;
-use errnoscope::errno::ErrnoName;
-use errnoscope::names::{Family, Os, Reuse};
-use errnoscope::policy::right::right;
-use errnoscope::policy::{Action, ProbeCall};
-use errnoscope::ports::PortRange;
+use errnoscope::knowledge::policy::right::right;
+use errnoscope::knowledge::policy::{Action, ProbeCall};
 use errnoscope::scenario::rule::NEWEST;
 use errnoscope::tracer::{PortMode, Sequences, Settings};
+use errnoscope::words::cause::Cause;
+use errnoscope::words::errno::ErrnoName;
+use errnoscope::words::names::{Family, Os, Reuse};
+use errnoscope::words::ports::PortRange;
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 

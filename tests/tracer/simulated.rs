@@ -8,13 +8,13 @@ use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
 
-use errnoscope::cause::Cause;
-use errnoscope::errno::{Errno, ErrnoName};
-use errnoscope::names::{Family, Os, PortChoice, Protocol};
-use errnoscope::policy::{Policy, ProbeCall, Signal};
+use errnoscope::knowledge::policy::{Policy, ProbeCall, Signal};
 use errnoscope::tracer::{
     self, Answer, Dispatched, Failed, Icmp, Interrupted, Network, PortMode, Probe, ProbeId, Settings, Trace, TracerCall,
 };
+use errnoscope::words::cause::Cause;
+use errnoscope::words::errno::{Errno, ErrnoName};
+use errnoscope::words::names::{Family, Os, PortChoice, Protocol};
 
 /// A failure and what is behind it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

@@ -8,9 +8,9 @@ use std::str::FromStr;
 
 use crate::cli::select::or_list;
 use crate::exec::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
-use crate::names::{HolderState, Protocol, Reuse, User};
 use crate::plan::RouteKind;
-use crate::ports::{PortRange, RangeError};
+use crate::words::names::{HolderState, Protocol, Reuse, User};
+use crate::words::ports::{PortRange, RangeError};
 
 /// What `--help` says of them.
 pub const HELP: &str = "\

@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use crate::tracer::record::Trace;
-use crate::untrusted::Text;
+use crate::words::untrusted::Text;
 
 /// How long the end of a trace waits for the names that are still missing.
 const LAST_WAIT: Duration = Duration::from_secs(2);
@@ -99,9 +99,9 @@ fn look_up(address: IpAddr, answers: Sender<Answer>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::names::{Os, Reuse};
     use crate::tracer::record::{Choices, Fate, Record, Reply};
     use crate::tracer::{Meaning, PortModeName};
+    use crate::words::names::{Os, Reuse};
 
     fn trace(answers: &[(Fate, u8)]) -> Trace {
         let settings = Choices {

@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use indexmap::IndexMap;
 
 use super::{Column, Document, Given, Said, call, joined};
-use crate::cause::Cause;
-use crate::finding::Verdict;
-use crate::names::{Call, PortChoice};
+use crate::report::finding::Verdict;
 use crate::scenario::Expectation;
+use crate::words::cause::Cause;
+use crate::words::names::{Call, PortChoice};
 
 /// Stacks with the same answers share a column.
 pub struct Answers {

@@ -3,9 +3,9 @@
 //! How a curve is drawn is decided elsewhere.
 
 use super::{Document, Given};
-use crate::finding::TrailEntry;
-use crate::names::Protocol;
 use crate::plan::{Cost, Detail, FillHow, Op};
+use crate::report::finding::TrailEntry;
+use crate::words::names::Protocol;
 
 /// The curves of one stack.
 pub struct Plot {

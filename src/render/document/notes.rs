@@ -10,9 +10,9 @@ use super::super::details;
 use super::super::summary::{kinds, lacks};
 use super::super::text::{self, count, distribution};
 use super::{Document, Given, Scenario};
-use crate::finding::{self, Finding, Verdict};
-use crate::names::Call;
-use crate::untrusted::Text;
+use crate::report::finding::{self, Finding, Verdict};
+use crate::words::names::Call;
+use crate::words::untrusted::Text;
 
 /// As much of a digest as tells two catalogues apart.
 const DIGEST: usize = "sha256:".len() + 12;

@@ -7,8 +7,8 @@ use std::collections::BTreeMap;
 use indexmap::IndexMap;
 
 use super::super::text::marked;
-use crate::finding::Report;
-use crate::names::Os;
+use crate::report::finding::Report;
+use crate::words::names::Os;
 
 /// Something that answers, or is expected to.
 #[derive(Clone, Debug)]

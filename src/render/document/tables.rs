@@ -9,8 +9,8 @@ use indexmap::{IndexMap, IndexSet};
 
 use super::fold::{self, Folded, Point, Set};
 use super::{Document, Item, Said, Scenario, call, joined};
-use crate::names::{Call, PortChoice};
-use crate::untrusted::Text;
+use crate::words::names::{Call, PortChoice};
+use crate::words::untrusted::Text;
 
 /// The most rows of a table with all stacks beside each other.
 const BESIDE: usize = 16;

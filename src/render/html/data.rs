@@ -17,8 +17,8 @@ use super::super::details;
 use super::super::document::{Document, Given, Item, Said};
 use super::super::json;
 use super::super::text::distribution;
-use crate::finding::{Finding, Verdict};
-use crate::untrusted::Text;
+use crate::report::finding::{Finding, Verdict};
+use crate::words::untrusted::Text;
 
 /// How an answer is coloured; its text says the same.
 pub fn tone(said: &Said) -> &'static str {

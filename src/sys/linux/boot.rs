@@ -9,8 +9,8 @@ use std::io::{self, Write};
 use std::os::fd::{AsRawFd, IntoRawFd};
 use std::process::ExitCode;
 
-use crate::errno::Errno;
 use crate::sys::{Fork, check, fork, pause_for_ever};
+use crate::words::errno::Errno;
 
 /// Where a Linux system has the kernel's own file systems, in the order in which they can be mounted.
 const KERNEL_FILE_SYSTEMS: [(&str, &str); 3] = [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")];

@@ -12,10 +12,10 @@ use nix::sched::{CloneFlags, setns};
 
 use super::route::{End, add_neighbour, add_route_via, join, mute};
 use super::{OS, Tables, Tun, add_address, add_route, set_up, settle, size_tables, write_sysctl};
-use crate::errno::Errno;
-use crate::names::{Family, Protocol};
 use crate::plan::{RouteKind, SocketOption};
 use crate::sys::{Address, Fault, Until, errno_of, poll, send, set_option, socket, socket_error};
+use crate::words::errno::Errno;
+use crate::words::names::{Family, Protocol};
 
 /// The devices of a link, by where they lead.
 pub const ONWARD: &str = "towards-server";
@@ -219,7 +219,7 @@ impl Chain {
 /// A fresh namespace, which this process is in from then on.
 fn create(tables: Tables) -> Result<OwnedFd, Fault> {
     size_tables(tables);
-    super::namespace::unshare(libc::CLONE_NEWNET)?;
+    super::user_namespace::unshare(libc::CLONE_NEWNET)?;
     for (name, value) in SETTINGS {
         write_sysctl(name, value).map_err(|fault| {
             let advice = "it takes IPv6 (ipv6.disable=0 on the kernel's command line) and a writable /proc/sys";

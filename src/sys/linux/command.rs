@@ -13,10 +13,10 @@ use nix::sys::time::TimeSpec;
 use nix::unistd::{Pid, getegid};
 
 use super::OS;
-use super::namespace::leave_root_to;
-use crate::errno::Errno;
+use super::user_namespace::leave_root_to;
 use crate::sys::signals::{FORWARDED, GRACE, is_sent_by_terminals, stop};
 use crate::sys::{Ended, Flock, Result, Watch, check, effective_uid, errno_of, reap};
+use crate::words::errno::Errno;
 
 /// What a command inherits, and this process loses on the way to it.
 pub struct Caller {

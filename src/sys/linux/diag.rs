@@ -14,10 +14,10 @@ use netlink_packet_sock_diag::constants::SOCK_DIAG_BY_FAMILY;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
 
 use super::OS;
-use crate::errno::Errno;
-use crate::names::{Family, Protocol, SocketState};
-use crate::socket_table::SocketRow;
+use crate::plan::socket_table::SocketRow;
 use crate::sys::{Fault, Result, check, check_size};
+use crate::words::errno::Errno;
+use crate::words::names::{Family, Protocol, SocketState};
 
 /// `include/uapi/linux/inet_diag.h`; the crate knows only its successor.
 const TCPDIAG_GETSOCK: u16 = 18;

@@ -7,9 +7,9 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::OS;
-use crate::errno::Errno;
 use crate::plan::Detail;
 use crate::sys::{Fault, check_size};
+use crate::words::errno::Errno;
 
 /// recvmsg(MSG_ERRQUEUE): `ee_errno` and the rest of the entry.
 pub fn receive_error(fd: &OwnedFd) -> Result<(Errno, Detail), Fault> {

@@ -6,8 +6,8 @@ use std::fs::{read_dir, read_to_string};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 
 use super::OS;
-use crate::errno::Errno;
 use crate::sys::{Life, Result, check, errno_of};
+use crate::words::errno::Errno;
 
 const fn bit(signal: i32) -> u64 {
     1 << (signal - 1)

@@ -10,11 +10,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use super::command::{shepherd, take_terminal};
-use crate::errno::Errno;
+use super::user_namespace::{advice, map_self, map_subordinate, unshare};
 use crate::sys::{
     Ended, Fault, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork,
     keep_signals, look_for, machine, pipe, poll, read, reap,
 };
+use crate::words::errno::Errno;
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
 const PRIVILEGED_USERS: [u32; 2] = [60_001, 60_002];
@@ -115,14 +116,9 @@ fn unshare_for_sure(flags: i32, kind: &str) -> Result<bool> {
     Ok(before.is_none() || before != namespace())
 }
 
-pub(super) fn unshare(flags: i32) -> Result<()> {
-    // SAFETY: unshare(2) takes no pointers; this process has one thread.
-    check(unsafe { libc::unshare(flags) }).map(drop)
-}
-
 /// Forks; the parent mirrors how the child ends and never returns.
 fn become_init(outside: Outside) -> Result<(), String> {
-    let text = |errno: crate::errno::Errno| errno.to_string();
+    let text = |errno: crate::words::errno::Errno| errno.to_string();
     let (alive, held) = pipe().map_err(text)?;
     match fork().map_err(text)? {
         Fork::Parent(pid) => {
@@ -173,7 +169,7 @@ fn writable_sysctls() {
 /// A procfs of this PID namespace, which nobody outside sees.
 fn private_proc() -> Result<()> {
     if !unshare_for_sure(libc::CLONE_NEWNS, "mnt")? {
-        return Err(crate::errno::Errno::from_raw(super::OS, libc::ENOSYS));
+        return Err(crate::words::errno::Errno::from_raw(super::OS, libc::ENOSYS));
     }
     let (none, root, proc) = (std::ptr::null(), c"/".as_ptr(), c"proc".as_ptr());
     // SAFETY: all arguments are C strings, flags, or the null pointers that mount(2) allows here.
@@ -207,82 +203,6 @@ fn user_namespace() -> Result<[u32; 2], String> {
     }
     debug_assert_eq!(effective_uid(), 0);
     Ok([1, 2])
-}
-
-/// In a fresh user namespace: names for the one user and the one group that it takes no privilege to map.
-fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2], caller: u32) -> Result<(), String> {
-    let write = |file: &str, text: String| {
-        std::fs::write(format!("/proc/self/{file}"), text)
-            .map_err(|error| format!("/proc/self/{file}: {}; {}", crate::sys::errno_of(&error), advice(caller)))
-    };
-    write("setgroups", "deny".to_owned())?;
-    write("uid_map", format!("{uid} {outer_uid} 1\n"))?;
-    write("gid_map", format!("{gid} {outer_gid} 1\n"))
-}
-
-/// Gives this process the ids that it had before [`isolate`] made it uid 0 of a user namespace, and nothing of that
-/// user's power over the network it is in.
-pub(super) fn leave_root_to(ids: [u32; 2]) -> Result<(), String> {
-    unshare(libc::CLONE_NEWUSER).map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice(ids[0])))?;
-    map_self(ids, [0, 0], ids[0])
-}
-
-/// Asks the set-uid helpers for a map of 0 to ourselves and of 1 and 2 to the first two subordinate ids.
-fn map_subordinate(pid: i32, uid: u32, gid: u32) -> bool {
-    let user = std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| {
-        passwd
-            .lines()
-            .find(|line| line.split(':').nth(2) == Some(&uid.to_string()))
-            .and_then(|line| line.split(':').next().map(str::to_owned))
-    });
-    let first_of = |file: &str| -> Option<u32> {
-        let text = std::fs::read_to_string(file).ok()?;
-        text.lines().find_map(|line| {
-            let mut fields = line.split(':');
-            let owner = fields.next()?;
-            let first = fields.next()?.parse().ok()?;
-            let count: u32 = fields.next()?.trim().parse().ok()?;
-            (count >= 2 && (user.as_deref() == Some(owner) || owner == uid.to_string())).then_some(first)
-        })
-    };
-    let map = |command: &str, own: u32, file: &str| -> Option<bool> {
-        let first = first_of(file)?;
-        let ids = [0, own, 1, 1, first, 2].map(|number| number.to_string());
-        Some(
-            Command::new(command)
-                .arg(pid.to_string())
-                .args(ids)
-                .stderr(std::process::Stdio::null())
-                .status()
-                .ok()?
-                .success(),
-        )
-    };
-    // The gid map first: without it a uid map alone would have to be undone, which nothing can.
-    map("newgidmap", gid, "/etc/subgid") == Some(true) && map("newuidmap", uid, "/etc/subuid") == Some(true)
-}
-
-/// What a person can do about a refused user namespace. Root has no use for one, and meets this where none is let through.
-fn advice(caller: u32) -> String {
-    let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
-    let mut advice = Vec::new();
-    if read("/proc/sys/kernel/unprivileged_userns_clone") == "0" {
-        advice.push("set kernel.unprivileged_userns_clone=1");
-    }
-    if read("/proc/sys/user/max_user_namespaces") == "0" {
-        advice.push("raise user.max_user_namespaces above 0");
-    }
-    if read("/proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" {
-        advice.push("set kernel.apparmor_restrict_unprivileged_userns=0, or give this binary an AppArmor profile that allows userns");
-    }
-    if advice.is_empty() {
-        advice.push("in a container, start it with --privileged, or with a seccomp profile that allows unshare");
-    }
-    match caller {
-        0 => advice.push("in a systemd service, set RestrictNamespaces=no"),
-        _ => advice.push("or run as root"),
-    }
-    advice.join(", ")
 }
 
 /// PR_SET_PDEATHSIG. It is lost on every change of credentials, and never inherited.

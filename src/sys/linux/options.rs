@@ -4,9 +4,9 @@
 
 use std::os::fd::{AsRawFd, OwnedFd};
 
-use crate::names::Family;
 use crate::plan::SocketOption;
 use crate::sys::{Fault, Result, check, socket};
+use crate::words::names::Family;
 
 /// SO_LINGER counts in seconds.
 pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER;

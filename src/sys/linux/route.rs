@@ -22,10 +22,10 @@ use netlink_sys::{Socket, SocketAddr, protocols::NETLINK_ROUTE};
 
 use super::OS;
 use super::namespace::only_private;
-use crate::errno::Errno;
-use crate::names::Family;
 use crate::plan::RouteKind;
 use crate::sys::{Fault, device_index, errno_of, pause_ms};
+use crate::words::errno::Errno;
+use crate::words::names::Family;
 
 /// Up, and usable at some later time ([`settle`]).
 pub fn set_up(device: &str) -> Result<(), Fault> {

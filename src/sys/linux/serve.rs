@@ -8,12 +8,12 @@ use std::os::fd::{AsRawFd, OwnedFd, RawFd};
 
 use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags, EpollTimeout};
 
-use crate::names::{Family, Protocol};
 use crate::plan::SocketOption;
 use crate::sys::{
     Address, Fault, Mode, accept, bind, descriptor_limit, exit_now, listen, receive, set_descriptor_limit,
     set_nonblocking, set_option, socket,
 };
+use crate::words::names::{Family, Protocol};
 
 /// More connections than any client asks for between two looks.
 const BACKLOG: i32 = 65_535;

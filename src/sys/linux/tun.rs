@@ -8,8 +8,8 @@ use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::namespace::only_private;
-use crate::names::Need;
 use crate::sys::{Fault, check, errno_of, router, unsupported, write_sysctl};
+use crate::words::names::Need;
 
 pub struct Tun {
     file: File,

@@ -20,11 +20,11 @@ use nix::unistd::Pid;
 pub use filter::be_watched;
 
 use super::OS;
-use crate::calls::{MOST_CALLS, Record, Seen};
-use crate::errno::Errno;
-use crate::names::{Call, LocalPort, PortChoice, Protocol};
+use crate::knowledge::calls::{MOST_CALLS, Record, Seen};
 use crate::plan::Outcome;
 use crate::sys::Result;
+use crate::words::errno::Errno;
+use crate::words::names::{Call, LocalPort, PortChoice, Protocol};
 use ask::Sent;
 use call::{About, Begun};
 use look::Socket;

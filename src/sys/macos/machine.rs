@@ -17,9 +17,9 @@ use super::super::darwin::{self, Own, Setting};
 use super::super::journal::{Change, Journal};
 use super::super::{Fault, Isolation, Outside, Result, check, effective_uid, exit_now, pause_ms, unsupported};
 use super::{NAME, OS, has_address, interfaces, ip, no_private_host, orphans, utun};
-use crate::errno::Errno;
-use crate::names::Need;
 use crate::plan::RouteKind;
+use crate::words::errno::Errno;
+use crate::words::names::Need;
 
 /// The uids that stand for user-a and user-b: nobody's, and only root can take them.
 const USERS: [u32; 2] = [60_001, 60_002];

@@ -5,8 +5,8 @@
 use std::os::fd::OwnedFd;
 
 use super::super::{Fault, Result, check};
-use crate::names::{Protocol, SocketState};
-use crate::socket_table::{SocketRow, xnu};
+use crate::plan::socket_table::{SocketRow, xnu};
+use crate::words::names::{Protocol, SocketState};
 
 pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bound];
 

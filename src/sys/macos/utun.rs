@@ -11,7 +11,7 @@ use std::sync::Mutex;
 
 use super::super::darwin::{UTUN_HEADER, utun_frame, utun_packet};
 use super::super::{Fault, Result, check, check_size, posix, router, unsupported};
-use crate::names::Need;
+use crate::words::names::Need;
 
 /// What plans call a device, and what the kernel does: it numbers them.
 static NAMES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());

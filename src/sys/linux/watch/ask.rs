@@ -7,11 +7,11 @@ use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};
 
 use super::look::Socket;
-use crate::calls::{Reason, Record};
-use crate::names::{Call, Family, Protocol};
+use crate::knowledge::calls::{Reason, Record};
 use crate::plan::Outcome;
 use crate::sys::linux::read_sysctl;
 use crate::sys::{self, Broadcast, check};
+use crate::words::names::{Call, Family, Protocol};
 
 /// `include/uapi/asm-generic/socket.h`; since 5.14.
 const SO_NETNS_COOKIE: i32 = 71;

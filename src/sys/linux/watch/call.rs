@@ -5,10 +5,10 @@
 use std::net::SocketAddr;
 
 use super::look::{self, Message};
-use crate::calls::SystemCall;
-use crate::errno::Errno;
-use crate::names::Call;
+use crate::knowledge::calls::SystemCall;
 use crate::sys::linux::error_queue;
+use crate::words::errno::Errno;
+use crate::words::names::Call;
 
 /// Messages that one call takes at most (UIO_MAXIOV).
 const MOST_MESSAGES: usize = 1024;

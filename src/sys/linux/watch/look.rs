@@ -9,8 +9,8 @@ use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use nix::sys::uio::{RemoteIoVec, process_vm_readv};
 use nix::unistd::Pid;
 
-use crate::names::{Family, Protocol, Reuse};
 use crate::sys::{Result, check, local_name, peer_name};
+use crate::words::names::{Family, Protocol, Reuse};
 
 /// The longest address of a family that is looked at, `struct sockaddr_in6`.
 const LONGEST_ADDRESS: usize = 28;

@@ -1,0 +1,231 @@
+//! A world for one command: which processes there are besides the command, and how the command's end gets out.
+//!
+//! pid 1 of the world builds it, has the conditions made, and then looks after the command; with it everything ends. What
+//! the options of a command line mean is decided there.
+
+mod beside;
+mod condition;
+mod held;
+mod world;
+
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::knowledge::calls::{Record, Seen};
+use crate::plan::Unsupported;
+use crate::sys::{self, Caller, Ended, Flock, Fork, Outside, Watch};
+use crate::words::errno::Errno;
+use crate::words::ports::{PORT_RANGE, PortRange};
+
+pub use condition::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
+pub use world::{MOST_ROUTERS, World};
+
+use condition::Situation;
+use held::{Held, Refusal};
+
+/// How a command ended.
+#[derive(Clone, Debug)]
+pub struct Ran {
+    pub ended: Ended,
+    /// It was told to end, because its time was up.
+    pub timed_out: bool,
+    /// Conditions that did not hold then, a sentence each.
+    pub lost: Vec<String>,
+    /// Processes of its world that did not work then, a sentence each.
+    pub failed: Vec<String>,
+    /// Its socket calls, where somebody wanted to see them.
+    pub watched: Option<(Seen, Vec<Record>)>,
+}
+
+/// What there is to a run beside the command.
+#[derive(Clone, Debug, Default)]
+pub struct Request {
+    pub world: World,
+    pub conditions: Vec<Named>,
+    /// How long the command may run.
+    pub limit: Option<Duration>,
+    /// Whether its socket calls are to be seen.
+    pub watch: bool,
+    /// What the command reads first.
+    pub startup: Option<Startup>,
+    /// Whether it is to have the terminal. A shell gives it back to the group that it came in, and nobody outside of the
+    /// world has a number in there.
+    pub foreground: bool,
+}
+
+/// A file alone in a directory, and the variable by which a command finds that. Where the system can, the directory
+/// has no name, so that nothing is left of it whatever happens; the command removes any other.
+#[derive(Clone, Debug)]
+pub struct Startup {
+    pub variable: &'static str,
+    pub file: &'static str,
+    pub text: String,
+}
+
+/// Why a command has not run.
+#[derive(Debug)]
+pub enum Failed {
+    /// There is no world for it.
+    World(String),
+    /// Nor can there be one on this host, which lacks something that a condition needs: in words, and what it is.
+    Lacks(String, Unsupported),
+    /// The world was there, and the command refused.
+    Command(Errno),
+}
+
+/// What the process that is to become the command is told before that: without it, it never does.
+const GO: u8 = b'g';
+
+/// Runs the command in its world. The process that returns from this may be another than the one that called it: see
+/// [`sys::isolate`].
+pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
+    let Request { world, conditions, limit, watch, startup, foreground } = request;
+    let what = |what: &'static str| move |errno: Errno| Failed::World(format!("{what}: {errno}"));
+    let no_signals = |error: std::io::Error| Failed::World(format!("cannot handle signals: {error}"));
+    let caller = Caller::current().map_err(what("cannot prepare for signals"))?;
+    let isolation = sys::isolate(Outside::Command);
+    if let Some(lacking) = &isolation.lacking {
+        return Err(Failed::World(format!("cannot create a private network for the command: {lacking}")));
+    }
+    // Until the command runs, and when it has ended, there is nobody to pass them on to.
+    sys::end_on_signals(&[], Duration::ZERO).map_err(no_signals)?;
+    let no_table = |fault| {
+        let advice = "it takes sock_diag: CONFIG_INET_DIAG, or the kernel modules tcp_diag and udp_diag";
+        Failed::World(format!("cannot read the client's socket table: {fault}; {advice}"))
+    };
+    let refused = |(index, why): (usize, String)| {
+        Failed::World(format!("condition `{}` cannot be made: {why}", conditions[index].text))
+    };
+    // Its namespaces are there as long as it is.
+    let (situation, built) = if isolation.is_shared() {
+        let range = sys::read_sysctl(PORT_RANGE).map_err(what("cannot read net.ipv4.ip_local_port_range"))?;
+        let range = PortRange::from_sysctl(&range)
+            .map_err(|why| Failed::World(format!("cannot read net.ipv4.ip_local_port_range: {why}")))?;
+        let wanted = beside::conditions(request, range).map_err(Failed::World)?;
+        if let Some(warning) = beside::warning(&wanted) {
+            let _ = writeln!(std::io::stderr(), "errnoscope: {warning}");
+        }
+        (beside::situation(&wanted, &world::bystanders().map_err(no_table)?).map_err(refused)?, None)
+    } else {
+        let built = world.build(&caller).map_err(Failed::World)?;
+        let around = world::surroundings(&built.chain).map_err(no_table)?;
+        let wanted: Vec<Condition> = conditions.iter().map(|named| named.condition.clone()).collect();
+        (Situation::of(&wanted, &around).map_err(refused)?, Some(built))
+    };
+    let helpers = built.as_ref().map_or(&[][..], |built| &built.helpers);
+    let descriptors = situation.descriptors.map(|(index, free)| (index, sys::lowest_inheritable_gap() + free));
+    let lacking = |Refusal { why, lacks }| match lacks {
+        None => Failed::World(why),
+        Some(lacks) => Failed::Lacks(why, lacks),
+    };
+    let mut held = match situation.is_held() {
+        true => Some(Held::make(conditions, situation, &isolation).map_err(lacking)?),
+        false => None,
+    };
+    // Where it has a name, it is there until the command has ended.
+    let mut _directory = None;
+    if let Some(Startup { variable, file, text }) = startup {
+        let place = match sys::nameless_directory(file, text) {
+            Ok(place) => place,
+            Err(_) => named_directory(file, text, &mut _directory).map_err(|error| {
+                Failed::World(format!("cannot write a file for the shell to begin with: {error}; see TMPDIR"))
+            })?,
+        };
+        command.env(variable, place);
+    }
+    let mut gone = BTreeMap::new();
+    let fails =
+        |gone: &BTreeMap<i32, Ended>| helpers.iter().filter_map(|helper| helper.fails(gone)).collect::<Vec<_>>();
+    if let Some(why) = fails(&gone).into_iter().next() {
+        return Err(Failed::World(format!("{why}, before the command was started; it has not run")));
+    }
+    // Until then the command waits: it is looked at from its first call on.
+    let (go, ready) = sys::pipe().map_err(what("cannot start the command: pipe"))?;
+    sys::keep_signals();
+    match sys::fork().map_err(what("cannot start the command: fork"))? {
+        Fork::Child => {
+            drop(ready);
+            let mut said = [0];
+            if sys::read(&go, &mut said) != Ok(1) || said != [GO] {
+                sys::exit_now(NEVER_RAN);
+            }
+            drop(go);
+            if *foreground {
+                sys::take_foreground();
+            }
+            caller.restore().map_err(|why| Failed::World(format!("cannot become the caller again: {why}")))?;
+            if let Some((index, most)) = descriptors {
+                let text = &conditions[index].text;
+                sys::limit_descriptors(most).map_err(|errno| {
+                    let limit = sys::descriptor_limit().1;
+                    Failed::World(format!(
+                        "condition `{text}` cannot be made: setrlimit(RLIMIT_NOFILE, {most}): {errno}; \
+                         the hard limit is {limit}"
+                    ))
+                })?;
+            }
+            if *watch {
+                sys::be_watched().map_err(|errno| Failed::World(untraceable("seccomp", &errno)))?;
+            }
+            Err(Failed::Command(sys::become_command(command)))
+        }
+        Fork::Parent(pid) => {
+            drop(go);
+            let mut watch = match watch {
+                true => Some(Watch::begin(pid).map_err(|errno| Failed::World(untraceable("ptrace", &errno)))?),
+                false => None,
+            };
+            let mut allowed = None;
+            let mut at_end = |pid| allowed = sys::descriptor_limit_of(pid).ok();
+            // One byte, and nothing else, says that it may run.
+            let mut has_begun = false;
+            let mut begin = || {
+                has_begun = true;
+                sys::write(&ready, &[GO]).map(drop)
+            };
+            let mut others = |pid, ended| {
+                if helpers.iter().any(|helper| helper.pid() == pid) {
+                    gone.insert(pid, ended);
+                }
+            };
+            let (at_end, others) = (&mut at_end, &mut others);
+            let flock = Flock { begin: &mut begin, limit: *limit, at_end, others, watch: watch.as_mut() };
+            let (ended, timed_out) = sys::shepherd(pid, flock).map_err(|errno| {
+                Failed::World(match has_begun {
+                    true => format!("cannot wait for the command: {errno}"),
+                    false => format!(
+                        "cannot start the thread that a traced command needs: {errno}; it has not run; \
+                         see `ulimit -u`, and pids.max of its cgroup"
+                    ),
+                })
+            })?;
+            sys::end_on_signals(&[], sys::TOGETHER).map_err(no_signals)?;
+            let failed = fails(&gone);
+            let mut lost = held.as_mut().map(Held::lost).unwrap_or_default();
+            if let Some((index, most)) = descriptors.filter(|(_, most)| allowed != Some(*most)) {
+                let now = allowed.map_or("unknown".to_owned(), |now| now.to_string());
+                lost.push(format!("`{}`: RLIMIT_NOFILE was {most}, and is {now}", conditions[index].text));
+            }
+            let watched = watch.map(|watch| (watch.seen, watch.calls));
+            Ok(Ran { ended, timed_out, lost, failed, watched })
+        }
+    }
+}
+
+fn named_directory(file: &str, text: &str, kept: &mut Option<tempfile::TempDir>) -> std::io::Result<PathBuf> {
+    let directory = kept.insert(tempfile::Builder::new().prefix("errnoscope-").tempdir()?);
+    std::fs::write(directory.path().join(file), text)?;
+    Ok(directory.path().to_owned())
+}
+
+/// The exit code of a process that was to become the command and was not told to; nobody waits for it.
+const NEVER_RAN: i32 = 125;
+
+fn untraceable(call: &str, errno: &Errno) -> String {
+    let advice = "a seccomp filter (of a container, or of systemd), kernel.yama.ptrace_scope=3 or another \
+        security module may refuse this; allow it, or leave out --trace and --json";
+    format!("cannot trace the command, which has not run: {call}(2): {errno}; {advice}")
+}

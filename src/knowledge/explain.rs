@@ -1,0 +1,352 @@
+//! From a failed call to what findings know of it: its causes, with evidence, what shows them and what to do.
+//!
+//! It weighs nothing that `policy` has not weighed, and prints nothing.
+
+mod message;
+pub mod read;
+
+use std::cmp::Reverse;
+use std::collections::{BTreeMap, BTreeSet};
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use crate::knowledge::policy::advice::advice;
+use crate::knowledge::policy::causes::{Knowledge, Known, Query, Ranked, rank};
+use crate::knowledge::policy::evidence::Basis;
+use crate::knowledge::policy::right::{Step, accounts_for, step};
+use crate::knowledge::policy::separate::{About, End, commands, separate};
+use crate::words::cause::Cause;
+use crate::words::errno::ErrnoName;
+use crate::words::names::{Call, Family, Os, PortChoice, Protocol, Reuse, words};
+
+use read::Reading;
+
+/// The version of the explanation format, its first field.
+pub const FORMAT: &str = "errnoscope-explanation/2";
+
+words! {
+    /// How it is known which OS is meant.
+    Told {
+        Given = "given",
+        /// The text has it: its numbers, its words, or strace.
+        Read = "read",
+        /// The host that explains.
+        Assumed = "assumed",
+        /// Findings know the number on this system alone.
+        ByNumber = "by-number",
+    }
+}
+
+/// What somebody says beside the text; it has the last word.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Given {
+    pub os: Option<Os>,
+    pub port: Option<PortChoice>,
+    pub protocol: Option<Protocol>,
+    pub family: Option<Family>,
+    pub reuse: Option<Reuse>,
+}
+
+/// What is explained.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Understood {
+    /// Empty: every call.
+    pub calls: Vec<Call>,
+    pub errno: ErrnoName,
+    /// The errno's number on each system that has it, `windows` among them.
+    pub numbers: BTreeMap<&'static str, i32>,
+    pub os: Os,
+    pub told: Told,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub port: Option<PortChoice>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub protocol: Option<Protocol>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub family: Option<Family>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reuse: Option<Reuse>,
+    pub local: End,
+    pub remote: End,
+}
+
+/// Everything that findings know about a failed call.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Explanation {
+    /// `errnoscope-explanation/2`.
+    #[schemars(extend("const" = FORMAT))]
+    pub format: &'static str,
+    pub understood: Understood,
+    /// One for each call and way to get a port, the best known first.
+    pub failures: Vec<Failure>,
+}
+
+/// One call that fails so.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Failure {
+    pub call: Call,
+    pub port: PortChoice,
+    /// Observed before only expected, then by scenarios, then by findings.
+    pub causes: Vec<Candidate>,
+    /// What a program can look at to tell its causes apart, the cheapest for each pair.
+    pub apart: Vec<Apart>,
+}
+
+/// One cause with all that is known of it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Candidate {
+    pub cause: Cause,
+    pub scenarios: u64,
+    pub findings: u64,
+    pub evidence: Vec<Evidence>,
+    /// The kinds of socket in its findings.
+    pub protocols: BTreeSet<Protocol>,
+    pub families: BTreeSet<Family>,
+    pub reuse: BTreeSet<Reuse>,
+    /// What shows whether it was this one; words in capitals stand for what the text does not say.
+    pub commands: Vec<String>,
+    pub step: Step,
+    pub why: &'static str,
+    /// What a person can do.
+    pub advice: &'static str,
+}
+
+/// What one stack did, or one authority says.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Evidence {
+    pub basis: Basis,
+    /// The stack, or the authority of what is only expected.
+    pub by: String,
+    /// Whether somebody behind a command speaks for that stack.
+    #[serde(skip_serializing_if = "is_false")]
+    #[schemars(default)]
+    pub behind: bool,
+    pub findings: u64,
+    pub example: String,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Apart {
+    pub causes: Vec<Cause>,
+    pub by: &'static str,
+}
+
+/// Settles what is meant: an errno of one system.
+pub fn understand(
+    reading: Reading,
+    given: Given,
+    host: Option<Os>,
+    knowledge: &Knowledge,
+) -> Result<Understood, String> {
+    let said = given.os.map(|os| (os, Told::Given)).or(reading.os.map(|os| (os, Told::Read)));
+    let (os, told, errno) = match (reading.errno, reading.number) {
+        (Some(errno), _) => {
+            let (os, told) = said.or(assumed(host)).ok_or(NO_OS)?;
+            (os, told, errno.on(os).unwrap_or(errno))
+        }
+        (None, Some(number)) => numbered(number, said, host, knowledge)?,
+        (None, None) => return Err(read::Unreadable::NoErrno.to_string()),
+    };
+    let mut numbers: BTreeMap<&'static str, i32> = BTreeMap::new();
+    numbers.extend(Os::ALL.iter().filter_map(|&os| Some((os.as_str(), errno.raw(os)?))));
+    numbers.extend(errno.windows().map(|number| ("windows", number)));
+    Ok(Understood {
+        calls: reading.calls,
+        errno,
+        numbers,
+        os,
+        told,
+        port: given.port.or(reading.port),
+        protocol: given.protocol.or(reading.protocol),
+        family: given.family.or(reading.family),
+        reuse: given.reuse,
+        local: reading.local,
+        remote: reading.remote,
+    })
+}
+
+/// Where nothing else says it and this program runs on no system that it knows.
+const NO_OS: &str =
+    "this is neither Linux nor macOS, and the text does not say which of them it is from: say --os linux or --os macos";
+
+fn assumed(host: Option<Os>) -> Option<(Os, Told)> {
+    host.map(|os| (os, Told::Assumed))
+}
+
+/// A number is that of the OS that is meant. Where nobody says which, of the first that findings know it on.
+fn numbered(
+    number: i32,
+    said: Option<(Os, Told)>,
+    host: Option<Os>,
+    knowledge: &Knowledge,
+) -> Result<(Os, Told, ErrnoName), String> {
+    if let Some(errno) = ErrnoName::windows_numbered(number) {
+        let (os, told) = said.or(assumed(host)).ok_or(NO_OS)?;
+        return Ok((os, told, errno));
+    }
+    if let Some((os, told)) = said {
+        let errno = ErrnoName::numbered(os, number).ok_or_else(|| format!("{os} has no errno {number}"))?;
+        return Ok((os, told, errno));
+    }
+    let others = Os::ALL.iter().copied().filter(|&os| Some(os) != host).map(|os| (os, Told::ByNumber));
+    let numbered = assumed(host).into_iter().chain(others);
+    let named = numbered.filter_map(|(os, told)| Some((os, told, ErrnoName::numbered(os, number)?)));
+    let named: Vec<(Os, Told, ErrnoName)> = named.collect();
+    let is_known = |&&(os, _, errno): &&(Os, Told, ErrnoName)| {
+        knowledge.known.iter().any(|known| known.os == os && known.errno == errno)
+    };
+    named
+        .iter()
+        .find(is_known)
+        .or(named.first())
+        .copied()
+        .ok_or_else(|| format!("no system here has an errno {number}"))
+}
+
+impl Understood {
+    fn query(&self) -> Query {
+        Query {
+            os: Some(self.os),
+            calls: self.calls.clone(),
+            errno: Some(self.errno),
+            port: self.port,
+            protocol: self.protocol,
+            family: self.family,
+            reuse: self.reuse,
+        }
+    }
+}
+
+/// Every cause of the call that is understood; `None` where no finding has it.
+pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanation> {
+    let query = understood.query();
+    let mut failures: BTreeMap<(Call, PortChoice), Vec<&Known>> = BTreeMap::new();
+    for known in knowledge.known.iter().filter(|known| query.selects(known)) {
+        failures.entry((known.call, known.port)).or_default().push(known);
+    }
+    let mut ranked: Vec<((Call, PortChoice), Vec<Ranked<'_>>)> =
+        failures.into_iter().map(|(failure, known)| (failure, rank(known))).collect();
+    let observed = |causes: &[Ranked<'_>]| causes.iter().any(|cause| cause.observed);
+    let sum = |causes: &[Ranked<'_>], of: fn(&Ranked<'_>) -> u64| causes.iter().map(of).sum::<u64>();
+    // What is known of a call with either port.
+    let mut calls: BTreeMap<(Call, bool), (u64, u64)> = BTreeMap::new();
+    for ((call, _), causes) in &ranked {
+        let (scenarios, findings) = calls.entry((*call, observed(causes))).or_default();
+        *scenarios += sum(causes, |cause| cause.scenarios);
+        *findings += sum(causes, |cause| cause.findings);
+    }
+    ranked.sort_by_key(|((call, port), causes)| {
+        let observed = observed(causes);
+        (!observed, Reverse(calls[&(*call, observed)]), *call, !is_usual(*call, *port))
+    });
+    let failures: Vec<Failure> = ranked
+        .into_iter()
+        .map(|((call, port), causes)| Failure {
+            call,
+            port,
+            apart: apart(call, understood.errno, &causes),
+            causes: causes.into_iter().map(|cause| candidate(cause, &understood)).collect(),
+        })
+        .collect();
+    (!failures.is_empty()).then_some(Explanation { format: FORMAT, understood, failures })
+}
+
+/// Whether most programs make the call so: they name the port that they bind, and let the kernel pick the one that they
+/// connect from.
+fn is_usual(call: Call, port: PortChoice) -> bool {
+    (call == Call::Bind) == (port == PortChoice::Explicit)
+}
+
+fn candidate(ranked: Ranked<'_>, understood: &Understood) -> Candidate {
+    let Ranked { cause, scenarios, findings, known, .. } = ranked;
+    let mut evidence: BTreeMap<(Basis, &str, bool), Vec<&Known>> = BTreeMap::new();
+    for known in &known {
+        evidence.entry((known.basis, &known.by, known.behind)).or_default().push(known);
+    }
+    let evidence = evidence.into_iter().map(|((basis, by, behind), known)| {
+        let findings = known.iter().map(|known| known.findings).sum();
+        // A scenario that is about the call says more about it than one that is about an earlier call.
+        let about = |known: &&&Known| !known.scenario.starts_with(known.call.as_str());
+        let example = known.iter().min_by_key(about).map(|known| known.example.clone()).unwrap_or_default();
+        Evidence { basis, by: by.to_owned(), behind, findings, example }
+    });
+    let (step, why) = step(cause, understood.errno);
+    // What does not account for the errno has nothing to show.
+    let accounts = accounts_for(cause, understood.errno);
+    let about = About { protocol: understood.protocol, local: understood.local, remote: understood.remote };
+    Candidate {
+        cause,
+        scenarios,
+        findings,
+        evidence: evidence.collect(),
+        protocols: known.iter().filter_map(|known| known.protocol).collect(),
+        families: known.iter().filter_map(|known| known.family).collect(),
+        reuse: known.iter().map(|known| known.reuse).collect(),
+        commands: if accounts { commands(cause, understood.os, &about) } else { Vec::new() },
+        step,
+        why,
+        advice: if accounts { advice(cause) } else { "" },
+    }
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
+}
+
+/// Pairs that one observation tells apart share it.
+fn apart(call: Call, errno: ErrnoName, causes: &[Ranked<'_>]) -> Vec<Apart> {
+    let causes: Vec<&Ranked<'_>> = causes.iter().filter(|cause| accounts_for(cause.cause, errno)).collect();
+    let mut apart: Vec<Apart> = Vec::new();
+    for (index, one) in causes.iter().enumerate() {
+        for other in &causes[index + 1..] {
+            let by = separate(one.cause, other.cause, call);
+            let known = apart.iter().position(|apart| apart.by == by);
+            let entry = known.unwrap_or_else(|| {
+                apart.push(Apart { causes: Vec::new(), by });
+                apart.len() - 1
+            });
+            for cause in [one.cause, other.cause] {
+                if !apart[entry].causes.contains(&cause) {
+                    apart[entry].causes.push(cause);
+                }
+            }
+        }
+    }
+    apart
+}
+
+/// What findings know that is like what they do not: in fewer words than are asked, elsewhere, or of the call.
+pub fn near(understood: &Understood, knowledge: &Knowledge) -> Vec<String> {
+    let asked = understood.query();
+    let open = Query { port: None, protocol: None, family: None, reuse: None, ..asked.clone() };
+    let elsewhere = [Query { os: None, ..open.clone() }, Query { calls: Vec::new(), ..open.clone() }];
+    let questions = [vec![open.clone()], elsewhere.to_vec(), vec![Query { errno: None, ..open }]];
+    let mut near = questions
+        .iter()
+        .map(|questions| questions.iter().flat_map(|question| failures(question, knowledge)).collect::<Vec<String>>());
+    near.find(|near| !near.is_empty()).unwrap_or_default()
+}
+
+/// `bind EADDRINUSE on linux (explicit port, tcp, udp)`.
+fn failures(query: &Query, knowledge: &Knowledge) -> Vec<String> {
+    type Kinds = (BTreeSet<PortChoice>, BTreeSet<Protocol>);
+    let mut failures: BTreeMap<(Os, Call, ErrnoName), Kinds> = BTreeMap::new();
+    for known in knowledge.known.iter().filter(|known| query.selects(known)) {
+        let (ports, protocols) = failures.entry((known.os, known.call, known.errno)).or_default();
+        ports.insert(known.port);
+        protocols.extend(known.protocol);
+    }
+    let lines = failures.into_iter().map(|((os, call, errno), (ports, protocols))| {
+        let ports: Vec<&str> =
+            ports.iter().filter(|port| **port != PortChoice::None).map(|port| port.as_str()).collect();
+        let ports = if ports.is_empty() { String::new() } else { format!("{} port, ", ports.join(" or ")) };
+        let protocols: Vec<&str> = protocols.iter().map(|protocol| protocol.as_str()).collect();
+        format!("{call} {} on {os} ({ports}{})", errno.as_str(), protocols.join(" or "))
+    });
+    lines.collect()
+}
+
+/// The JSON Schema of an explanation.
+pub fn schema() -> serde_json::Value {
+    crate::words::schema::schema::<Explanation>(FORMAT)
+}

@@ -1,0 +1,135 @@
+//! A policy held against evidence: what it does, and what would have been right.
+//!
+//! Where no policy could be right with every cause of a signal, the safe action is not counted against it, but told.
+
+use std::collections::BTreeMap;
+
+use serde::Serialize;
+
+use super::derive::targets;
+use super::evidence::{Basis, Evidence};
+use super::right::{Kind, decision, right};
+use super::{Action, Policy, ProbeCall};
+use crate::words::cause::Cause;
+use crate::words::errno::ErrnoName;
+use crate::words::names::{Os, PortChoice};
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Evaluation {
+    pub policy: String,
+    pub total: Tally,
+    /// What happens to each cause on each system.
+    pub table: Vec<Row>,
+    pub wrong: Vec<Wrong>,
+}
+
+/// How many decisions amount to what.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Tally {
+    pub right: u64,
+    pub hides: u64,
+    pub gives_up: u64,
+    pub wastes: u64,
+    /// Wrong in a way that no policy over these signals avoids without being wrong elsewhere. Not among the above.
+    pub unavoidable: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Row {
+    pub os: Os,
+    /// Whether the system was not observed.
+    pub expected: bool,
+    pub cause: Cause,
+    #[serde(flatten)]
+    pub tally: Tally,
+}
+
+/// Wrong decisions that differ in nothing but the kind of socket and the case.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+pub struct Wrong {
+    pub kind: Kind,
+    pub unavoidable: bool,
+    pub os: Os,
+    pub expected: bool,
+    pub call: ProbeCall,
+    pub port: PortChoice,
+    pub errno: ErrnoName,
+    pub cause: Cause,
+    pub action: Action,
+    pub right: Action,
+    pub why: &'static str,
+    /// The rule that decided, from 1.
+    pub rule: usize,
+    pub count: u64,
+    pub example: String,
+    /// Every case, for who asks.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub cases: Vec<String>,
+}
+
+pub fn evaluate(policy: &Policy, evidence: &Evidence) -> Evaluation {
+    let (targets, _) = targets(&evidence.items);
+    let mut total = Tally::default();
+    let mut table: BTreeMap<(Os, bool, Cause), Tally> = BTreeMap::new();
+    let mut wrong: BTreeMap<_, Wrong> = BTreeMap::new();
+    for item in evidence.items.iter().filter(|item| item.basis != Basis::Permitted) {
+        let (rule, action) = policy.decide(&item.signal);
+        let wanted = right(item.cause, item.signal.errno).action;
+        let decision = decision(action, wanted);
+        // The target of a signal without a doubt is right for each of its causes.
+        let unavoidable = decision.kind != Kind::Right && targets[&item.signal] == action;
+        let expected = item.basis == Basis::Expected;
+        total.add(decision.kind, unavoidable);
+        table.entry((item.signal.os, expected, item.cause)).or_default().add(decision.kind, unavoidable);
+        if decision.kind == Kind::Right {
+            continue;
+        }
+        let signal = item.signal;
+        let key = (unavoidable, decision.kind, signal.os, signal.call, signal.port, signal.errno, item.cause, action);
+        let entry = wrong.entry((key, rule)).or_insert_with(|| Wrong {
+            kind: decision.kind,
+            unavoidable,
+            os: signal.os,
+            expected,
+            call: signal.call,
+            port: signal.port,
+            errno: signal.errno,
+            cause: item.cause,
+            action,
+            right: wanted,
+            why: decision.why,
+            rule: rule + 1,
+            count: 0,
+            example: item.case.clone(),
+            cases: Vec::new(),
+        });
+        entry.count += 1;
+        entry.cases.push(item.case.clone());
+    }
+    let mut wrong: Vec<Wrong> = wrong.into_values().collect();
+    for wrong in &mut wrong {
+        wrong.cases.sort();
+        wrong.example.clone_from(&wrong.cases[0]);
+    }
+    let table = table.into_iter().map(|((os, expected, cause), tally)| Row { os, expected, cause, tally }).collect();
+    Evaluation { policy: policy.name.clone(), total, table, wrong }
+}
+
+impl Evaluation {
+    /// Whether nothing is wrong that another policy would get right without getting something else wrong.
+    pub fn is_right(&self) -> bool {
+        self.wrong.iter().all(|wrong| wrong.unavoidable)
+    }
+}
+
+impl Tally {
+    fn add(&mut self, kind: Kind, unavoidable: bool) {
+        *match kind {
+            _ if unavoidable => &mut self.unavoidable,
+            Kind::Right => &mut self.right,
+            Kind::Hides => &mut self.hides,
+            Kind::GivesUp => &mut self.gives_up,
+            Kind::Wastes => &mut self.wastes,
+        } += 1;
+    }
+}

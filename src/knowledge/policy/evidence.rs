@@ -1,0 +1,159 @@
+//! What reports say about signals: which cause stood behind which of them.
+//!
+//! Only findings whose situation was confirmed count. What other systems are expected to do counts where nobody has
+//! observed them, and stays marked as expected.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::{ProbeCall, Signal};
+use crate::plan::{Outcome, SocketKind};
+use crate::report::finding::{Behind, Finding, Report, Verdict, behind};
+use crate::words::cause::Cause;
+use crate::words::errno::ErrnoName;
+use crate::words::names::{Os, PortChoice, words};
+
+words! {
+    /// Why a signal is believed to come from a cause.
+    Basis {
+        /// A kernel gave it, and its situation was confirmed.
+        Observed = "observed",
+        /// A kernel that may choose gave another outcome, but this one is as good.
+        Permitted = "permitted",
+        /// Documents or sources say that a system would give it; nobody has looked.
+        Expected = "expected",
+    }
+}
+
+words! {
+    /// Why a finding says nothing about a policy.
+    LeftOut {
+        /// The call did not fail.
+        NotFailed = "not-failed",
+        /// No probe makes this call.
+        NoProbe = "no-probe",
+        /// It did not run, or its situation was not confirmed.
+        Unconfirmed = "unconfirmed",
+        /// Nobody knows what this system answers.
+        Unknown = "unknown",
+        /// An errno without a name.
+        Unreadable = "unreadable",
+        /// Of a stack that passes for a system, which no policy tells from it.
+        OtherStack = "other-stack",
+    }
+}
+
+/// One signal with the cause behind it.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Item {
+    pub signal: Signal,
+    pub cause: Cause,
+    pub basis: Basis,
+    pub scenario: String,
+    pub case: String,
+}
+
+/// All that some reports say.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Evidence {
+    pub items: Vec<Item>,
+    /// Findings (and expectations of systems that nobody observed) that say nothing, by reason.
+    pub left_out: BTreeMap<LeftOut, u64>,
+    /// The stacks that were observed: `linux 6.18`.
+    pub stacks: BTreeSet<String>,
+    /// Those of them that somebody behind a command speaks for.
+    pub behind: Behind,
+    /// The systems whose behaviour is only expected.
+    pub expected: BTreeSet<Os>,
+}
+
+/// Takes the items out of reports.
+pub fn evidence<'r>(reports: impl IntoIterator<Item = &'r Report> + Clone) -> Evidence {
+    let own = || reports.clone().into_iter().map(|report| &report.host).filter(|host| host.is_own());
+    let observed: BTreeSet<Os> = own().map(|host| host.os).collect();
+    let mut evidence = Evidence { behind: behind(own()), ..Evidence::default() };
+    for report in reports {
+        if !report.host.is_own() {
+            *evidence.left_out.entry(LeftOut::OtherStack).or_default() += report.findings.len() as u64;
+            continue;
+        }
+        evidence.stacks.insert(report.host.stack.to_string());
+        for finding in &report.findings {
+            evidence.observe(finding, report.host.os);
+            // Several reports of one catalogue expect the same of a system that none of them observed.
+            for (&os, expected) in finding.elsewhere.iter().filter(|(os, _)| !observed.contains(os)) {
+                let names = expected.iter().map(|expectation| expectation.outcome.as_str());
+                evidence.add(finding, os, names, None);
+            }
+        }
+    }
+    evidence.items.sort();
+    evidence.items.dedup();
+    evidence
+}
+
+impl Evidence {
+    fn observe(&mut self, finding: &Finding, os: Os) {
+        let (Verdict::Match | Verdict::Mismatch, Some(outcome)) = (finding.verdict(), finding.outcome()) else {
+            return self.leave_out(LeftOut::Unconfirmed);
+        };
+        // Where the kernel may choose, what it chose today must not make a difference.
+        let permitted = finding.expected().iter().map(|expectation| expectation.outcome.as_str());
+        let mut names: Vec<&str> = permitted.filter(|name| *name != "unknown").collect();
+        if !names.contains(&outcome.name()) {
+            names.push(outcome.name());
+        }
+        self.add(finding, os, names.into_iter(), Some(outcome));
+    }
+
+    /// One item for each outcome that is an errno, or one reason why there is none.
+    fn add<'n>(
+        &mut self,
+        finding: &Finding,
+        os: Os,
+        outcomes: impl Iterator<Item = &'n str>,
+        observed: Option<&Outcome>,
+    ) {
+        let call = ProbeCall::new(finding.subject.call);
+        let Some(call) = call.filter(|call| (*call == ProbeCall::Socket) == (finding.subject.port == PortChoice::None))
+        else {
+            return self.leave_out(LeftOut::NoProbe);
+        };
+        let mut without = None;
+        let mut found = false;
+        for name in outcomes {
+            match (name, ErrnoName::new(name)) {
+                ("ok" | "blocked", _) => without = without.or(Some(LeftOut::NotFailed)),
+                ("unknown" | "not-reached", _) => without = without.or(Some(LeftOut::Unknown)),
+                (_, Some(errno)) if errno.raw(os).is_some() => {
+                    let basis = match observed {
+                        None => Basis::Expected,
+                        Some(outcome) if outcome.name() == name => Basis::Observed,
+                        Some(_) => Basis::Permitted,
+                    };
+                    found = true;
+                    let (port, SocketKind { protocol, family, reuse }) = (finding.subject.port, finding.subject.socket);
+                    self.items.push(Item {
+                        signal: Signal { os, call, port, protocol, family, reuse, errno },
+                        cause: finding.cause,
+                        basis,
+                        scenario: finding.scenario.to_string(),
+                        case: finding.case.to_string(),
+                    });
+                    if observed.is_none() {
+                        self.expected.insert(os);
+                    }
+                }
+                _ => without = without.or(Some(LeftOut::Unreadable)),
+            }
+        }
+        if !found && let Some(reason) = without {
+            self.leave_out(reason);
+        }
+    }
+
+    fn leave_out(&mut self, reason: LeftOut) {
+        *self.left_out.entry(reason).or_default() += 1;
+    }
+}

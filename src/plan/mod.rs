@@ -1,0 +1,486 @@
+//! What travels between the coordinator and a worker: a plan down, observations up, one line of JSON each.
+//!
+//! A plan holds no expectation, so a worker cannot know what it is supposed to see. The types are the protocol:
+//! a change of meaning or shape takes a new [`PROTOCOL`] number. A line of the protocol begins with [`MARK`]; who carries it
+//! may say other things in between, and end lines as terminals do.
+
+mod kind;
+mod op;
+pub mod socket_table;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, SocketAddr};
+
+use serde::{Deserialize, Serialize};
+
+use crate::plan::socket_table::SocketRow;
+use crate::words::errno::{Errno, ErrnoName};
+use crate::words::names::{Family, Need, Os, Protocol, User};
+use crate::words::ports::flat_range;
+use crate::words::untrusted::Text;
+
+pub use kind::SocketKind;
+pub use op::{Fill, FillHow, How, Op, RouteKind, SocketOption, WaitFor};
+
+/// The version of the lines that coordinator and worker exchange.
+pub const PROTOCOL: u32 = 5;
+
+/// How many of each a worker says at most. Whoever says more is no worker of ours, and is not read to the end.
+pub const MOST_STEPS: usize = 4096;
+pub const MOST_ANSWERS: usize = 64;
+/// A listener may share its port with ten thousand accepted sockets; the reader needs the ones that can be meant.
+pub const MOST_ROWS: usize = 256;
+pub const MOST_FREE: usize = 8;
+pub const MOST_COSTS: usize = 64;
+
+/// The record separator of JSON text sequences (RFC 7464): JSON never has this byte in it, and what consoles and shells
+/// print does not either.
+pub const MARK: u8 = 0x1e;
+
+/// The message in a line, or nothing where the line is somebody else's.
+pub fn message(line: &[u8]) -> Option<&[u8]> {
+    let mark = line.iter().rposition(|&byte| byte == MARK)?;
+    Some(line[mark + 1..].trim_ascii_end())
+}
+
+/// The lines that coordinator and worker exchange, for their schema.
+#[derive(schemars::JsonSchema)]
+#[expect(dead_code, reason = "describes lines that are written one by one")]
+#[schemars(deny_unknown_fields)]
+struct Lines {
+    /// Up, once.
+    hello: Hello,
+    /// Down, one for each case.
+    plan: Plan,
+    /// Up, one for each plan.
+    observations: Observations,
+}
+
+/// The JSON Schema of the protocol.
+pub fn schema() -> serde_json::Value {
+    crate::words::schema::schema::<Lines>(&format!("errnoscope-protocol/{PROTOCOL}"))
+}
+
+/// One case, flattened into steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Plan {
+    pub case: String,
+    /// The worker kills the case after this many milliseconds, times `patience`.
+    pub deadline_ms: u32,
+    /// By how much every wait of an op is longer than it says, for a machine that is slower.
+    pub patience: u32,
+    pub steps: Vec<Step>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Step {
+    pub op: Op,
+    /// Whose effective uid the op runs under.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<User>,
+    pub role: Role,
+}
+
+/// Why a step is there, which decides what its failure means.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Role {
+    /// Builds the situation. An errno that is not permitted ends the case.
+    Setup {
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        permit: Vec<ErrnoName>,
+        /// Errnos by which the host says that it lacks what this op needs.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        unsupported: Vec<ErrnoName>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        requires: Option<u32>,
+    },
+    /// The op under test; the queries are answered right before and right after it.
+    Subject {
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        queries: Vec<Query>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        requires: Option<u32>,
+    },
+}
+
+impl Role {
+    /// The step that must have ended `ok` or in progress for this one to be performed at all.
+    pub fn requires(&self) -> Option<u32> {
+        match self {
+            Role::Setup { requires, .. } | Role::Subject { requires, .. } => *requires,
+        }
+    }
+}
+
+/// A question to the kernel around a subject op. It names what to read, not what to find.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Query {
+    /// The rows of the socket table that share `socket`'s protocol and local port.
+    Socket {
+        socket: String,
+    },
+    /// How many ports of the range any socket holds, from the socket table.
+    Census(Census),
+    /// Whether an address is configured on an interface (RTM_GETADDR).
+    Address {
+        address: IpAddr,
+    },
+    /// What the FIB answers for a destination (RTM_GETROUTE).
+    Route {
+        destination: IpAddr,
+    },
+    Sysctl {
+        name: String,
+    },
+    /// The soft RLIMIT_NOFILE, and how many descriptors below it are open.
+    Descriptors {},
+    /// Packets counted by an nftables counter object in table `inet errnoscope`.
+    Counter {
+        counter: String,
+    },
+    /// The effective uid of the step and its capability to bind low ports.
+    User {},
+}
+
+flat_range! {
+    /// A range of ports of a protocol.
+    #[derive(Clone, Debug, PartialEq, Eq)]
+    pub struct Census {
+        protocol: Protocol,
+        family: Family,
+        ..range,
+    }
+}
+
+/// What the kernel said to a [`Query`].
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Answer {
+    // See [`socket_table::Sought`].
+    /// Rows, and by what `socket` is to be found among them.
+    Socket {
+        local: Option<SocketAddr>,
+        remote: Option<SocketAddr>,
+        #[serde(deserialize_with = "at_most::<MOST_ROWS, _, _>")]
+        rows: Vec<SocketRow>,
+        /// The inode that fstat(2) gives its descriptor, which the table has as well; 0 once it is closed. Absent where there
+        /// is no such number.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        inode: Option<u32>,
+    },
+    /// Ports of the range held by at least one socket, and the first few that none holds.
+    Census {
+        held: u32,
+        size: u32,
+        #[serde(deserialize_with = "at_most::<MOST_FREE, _, _>")]
+        free: Vec<u16>,
+    },
+    Address {
+        local: bool,
+    },
+    /// `unicast`, `local`, `blackhole`, …, or `none` where the FIB has no entry.
+    Route {
+        kind: Text,
+    },
+    Sysctl {
+        value: Text,
+    },
+    Descriptors {
+        open: u64,
+        limit: u64,
+    },
+    Counter {
+        packets: u64,
+    },
+    User {
+        uid: u32,
+        net_bind_service: bool,
+    },
+    /// The kernel could not be asked.
+    Failed {
+        error: Text,
+    },
+}
+
+/// What a call gave back.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(into = "WireOutcome", try_from = "WireOutcome")]
+pub enum Outcome {
+    Ok,
+    Errno(Errno),
+    /// It did not return within this many milliseconds.
+    Blocked {
+        ms: u32,
+    },
+}
+
+impl Outcome {
+    /// `ok`, the errno's name, or `blocked`.
+    pub fn name(&self) -> &str {
+        match self {
+            Outcome::Ok => "ok",
+            Outcome::Errno(errno) => errno.name(),
+            Outcome::Blocked { .. } => "blocked",
+        }
+    }
+}
+
+/// `{"ok": true}`, `{"errno": "EADDRINUSE", "raw": 98}` or `{"blocked_ms": 500}`.
+#[derive(Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+#[schemars(rename = "Outcome")]
+pub struct WireOutcome {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    ok: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    errno: Option<String>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    raw: Option<i32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    blocked_ms: Option<u32>,
+}
+
+impl schemars::JsonSchema for Outcome {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Outcome".into()
+    }
+
+    /// Stricter than the fields alone: exactly one of the three shapes.
+    fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        schemars::json_schema!({
+            "oneOf": [
+                { "type": "object", "properties": { "ok": { "const": true } },
+                  "required": ["ok"], "additionalProperties": false },
+                { "type": "object", "properties": { "errno": { "type": "string" }, "raw": { "type": "integer" } },
+                  "required": ["errno", "raw"], "additionalProperties": false },
+                { "type": "object", "properties": { "blocked_ms": { "type": "integer", "minimum": 0 } },
+                  "required": ["blocked_ms"], "additionalProperties": false }
+            ]
+        })
+    }
+}
+
+impl From<Outcome> for WireOutcome {
+    fn from(outcome: Outcome) -> WireOutcome {
+        let mut wire = WireOutcome { ok: None, errno: None, raw: None, blocked_ms: None };
+        match outcome {
+            Outcome::Ok => wire.ok = Some(true),
+            Outcome::Errno(errno) => (wire.errno, wire.raw) = (Some(errno.name().to_owned()), Some(errno.raw())),
+            Outcome::Blocked { ms } => wire.blocked_ms = Some(ms),
+        }
+        wire
+    }
+}
+
+impl TryFrom<WireOutcome> for Outcome {
+    type Error = &'static str;
+
+    fn try_from(wire: WireOutcome) -> Result<Outcome, &'static str> {
+        match wire {
+            WireOutcome { ok: Some(true), errno: None, raw: None, blocked_ms: None } => Ok(Outcome::Ok),
+            WireOutcome { ok: None, errno: Some(name), raw: Some(raw), blocked_ms: None } => {
+                Ok(Outcome::Errno(Errno::recorded(&name, raw)))
+            }
+            WireOutcome { ok: None, errno: None, raw: None, blocked_ms: Some(ms) } => Ok(Outcome::Blocked { ms }),
+            _ => Err("an outcome is {\"ok\": true}, {\"errno\": NAME, \"raw\": NUMBER} or {\"blocked_ms\": NUMBER}"),
+        }
+    }
+}
+
+/// What the host lacked.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Unsupported {
+    pub need: Need,
+    pub reason: Text,
+}
+
+/// One performed step.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct StepResult {
+    /// Index into the plan's steps.
+    pub step: u32,
+    pub result: Performed,
+    /// Wall-clock duration of the op alone, in microseconds.
+    pub micros: f64,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub detail: Option<Detail>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_ANSWERS, _, _>")]
+    pub before: Vec<Answer>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_ANSWERS, _, _>")]
+    pub after: Vec<Answer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Performed {
+    Outcome(Outcome),
+    Unsupported(Unsupported),
+    /// The harness itself could not go on (an unknown socket name, a wait that ran out): why.
+    Failed(Text),
+}
+
+impl Performed {
+    /// Whether a step that requires this one is performed.
+    pub fn went_well(&self) -> bool {
+        match self {
+            Performed::Outcome(Outcome::Ok) => true,
+            Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
+            Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
+        }
+    }
+}
+
+/// What an op gave back beside its outcome.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Detail {
+    /// The socket's name after the op, and its peer's.
+    Names {
+        local: Option<SocketAddr>,
+        remote: Option<SocketAddr>,
+    },
+    /// One entry of the error queue (`struct sock_extended_err`).
+    ErrorQueue {
+        origin: u8,
+        icmp_type: u8,
+        icmp_code: u8,
+        offender: Option<IpAddr>,
+    },
+    /// The SYN that an ICMP error answered.
+    Syn {
+        source: SocketAddr,
+        destination: SocketAddr,
+    },
+    /// Ports taken, by how many processes, and what they cost.
+    Fill {
+        ports: u32,
+        processes: u32,
+        /// In the order of the ports taken; only of a range that is large enough to tell.
+        #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_COSTS, _, _>")]
+        costs: Vec<Cost>,
+    },
+    Bytes {
+        count: u64,
+    },
+}
+
+/// What some calls in a row cost, of those that take a range of ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Cost {
+    /// Ports of the range that were held after the last of them.
+    pub ports: u32,
+    /// Median wall-clock duration of one bind() or connect(), in nanoseconds: other work of the host shows in few calls.
+    pub nanos: u32,
+}
+
+/// How a case ended.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case", deny_unknown_fields)]
+pub enum Fate {
+    Done,
+    Killed { signal: i32 },
+    Exited { code: i32, message: Text },
+    TimedOut { ms: u32 },
+}
+
+/// Everything a worker says of one plan.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Observations {
+    pub case: String,
+    pub fate: Fate,
+    #[serde(deserialize_with = "at_most::<MOST_STEPS, _, _>")]
+    pub steps: Vec<StepResult>,
+}
+
+/// Reads a list up to its bound, and none that is longer: what nobody asked for takes no memory.
+fn at_most<'de, const MOST: usize, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
+where
+    T: Deserialize<'de>,
+    D: serde::Deserializer<'de>,
+{
+    struct Bounded<const MOST: usize, T>(std::marker::PhantomData<T>);
+
+    impl<'de, const MOST: usize, T: Deserialize<'de>> serde::de::Visitor<'de> for Bounded<MOST, T> {
+        type Value = Vec<T>;
+
+        fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            write!(f, "a list of at most {MOST}")
+        }
+
+        fn visit_seq<A: serde::de::SeqAccess<'de>>(self, mut items: A) -> Result<Vec<T>, A::Error> {
+            let mut list = Vec::new();
+            while let Some(item) = items.next_element()? {
+                if list.len() == MOST {
+                    return Err(serde::de::Error::custom(format!("a list of more than {MOST}")));
+                }
+                list.push(item);
+            }
+            Ok(list)
+        }
+    }
+
+    deserializer.deserialize_seq(Bounded::<MOST, T>(std::marker::PhantomData))
+}
+
+/// A worker's first line.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Hello {
+    pub protocol: u32,
+    pub os: Os,
+    pub release: Text,
+    pub arch: Text,
+    /// What answers, where it is not the OS's own stack but one that passes for it: `gvisor`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stack: Option<Text>,
+    /// `netns`: each case has a network of its own. `sandbox`: the worker has, and is good for one case. `none`: cases share
+    /// the host's.
+    pub isolation: Text,
+    /// For each need: nothing if the host offers it, otherwise why not.
+    pub capabilities: BTreeMap<Need, Capability>,
+    pub sysctls: BTreeMap<Text, Text>,
+}
+
+/// Whether the host offers a need, found by trying.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Capability {
+    pub available: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Text>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::words::ports::PortRange;
+
+    /// Ranges are written as two numbers beside the other arguments, and one that is empty is not read.
+    #[test]
+    fn a_range_on_the_wire_is_flat_and_never_empty() {
+        let (protocol, family) = (Protocol::Tcp, Family::Ipv4);
+        let query = Query::Census(Census { protocol, family, range: PortRange::of::<30_000, 30_015>() });
+        let text = r#"{"census":{"protocol":"tcp","family":"ipv4","low":30000,"high":30015}}"#;
+        assert_eq!(serde_json::to_string(&query).unwrap(), text);
+        assert_eq!(serde_json::from_str::<Query>(text).unwrap(), query);
+        let fill = r#"{"fill":{"how":"bind","protocol":"tcp","address":"127.0.0.1","low":1,"high":2,"reuse":"none"}}"#;
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Op>(fill).unwrap()).unwrap(), fill);
+        for (from, to) in
+            [("\"low\":1", "\"low\":3"), ("\"low\":1", "\"low\":0"), ("\"low\":1,", ""), ("\"low\"", "\"lowest\"")]
+        {
+            serde_json::from_str::<Op>(&fill.replace(from, to)).expect_err(to);
+        }
+        serde_json::from_str::<Query>(&text.replace("30015", "29999")).expect_err("an empty range");
+        let option = r#"{"set-option":{"socket":"s","option":{"local-port-range":[40000,40004]}}}"#;
+        assert_eq!(serde_json::to_string(&serde_json::from_str::<Op>(option).unwrap()).unwrap(), option);
+        serde_json::from_str::<Op>(&option.replace("40004", "3")).expect_err("an empty range");
+    }
+}

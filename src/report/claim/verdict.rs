@@ -1,0 +1,277 @@
+//! Claims against findings: what was observed decides, and what is only expected is told apart.
+//!
+//! Only calls whose situation was confirmed count. The order of reports makes no difference, nor does the same report
+//! given twice.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use super::condition::View;
+use super::{Claim, Source};
+use crate::report::finding::{self, Behind, Finding, Report, SubjectRef};
+use crate::scenario::Expected;
+use crate::words::cause::Cause;
+use crate::words::names::{Call, Os, PortChoice, words};
+
+/// The version of what `claims --json` prints, its first field.
+pub const FORMAT: &str = "errnoscope-claims/2";
+
+words! {
+    /// What findings say of a claim.
+    Verdict {
+        /// It holds for every call that it is about.
+        Confirmed = "confirmed",
+        /// It holds for none.
+        Refuted = "refuted",
+        /// It holds for some, or a kernel may choose whether it does.
+        Mixed = "mixed",
+        /// Nothing that it is about was observed.
+        Unknown = "unknown",
+    }
+}
+
+words! {
+    /// Whether a claim holds for one call.
+    Answer {
+        Holds = "holds",
+        Fails = "fails",
+        /// The kernel may choose between outcomes for which it does and others.
+        Either = "either",
+    }
+}
+
+/// What some reports say of a claim.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Judged {
+    pub id: String,
+    pub statement: String,
+    pub source: Vec<Source>,
+    /// Every OS is there.
+    pub systems: BTreeMap<Os, OnOs>,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct OnOs {
+    /// That of what was observed, and of nothing else.
+    pub verdict: Verdict,
+    pub observed: Tally,
+    /// What documents and sources say of calls that nobody observed there.
+    pub expected: Tally,
+}
+
+/// Calls by whether the claim holds for them: those for which it does not are its counter-examples.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Tally {
+    /// What these calls alone would say.
+    pub verdict: Verdict,
+    /// How many of them there are; a case that makes two such calls counts twice, and so does one on two stacks.
+    pub calls: u64,
+    /// Every answer is there.
+    pub answers: BTreeMap<Answer, u64>,
+    /// All of them, the largest groups first.
+    pub groups: Vec<Group>,
+}
+
+/// Calls of one scenario with the same answer and the same outcome.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Group {
+    pub answer: Answer,
+    pub scenario: String,
+    pub call: Call,
+    pub port: PortChoice,
+    pub cause: Cause,
+    /// Several where the kernel may choose.
+    pub outcomes: BTreeSet<String>,
+    /// The stacks that were observed.
+    pub stacks: BTreeSet<String>,
+    pub calls: u64,
+    /// One of the cases.
+    pub example: String,
+}
+
+/// A call of a case as one stack answered it, or as it is expected to be.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Item<'r> {
+    key: Key<'r>,
+    answer: Answer,
+    cause: Cause,
+    outcomes: BTreeSet<String>,
+    /// Empty where nobody observed it.
+    stack: &'r str,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Key<'r> {
+    scenario: &'r str,
+    case: &'r str,
+    ordinal: u32,
+    call: Call,
+    port: PortChoice,
+}
+
+/// What the calls say of one claim.
+#[derive(Default)]
+struct Items<'r> {
+    observed: BTreeMap<Os, BTreeSet<Item<'r>>>,
+    expected: BTreeMap<Os, BTreeSet<Item<'r>>>,
+}
+
+/// Holds every claim against all reports together, but for those of stacks that only pass for a system: a claim is about systems.
+pub fn judge<'r>(claims: &[Claim], reports: impl IntoIterator<Item = &'r Report>) -> Vec<Judged> {
+    let mut all: Vec<Items<'r>> = claims.iter().map(|_| Items::default()).collect();
+    let mut seen: BTreeSet<(Os, Key<'r>)> = BTreeSet::new();
+    for report in reports.into_iter().filter(|report| report.host.is_own()) {
+        let host = report.host.os;
+        for finding in &report.findings {
+            let SubjectRef { call, port, ordinal, socket: _ } = finding.subject;
+            let key = Key { scenario: &finding.scenario, case: &finding.case, ordinal, call, port };
+            let outcomes = outcomes(finding);
+            let own = outcomes.is_empty().then_some((&host, finding.expected()));
+            let expected: Vec<(Os, BTreeSet<&str>)> = (finding.elsewhere.iter().chain(own))
+                .map(|(&os, expected)| (os, named(expected.iter().map(|expectation| &*expectation.outcome))))
+                .collect();
+            if !outcomes.is_empty() {
+                seen.insert((host, key));
+            }
+            for (claim, items) in claims.iter().zip(&mut all) {
+                let observed = answer(claim, finding, host, key, &outcomes, &report.host.stack);
+                items.observed.entry(host).or_default().extend(observed);
+                for (os, outcomes) in &expected {
+                    let item = answer(claim, finding, *os, key, outcomes, "");
+                    items.expected.entry(*os).or_default().extend(item);
+                }
+            }
+        }
+    }
+    claims.iter().zip(all).map(|(claim, items)| judged(claim, items, &seen)).collect()
+}
+
+/// What was observed takes the place of what is expected of the same call.
+fn judged(claim: &Claim, mut items: Items<'_>, seen: &BTreeSet<(Os, Key<'_>)>) -> Judged {
+    let on = |&os: &Os| {
+        let mut expected = items.expected.remove(&os).unwrap_or_default();
+        expected.retain(|item| !seen.contains(&(os, item.key)));
+        let observed = tally(&items.observed.remove(&os).unwrap_or_default());
+        (os, OnOs { verdict: observed.verdict, observed, expected: tally(&expected) })
+    };
+    Judged {
+        id: claim.id.get_ref().clone(),
+        statement: claim.statement.clone(),
+        source: claim.sources.clone(),
+        systems: Os::ALL.iter().map(on).collect(),
+    }
+}
+
+/// What the kernel gave. Where it may choose, what it chose today must not make a difference, so that this is all it
+/// may give. Nothing where the call was not made, or its situation was not confirmed.
+fn outcomes(finding: &Finding) -> BTreeSet<&str> {
+    let Some(outcome) = finding.outcome().map(crate::plan::Outcome::name) else { return BTreeSet::new() };
+    match finding.verdict() {
+        finding::Verdict::Match | finding::Verdict::Mismatch => {
+            let permitted = finding.expected().iter().map(|expectation| &*expectation.outcome);
+            let repeated =
+                finding.distribution().into_iter().flat_map(|runs| runs.outcomes.keys()).map(|outcome| &**outcome);
+            let other = permitted.filter(|_| finding.verdict() == finding::Verdict::Match).chain(repeated);
+            named(other.chain([outcome]))
+        }
+        finding::Verdict::Unwitnessed
+        | finding::Verdict::Unsupported
+        | finding::Verdict::Broken
+        | finding::Verdict::TimedOut => BTreeSet::new(),
+    }
+}
+
+/// Without what says that nobody knows, or that nothing happened.
+fn named<'n>(outcomes: impl Iterator<Item = &'n str>) -> BTreeSet<&'n str> {
+    let is_outcome = |name: &&str| matches!(name.parse(), Ok(Expected::Ok | Expected::Blocked | Expected::Errno(_)));
+    outcomes.filter(is_outcome).collect()
+}
+
+/// What one call says of a claim, if the claim is about it.
+fn answer<'r>(
+    claim: &Claim,
+    finding: &'r Finding,
+    os: Os,
+    key: Key<'r>,
+    outcomes: &BTreeSet<&str>,
+    stack: &'r str,
+) -> Option<Item<'r>> {
+    let view = |outcome| View {
+        os,
+        scenario: key.scenario,
+        call: key.call,
+        port: key.port,
+        cause: finding.cause,
+        axes: &finding.axes,
+        outcome,
+    };
+    let selected: Vec<&str> =
+        outcomes.iter().copied().filter(|outcome| claim.selects.get_ref().holds(&view(outcome))).collect();
+    let held = selected.iter().filter(|outcome| claim.holds.get_ref().holds(&view(outcome))).count();
+    let answer = match (held, selected.len()) {
+        (_, 0) => return None,
+        (0, _) => Answer::Fails,
+        (held, all) if held == all => Answer::Holds,
+        _ => Answer::Either,
+    };
+    Some(Item { key, answer, cause: finding.cause, outcomes: selected.into_iter().map(str::to_owned).collect(), stack })
+}
+
+fn tally(items: &BTreeSet<Item<'_>>) -> Tally {
+    let mut answers: BTreeMap<Answer, u64> = Answer::ALL.iter().map(|&answer| (answer, 0)).collect();
+    let mut groups: BTreeMap<_, Group> = BTreeMap::new();
+    for Item { key, answer, cause, outcomes, stack } in items {
+        *answers.entry(*answer).or_default() += 1;
+        let same = (*answer, key.scenario, key.call, key.port, *cause, outcomes);
+        let group = groups.entry(same).or_insert_with(|| Group {
+            answer: *answer,
+            scenario: key.scenario.to_owned(),
+            call: key.call,
+            port: key.port,
+            cause: *cause,
+            outcomes: outcomes.clone(),
+            stacks: BTreeSet::new(),
+            calls: 0,
+            // The items are in the order of their cases.
+            example: key.case.to_owned(),
+        });
+        group.calls += 1;
+        group.stacks.extend((!stack.is_empty()).then(|| (*stack).to_owned()));
+    }
+    let mut groups: Vec<Group> = groups.into_values().collect();
+    groups.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.cmp(b)));
+    let calls = items.len() as u64;
+    let verdict = match (calls, answers.get(&Answer::Holds), answers.get(&Answer::Fails)) {
+        (0, ..) => Verdict::Unknown,
+        (calls, Some(holds), _) if *holds == calls => Verdict::Confirmed,
+        (calls, _, Some(fails)) if *fails == calls => Verdict::Refuted,
+        _ => Verdict::Mixed,
+    };
+    Tally { verdict, calls, answers, groups }
+}
+
+/// What `claims --json` prints.
+#[derive(Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Judgement {
+    /// `errnoscope-claims/2`.
+    #[schemars(extend("const" = FORMAT))]
+    pub format: &'static str,
+    /// The stacks that were observed: `linux 6.18`.
+    pub stacks: BTreeSet<String>,
+    /// The commands behind which reports came about, by stack.
+    #[serde(skip_serializing_if = "Behind::is_empty")]
+    #[schemars(default)]
+    pub behind: Behind,
+    pub claims: Vec<Judged>,
+}
+
+/// The JSON Schema of what `claims --json` prints.
+pub fn result_schema() -> serde_json::Value {
+    crate::words::schema::schema::<Judgement>(FORMAT)
+}

@@ -1,0 +1,327 @@
+//! Two reports held against each other: what changed from a baseline to the current run.
+//!
+//! It says what differs and how much that weighs, and never which of the two is right. What a scenario expects, and why,
+//! is the catalogue's business: only what the kernel said is compared.
+
+pub mod accept;
+pub mod environment;
+mod group;
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::report::finding::{Distribution, Finding, Report, SubjectRef, Verdict};
+use crate::words::cause::Cause;
+use crate::words::moment::Moment;
+use crate::words::names::{Call, words};
+use crate::words::untrusted::Text;
+
+pub use environment::Difference;
+pub use group::Group;
+
+/// The version of the comparison format, its first field.
+pub const FORMAT: &str = "errnoscope-comparison/3";
+
+words! {
+    /// In what a finding differs; several may hold at once.
+    Kind {
+        /// The kernel gives another outcome.
+        Outcome = "outcome-changed",
+        Verdict = "verdict-changed",
+        /// Repeated runs no longer agree.
+        Unstable = "became-unstable",
+        /// Repeated runs agree again.
+        Stable = "became-stable",
+        /// The baseline has it and the current run has not.
+        Disappeared = "disappeared",
+        Appeared = "appeared",
+    }
+}
+
+words! {
+    /// How much a change weighs, in the words that CI services have for it; the worst first.
+    Weight {
+        /// Another outcome, or one that is not right.
+        Error = "error",
+        /// Less is known than before.
+        Warning = "warning",
+        /// More is known than before, or what was wrong is right.
+        Notice = "notice",
+    }
+}
+
+/// All that differs between two reports.
+#[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Comparison {
+    /// `errnoscope-comparison/3`.
+    #[schemars(extend("const" = FORMAT))]
+    pub format: &'static str,
+    pub baseline: Side,
+    pub current: Side,
+    /// What differs around the findings. It may explain a change, and is none itself.
+    pub environment: Vec<Difference>,
+    pub summary: Summary,
+    /// A change for each finding that differs, in the order of their cases' names.
+    pub changes: Vec<Change>,
+}
+
+/// One of the two reports.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Side {
+    pub stack: Text,
+    pub release: Text,
+    /// The command of `--on` that led to it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub behind: Option<Text>,
+    /// When the run began.
+    pub started: Moment,
+    pub complete: bool,
+    pub findings: u64,
+}
+
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Summary {
+    /// Findings that both sides have and that do not differ.
+    pub unchanged: u64,
+    pub changed: u64,
+    /// Changes by kind; every kind is there, and a change may be of several.
+    pub kinds: BTreeMap<Kind, u64>,
+    /// Changes by weight; every weight is there, and each change has one.
+    pub weights: BTreeMap<Weight, u64>,
+}
+
+/// A finding that differs.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Change {
+    pub weight: Weight,
+    pub kinds: BTreeSet<Kind>,
+    pub scenario: Text,
+    pub case: Text,
+    pub call: Call,
+    /// 1 for the first call under test of the case, and so on.
+    pub ordinal: u32,
+    pub cause: Cause,
+    /// Absent where the finding appeared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub baseline: Option<Seen>,
+    /// Absent where the finding disappeared.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub current: Option<Seen>,
+}
+
+/// What a finding says, as far as it is compared.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub struct Seen {
+    /// Absent where the call was not made.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub outcome: Option<String>,
+    pub verdict: Verdict,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub reason: Option<Text>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub distribution: Option<Distribution>,
+}
+
+/// What differs from `baseline` to `current`.
+pub fn compare(baseline: &Report, current: &Report) -> Comparison {
+    let (before, mut after) = (by_key(baseline), by_key(current));
+    let mut changes = Vec::new();
+    let mut unchanged = 0;
+    for (key, old) in before {
+        match after.remove(&key) {
+            None => changes.push(change(&key, old, BTreeSet::from([Kind::Disappeared]), Some(old), None)),
+            Some(new) => {
+                let kinds = kinds(old, new);
+                if kinds.is_empty() {
+                    unchanged += 1;
+                } else {
+                    changes.push(change(&key, new, kinds, Some(old), Some(new)));
+                }
+            }
+        }
+    }
+    changes.extend(
+        after.into_iter().map(|(key, new)| change(&key, new, BTreeSet::from([Kind::Appeared]), None, Some(new))),
+    );
+    changes.sort_by(|a, b| a.place().cmp(&b.place()));
+    Comparison {
+        format: FORMAT,
+        baseline: Side::of(baseline),
+        current: Side::of(current),
+        environment: environment::differences(baseline, current),
+        summary: Summary::of(unchanged, &changes),
+        changes,
+    }
+}
+
+impl Comparison {
+    /// Whether a finding changed. Where the environment alone differs, nothing has: kernels get patches all the time, and
+    /// whether that shows is the question.
+    pub fn is_changed(&self) -> bool {
+        !self.changes.is_empty()
+    }
+}
+
+impl Side {
+    fn of(report: &Report) -> Side {
+        Side {
+            stack: report.host.stack.clone(),
+            release: report.host.release.clone(),
+            behind: report.host.behind.clone(),
+            started: report.started,
+            complete: report.complete,
+            findings: report.findings.len() as u64,
+        }
+    }
+}
+
+impl Summary {
+    fn of(unchanged: u64, changes: &[Change]) -> Summary {
+        let mut kinds: BTreeMap<Kind, u64> = Kind::ALL.iter().map(|&kind| (kind, 0)).collect();
+        let mut weights: BTreeMap<Weight, u64> = Weight::ALL.iter().map(|&weight| (weight, 0)).collect();
+        for change in changes {
+            *weights.entry(change.weight).or_default() += 1;
+            for kind in &change.kinds {
+                *kinds.entry(*kind).or_default() += 1;
+            }
+        }
+        Summary { unchanged, changed: changes.len() as u64, kinds, weights }
+    }
+}
+
+impl Change {
+    fn place(&self) -> Key<'_> {
+        (&self.scenario, &self.case, self.ordinal, self.call)
+    }
+}
+
+impl Seen {
+    fn of(finding: &Finding) -> Seen {
+        Seen {
+            outcome: finding.outcome().map(|outcome| outcome.name().to_owned()),
+            verdict: finding.verdict(),
+            reason: finding.reason().map(Text::from),
+            distribution: finding.distribution().cloned(),
+        }
+    }
+}
+
+/// The scenario, the case, and which of its calls under test; and the call, which another catalogue may have in its place.
+pub type Key<'r> = (&'r str, &'r str, u32, Call);
+
+/// Its findings in the order of their cases' names.
+pub fn by_key(report: &Report) -> BTreeMap<Key<'_>, &Finding> {
+    report.findings.iter().map(|finding| (key(finding), finding)).collect()
+}
+
+fn key(finding: &Finding) -> Key<'_> {
+    let SubjectRef { call, ordinal, .. } = finding.subject;
+    (&finding.scenario, &finding.case, ordinal, call)
+}
+
+fn change(
+    key: &Key<'_>,
+    named: &Finding,
+    kinds: BTreeSet<Kind>,
+    old: Option<&Finding>,
+    new: Option<&Finding>,
+) -> Change {
+    let (scenario, case, ordinal, call) = *key;
+    Change {
+        weight: weight(&kinds, new),
+        kinds,
+        scenario: scenario.to_owned().into(),
+        case: case.to_owned().into(),
+        call,
+        ordinal,
+        cause: named.cause,
+        baseline: old.map(Seen::of),
+        current: new.map(Seen::of),
+    }
+}
+
+fn kinds(old: &Finding, new: &Finding) -> BTreeSet<Kind> {
+    let mut kinds = BTreeSet::new();
+    if outcome_changed(old, new) {
+        kinds.insert(Kind::Outcome);
+    }
+    if old.verdict() != new.verdict() {
+        kinds.insert(Kind::Verdict);
+    }
+    match (is_unstable(old), is_unstable(new)) {
+        (false, true) => kinds.extend([Kind::Unstable]),
+        // One run says nothing about the next.
+        (true, false) if new.distribution().is_some() => kinds.extend([Kind::Stable]),
+        (true, false) | (false, false) | (true, true) => {}
+    }
+    kinds
+}
+
+/// Whether the kernel gives what it did not give before. An unstable finding has several outcomes, and which of them one
+/// run shows is chance.
+fn outcome_changed(old: &Finding, new: &Finding) -> bool {
+    let (before, after) = (outcomes(old), outcomes(new));
+    let changed = match (before.len(), after.len()) {
+        (0, _) | (_, 0) => false,
+        // That it also gives others is told as instability.
+        (1, 2..) => !after.is_superset(&before),
+        _ => !after.is_subset(&before),
+    };
+    changed && !(is_free(old, &after) && is_free(new, &before))
+}
+
+/// The outcomes that were seen. Runs without one (broken, unsupported) are the verdict's business.
+pub fn outcomes(finding: &Finding) -> BTreeSet<&str> {
+    match finding.distribution() {
+        Some(distribution) => distribution.outcomes.keys().map(String::as_str).collect(),
+        None => finding.outcome().iter().map(|outcome| outcome.name()).collect(),
+    }
+}
+
+/// Whether repeated runs disagree where the kernel is not free to choose.
+pub fn is_unstable(finding: &Finding) -> bool {
+    let outcomes =
+        finding.distribution().into_iter().flat_map(Distribution::answers).map(|(answer, _)| answer).collect();
+    finding.is_unstable() && !is_free(finding, &outcomes)
+}
+
+/// Whether the kernel may choose between the finding's outcome and `outcomes`.
+fn is_free(finding: &Finding, outcomes: &BTreeSet<&str>) -> bool {
+    outcomes.is_subset(&choice(finding))
+}
+
+/// The outcomes between which the kernel may choose: all that are permitted by name, so that any of them may come in the
+/// next run. That nobody knows better (`unknown`) is no such freedom.
+pub fn choice(finding: &Finding) -> BTreeSet<&str> {
+    let permitted = finding.expected().iter().filter(|_| finding.verdict() == Verdict::Match);
+    permitted.map(|expectation| &*expectation.outcome).collect()
+}
+
+fn weight(kinds: &BTreeSet<Kind>, new: Option<&Finding>) -> Weight {
+    let Some(new) = new else { return Weight::Warning };
+    // A finding that is unstable as before, and wrong as before, weighs what its change does.
+    let is_new = [Kind::Outcome, Kind::Verdict, Kind::Appeared].iter().any(|kind| kinds.contains(kind));
+    match new.verdict() {
+        Verdict::Mismatch | Verdict::Unwitnessed | Verdict::Broken | Verdict::TimedOut if is_new => Weight::Error,
+        Verdict::Match if kinds.contains(&Kind::Verdict) => healed(kinds),
+        _ if kinds.contains(&Kind::Outcome) => Weight::Error,
+        Verdict::Unsupported if kinds.contains(&Kind::Verdict) => Weight::Warning,
+        _ => healed(kinds),
+    }
+}
+
+/// What a change weighs that is for the better, unless it comes with doubt.
+fn healed(kinds: &BTreeSet<Kind>) -> Weight {
+    if kinds.contains(&Kind::Unstable) { Weight::Warning } else { Weight::Notice }
+}
+
+/// The JSON Schema of a comparison.
+pub fn schema() -> serde_json::Value {
+    crate::words::schema::schema::<Comparison>(FORMAT)
+}

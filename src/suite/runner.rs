@@ -1,0 +1,461 @@
+//! Runs cases on workers, several at a time, and collects their findings in the order of the catalogue.
+//!
+//! A worker that dies or falls silent costs the one case it was at: that case is `broken`, a new worker takes the
+//! rest. Whether workers are processes of this host or of another is for [`Place`] to say, and all the same here. The
+//! runner judges nothing itself.
+
+mod answer;
+mod guard;
+mod link;
+
+use std::collections::VecDeque;
+use std::num::NonZeroUsize;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Mutex, OnceLock};
+use std::time::Duration;
+
+use crate::plan::{Hello, Unsupported};
+use crate::report::finding::{Finding, Missing, Verdict};
+use crate::scenario::{Case, Compiled, compile};
+use crate::suite::catalogue::Catalogue;
+use crate::suite::judge;
+use crate::sys;
+use crate::words::names::{Need, Os};
+use crate::words::untrusted::Text;
+use link::{Link, Lost, Why};
+
+pub use link::Place;
+
+/// One case to run.
+#[derive(Clone, Debug)]
+pub struct Item {
+    /// Index into the catalogue's scenarios.
+    pub scenario: usize,
+    pub case: Case,
+    pub slow: bool,
+}
+
+#[derive(Clone, Debug)]
+pub struct Settings {
+    pub place: Place,
+    pub jobs: NonZeroUsize,
+    /// How often each case runs.
+    pub repeat: u32,
+    /// By how much every wait and deadline is longer than it says.
+    pub patience: u32,
+    /// How long a worker may take to say hello, and its answers longer than their cases.
+    pub wait: Duration,
+    /// What answers over there, where whoever runs it knows better than it does itself.
+    pub stack: Option<String>,
+}
+
+impl Settings {
+    /// For a worker on this host. Longer than its own deadline for the same, so that it can say itself what took so long.
+    const WAIT: Duration = Duration::from_secs(15);
+
+    pub fn new(place: Place, jobs: NonZeroUsize) -> Settings {
+        Settings { place, jobs, repeat: 1, patience: 1, wait: Settings::WAIT, stack: None }
+    }
+
+    /// Starts a worker. How long one behind a command may take is said by whoever knows the way there.
+    fn open(&self, interrupted: &AtomicBool) -> Result<Link, Lost> {
+        let wait = match self.place {
+            Place::Here(_) => self.wait * self.patience,
+            Place::Behind { .. } => self.wait,
+        };
+        Link::open(&self.place, wait, self.patience, interrupted)
+    }
+}
+
+/// What a run gave.
+#[derive(Debug)]
+pub struct Ran {
+    pub hello: Hello,
+    pub findings: Vec<Finding>,
+    /// False where the run was interrupted.
+    pub complete: bool,
+    /// How many cases timed out beside others, and did not when they were run again alone.
+    pub again: u32,
+}
+
+/// Cases that wait for kernel timers do nothing meanwhile: this many wait at once.
+const SLOW_JOBS: usize = 64;
+
+/// Plans that are under way to one worker, so that it never waits for us: those of a worker behind a slow link last it
+/// for many times the way there and back.
+const IN_FLIGHT: usize = 3;
+const IN_FLIGHT_BEHIND: usize = 64;
+
+/// When so many workers in a row were lost without one answer, there is no use in starting another.
+const MOST_LOST: u32 = 5;
+
+/// A case that times out beside others is run again alone, when they have ended, with so many times the time.
+const AGAIN: u32 = 4;
+/// If so many of those hang again, one after the other, it is not for want of processors: the rest are believed.
+const MOST_HANGING: u32 = 2;
+/// How many wait for that at most.
+const MOST_AGAIN: usize = 64;
+
+/// How often progress is told that nothing has happened.
+const TICK: Duration = Duration::from_millis(100);
+
+/// Descriptors that this program needs for itself, and for each worker.
+const OWN_DESCRIPTORS: u64 = 12;
+const LINK_DESCRIPTORS: u64 = 4;
+
+/// Runs `items`. `progress` sees the findings of each case as it ends, in no order, and now and then nothing.
+pub fn run(
+    catalogue: &Catalogue,
+    items: &[Item],
+    settings: &Settings,
+    interrupted: &AtomicBool,
+    mut progress: impl FnMut(Option<&[Finding]>),
+) -> Result<Ran, String> {
+    let room = room_for_links()?;
+    let first = settings.open(interrupted).map_err(|lost| lost.to_string())?;
+    let mut hello = first.hello.clone();
+    hello.stack = settings.stack.clone().map(Text::from).or(hello.stack);
+    let run = Run {
+        catalogue,
+        items,
+        settings,
+        interrupted,
+        hello,
+        turn: AtomicUsize::new(0),
+        failure: OnceLock::new(),
+        given_up: OnceLock::new(),
+    };
+    // Without isolation all cases share the host's ports: one at a time, then, and nothing beside a slow one.
+    let jobs = if run.isolated() { settings.jobs.get() } else { 1 };
+    // Whoever says how often a command may be started has not asked for a crowd.
+    let beside = run.isolated() && matches!(settings.place, Place::Here(_));
+    let (slow, fast): (Vec<usize>, Vec<usize>) = (0..items.len()).partition(|&index| beside && items[index].slow);
+    let (fast, slow) = (Queue::new(fast, settings.repeat), Queue::new(slow, settings.repeat));
+    let jobs = jobs.min(fast.len()).min(room);
+    let slow_jobs = SLOW_JOBS.min(slow.len()).min((room - jobs).max(1));
+    let mut collected = Collected::new(items.len(), settings.repeat);
+    let mut held_back = Vec::new();
+    std::thread::scope(|scope| {
+        let (sender, receiver) = mpsc::channel();
+        let mut first = Some(first);
+        for (queue, jobs) in [(&fast, jobs), (&slow, slow_jobs)] {
+            for number in 0..jobs {
+                let (sender, run, link) = (sender.clone(), &run, first.take());
+                let thread = std::thread::Builder::new().spawn_scoped(scope, move || run.serve(queue, link, &sender));
+                match thread {
+                    Ok(_) => {}
+                    // Fewer do the same.
+                    Err(_) if number > 0 => break,
+                    Err(error) => drop(run.failure.set(sys::no_thread(&error))),
+                }
+            }
+        }
+        drop(sender);
+        loop {
+            match receiver.recv_timeout(TICK) {
+                Ok((index, findings)) if timed_out(&findings) && held_back.len() < MOST_AGAIN => {
+                    held_back.push((index, findings));
+                }
+                Ok((index, findings)) => collected.add(index, findings, &mut progress),
+                Err(RecvTimeoutError::Timeout) => progress(None),
+                Err(RecvTimeoutError::Disconnected) => return,
+            }
+        }
+    });
+    if let Some(failure) = run.failure.get() {
+        return Err(failure.clone());
+    }
+    let again = run.again(held_back, |index, findings| collected.add(index, findings, &mut progress));
+    let complete = collected.done.iter().all(Option::is_some);
+    let findings = collected.done.into_iter().flatten().flatten().collect();
+    Ok(Ran { hello: run.hello, findings, complete, again })
+}
+
+/// How many workers this process may have pipes to.
+fn room_for_links() -> Result<usize, String> {
+    let (_, hard) = sys::descriptor_limit();
+    // What it may have it takes; workers do the same.
+    let _ = sys::set_descriptor_limit(hard);
+    let (limit, _) = sys::descriptor_limit();
+    match limit.saturating_sub(OWN_DESCRIPTORS) / LINK_DESCRIPTORS {
+        0 => Err(format!(
+            "only {limit} files may be open at once, and a run takes {} at least; raise the limit: ulimit -n 1024",
+            OWN_DESCRIPTORS + LINK_DESCRIPTORS
+        )),
+        room => Ok(usize::try_from(room).unwrap_or(usize::MAX)),
+    }
+}
+
+fn timed_out(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| finding.verdict() == Verdict::TimedOut)
+}
+
+/// The findings of each item, put together as its runs end: what is kept does not grow with how often it runs.
+struct Collected {
+    repeat: u32,
+    runs: Vec<(u32, Vec<Finding>)>,
+    done: Vec<Option<Vec<Finding>>>,
+}
+
+impl Collected {
+    fn new(items: usize, repeat: u32) -> Collected {
+        let of_each = |_| (0, Vec::new());
+        Collected { repeat, runs: (0..items).map(of_each).collect(), done: (0..items).map(|_| None).collect() }
+    }
+
+    fn add(&mut self, index: usize, findings: Vec<Finding>, progress: &mut impl FnMut(Option<&[Finding]>)) {
+        let (count, merged) = &mut self.runs[index];
+        *count += 1;
+        if self.repeat == 1 {
+            *merged = findings;
+        } else {
+            judge::merge(merged, findings);
+        }
+        if *count == self.repeat {
+            progress(Some(merged));
+            self.done[index] = Some(std::mem::take(merged));
+        }
+    }
+}
+
+/// What the threads of one run share.
+struct Run<'r> {
+    catalogue: &'r Catalogue,
+    items: &'r [Item],
+    settings: &'r Settings,
+    interrupted: &'r AtomicBool,
+    hello: Hello,
+    /// How many cases have been handed out.
+    turn: AtomicUsize,
+    /// Why there is nothing to report.
+    failure: OnceLock<String>,
+    /// Why no worker can be had any more.
+    given_up: OnceLock<String>,
+}
+
+/// Work to hand out, each item as often as it is to be repeated, one after the other.
+struct Queue {
+    items: Vec<usize>,
+    repeat: usize,
+    next: Mutex<usize>,
+}
+
+impl Queue {
+    fn new(items: Vec<usize>, repeat: u32) -> Queue {
+        Queue { items, repeat: repeat as usize, next: Mutex::new(0) }
+    }
+
+    fn len(&self) -> usize {
+        self.items.len().saturating_mul(self.repeat)
+    }
+
+    fn next(&self) -> Option<usize> {
+        let mut next = self.next.lock().ok()?;
+        let item = self.items.get(*next / self.repeat.max(1)).copied();
+        *next += 1;
+        item
+    }
+}
+
+type Sender = mpsc::Sender<(usize, Vec<Finding>)>;
+
+impl Run<'_> {
+    /// Whether a case has a network of its own.
+    fn isolated(&self) -> bool {
+        self.hello.isolation != "none"
+    }
+
+    /// Whether that network is the worker's, so that it is good for one case.
+    fn one_case_each(&self) -> bool {
+        self.hello.isolation == "sandbox"
+    }
+
+    /// One worker's thread: hands it plans until there are none, and replaces it when it is lost or has served its turn.
+    fn serve(&self, queue: &Queue, mut link: Option<Link>, sender: &Sender) {
+        let mut sent: VecDeque<(usize, Compiled)> = VecDeque::new();
+        let mut lost_in_a_row = 0;
+        let window = match self.settings.place {
+            _ if self.one_case_each() => 1,
+            Place::Here(_) => IN_FLIGHT,
+            Place::Behind { .. } => IN_FLIGHT_BEHIND,
+        };
+        loop {
+            if self.interrupted.load(Ordering::Relaxed) || self.failure.get().is_some() {
+                return;
+            }
+            while sent.len() < window && self.hand_out(queue, link.as_mut(), &mut sent, sender) {}
+            if sent.is_empty() {
+                return;
+            }
+            let mut lost = None;
+            if link.is_none() && self.given_up.get().is_none() {
+                match self.settings.open(self.interrupted) {
+                    Ok(opened) if !self.is_same_stack(&opened.hello) => {
+                        let (now, before) = (&opened.hello, &self.hello);
+                        let _ = self.given_up.set(format!(
+                            "a new worker runs on {} {}, the first one ran on {} {}",
+                            now.os, now.release, before.os, before.release
+                        ));
+                    }
+                    Ok(opened) => {
+                        let opened = link.insert(opened);
+                        // Also what a lost worker had been sent and had not begun.
+                        sent.iter().for_each(|(_, compiled)| opened.send(&compiled.plan));
+                    }
+                    Err(why) if matches!(why.why, Why::Interrupted) => return,
+                    // One start of thousands, which costs its case.
+                    Err(why) if self.one_case_each() => lost = Some(why),
+                    Err(why) => drop(self.given_up.set(why.to_string())),
+                }
+            }
+            let Some((index, compiled)) = sent.front() else { return };
+            let (item, index) = (&self.items[*index], *index);
+            let scenario = &self.catalogue.scenarios[item.scenario];
+            let answered = match &mut link {
+                Some(link) => link.receive(&compiled.plan, self.interrupted).map_err(Some),
+                None => Err(lost),
+            };
+            let findings = match answered {
+                Ok(seen) => {
+                    lost_in_a_row = 0;
+                    judge::judge(scenario, &item.case, compiled, &self.hello, &seen)
+                }
+                Err(Some(lost)) if matches!(lost.why, Why::Interrupted) => return,
+                Err(lost) => {
+                    link = None;
+                    lost_in_a_row += u32::from(lost.is_some());
+                    let given_up = || format!("no worker: {}", self.given_up.get().map_or("", String::as_str));
+                    let why = lost.map_or_else(given_up, |lost| lost.to_string());
+                    if lost_in_a_row == MOST_LOST {
+                        let _ = self.given_up.set(format!("{MOST_LOST} in a row were lost, the last like this: {why}"));
+                    }
+                    judge::without_run(scenario, &item.case, compiled, &self.hello, &Missing::Broken(why.into()))
+                }
+            };
+            sent.pop_front();
+            if self.one_case_each() {
+                link = None;
+            }
+            if sender.send((index, findings)).is_err() {
+                return;
+            }
+        }
+    }
+
+    /// Runs cases that timed out once more, one at a time and nothing beside them: whether a case hangs, or the machine had too
+    /// much to do, shows only there. Says how many did not hang.
+    fn again(&self, cases: Vec<(usize, Vec<Finding>)>, mut found: impl FnMut(usize, Vec<Finding>)) -> u32 {
+        let (mut link, mut hanging, mut ended) = (None, 0, 0);
+        for (index, before) in cases {
+            let now = if hanging == MOST_HANGING { None } else { self.once_more(index, &mut link) };
+            let now = now.filter(|findings| !timed_out(findings));
+            (hanging, ended) = if now.is_some() { (0, ended + 1) } else { (hanging + 1, ended) };
+            found(index, now.unwrap_or(before));
+        }
+        ended
+    }
+
+    /// Nothing where no worker answers.
+    fn once_more(&self, index: usize, link: &mut Option<Link>) -> Option<Vec<Finding>> {
+        if self.interrupted.load(Ordering::Relaxed) {
+            return None;
+        }
+        let item = &self.items[index];
+        let scenario = &self.catalogue.scenarios[item.scenario];
+        let mut compiled = self.compiled(item).ok()?;
+        compiled.plan.deadline_ms = compiled.plan.deadline_ms.saturating_mul(AGAIN);
+        if link.is_none() || self.one_case_each() {
+            *link = self.settings.open(self.interrupted).ok().filter(|link| self.is_same_stack(&link.hello));
+        }
+        let worker = link.as_mut()?;
+        worker.send(&compiled.plan);
+        let Ok(seen) = worker.receive(&compiled.plan, self.interrupted) else {
+            *link = None;
+            return None;
+        };
+        Some(judge::judge(scenario, &item.case, &compiled, &self.hello, &seen))
+    }
+
+    /// What a worker is to do for a case.
+    fn compiled(&self, item: &Item) -> Result<Compiled, String> {
+        let mut compiled =
+            compile(&self.catalogue.scenarios[item.scenario], &item.case).map_err(|problem| problem.to_string())?;
+        compiled.plan.patience = self.settings.patience;
+        compiled.share(&self.hello, self.turn.fetch_add(1, Ordering::Relaxed));
+        Ok(compiled)
+    }
+
+    /// Whether findings of that worker may stand beside those of the first.
+    fn is_same_stack(&self, hello: &Hello) -> bool {
+        let first = &self.hello;
+        (hello.os, &hello.release, &hello.arch, &hello.isolation)
+            == (first.os, &first.release, &first.arch, &first.isolation)
+    }
+
+    /// Sends the next case that the worker can run; false when there is none.
+    fn hand_out(
+        &self,
+        queue: &Queue,
+        mut link: Option<&mut Link>,
+        sent: &mut VecDeque<(usize, Compiled)>,
+        sender: &Sender,
+    ) -> bool {
+        while let Some(index) = queue.next() {
+            let item = &self.items[index];
+            let scenario = &self.catalogue.scenarios[item.scenario];
+            let compiled = match self.compiled(item) {
+                Ok(compiled) => compiled,
+                Err(problem) => {
+                    let _ = self.failure.set(problem);
+                    return false;
+                }
+            };
+            match self.lacking(&compiled) {
+                Some(lacking) => {
+                    let findings = judge::without_run(
+                        scenario,
+                        &item.case,
+                        &compiled,
+                        &self.hello,
+                        &Missing::Unsupported(lacking),
+                    );
+                    if sender.send((index, findings)).is_err() {
+                        return false;
+                    }
+                }
+                None => {
+                    // A worker that is gone shows when its answer is read.
+                    if let Some(link) = link.as_mut() {
+                        link.send(&compiled.plan);
+                    }
+                    sent.push_back((index, compiled));
+                    return true;
+                }
+            }
+        }
+        false
+    }
+
+    fn lacking(&self, compiled: &Compiled) -> Option<Unsupported> {
+        // Where there should be one and is none, nothing else has been tried.
+        let implied = (self.isolated() || self.hello.os == Os::Linux).then_some(Need::NetworkNamespace);
+        implied.into_iter().chain(compiled.needs.iter().copied()).find_map(|need| {
+            let capability = self.hello.capabilities.get(&need);
+            if capability.is_some_and(|capability| capability.available) {
+                return None;
+            }
+            let reason = capability.and_then(|capability| capability.reason.clone());
+            Some(Unsupported {
+                need,
+                reason: reason.unwrap_or_else(|| "this host does not offer it".to_owned().into()),
+            })
+        })
+    }
+}
+
+/// What the workers of a place say of it, without running anything.
+pub fn hello(place: &Place) -> Result<Hello, String> {
+    let link = Settings::new(place.clone(), NonZeroUsize::MIN).open(&AtomicBool::new(false));
+    link.map(|link| link.hello.clone()).map_err(|lost| lost.to_string())
+}

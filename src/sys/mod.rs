@@ -1,0 +1,193 @@
+//! The kernel, as the worker sees it: one function per call, an errno as a value, nothing retried (not even EINTR).
+//!
+//! One name, `os`, picks the operating system; all its files export the same functions, and what an OS lacks is the value
+//! [`Fault::Unsupported`]. Nothing here decides what an errno means. What is pure or POSIX of macOS is tested on Linux, too.
+
+#[cfg(not(target_os = "linux"))]
+mod absent;
+#[cfg(any(target_os = "macos", test))]
+mod darwin;
+mod file;
+#[cfg(any(target_os = "macos", test))]
+mod journal;
+#[cfg(target_os = "linux")]
+mod linux;
+mod local;
+#[cfg(target_os = "macos")]
+mod macos;
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+mod other;
+#[cfg(not(target_os = "linux"))]
+mod posix;
+mod process;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+mod router;
+#[cfg(any(not(target_os = "linux"), test))]
+mod shepherd;
+mod signals;
+mod socket;
+mod stdout;
+mod trail;
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod untraced;
+
+#[cfg(target_os = "linux")]
+use linux as os;
+#[cfg(target_os = "macos")]
+use macos as os;
+#[cfg(not(any(target_os = "linux", target_os = "macos")))]
+use other as os;
+
+pub use file::{Directory, Name, Reader, Target, Unwritable, is_same_file, open_to_append};
+pub use local::{Broadcast, lacks_source, refuses_address, refuses_destination};
+pub use os::*;
+pub use process::*;
+pub use signals::{INTERRUPTS, Signals, TOGETHER, end_on_signals, keep_signals};
+pub use socket::*;
+pub use stdout::{Stdout, stdout_was_closed};
+pub use trail::Trail;
+
+use crate::plan::Unsupported;
+use crate::words::errno::Errno;
+use crate::words::names::{Need, User};
+
+pub type Result<T, E = Errno> = std::result::Result<T, E>;
+
+/// Why an op did not end `ok`.
+#[derive(Debug)]
+pub enum Fault {
+    Errno(Errno),
+    Blocked {
+        ms: u32,
+    },
+    Unsupported(Unsupported),
+    /// The harness could not go on.
+    Failed(String),
+}
+
+impl From<Errno> for Fault {
+    fn from(errno: Errno) -> Fault {
+        Fault::Errno(errno)
+    }
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Fault::Errno(errno) => write!(f, "{errno}"),
+            Fault::Blocked { ms } => write!(f, "no answer within {ms} ms"),
+            Fault::Unsupported(lack) => write!(f, "{}", lack.reason),
+            Fault::Failed(why) => f.write_str(why),
+        }
+    }
+}
+
+/// What a process does, as far as others can tell.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Life {
+    Runs,
+    /// By a signal or a tracer, or it will be before it does anything else.
+    Stopped,
+    /// Killed as well, if it will never do anything else.
+    Ended,
+}
+
+/// The private host that the worker's cases run on.
+#[derive(Clone, Debug)]
+pub struct Isolation {
+    /// `netns`, `sandbox` or `none`, as reports say it.
+    pub kind: &'static str,
+    /// The uids that user-a and user-b stand for.
+    pub users: [u32; 2],
+    /// Why cases cannot be isolated, where they should be.
+    pub lacking: Option<String>,
+}
+
+/// Who stays outside of the private host, and for whom.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outside {
+    /// A worker dies with its parent: nobody else wants its answers.
+    Worker,
+    /// A command of the user's lives on, as any command would, and gets the signals that were meant for it.
+    Command,
+}
+
+/// Who looks after a command, and what for.
+pub struct Flock<'f> {
+    /// Called when signals reach the command and everything is there to look after it; if this fails it never runs.
+    pub begin: &'f mut dyn FnMut() -> Result<()>,
+    /// How long it may run: then it is asked to end (SIGTERM), and a while later made to (SIGKILL).
+    pub limit: Option<std::time::Duration>,
+    /// Called when it has ended, before it is gone.
+    pub at_end: &'f mut dyn FnMut(i32),
+    /// Called for every other child that has ended meanwhile.
+    pub others: &'f mut dyn FnMut(i32, Ended),
+    /// Who wants to see what it does.
+    pub watch: Option<&'f mut Watch>,
+}
+
+impl Isolation {
+    /// Whether there is a private network, in which each case gets one of its own.
+    pub fn has_network(&self) -> bool {
+        self.kind == "netns" && self.lacking.is_none()
+    }
+
+    /// Whether others use the network that cases run in.
+    pub fn is_shared(&self) -> bool {
+        self.kind == "none"
+    }
+
+    pub fn user_of(&self, uid: u32) -> Option<User> {
+        match uid {
+            0 => Some(User::Root),
+            uid if uid == self.users[0] => Some(User::UserA),
+            uid if uid == self.users[1] => Some(User::UserB),
+            _ => None,
+        }
+    }
+}
+
+/// The two names and what the kernel calls this machine.
+#[derive(Clone, Debug)]
+pub struct Machine {
+    pub release: String,
+    pub arch: String,
+    /// What answers, where another kernel passes for this one.
+    pub stack: Option<&'static str>,
+}
+
+impl Machine {
+    /// The version in the release.
+    pub fn kernel(&self) -> semver::Version {
+        crate::words::release::version(&self.release)
+    }
+}
+
+fn unsupported(need: Need, reason: impl Into<String>) -> Fault {
+    Fault::Unsupported(Unsupported { need, reason: reason.into().into() })
+}
+
+/// The errno that the last failed call of this thread left.
+fn last() -> Errno {
+    Errno::from_raw(OS, std::io::Error::last_os_error().raw_os_error().unwrap_or(0))
+}
+
+/// A return value of the C library: -1 means that errno says why.
+fn check(value: i32) -> Result<i32> {
+    if value == -1 { Err(last()) } else { Ok(value) }
+}
+
+fn check_size(value: isize) -> Result<usize> {
+    usize::try_from(value).map_err(|_| last())
+}
+
+/// Why a thread cannot be started.
+pub fn no_thread(error: &std::io::Error) -> String {
+    let errno = errno_of(error);
+    format!("cannot start a thread: {errno}; raise the limits of processes and of memory: ulimit -u, ulimit -v")
+}
+
+/// The errno inside an error of the standard library, by number and never by kind.
+pub fn errno_of(error: &std::io::Error) -> Errno {
+    Errno::from_raw(OS, error.raw_os_error().unwrap_or(0))
+}

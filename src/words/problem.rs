@@ -1,0 +1,195 @@
+//! What is wrong with a file that somebody wrote, and where. Reading files, and deciding what is wrong, is done elsewhere.
+
+use std::fmt;
+use std::ops::Range;
+
+use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
+use serde::de::DeserializeOwned;
+use toml::Spanned;
+
+use crate::words::untrusted::{cut, shown};
+
+/// Faults of one file that are told; the others are counted.
+const MOST: usize = 100;
+
+/// A longer line is shown around its fault only.
+const LONGEST_LINE: usize = 400;
+/// As much of such a line before and after where the fault begins.
+const AROUND: usize = 120;
+
+/// Characters of a message: it may quote what somebody wrote.
+const LONGEST_MESSAGE: usize = 500;
+
+/// One fault: a place in a file, what is there, what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    pub file: String,
+    pub text: &'static str,
+    pub span: Range<usize>,
+    pub message: String,
+    /// What would be right.
+    pub help: Option<String>,
+}
+
+/// A text with the name of the file that it is from: what its faults are told with.
+#[derive(Clone, Copy, Debug)]
+pub struct Input<'s> {
+    pub file: &'s str,
+    pub text: &'static str,
+}
+
+impl Input<'_> {
+    pub fn problem(self, span: Range<usize>, message: String, help: Option<&str>) -> Problem {
+        Problem { file: self.file.to_owned(), text: self.text, span, message, help: help.map(str::to_owned) }
+    }
+
+    /// TOML of the shape of a `T`.
+    pub fn parse<T: DeserializeOwned>(self) -> Result<T, Problem> {
+        toml::from_str(self.text).map_err(|error| self.problem(error.span().unwrap_or(0..0), message(&error), None))
+    }
+
+    /// Refuses every format but the one that is read here.
+    pub fn expect_format(self, format: &Spanned<String>, known: &str) -> Result<(), Problem> {
+        if format.get_ref() == known {
+            return Ok(());
+        }
+        let message = format!("format `{}`, this version reads `{known}`", format.get_ref());
+        Err(self.problem(format.span(), message, None))
+    }
+}
+
+/// What a TOML error says, on one line.
+pub fn message(error: &toml::de::Error) -> String {
+    error.message().trim().replace('\n', ", ")
+}
+
+impl Problem {
+    /// 1-based line and column (in characters) of the place.
+    pub fn line_and_column(&self) -> (usize, usize) {
+        let before = &self.text[..self.start()];
+        let line = before.matches('\n').count() + 1;
+        let column = before[before.rfind('\n').map_or(0, |newline| newline + 1)..].chars().count() + 1;
+        (line, column)
+    }
+
+    /// Where it begins. The end of a file is the end of its last line, not a line of its own below it.
+    fn start(&self) -> usize {
+        let last = self.text.strip_suffix('\n').map_or(self.text.len(), str::len);
+        floor_boundary(self.text, self.span.start.min(last))
+    }
+
+    /// The fault with its line of source, as rustc shows one.
+    pub fn render(&self, renderer: &Renderer) -> String {
+        let (line, column) = self.line_and_column();
+        let text = self.text;
+        let start = self.start();
+        let first = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
+        let last = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
+        // A table can span half the file: its first line says enough.
+        let end = floor_boundary(text, self.span.end.clamp(start, last));
+        let (from, to) = if last - first > LONGEST_LINE {
+            let around = |place: usize| floor_boundary(text, place.clamp(first, last));
+            (around(start.saturating_sub(AROUND)), around(start + AROUND))
+        } else {
+            (first, last)
+        };
+        let end = end.min(to);
+        let [before, fault, after] = [from..start, start..end, end..to].map(|part| in_line(&text[part]));
+        let source = format!("{before}{fault}{after}");
+        let fault = AnnotationKind::Primary.span(before.len()..before.len() + fault.len());
+        let snippet = Snippet::source(&*source).line_start(line).annotation(fault);
+        let file = shown(&self.file);
+        let message = self.message();
+        let title = Level::ERROR.primary_title(&*message);
+        let mut group = if source == text[first..last] {
+            title.element(snippet.path(&*file))
+        } else {
+            // The columns of what is shown are not those of the file.
+            title.element(Origin::path(&*file).line(line).char_column(column)).element(snippet)
+        };
+        let help = self.help();
+        if let Some(help) = &help {
+            group = group.element(Level::HELP.message(&**help));
+        }
+        renderer.render(&[group])
+    }
+
+    /// The message as something that a terminal only shows.
+    fn message(&self) -> String {
+        shown(&cut(&self.message, LONGEST_MESSAGE)).into_owned()
+    }
+
+    fn help(&self) -> Option<String> {
+        self.help.as_ref().map(|help| shown(&cut(help, LONGEST_MESSAGE)).into_owned())
+    }
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (line, column) = self.line_and_column();
+        write!(f, "{}:{line}:{column}: {}", shown(&self.file), self.message())?;
+        self.help().map_or(Ok(()), |help| write!(f, "; {help}"))
+    }
+}
+
+/// The faults of one file, of which there may be more than anybody reads.
+#[derive(Debug, Default)]
+pub struct Problems {
+    told: Vec<Problem>,
+    more: usize,
+}
+
+impl Problems {
+    pub fn push(&mut self, problem: Problem) {
+        if self.told.len() < MOST {
+            self.told.push(problem);
+        } else {
+            self.more += 1;
+        }
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.told.is_empty()
+    }
+
+    /// In the order of their places; behind them, how many are not told.
+    pub fn sorted(self) -> Vec<Problem> {
+        let Problems { mut told, more } = self;
+        told.sort_by_key(|problem| problem.span.start);
+        let rest = told.last().filter(|_| more > 0).cloned();
+        told.extend(rest.map(|last| Problem {
+            message: format!("{more} more problems in this file"),
+            help: None,
+            ..last
+        }));
+        told
+    }
+}
+
+impl Extend<Problem> for Problems {
+    fn extend<T: IntoIterator<Item = Problem>>(&mut self, problems: T) {
+        problems.into_iter().for_each(|problem| self.push(problem));
+    }
+}
+
+/// Words that would be right, in a row; only the first of many.
+pub fn listed<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
+    const MOST: usize = 30;
+    let mut words = words.into_iter();
+    let listed = words.by_ref().take(MOST).collect::<Vec<_>>().join(", ");
+    match words.count() {
+        0 => listed,
+        more => format!("{listed} and {more} more"),
+    }
+}
+
+/// A piece of a line: a tab has no column of its own, and a carriage return ends most lines of some files.
+fn in_line(text: &str) -> String {
+    let pieces: Vec<_> = text.trim_end_matches('\r').split('\t').map(shown).collect();
+    pieces.join("\t")
+}
+
+/// The nearest character boundary at or before `index`.
+fn floor_boundary(text: &str, index: usize) -> usize {
+    (0..=index.min(text.len())).rev().find(|&index| text.is_char_boundary(index)).unwrap_or(0)
+}

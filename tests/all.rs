@@ -19,6 +19,7 @@ mod formats;
 mod golden;
 mod host;
 mod junit;
+mod narrow;
 mod needs;
 mod network;
 mod outputs;

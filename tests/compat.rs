@@ -413,7 +413,7 @@ fn compat_writes_one_document() {
     place.run(&["compat", "a.json", "b.json", "c.json", "-o", "all.json.gz"]).check(0, &[], &[]);
     let gzip = fs::File::open(place.0.path().join("all.json.gz")).unwrap();
     assert_eq!(said.out, std::io::read_to_string(flate2::read::GzDecoder::new(gzip)).unwrap());
-    place.run(&["compat", "a.json", "no-such-file"]).check(2, &[], &["cannot read no-such-file"]);
+    place.run(&["compat", "a.json", "no-such-file"]).check(3, &[], &["`no-such-file` is neither a file nor"]);
     place.run(&["compat", "a.json", "-o", "no/such/place.json"]).check(2, &[], &["cannot write no/such/place.json"]);
     fs::write(place.0.path().join("bad.json"), "{}").unwrap();
     let bad = place.run(&["compat", "a.json", "bad.json", "-o", "none.json"]);

@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 
 use wildmatch::WildMatch;
 
+use super::narrow::Narrowing;
 use super::{Exit, Failure, output, select, source};
 use crate::render::claims as text;
 use crate::report::claim::verdict::Judgement;
@@ -31,6 +32,9 @@ pub struct Arguments {
     #[arg(value_names = ["REPORT", "CLAIM"], required = true, num_args = 1..)]
     arguments: Vec<String>,
 
+    #[command(flatten)]
+    narrowing: Narrowing,
+
     /// Take the claims of this file instead of the built-in ones
     #[arg(long, value_name = "FILE")]
     claims: Option<PathBuf>,
@@ -47,7 +51,8 @@ pub struct Arguments {
 pub fn claims(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let claims = load(arguments.claims.as_deref())?;
     let (selected, files) = sort(&claims, &arguments.arguments)?;
-    let reports = source::reports(&files)?;
+    let mut reports = source::reports(&files)?;
+    arguments.narrowing.apply(&[], &mut reports)?;
     reports.iter().for_each(source::mention_stranger);
     let named = selected.len() < claims.claims.len();
     let judged = claim::judge(&selected, &reports);
@@ -102,7 +107,7 @@ fn sort(claims: &Claims, arguments: &[String]) -> Result<(Vec<Claim>, Vec<PathBu
         asked.extend(fitting);
     }
     if files.is_empty() {
-        return Err(Failure::bad("no report among the arguments; `errnoscope run --json report.json` writes one"));
+        return Err(source::no_report());
     }
     let wanted = |claim: &&Claim| asked.is_empty() || asked.contains(claim.id.get_ref().as_str());
     Ok((claims.claims.iter().filter(wanted).cloned().collect(), files))

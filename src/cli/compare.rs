@@ -5,6 +5,7 @@
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
+use super::narrow::Narrowing;
 use super::output::{self, Destination};
 use super::{Exit, Failure, complain, source};
 use crate::render::compare::Cases;
@@ -22,6 +23,7 @@ const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 Examples:
   errnoscope run --json today.json.gz
   errnoscope compare baseline.json.gz today.json.gz
+  errnoscope compare baseline.json.gz today.json.gz 'bind.*'         what a patch of bind() changed
   errnoscope compare baseline.json.gz today.json.gz --github
   errnoscope compare baseline.json.gz today.json.gz --accept
 
@@ -40,6 +42,13 @@ pub struct Arguments {
 
     /// The report to hold against it
     current: PathBuf,
+
+    /// Compare only findings of these scenarios and cases; `*` and `?` are wildcards
+    #[arg(value_name = "ID")]
+    ids: Vec<String>,
+
+    #[command(flatten)]
+    narrowing: Narrowing,
 
     /// The case of each change as well
     #[arg(short, long, conflicts_with = "json")]
@@ -68,9 +77,21 @@ impl Arguments {
 pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let Arguments { baseline: place, current, accept, .. } = arguments;
     let destination = if *accept { Some(Destination::new(place)?) } else { None };
-    let current = source::report(current)?;
+    let is_part = !arguments.ids.is_empty() || !arguments.narrowing.is_empty();
+    if *accept && is_part {
+        return Err(Failure::bad("--accept takes a whole report: a part of one is no baseline"));
+    }
     // The first baseline replaces none.
-    let baseline = if *accept && !place.exists() { None } else { Some(source::report(place)?) };
+    let has_baseline = !*accept || place.exists();
+    let files: Vec<PathBuf> = [place, current].into_iter().skip(usize::from(!has_baseline)).cloned().collect();
+    let mut reports = source::reports(&files)?;
+    arguments.narrowing.apply(&arguments.ids, &mut reports)?;
+    let (Some(current), baseline) = (reports.pop(), reports.pop()) else {
+        return Err(Failure::NothingSelected("both reports have to be of the stack".to_owned()));
+    };
+    if has_baseline && baseline.is_none() {
+        return Err(Failure::NothingSelected("both reports have to be of the stack".to_owned()));
+    }
     let comparison = baseline.as_ref().map(|baseline| compare::compare(baseline, &current));
     let found = match &comparison {
         Some(comparison) if comparison.is_changed() => Exit::Mismatch,

@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use super::narrow::{self, Narrowing};
 use super::output::{self, Destination};
 use super::{Exit, Failure, source};
 use crate::render::boundaries::{self as text, Cases};
@@ -24,9 +25,13 @@ the last version observed before and the first observed after. Each value is obs
 one version that disagree are shown to disagree, and so is what contradicts an expectation.
 `errnoscope schema compat` describes the format.")]
 pub struct Arguments {
-    /// Reports, as `run --json` writes them
-    #[arg(value_name = "REPORT", required = true)]
-    reports: Vec<PathBuf>,
+    /// Reports, as `run --json` writes them, and ids of scenarios and cases if not all of their findings are wanted; `*` and
+    /// `?` are wildcards
+    #[arg(value_names = ["REPORT", "ID"], required = true, num_args = 1..)]
+    arguments: Vec<PathBuf>,
+
+    #[command(flatten)]
+    narrowing: Narrowing,
 
     /// Write to this file, compressed if its name ends in .gz, instead of standard output
     #[arg(short, long, value_name = "FILE")]
@@ -35,7 +40,7 @@ pub struct Arguments {
 
 pub fn compat(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let destination = arguments.output.as_deref().map_or(Ok(Destination::Stdout), Destination::new)?;
-    let compat = Compat::of(&sweep(&arguments.reports)?);
+    let compat = Compat::of(&sweep(&arguments.arguments, &arguments.narrowing)?);
     destination.write(out, |out| json::write_compat(&compat, out))?;
     Ok(Exit::Success)
 }
@@ -52,9 +57,13 @@ OS (a sandbox, say) is on nobody's line. What is marked unstable differs between
 version: the boundary may be chance.
 Exit codes: 0 whatever changed, 2 a file that does not parse, 3 no kernel in two versions.")]
 pub struct BoundariesArguments {
-    /// Reports, as `run --json` writes them, of more than one version of a kernel
-    #[arg(value_name = "REPORT", required = true)]
-    reports: Vec<PathBuf>,
+    /// Reports, as `run --json` writes them, of more than one version of a kernel, and ids of scenarios and cases if not all
+    /// of their findings are wanted; `*` and `?` are wildcards
+    #[arg(value_names = ["REPORT", "ID"], required = true, num_args = 1..)]
+    arguments: Vec<PathBuf>,
+
+    #[command(flatten)]
+    narrowing: Narrowing,
 
     /// Every case, and not an example of each class
     #[arg(short, long, conflicts_with = "json")]
@@ -66,7 +75,7 @@ pub struct BoundariesArguments {
 }
 
 pub fn print_boundaries(arguments: &BoundariesArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let found = boundaries(&sweep(&arguments.reports)?);
+    let found = boundaries(&sweep(&arguments.arguments, &arguments.narrowing)?);
     if found.versions.is_empty() {
         let mut seen: Vec<String> =
             found.reports.values().map(|source| format!("{} ({})", source.stack, source.release)).collect();
@@ -83,12 +92,31 @@ pub fn print_boundaries(arguments: &BoundariesArguments, out: &mut dyn Write) ->
     Ok(Exit::Success)
 }
 
-/// Each report is read, counted in and forgotten: many of them are large.
-fn sweep(files: &[PathBuf]) -> Result<Sweep, Failure> {
-    let mut sweep = Sweep::default();
-    for file in files {
-        let (digest, report) = source::digested_report(file)?;
-        sweep.add(&digest, &report);
+/// Each report is read, counted in and forgotten: many of them are large. Those of which only a part is wanted are read
+/// before, all of them.
+fn sweep(arguments: &[PathBuf], narrowing: &Narrowing) -> Result<Sweep, Failure> {
+    let (files, ids) = narrow::sort(arguments);
+    if files.is_empty() {
+        return Err(source::no_report());
     }
+    let mut sweep = Sweep::default();
+    let mut digested = files.iter().map(|file| source::digested_report(file));
+    if narrowing.is_empty() && ids.is_empty() {
+        for report in digested {
+            let (digest, report) = report?;
+            sweep.add(&digest, &report);
+        }
+        return Ok(sweep);
+    }
+    let (mut digests, mut reports) = (Vec::new(), Vec::new());
+    for report in &mut digested {
+        let (digest, report) = report?;
+        if narrowing.is_on_stack(&report) {
+            digests.push(digest);
+        }
+        reports.push(report);
+    }
+    narrowing.apply(&ids, &mut reports)?;
+    digests.iter().zip(&reports).for_each(|(digest, report)| sweep.add(digest, report));
     Ok(sweep)
 }

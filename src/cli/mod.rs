@@ -15,6 +15,7 @@ mod explain;
 mod guard;
 mod lint;
 mod list;
+mod narrow;
 mod output;
 mod policy;
 mod report;

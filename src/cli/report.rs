@@ -5,6 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
+use super::narrow::{self, Narrowing};
 use super::output::{self, Destination, Writing};
 use super::{Exit, Failure, source};
 use crate::render::html::html;
@@ -19,13 +20,18 @@ Examples:
   errnoscope run --json report.json; errnoscope report report.json -o REPORT.md
   errnoscope report linux.json.gz other.json --html report.html
   errnoscope report ci/baselines/*.json.gz --markdown REPORT.md --html report.html
+  errnoscope report report.json bind.port-held -x holder_state=time-wait   only one question
 
 Several reports become one document, which has their stacks beside each other, by system and version. The page is one file that needs no network: \
 it filters, and opens each case with its trail and its witnesses.")]
 pub struct Arguments {
-    /// Reports, as `run --json` writes them
-    #[arg(value_name = "FILE", required = true)]
-    files: Vec<PathBuf>,
+    /// Reports, as `run --json` writes them, and ids of scenarios and cases if not all of their findings are wanted; `*` and
+    /// `?` are wildcards
+    #[arg(value_names = ["FILE", "ID"], required = true, num_args = 1..)]
+    arguments: Vec<PathBuf>,
+
+    #[command(flatten)]
+    narrowing: Narrowing,
 
     /// Write Markdown to this file; without it and --html, to standard output
     #[arg(short = 'o', long, visible_alias = "output", value_name = "OUT")]
@@ -44,7 +50,9 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     if [&page, &text].into_iter().flatten().filter(|destination| destination.is_stdout()).count() > 1 {
         return Err(Failure::bad("Markdown and a page cannot both go to standard output"));
     }
-    let mut reports = source::reports(&arguments.files)?;
+    let (files, ids) = narrow::sort(&arguments.arguments);
+    let mut reports = source::some_reports(&files)?;
+    arguments.narrowing.apply(&ids, &mut reports)?;
     // A shell's wildcards know nothing of versions; reports of one version stay in the order in which they were named. Others are
     // held against the OS's own stack, which comes first.
     let place =

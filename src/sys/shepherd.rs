@@ -31,6 +31,9 @@ static COME: AtomicU32 = AtomicU32::new(0);
 /// A byte for each signal.
 static WAKER: Mutex<Option<UnixStream>> = Mutex::new(None);
 
+/// The canary of the next command.
+static CANARY: Mutex<Option<Canary>> = Mutex::new(None);
+
 /// From now on signals wait for [`shepherd`]. Nothing has to be restored: a command gets the usual handlers of all.
 pub struct Caller;
 
@@ -55,6 +58,10 @@ impl Caller {
         }
         if let Ok(mut waker) = WAKER.lock() {
             *waker = Some(ours);
+        }
+        // It is there before the command is: a signal that comes in between is the command's once as well.
+        if let Ok(mut canary) = CANARY.lock() {
+            *canary = Some(Canary::new());
         }
         Ok(Caller)
     }
@@ -110,7 +117,7 @@ impl Drop for Canary {
 
 /// Waits for a child, and meanwhile passes signals on to it. Says whether its time was up.
 pub fn shepherd(child: i32, flock: Flock) -> Result<(Ended, bool)> {
-    let mut canary = Canary::new();
+    let mut canary = CANARY.lock().ok().and_then(|mut canary| canary.take()).unwrap_or_else(Canary::new);
     (flock.begin)()?;
     let mut waker = WAKER.lock().ok().and_then(|mut waker| waker.take());
     let mut deadline = flock.limit.map(|limit| Instant::now() + limit);

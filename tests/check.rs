@@ -91,7 +91,7 @@ fn a_wrong_policy_is_caught_doing_what_it_does_wrong_and_nothing_else(
 ) {
     let (place, fake) = profile(&with_policy(name), 60);
     let inferred = place.path().join("inferred.toml");
-    let mut arguments = vec![&*fake, "--json", "-", "--policy", inferred.to_str().unwrap()];
+    let mut arguments = vec![&*fake, "--json", "-", "--policy-out", inferred.to_str().unwrap()];
     for trouble in Trouble::ALL.iter().filter(|trouble| **trouble != Trouble::EveryPortHeld) {
         arguments.extend(["--trouble", trouble.as_str()]);
     }
@@ -107,6 +107,50 @@ fn a_wrong_policy_is_caught_doing_what_it_does_wrong_and_nothing_else(
     assert!(other.agrees < other.of, "{:#?}", tracer.habits);
     let text = std::fs::read_to_string(inferred).unwrap();
     policy::read("inferred.toml", text.leak()).unwrap_or_else(|problem| panic!("{problem}"));
+}
+
+/// Whose file it is shows in its first line: a policy of somebody's own is not lost to what was seen.
+#[test(Namespaces, Ptrace, Bash)]
+fn a_policy_that_somebody_wrote_is_not_overwritten() {
+    let (place, fake) = profile(&with_policy("evidence"), 60);
+    let path = |name: &str| place.path().join(name).to_str().unwrap().to_owned();
+    let own = "format = \"errnoscope-policy/1\"\nname = \"mine\"\n";
+    std::fs::write(path("mine.toml"), own).unwrap();
+    std::fs::write(path("empty.toml"), "").unwrap();
+    let out = |file: &str| run(&[&fake, "--trouble", "none", "--policy-out", file]);
+    let refused = out(&path("mine.toml"));
+    assert_eq!(code(&refused), 2);
+    assert!(text(&refused.stderr).contains("errnoscope check did not write it"), "{}", text(&refused.stderr));
+    assert_eq!(std::fs::read_to_string(path("mine.toml")).unwrap(), own);
+    for file in ["empty.toml", "new.toml", "new.toml"] {
+        assert_eq!(code(&out(&path(file))), 0, "{file}");
+        assert!(std::fs::read_to_string(path(file)).unwrap().starts_with("# Seen by `errnoscope check`"), "{file}");
+    }
+    let named = out("evidence");
+    assert_eq!(code(&named), 2);
+    assert!(text(&named.stderr).contains("a built-in policy is called so"), "{}", text(&named.stderr));
+    let two = run(&[&fake, &fake, "--policy-out", &path("two.toml")]);
+    assert_eq!((code(&two), two.stdout.len()), (2, 0), "before anything runs");
+}
+
+/// A path may be that of the tracer itself.
+#[test(Namespaces, Ptrace, Bash)]
+fn a_program_is_the_tracer_that_is_called_so() {
+    let place = tempfile::tempdir().unwrap();
+    let program = place.path().join("errnoscope");
+    crate::common::copy_program(PROGRAM, &program);
+    let output = run(&[program.to_str().unwrap(), "--trouble", "none", "--json", "-"]);
+    let tracer = checked(&output);
+    assert_eq!((code(&output), &*tracer.name, &tracer.command[0]), (0, "errnoscope", &program.display().to_string()));
+    let other = place.path().join("mytrace");
+    std::fs::rename(program, &other).unwrap();
+    let refused = run(&[other.to_str().unwrap()]);
+    assert_eq!(code(&refused), 2);
+    assert!(
+        text(&refused.stderr).contains("none of the known tracers is called `mytrace`"),
+        "{}",
+        text(&refused.stderr)
+    );
 }
 
 /// What a tracer says about itself is the first line with a number, however much it says, and nobody waits for more.

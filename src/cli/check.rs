@@ -2,6 +2,7 @@
 //!
 //! What a tracer's calls mean is the business of `check`; the world it runs in, of `exec`.
 
+use std::fs::File;
 use std::io::{Read, Seek, Write};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,7 +18,7 @@ use nix::unistd::Pid;
 use super::exec::{CANNOT_RUN, NO_WORLD, NOT_FOUND};
 use super::output::{self, Destination, Writing};
 use super::select::or_list;
-use super::{Exit, Failure, complain, source};
+use super::{Exit, Failure, bounded, complain, source};
 use crate::knowledge::calls::Calls;
 use crate::knowledge::policy;
 use crate::render::check as text;
@@ -34,6 +35,8 @@ use crate::tracer::check::{self, Check, FORMAT, Row, Tracer};
 const USUAL: &str = "errnoscope";
 /// What timeout(1) exits with when the time is up.
 const TIMED_OUT: i32 = 124;
+/// What a policy begins with that was put together here.
+const SEEN: &str = "Seen by `errnoscope check`, not written.";
 /// More of a tracer's output than anybody reads, in bytes.
 const LONGEST: u64 = 1 << 20;
 /// The same of what it says about its version, and how long it may take to say it.
@@ -69,7 +72,7 @@ a file:
 Exit codes: 0 nothing is wrong, or with --baseline nothing changed; 1 something is wrong, or changed; 2 a file that does not \
 parse; 4 a tracer could not be run, or does not work even without trouble.")]
 pub struct Arguments {
-    /// Names of tracers, or files (with a / or a dot) that describe one
+    /// Names of tracers, their programs (./trip), or files (with a / or a dot) that describe one
     #[arg(value_name = "TRACER|FILE", default_value = USUAL, conflicts_with = "results")]
     tracers: Vec<String>,
 
@@ -89,9 +92,10 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 
-    /// Write the policy that the tracer follows, as far as it was seen, to FILE
+    /// Write the policy that the tracer follows, as far as it was seen, to FILE; a file that another program or a person wrote
+    /// is left alone
     #[arg(long, value_name = "FILE")]
-    policy: Option<PathBuf>,
+    policy_out: Option<PathBuf>,
 
     /// As Markdown
     #[arg(long)]
@@ -111,8 +115,11 @@ fn trouble(text: &str) -> Result<Trouble, String> {
 
 pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let json = arguments.json.as_deref().map(Destination::new).transpose()?;
-    let policy = arguments.policy.as_deref().map(Destination::new).transpose()?;
+    let policy = arguments.policy_out.as_deref().map(policy_out).transpose()?;
     let baseline = arguments.baseline.as_deref().map(read).transpose()?;
+    if policy.is_some() && arguments.results.is_empty() && arguments.tracers.len() > 1 {
+        return Err(Failure::bad("--policy-out writes the policy of one tracer: name one"));
+    }
     let (check, signals) = match &*arguments.results {
         [] => run(arguments).map(|(check, signals)| (check, Some(signals)))?,
         results => (earlier(results)?, None),
@@ -128,10 +135,10 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     let mut inferred = String::new();
     if policy.is_some() {
         let [tracer] = &check.tracers[..] else {
-            return Err(Failure::bad("--policy writes the policy of one tracer: name one"));
+            return Err(Failure::bad("--policy-out writes the policy of one tracer: name one"));
         };
         let policy = infer::policy(&tracer.label(), sys::OS, &tracer.habits);
-        inferred = policy::write(&policy, "Seen by `errnoscope check`, not written.");
+        inferred = policy::write(&policy, SEEN);
     }
     let as_policy = |out: &mut dyn Write| out.write_all(inferred.as_bytes());
     let as_json = |out: &mut dyn Write| output::json(&check, out);
@@ -158,6 +165,26 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
         None if any(Verdict::Wrong) => Exit::Mismatch,
         None => Exit::Success,
     })
+}
+
+/// Where a policy that was seen goes. Elsewhere `--policy` names one to be read, and the file that is named here may be
+/// somebody's own.
+fn policy_out(path: &Path) -> Result<Destination, Failure> {
+    let name = path.display();
+    if policy::BUILT_IN.iter().any(|(known, _)| Path::new(known) == path) {
+        return Err(Failure::bad(format!(
+            "--policy-out {name}: a built-in policy is called so, and this option names a file to write: ./{name}.toml"
+        )));
+    }
+    if path.is_file() {
+        let begin = bounded::text(path, LONGEST).unwrap_or_else(|_| "?".to_owned());
+        if !begin.is_empty() && !begin.starts_with(&format!("# {SEEN}\n")) {
+            return Err(Failure::bad(format!(
+                "--policy-out {name}: the file is there, and errnoscope check did not write it; name another, or remove it"
+            )));
+        }
+    }
+    Destination::new(path)
 }
 
 fn read(path: &Path) -> Result<Check, Failure> {
@@ -197,7 +224,10 @@ fn run(arguments: &Arguments) -> Result<(Check, Signals), Failure> {
 /// A tracer of this binary, or that of a file.
 fn load(name: &str) -> Result<Profile, Failure> {
     if let Some((name, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
-        return profile::read(&format!("src/check/builtin/{name}.toml"), text).map_err(Failure::Tracer);
+        return profile::read(&format!("src/tracer/check/builtin/{name}.toml"), text).map_err(Failure::Tracer);
+    }
+    if is_program(Path::new(name)) {
+        return of_program(name);
     }
     if !name.contains(['/', '.']) {
         let known = BUILT_IN.iter().map(|(known, _)| *known);
@@ -206,6 +236,36 @@ fn load(name: &str) -> Result<Profile, Failure> {
     }
     let (file, text) = source::read(Path::new(name))?;
     profile::read(&file, text).map_err(Failure::Tracer)
+}
+
+/// Whether somebody named the tracer itself: a program (ELF or Mach-O), or a script (execve(2)).
+fn is_program(path: &Path) -> bool {
+    let mut begin = [0; 4];
+    let is_read = path.is_file() && File::open(path).and_then(|mut file| file.read(&mut begin)).is_ok();
+    is_read && (begin.starts_with(b"#!") || [*b"\x7fELF", *b"\xcf\xfa\xed\xfe", *b"\xca\xfe\xba\xbe"].contains(&begin))
+}
+
+/// A program that is called as that of a known tracer is that tracer, wherever it is.
+fn of_program(path: &str) -> Result<Profile, Failure> {
+    let file = Path::new(path).file_name().unwrap_or_default();
+    for (name, text) in BUILT_IN {
+        let known = profile::read(&format!("src/tracer/check/builtin/{name}.toml"), text).map_err(Failure::Tracer)?;
+        let program = known.command.first().cloned().unwrap_or_default();
+        if file == Path::new(&program) || file == Path::new(name) {
+            let here = |mut words: Vec<String>| {
+                if words.first() == Some(&program) {
+                    path.clone_into(&mut words[0]);
+                }
+                words
+            };
+            return Ok(Profile { command: here(known.command), version: here(known.version), ..known });
+        }
+    }
+    Err(Failure::bad(format!(
+        "{path} is a program, and none of the known tracers is called `{}`: describe how it is started in a file, as \
+         `errnoscope help check` shows",
+        file.display()
+    )))
 }
 
 fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<Tracer, Failure> {

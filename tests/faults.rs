@@ -195,6 +195,27 @@ fn the_good_one_is_good() {
     "is a sentence",
     ""
 )]
+#[case::a_subject_without_its_socket(
+    "bind = { socket = \"claimer\"",
+    "bind = { socket = \"claimr\"",
+    "27:19",
+    "no op before this call makes a socket `claimr`",
+    "there are claimer, holder"
+)]
+#[case::a_precondition_of_no_socket(
+    "socket = { socket = \"holder\"",
+    "socket = { socket = \"holdr\"",
+    "30:21",
+    "makes a socket `holdr`",
+    "there are claimer, holder"
+)]
+#[case::a_setup_op_without_its_socket(
+    "[[subject]]\nbind",
+    "[[setup]]\nlisten = { socket = \"holdr\" }\n\n[[subject]]\nbind",
+    "27:21",
+    "makes a socket `holdr`",
+    "there are claimer, holder"
+)]
 #[case::said_why_nothing_is_witnessed(
     "[[subject.precondition]]\nsocket = {",
     "unwitnessed = \"udp has no states\"\n[[subject.precondition]]\nwhen = { protocol = \"tcp\" }\nsocket = {",

@@ -302,6 +302,14 @@ impl Op {
         }
     }
 
+    /// The socket that the op makes.
+    pub fn makes(&self) -> Option<&str> {
+        match self {
+            Op::Socket { socket: made, .. } | Op::Accept { new: made, .. } => Some(made),
+            _ => None,
+        }
+    }
+
     /// As a trail shows it: its name, its socket and its other arguments, with nothing in it that controls a terminal.
     pub fn in_words(&self) -> String {
         let (name, arguments) = self.describe();

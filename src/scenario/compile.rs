@@ -1,6 +1,7 @@
 //! From a case to a plan: references resolved, conditions decided, compound ops spelled out.
 
 use std::cell::Cell;
+use std::collections::BTreeSet;
 use std::ops::Range;
 use std::sync::Arc;
 
@@ -102,13 +103,19 @@ impl Compiler<'_> {
             let Some(call) = op.call() else {
                 return Err(self.problem(span, format!("`{}` is no call that can be a subject", subject.name())));
             };
+            let made = || steps.iter().map(|step| &step.op).chain([&op]);
             let Some(socket) = kind(&steps, &op) else {
-                let name = op.socket().unwrap_or_default();
-                return Err(self.problem(span, format!("no op before this call makes a socket `{name}`")));
+                let before = steps.iter().map(|step| &step.op);
+                self.is_made(op.socket().unwrap_or_default(), before, &subject.step.op)?;
+                return Err(self.problem(span, "the kind of its socket is not known"));
             };
             let mut preconditions = Vec::new();
             for text in self.scenario.preconditions.iter().chain(&subject.preconditions) {
-                preconditions.extend(self.precondition(text)?);
+                let precondition = self.precondition(text)?;
+                if let Some((_, Precondition::Socket { socket, .. })) = &precondition {
+                    self.is_made(socket, made(), &text.what)?;
+                }
+                preconditions.extend(precondition);
             }
             let cause = subject.cause.as_ref().unwrap_or(&self.scenario.cause);
             let why = subject.unwitnessed.as_ref().filter(|_| preconditions.is_empty());
@@ -147,6 +154,9 @@ impl Compiler<'_> {
         let user = self.user(text)?;
         let names = |errnos: &[String]| errnos.iter().filter_map(|errno| ErrnoName::new(errno)).collect();
         for op in self.ops(text)? {
+            if let Some(socket) = op.socket().filter(|_| !matches!(op, Op::Socket { .. })) {
+                self.is_made(socket, steps.iter().map(|step| &step.op), &text.op)?;
+            }
             steps.push(Step {
                 op,
                 user,
@@ -154,6 +164,20 @@ impl Compiler<'_> {
             });
         }
         Ok(())
+    }
+
+    /// Whether some of these ops makes a socket of that name.
+    fn is_made<'o>(&self, name: &str, ops: impl Iterator<Item = &'o Op>, place: &Value) -> Result<(), Problem> {
+        let made: BTreeSet<&str> = ops.filter_map(Op::makes).collect();
+        if made.contains(name) {
+            return Ok(());
+        }
+        let mut problem = self.problem(socket_of(place), format!("no op before this call makes a socket `{name}`"));
+        problem.help = Some(match made.is_empty() {
+            true => "`open`, `serve`, `hold`, `socket` and `accept` make one".to_owned(),
+            false => format!("in `{}` there are {}", self.case.id, made.into_iter().collect::<Vec<_>>().join(", ")),
+        });
+        Err(problem)
     }
 
     fn applies(&self, text: &StepText) -> bool {
@@ -262,6 +286,14 @@ impl Compiler<'_> {
             help: None,
         }
     }
+}
+
+/// Where the name of an op's socket stands: `{ bind = { socket = "…" } }`.
+fn socket_of(op: &Value) -> Range<usize> {
+    let arguments = op.get_ref().as_table().and_then(|op| op.values().next());
+    let named = arguments.and_then(|arguments| arguments.get_ref().as_table());
+    let socket = named.and_then(|named| named.iter().find(|(name, _)| name.get_ref() == "socket"));
+    socket.map(|(_, socket)| socket).or(arguments).unwrap_or(op).span()
 }
 
 /// The kind of the socket that makes the call, or that the call makes.

@@ -325,8 +325,8 @@ fn long_words_are_cut(#[case] answer: &str) {
 
 /// A process that the host has left behind keeps its pipe open.
 #[rstest]
-#[case::before_hello("sleep 1000 &\nexit 7", "the worker ended before it said hello: exit code 7")]
-#[case::after_it("\"$@\" | sed -u 1q\nsleep 1000 &\nexit 7", "the worker ended: exit code 7")]
+#[case::before_hello("sleep 1000 & echo $! > left\nexit 7", "the worker ended before it said hello: exit code 7")]
+#[case::after_it("\"$@\" | sed -u 1q\nsleep 1000 & echo $! > left\nexit 7", "the worker ended: exit code 7")]
 fn a_host_that_has_ended_is_not_waited_for(#[case] script: &str, #[case] message: &str) {
     let stage = Stage::new(BLOCKED);
     let begun = Instant::now();
@@ -335,6 +335,13 @@ fn a_host_that_has_ended_is_not_waited_for(#[case] script: &str, #[case] message
     assert_eq!(said.code, 4, "{said:?}");
     assert!(format!("{}{}", said.err, said.out.replace("\n  ", "")).contains(message), "{said:?}");
     assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
+    let left: i32 = fs::read_to_string(stage.path("left")).unwrap().trim().parse().unwrap();
+    let patience = Instant::now() + Duration::from_secs(20);
+    // Without a command line it is dead, and nobody has reaped it.
+    while fs::read(format!("/proc/{left}/cmdline")).is_ok_and(|words| !words.is_empty()) {
+        assert!(Instant::now() < patience, "the run left process {left} behind");
+        errnoscope::sys::pause_ms(10.0);
+    }
 }
 
 /// ssh that asks for a password is in the background, and stopped as soon as it touches the terminal.

@@ -395,9 +395,9 @@ impl Process {
                 false => ended = self.exchange().unwrap_or(true),
             }
         };
-        // Nobody else has this number as long as its leader is not reaped, and whoever is left of the group afterwards
-        // has none of our pipes to wait for.
-        if status.is_none() {
+        // Nobody else has this number as long as its leader is not reaped. The guard leads that of a command, and what the
+        // command has left in it ends, too: a run leaves nothing behind.
+        if status.is_none() || self.guard.is_some() {
             let group = self.guard.as_ref().map_or(self.child.id() as i32, Guard::group);
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);
         }

@@ -38,4 +38,7 @@ if [ "$today" != "$(stack "$baseline")" ]; then
     echo "$baseline is of $(stack "$baseline") and this is $today: not compared with a run of today" >&2
     exit
 fi
-"$program" compare "$baseline" "$place/today.json.gz"
+# A new scenario is no failure: its findings come into the baselines when they are made again, by whoever has the kernels.
+mapfile -t known < <(gzip -dc "$baseline" | sed -n 's/^{"scenario":"\([^"]*\)".*/\1/p' | sort -u)
+[ "${#known[@]}" -gt 0 ] || { echo "$baseline has no findings" >&2; exit 1; }
+"$program" compare "$baseline" "$place/today.json.gz" "${known[@]}"

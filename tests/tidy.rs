@@ -132,3 +132,27 @@ fn no_test_is_left_out() {
         }
     }
 }
+
+/// What a document points to is there.
+#[test]
+fn every_link_leads_somewhere() {
+    let documents =
+        ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "scenarios/README.md"].map(|name| root().join(name));
+    let pages = std::fs::read_dir(root().join("docs")).expect("the documents are there");
+    let pages =
+        pages.map(|entry| entry.expect("readable").path()).filter(|path| path.extension().is_some_and(|it| it == "md"));
+    let mut links = 0;
+    for document in documents.into_iter().chain(pages) {
+        let text = std::fs::read_to_string(&document).expect("readable");
+        for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
+            let file = target.split('#').next().unwrap_or_default();
+            if file.is_empty() || file.contains("://") {
+                continue;
+            }
+            let place = document.parent().expect("a directory").join(file);
+            assert!(place.exists(), "{} points to {target}", document.display());
+            links += 1;
+        }
+    }
+    assert!(links > 20, "{links} links were found");
+}

@@ -15,6 +15,7 @@ fi
 # With --quiet it would not say either what is wrong with a file.
 "$tools/bin/check-jsonschema" --builtin-schema vendor.github-workflows .github/workflows/*.yml
 "$tools/bin/check-jsonschema" --builtin-schema vendor.github-actions action.yml
+"$tools/bin/check-jsonschema" --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 "$tools/bin/check-jsonschema" --builtin-schema vendor.gitlab-ci ci/gitlab.yml
 "$tools/bin/zizmor" --quiet --offline --persona pedantic .github/workflows action.yml
 cd "$tools"

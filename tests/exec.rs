@@ -236,6 +236,8 @@ fn running(command: &str) -> Child {
     let mut child = Command::new("env")
         .args(["--default-signal=INT,HUP", PROGRAM, "exec", "--path", "1", "--listen", "443", "--", "sh", "-c"])
         .arg(format!("{command}; echo ready; while :; do sleep 0.01; done"))
+        // A group of its own has a parent in the session, whatever becomes of this one's: an orphaned group is not stopped.
+        .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .spawn()
@@ -297,7 +299,9 @@ fn a_stop_is_the_commands_and_ours() {
     let mut line = [0; 6];
     child.stdout.as_mut().unwrap().read_exact(&mut line).unwrap();
     assert_eq!(&line, b"stops\n");
+    let patience = Instant::now() + Duration::from_secs(60);
     while !is_stopped(child.id()) {
+        assert!(Instant::now() < patience, "it never stopped");
         sys::pause_ms(1.0);
     }
     send_signal("CONT", child.id());

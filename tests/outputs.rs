@@ -517,11 +517,14 @@ const WRITERS: &[(&[&str], &str)] = &[
     (&["compat", SMALL, "-o"], ""),
     (&["policy", "derive", SMALL, "-o"], ""),
     (&["check", "--results", "ci/tracers/errnoscope.json", "--json"], ""),
-    (&["check", "--results", "ci/tracers/errnoscope.json", "--policy"], ""),
+    (&["check", "--results", "ci/tracers/errnoscope.json", "--policy-out"], ""),
     (&["trace", "-n", "-p", "9", "127.0.0.1", "--json"], ""),
     (&["exec", "--json"], "-- true"),
     (&["condense", SMALL, "-o"], ""),
 ];
+
+/// What each of them may write over: one leaves alone what does not begin so.
+const MINE: &str = "# Seen by `errnoscope check`, not written.\nmine";
 
 fn writer(before: &[&str], path: &str, after: &str) -> Command {
     let mut command = program(before);
@@ -545,7 +548,7 @@ fn sticky() -> (TempDir, String, String) {
     let (sticky, victim) = (at(&directory, "sticky"), at(&directory, "victim"));
     fs::create_dir(&sticky).unwrap();
     fs::set_permissions(&sticky, Permissions::from_mode(0o1777)).unwrap();
-    fs::write(&victim, "mine").unwrap();
+    fs::write(&victim, MINE).unwrap();
     (directory, sticky, victim)
 }
 
@@ -572,7 +575,7 @@ fn nothing_is_written_through_what_a_stranger_planted() {
             assert_eq!(code(output.status), unwritable(before[0]), "{before:?} {what}: {said}");
             assert!(said.contains("of another user (uid 65534)"), "{before:?} {what}: {said}");
             assert!(!said.contains("running") && begun.elapsed() < LONGEST, "{before:?} {what}: {said}");
-            assert_eq!(fs::read_to_string(&victim).unwrap(), "mine", "{before:?} {what}");
+            assert_eq!(fs::read_to_string(&victim).unwrap(), MINE, "{before:?} {what}");
             assert_eq!(names(directory.path()), ["sticky", "victim"], "{before:?} {what}");
             assert_eq!(names(Path::new(&sticky)), ["report"], "{before:?} {what}");
             fs::remove_file(&planted).unwrap();
@@ -605,7 +608,7 @@ fn nothing_is_written_through_what_a_stranger_planted() {
     symlink(&victim, &planted).unwrap();
     given_to(&planted, STRANGER);
     summary("link");
-    assert_eq!(fs::read_to_string(&victim).unwrap(), "mine");
+    assert_eq!(fs::read_to_string(&victim).unwrap(), MINE);
     fs::remove_file(&planted).unwrap();
     fs::write(&planted, "theirs").unwrap();
     given_to(&planted, STRANGER);
@@ -623,10 +626,10 @@ fn links_of_ones_own_still_work() {
     let link = format!("{sticky}/report");
     symlink("../victim", &link).unwrap();
     for &(before, after) in WRITERS {
-        fs::write(&victim, "mine").unwrap();
+        fs::write(&victim, MINE).unwrap();
         let output = writer(before, &link, after).output().unwrap();
         assert!(code(output.status) < 2, "{before:?}: {}", String::from_utf8_lossy(&output.stderr));
-        assert_ne!(fs::read_to_string(&victim).unwrap(), "mine", "{before:?}");
+        assert_ne!(fs::read_to_string(&victim).unwrap(), MINE, "{before:?}");
         assert!(fs::symlink_metadata(&link).unwrap().is_symlink(), "{before:?}");
         assert_eq!(names(directory.path()), ["sticky", "victim"], "{before:?}");
         assert_eq!(names(Path::new(&sticky)), ["report"], "{before:?}");
@@ -671,7 +674,7 @@ fn the_mode_and_the_owner_of_a_replaced_file_are_kept() {
     let root = errnoscope::sys::effective_uid() == 0;
     for &(before, after) in WRITERS {
         for mode in [0o600, 0o640, 0o604, 0o666, 0o755, 0o6755] {
-            fs::write(&path, "old").unwrap();
+            fs::write(&path, MINE).unwrap();
             if root {
                 chown(&path, Some(1234), Some(5678)).unwrap();
             }
@@ -679,7 +682,7 @@ fn the_mode_and_the_owner_of_a_replaced_file_are_kept() {
             let former = state(&path);
             let output = writer(before, &path, after).output().unwrap();
             assert!(code(output.status) < 2, "{before:?}: {}", String::from_utf8_lossy(&output.stderr));
-            assert_ne!(fs::read_to_string(&path).unwrap(), "old", "{before:?}");
+            assert_ne!(fs::read_to_string(&path).unwrap(), MINE, "{before:?}");
             assert_eq!(state(&path), former, "{before:?} {mode:o}");
             // One is enough, where every writer has been shown to go the same way.
             fs::remove_file(&path).unwrap();
@@ -751,7 +754,7 @@ fn that_a_name_can_be_made_is_tried_before_the_run() {
 fn no_name_can_be_taken_beforehand() {
     let directory = tempfile::tempdir().unwrap();
     let path = at(&directory, "report");
-    fs::write(&path, "old").unwrap();
+    fs::write(&path, MINE).unwrap();
     let own = std::process::id();
     for number in own.saturating_sub(100)..own + 3_000 {
         symlink("nowhere", at(&directory, &format!(".errnoscope-{number}"))).unwrap();

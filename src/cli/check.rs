@@ -176,6 +176,8 @@ fn policy_out(path: &Path) -> Result<Destination, Failure> {
             "--policy-out {name}: a built-in policy is called so, and this option names a file to write: ./{name}.toml"
         )));
     }
+    // Before a file is looked into it is known whose it is.
+    let destination = Destination::new(path)?;
     if path.is_file() {
         let begin = bounded::text(path, LONGEST).unwrap_or_else(|_| "?".to_owned());
         if !begin.is_empty() && !begin.starts_with(&format!("# {SEEN}\n")) {
@@ -184,7 +186,7 @@ fn policy_out(path: &Path) -> Result<Destination, Failure> {
             )));
         }
     }
-    Destination::new(path)
+    Ok(destination)
 }
 
 fn read(path: &Path) -> Result<Check, Failure> {

@@ -88,12 +88,12 @@ pub struct Arguments {
 fn after_help() -> String {
     format!(
         "{}\n\n{ADDRESSES}\n\n{TRACED}\n\n\
-The command has the caller's user, files, environment and terminal. When it ends, everything that it has left in \
-the background is ended too.\n\n\
-Exit codes: the command's own, 128 + the number of the signal that killed it, 124 if its time was up, 125 if its \
-environment could not be made or was not there when it had ended (a condition did not hold, or a process of --listen, \
---with or --rtt was gone or stopped; a program of --with may have ended with 0), 126 if it cannot be run, 127 if it is \
-not found. Conditions and processes are looked at before the command starts and when it has ended, not in between.
+The command has your user, files, environment and terminal. When it ends, everything that it left in the background is \
+ended too.\n\n\
+Exit codes: the command's own, or 128 + the number of the signal that killed it; 124 if its time was up; 125 if the \
+environment could not be created or a condition stopped holding (also if a process of --listen, --with or --rtt is gone \
+or stopped; a program of --with may end with 0); 126 if the command cannot be run; 127 if it is not found. Conditions \
+and processes are checked before the command starts and after it has ended, not in between.
 
 Examples:
   errnoscope exec -c ports-exhausted -- curl http://127.0.0.1/
@@ -115,10 +115,9 @@ fd77:0:0:15::. So the client is 10.77.0.1, router K answers as 10.77.(K-1).2, an
 const TRACED: &str = "\
 --trace shows, of sockets of IPv4 and IPv6: socket, setsockopt, bind, connect, listen, accept, what is sent to an \
 address (sendto, sendmsg, sendmmsg), getsockopt(SO_ERROR), what the error queue gives, and each other send or recv call \
-that failed, EAGAIN apart. read(2) and write(2) are not seen, nor are io_uring, programs of 32 bits, and what a seccomp \
-filter of the command's own denies; that one of these three was met is told. The command cannot trace others itself. \
-Calls that are seen stop twice: `taskset -c 0 errnoscope exec --trace` keeps both sides on one processor, which makes \
-that cheaper.";
+that failed, EAGAIN apart. read(2) and write(2) are not shown. If calls were hidden (io_uring, a 32-bit program, or the command's own \
+seccomp filter), the trace says so. The command cannot trace others itself. Each call that is shown stops the command \
+twice: `taskset -c 0 errnoscope exec --trace` keeps both sides on one processor, which makes that cheaper.";
 
 fn unreachable(text: &str) -> Result<(u8, RouteKind), String> {
     let (router, kind) = text.split_once(',').unwrap_or((text, "unreachable"));

@@ -38,7 +38,7 @@ use crate::report::finding::Verdict;
 use crate::words::problem::Problem;
 use crate::words::untrusted::shown_lines;
 
-/// Makes port exhaustion, 4-tuple collisions and other socket trouble for real, in private network
+/// Creates port exhaustion, 4-tuple collisions and other socket trouble for real, in private network
 /// namespaces, and reports which errno the kernel gives to which call.
 #[derive(Parser)]
 #[command(name = "errnoscope", version, max_term_width = 100)]
@@ -62,21 +62,21 @@ enum Command {
     Show(Deferred<show::Arguments>),
     /// Check scenario files without running them
     Lint(Deferred<lint::Arguments>),
-    /// Tell what this host can run, and how to enable what it cannot
+    /// Show what this host can run, and how to enable the rest
     Doctor(Deferred<doctor::Arguments>),
     /// Render reports as one document: Markdown, or a page for browsers
     Report(Deferred<report::Arguments>),
-    /// Tell what changed from one report to another
+    /// Compare two reports
     Compare(Deferred<compare::Arguments>),
-    /// Tell between which versions of a kernel outcomes changed
+    /// Show between which kernel versions outcomes changed
     Boundaries(Deferred<compat::BoundariesArguments>),
-    /// Put the reports of all stacks into one compatibility document
+    /// Combine the reports of all stacks in one compatibility document
     Compat(Deferred<compat::Arguments>),
-    /// Hold what people say about sockets against findings
+    /// Check what people say about sockets against findings
     Claims(Deferred<claims::Arguments>),
-    /// Explain an errno, or the message that has it
+    /// Explain an errno or an error message
     Explain(Deferred<explain::Arguments>),
-    /// Hold what a tracer does with failed probes against findings
+    /// Judge what a tracer does with failed probes
     Policy(Deferred<policy::Arguments>),
     /// Trace the path to a host with TCP probes
     Trace(Deferred<trace::Arguments>),
@@ -84,7 +84,7 @@ enum Command {
     Exec(Deferred<exec::Arguments>),
     /// Open a shell under real conditions such as port exhaustion
     Shell(Deferred<shell::Arguments>),
-    /// Tell what a tracer does about busy ports and other troubles
+    /// Test what a tracer does about busy ports and other troubles
     Check(Deferred<check::Arguments>),
     /// Print the JSON Schema of a format
     Schema(Deferred<list::SchemaArguments>),

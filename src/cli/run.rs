@@ -45,8 +45,8 @@ Examples:
 COMMAND of --on is given to the shell with `errnoscope worker` (see
 --remote-binary) behind it, and has to carry standard input and output to that
 worker: ssh, docker exec -i, kubectl exec -i POD --, a script that boots a VM.
-What else it prints does no harm. -j says how often it is started. It cannot ask
-for a password: ssh needs a key without a passphrase, or an agent.
+Whatever else it prints is ignored. -j says how often it is started. It cannot
+ask for a password: ssh needs a key without a passphrase, or an agent.
 
 Environment:
   ERRNOSCOPE_REQUIRE=namespaces  fail where there are no namespaces; so does `all`

@@ -66,7 +66,7 @@ impl Path {
     pub fn enter(self) -> Result<(), String> {
         let Isolation { lacking, .. } = sys::isolate(sys::Outside::Command);
         if let Some(lacking) = lacking {
-            return Err(format!("no private network to be had: {lacking}"));
+            return Err(format!("cannot create a private network: {lacking}"));
         }
         let tun = lay().map_err(|fault| format!("the TUN device: {fault}"))?;
         let player = std::thread::Builder::new().spawn(move || self.play(tun));

@@ -72,7 +72,16 @@ pub fn answers(document: &Document<'_>) -> Answers {
     }
     // In the order of the causes, and what ran into nothing last.
     rows.sort_by(|a, _, b, _| order(a.0).cmp(&order(b.0)).then(a.1.cmp(&b.1)));
-    let groups = alike(document, rows.values().map(|found| &found.tallies));
+    let mut groups = alike(document, rows.values().map(|found| &found.tallies));
+    // The newest system comes first, and beside it what is expected of systems that nobody observed; then older versions, and
+    // last what passes for a system.
+    let newest = document.reports.iter().rposition(|report| report.host.is_own());
+    groups.sort_by_key(|group| match document.reports.get(group[0]) {
+        Some(_) if newest.is_some_and(|newest| group.contains(&newest)) => 0,
+        None => 1,
+        Some(report) if report.host.is_own() => 2,
+        Some(_) => 3,
+    });
     let row = |(&(cause, subject), Found { tallies, differs, ports }): (&(Cause, Call), &Found)| {
         let mut cells: Vec<AnswerCell> = groups
             .iter()

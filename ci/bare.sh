@@ -56,8 +56,9 @@ make_machine() {
 
 # Runs a command in a machine, in the sources, as root or as somebody. A chroot would not do: nobody gets a user namespace in one.
 inside() {
-    local root=$bare/$1 user=$2 command=$3 home=/root
-    [ "$user" = root ] || home=/home/somebody
+    local root=$bare/$1 user=$2 command=$3 home=/root path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+    # As Debian's login has it.
+    [ "$user" = root ] || home=/home/somebody path=/usr/local/bin:/usr/bin:/bin
     # shellcheck disable=SC2016 # the inner shell's own
     unshare --mount --propagation private --pid --fork --kill-child --uts --ipc bash -euc '
         root=$1 toolchain=$2
@@ -77,7 +78,7 @@ inside() {
         cd /srv/errnoscope
         exec setpriv "$@"
     ' bash "$root" "$(rustc --print sysroot)" --reuid "$user" --regid "$user" --init-groups \
-        env -i HOME="$home" USER="$user" LANG=C.UTF-8 PATH=/opt/rust/bin:/usr/local/bin:/usr/bin:/bin CARGO_NET_OFFLINE=true \
+        env -i HOME="$home" USER="$user" LANG=C.UTF-8 PATH="/opt/rust/bin:$path" CARGO_NET_OFFLINE=true \
         CARGO_TERM_COLOR=never ${REQUIRED:+ERRNOSCOPE_REQUIRE="$REQUIRED"} bash -c "$command" < /dev/null
 }
 

@@ -17,6 +17,8 @@ need nft nftables
 # Tests of `exec` disturb what it made.
 need ip iproute2
 need python3 python3-minimal
+# They change what it made.
+need sysctl procps
 # A command at a terminal.
 need script bsdutils
 # Other users, for root and for an ordinary user.

@@ -54,7 +54,7 @@ make_machine() {
     chown -R 1000:1000 "$root/home/somebody"
 }
 
-# Runs a command in a machine, in the sources, as root or as somebody. A chroot would not do: nobody gets a user namespace in one.
+# Runs a command in a machine, in the sources, as root or as somebody, below a shell that reaps orphans as an init does. A chroot would not do: nobody gets a user namespace in one.
 inside() {
     local root=$bare/$1 user=$2 command=$3 home=/root path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     # As Debian's login has it.
@@ -79,7 +79,7 @@ inside() {
         exec setpriv "$@"
     ' bash "$root" "$(rustc --print sysroot)" --reuid "$user" --regid "$user" --init-groups \
         env -i HOME="$home" USER="$user" LANG=C.UTF-8 PATH="/opt/rust/bin:$path" CARGO_NET_OFFLINE=true \
-        CARGO_TERM_COLOR=never ${REQUIRED:+ERRNOSCOPE_REQUIRE="$REQUIRED"} bash -c "$command" < /dev/null
+        CARGO_TERM_COLOR=never ${REQUIRED:+ERRNOSCOPE_REQUIRE="$REQUIRED"} bash -c "$command; exit" < /dev/null
 }
 
 # The same, with how long it took, in a report for the end.

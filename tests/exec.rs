@@ -230,11 +230,10 @@ fn a_command_finds_what_its_caller_gave_it() {
     assert!(output.status.success(), "{}", output.status);
 }
 
-/// A world that has everything, and a command that says when it runs. Whoever runs the tests (nohup, a shell's background) may have
-/// had signals ignored, which would stay so.
+/// A world that has everything, and a command that says when it runs.
 fn running(command: &str) -> Child {
-    let mut child = Command::new("env")
-        .args(["--default-signal=INT,HUP", PROGRAM, "exec", "--path", "1", "--listen", "443", "--", "sh", "-c"])
+    let mut child = Command::new(PROGRAM)
+        .args(["exec", "--path", "1", "--listen", "443", "--", "sh", "-c"])
         .arg(format!("{command}; echo ready; while :; do sleep 0.01; done"))
         // A group of its own has a parent in the session, whatever becomes of this one's: an orphaned group is not stopped.
         .process_group(0)
@@ -272,9 +271,11 @@ fn a_signal_is_the_commands(#[case] signal: &str, #[case] ends: Option<i32>) {
 #[test(Script)]
 fn a_key_of_the_terminal_is_the_commands_once() {
     let count = "n=0; trap 'n=$((n+1))' INT; echo ready; for i in $(seq 100); do sleep .01; done; exit $n";
-    let command = format!("{PROGRAM} exec --listen 80 -c timestamps=on -- sh -c \"{}\"", count.replace('$', "\\$"));
-    let mut child = Command::new("env")
-        .args(["--default-signal=INT", "script", "-qec", &command, "/dev/null"])
+    // Without a shell between, which would end of the key itself.
+    let command =
+        format!("exec {PROGRAM} exec --listen 80 -c timestamps=on -- sh -c \"{}\"", count.replace('$', "\\$"));
+    let mut child = Command::new("script")
+        .args(["-qec", &command, "/dev/null"])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())
         .spawn()
@@ -323,8 +324,8 @@ fn an_alarm_of_the_callers_is_the_commands() {
 fn a_signal_ends_it_at_any_time(#[case] helper: &str, #[case] script: &str) {
     for (signal, number) in [("TERM", 15), ("INT", 2)] {
         let mark = format!("{signal}-of-{}", std::process::id());
-        let mut child = Command::new("env")
-            .args(["--default-signal=INT", PROGRAM, "exec", "-c", "timestamps=on", "--with"])
+        let mut child = Command::new(PROGRAM)
+            .args(["exec", "-c", "timestamps=on", "--with"])
             .arg(format!("echo ready >&2; {helper}"))
             .args(["--", "sh", "-c", script])
             .env(MARK, &mark)

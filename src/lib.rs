@@ -1,7 +1,6 @@
 //! errnoscope: which errno appears, from which socket call, on which OS.
 //!
-//! `ARCHITECTURE.md` tells how the rooms fit. They stand as `tests/tidy.rs` lets them know each other: each knows rooms
-//! below it, and none above.
+//! `ARCHITECTURE.md` shows how the rooms fit together. `tests/rooms.rs` has the table of which room may know which.
 
 // They talk to people, files, processes and the kernel.
 pub mod cli;

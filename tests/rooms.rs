@@ -11,6 +11,7 @@ use quote::ToTokens;
 use syn::visit::{self, Visit};
 
 use crate::harness::test;
+use crate::tidy::files;
 
 /// A room, and those that it may know. What stands further down knows less.
 const ROOMS: &[(&str, &[&str])] = &[
@@ -250,29 +251,15 @@ impl Source {
 
 fn sources() -> Vec<Source> {
     let top = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let mut files = Vec::new();
-    walk(&top, &mut files);
-    assert!(files.len() > 100, "the files were found");
-    let source = |file: &PathBuf| {
-        let text = std::fs::read_to_string(file).expect("readable");
+    let source = |(file, text): (PathBuf, String)| {
         let parsed = syn::parse_file(&text).unwrap_or_else(|error| panic!("{}: {error}", file.display()));
         let module = file.strip_prefix(&top).expect("below src").with_extension("");
         let module = module.to_str().expect("UTF-8").trim_end_matches("/mod").to_owned();
         Source { module, paths: Paths::of(&parsed) }
     };
-    files.iter().map(source).collect()
-}
-
-fn walk(directory: &Path, files: &mut Vec<PathBuf>) {
-    for entry in std::fs::read_dir(directory).expect("the sources are there") {
-        let path = entry.expect("readable").path();
-        if path.is_dir() {
-            walk(&path, files);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
-            files.push(path);
-        }
-    }
-    files.sort();
+    let sources: Vec<Source> = files(&top).into_iter().map(source).collect();
+    assert!(sources.len() > 100, "the files were found");
+    sources
 }
 
 #[track_caller]

@@ -11,7 +11,7 @@ fn sources() -> Vec<(PathBuf, String)> {
 }
 
 /// Every file of Rust below a directory.
-fn files(directory: &Path) -> Vec<(PathBuf, String)> {
+pub fn files(directory: &Path) -> Vec<(PathBuf, String)> {
     fn walk(dir: &Path, files: &mut Vec<(PathBuf, String)>) {
         let mut entries: Vec<PathBuf> = std::fs::read_dir(dir)
             .expect("the sources are there")

@@ -178,13 +178,11 @@ fn policy_out(path: &Path) -> Result<Destination, Failure> {
     }
     // Before a file is looked into it is known whose it is.
     let destination = Destination::new(path)?;
-    if path.is_file() {
-        let begin = bounded::text(path, LONGEST).unwrap_or_else(|_| "?".to_owned());
-        if !begin.is_empty() && !begin.starts_with(&format!("# {SEEN}\n")) {
-            return Err(Failure::bad(format!(
-                "--policy-out {name}: the file is there, and errnoscope check did not write it; name another, or remove it"
-            )));
-        }
+    let is_ours = |text: String| text.is_empty() || text.starts_with(&format!("# {SEEN}\n"));
+    if path.is_file() && !bounded::text(path, LONGEST).is_ok_and(is_ours) {
+        return Err(Failure::bad(format!(
+            "--policy-out {name}: the file is there, and errnoscope check did not write it; name another, or remove it"
+        )));
     }
     Ok(destination)
 }
@@ -226,7 +224,7 @@ fn run(arguments: &Arguments) -> Result<(Check, Signals), Failure> {
 /// A tracer of this binary, or that of a file.
 fn load(name: &str) -> Result<Profile, Failure> {
     if let Some((name, text)) = BUILT_IN.iter().find(|(known, _)| *known == name) {
-        return profile::read(&format!("src/tracer/check/builtin/{name}.toml"), text).map_err(Failure::Tracer);
+        return built_in(name, text);
     }
     if is_program(Path::new(name)) {
         return of_program(name);
@@ -240,6 +238,10 @@ fn load(name: &str) -> Result<Profile, Failure> {
     profile::read(&file, text).map_err(Failure::Tracer)
 }
 
+fn built_in(name: &str, text: &'static str) -> Result<Profile, Failure> {
+    profile::read(&format!("src/tracer/check/builtin/{name}.toml"), text).map_err(Failure::Tracer)
+}
+
 /// Whether somebody named the tracer itself: a program (ELF or Mach-O), or a script (execve(2)).
 fn is_program(path: &Path) -> bool {
     let mut begin = [0; 4];
@@ -251,7 +253,7 @@ fn is_program(path: &Path) -> bool {
 fn of_program(path: &str) -> Result<Profile, Failure> {
     let file = Path::new(path).file_name().unwrap_or_default();
     for (name, text) in BUILT_IN {
-        let known = profile::read(&format!("src/tracer/check/builtin/{name}.toml"), text).map_err(Failure::Tracer)?;
+        let known = built_in(name, text)?;
         let program = known.command.first().cloned().unwrap_or_default();
         if file == Path::new(&program) || file == Path::new(name) {
             let here = |mut words: Vec<String>| {

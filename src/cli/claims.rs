@@ -97,8 +97,7 @@ fn sort(claims: &Claims, arguments: &[String]) -> Result<(Vec<Claim>, Vec<PathBu
         let ids = claims.claims.iter().map(|claim| claim.id.get_ref().as_str());
         let fitting: Vec<&str> = ids.clone().filter(|id| pattern.matches(id)).collect();
         if fitting.is_empty() && !argument.contains(['/', '.']) && !Path::new(argument).exists() {
-            let near = select::nearest(argument, ids).join(" or ");
-            let near = if near.is_empty() { near } else { format!("; did you mean {near}?") };
+            let near = select::did_you_mean(argument, ids).unwrap_or_default();
             return Err(Failure::NothingSelected(format!("`{argument}` is neither a claim nor a file{near}")));
         }
         if fitting.is_empty() {

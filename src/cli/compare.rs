@@ -86,12 +86,11 @@ pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
     let files: Vec<PathBuf> = [place, current].into_iter().skip(usize::from(!has_baseline)).cloned().collect();
     let mut reports = source::reports(&files)?;
     arguments.narrowing.apply(&arguments.ids, &mut reports)?;
-    let (Some(current), baseline) = (reports.pop(), reports.pop()) else {
+    let are_all = reports.len() == files.len();
+    let (true, Some(current)) = (are_all, reports.pop()) else {
         return Err(Failure::NothingSelected("both reports have to be of the stack".to_owned()));
     };
-    if has_baseline && baseline.is_none() {
-        return Err(Failure::NothingSelected("both reports have to be of the stack".to_owned()));
-    }
+    let baseline = reports.pop();
     let comparison = baseline.as_ref().map(|baseline| compare::compare(baseline, &current));
     let found = match &comparison {
         Some(comparison) if comparison.is_changed() => Exit::Mismatch,

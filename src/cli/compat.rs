@@ -95,12 +95,9 @@ pub fn print_boundaries(arguments: &BoundariesArguments, out: &mut dyn Write) ->
 /// Each report is read, counted in and forgotten: many of them are large. Those of which only a part is wanted are read
 /// before, all of them.
 fn sweep(arguments: &[PathBuf], narrowing: &Narrowing) -> Result<Sweep, Failure> {
-    let (files, ids) = narrow::sort(arguments);
-    if files.is_empty() {
-        return Err(source::no_report());
-    }
+    let (files, ids) = narrow::sort(arguments)?;
     let mut sweep = Sweep::default();
-    let mut digested = files.iter().map(|file| source::digested_report(file));
+    let digested = files.iter().map(|file| source::digested_report(file));
     if narrowing.is_empty() && ids.is_empty() {
         for report in digested {
             let (digest, report) = report?;
@@ -109,7 +106,7 @@ fn sweep(arguments: &[PathBuf], narrowing: &Narrowing) -> Result<Sweep, Failure>
         return Ok(sweep);
     }
     let (mut digests, mut reports) = (Vec::new(), Vec::new());
-    for report in &mut digested {
+    for report in digested {
         let (digest, report) = report?;
         if narrowing.is_on_stack(&report) {
             digests.push(digest);

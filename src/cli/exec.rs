@@ -115,9 +115,9 @@ fd77:0:0:15::. So the client is 10.77.0.1, router K answers as 10.77.(K-1).2, an
 const TRACED: &str = "\
 --trace shows, of sockets of IPv4 and IPv6: socket, setsockopt, bind, connect, listen, accept, what is sent to an \
 address (sendto, sendmsg, sendmmsg), getsockopt(SO_ERROR), what the error queue gives, and each other send or recv call \
-that failed, EAGAIN apart. read(2) and write(2) are not shown. If calls were hidden (io_uring, a 32-bit program, or the command's own \
-seccomp filter), the trace says so. The command cannot trace others itself. Each call that is shown stops the command \
-twice: `taskset -c 0 errnoscope exec --trace` keeps both sides on one processor, which makes that cheaper.";
+that failed, EAGAIN apart. read(2) and write(2) are not shown. If calls were hidden (io_uring, a 32-bit program, or \
+the command's own seccomp filter), the trace says so. The command cannot trace others itself. Each call that is shown \
+stops the command twice: `taskset -c 0 errnoscope exec --trace` keeps both sides on one processor, which makes that cheaper.";
 
 fn unreachable(text: &str) -> Result<(u8, RouteKind), String> {
     let (router, kind) = text.split_once(',').unwrap_or((text, "unreachable"));

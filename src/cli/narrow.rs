@@ -7,8 +7,8 @@ use std::path::PathBuf;
 
 use wildmatch::WildMatch;
 
-use super::select::{nearest, one_of, or_list};
-use super::{Failure, complain};
+use super::select::{self, did_you_mean, one_of, or_list};
+use super::{Failure, complain, source};
 use crate::report::finding::{Finding, Report};
 use crate::words::cause::Cause;
 use crate::words::names::Call;
@@ -35,14 +35,17 @@ pub struct Narrowing {
 
 /// Files, and patterns of the ids of scenarios and cases, in the order in which they were given.
 ///
-/// What exists, has a `/` in it or ends as reports do is a file.
-pub fn sort(arguments: &[PathBuf]) -> (Vec<PathBuf>, Vec<String>) {
+/// What exists, has a `/` in it or ends as reports do is a file. Without any there is nothing to choose from.
+pub fn sort(arguments: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), Failure> {
     let is_id = |argument: &&PathBuf| {
         let Some(text) = argument.to_str().filter(|text| *text != "-") else { return false };
         !text.contains('/') && !text.ends_with(".json") && !text.ends_with(".gz") && !argument.exists()
     };
     let (ids, files): (Vec<&PathBuf>, Vec<&PathBuf>) = arguments.iter().partition(is_id);
-    (files.into_iter().cloned().collect(), ids.into_iter().map(|id| id.display().to_string()).collect())
+    if files.is_empty() {
+        return Err(source::no_report());
+    }
+    Ok((files.into_iter().cloned().collect(), ids.into_iter().map(|id| id.display().to_string()).collect()))
 }
 
 impl Narrowing {
@@ -106,28 +109,13 @@ impl Narrowing {
 
     /// The values that are asked for, by axis.
     fn wanted_axes(&self, reports: &[Report]) -> Result<BTreeMap<&str, Vec<&str>>, Failure> {
-        let mut wanted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        if self.axes.is_empty() {
-            return Ok(wanted);
-        }
         let mut known: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-        for (axis, value) in reports.iter().flat_map(|report| &report.findings).flat_map(|finding| &finding.axes) {
-            known.entry(axis).or_default().insert(value);
-        }
-        for text in &self.axes {
-            let Some((axis, value)) = text.split_once('=') else {
-                return Err(Failure::bad(format!("`--where {text}`: expected axis=value, such as family=ipv6")));
-            };
-            let Some(values) = known.get(axis) else {
-                return Err(Failure::bad(format!("unknown axis `{axis}`{}", or_list(axis, known.keys().copied()))));
-            };
-            if !values.contains(value) {
-                let message = format!("unknown value `{value}` of axis `{axis}`");
-                return Err(Failure::bad(message + &or_list(value, values.iter().copied())));
+        if !self.axes.is_empty() {
+            for (axis, value) in reports.iter().flat_map(|report| &report.findings).flat_map(|finding| &finding.axes) {
+                known.entry(axis).or_default().insert(value);
             }
-            wanted.entry(axis).or_default().push(value);
         }
-        Ok(wanted)
+        select::wanted(&self.axes, &known)
     }
 }
 
@@ -140,7 +128,6 @@ fn unknown(id: &str, reports: &[Report]) -> String {
     let scenarios: BTreeSet<&str> =
         reports.iter().flat_map(|report| &report.findings).map(|finding| finding.scenario.as_str()).collect();
     let bare = id.split('[').next().unwrap_or(id);
-    let near = nearest(bare, scenarios.into_iter()).join(" or ");
-    let near = if near.is_empty() { near } else { format!("; did you mean {near}?") };
+    let near = did_you_mean(bare, scenarios.into_iter()).unwrap_or_default();
     format!("`{id}` is neither a file nor a scenario or case of the reports{near}")
 }

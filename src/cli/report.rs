@@ -50,8 +50,8 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     if [&page, &text].into_iter().flatten().filter(|destination| destination.is_stdout()).count() > 1 {
         return Err(Failure::bad("Markdown and a page cannot both go to standard output"));
     }
-    let (files, ids) = narrow::sort(&arguments.arguments);
-    let mut reports = source::some_reports(&files)?;
+    let (files, ids) = narrow::sort(&arguments.arguments)?;
+    let mut reports = source::reports(&files)?;
     arguments.narrowing.apply(&ids, &mut reports)?;
     // A shell's wildcards know nothing of versions; reports of one version stay in the order in which they were named. Others are
     // held against the OS's own stack, which comes first.

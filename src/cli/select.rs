@@ -100,22 +100,30 @@ impl Selection {
             let values = axis.values.iter().map(|value| value.get_ref().as_str());
             known.entry(axis.name.get_ref()).or_default().extend(values);
         }
-        let mut wanted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
-        for text in &self.axes {
-            let Some((axis, value)) = text.split_once('=') else {
-                return Err(Failure::bad(format!("`--where {text}`: expected axis=value, such as family=ipv6")));
-            };
-            let Some(values) = known.get(axis) else {
-                return Err(Failure::bad(format!("unknown axis `{axis}`{}", or_list(axis, known.keys().copied()))));
-            };
-            if !values.contains(value) {
-                let message = format!("unknown value `{value}` of axis `{axis}`");
-                return Err(Failure::bad(message + &or_list(value, values.iter().copied())));
-            }
-            wanted.entry(axis).or_default().push(value);
-        }
-        Ok(wanted)
+        wanted(&self.axes, &known)
     }
+}
+
+/// The values that `AXIS=VALUE` arguments ask for, by axis, of the axes and values that there are.
+pub fn wanted<'a>(
+    arguments: &'a [String],
+    known: &BTreeMap<&str, BTreeSet<&str>>,
+) -> Result<BTreeMap<&'a str, Vec<&'a str>>, Failure> {
+    let mut wanted: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for text in arguments {
+        let Some((axis, value)) = text.split_once('=') else {
+            return Err(Failure::bad(format!("`--where {text}`: expected axis=value, such as family=ipv6")));
+        };
+        let Some(values) = known.get(axis) else {
+            return Err(Failure::bad(format!("unknown axis `{axis}`{}", or_list(axis, known.keys().copied()))));
+        };
+        if !values.contains(value) {
+            let message = format!("unknown value `{value}` of axis `{axis}`");
+            return Err(Failure::bad(message + &or_list(value, values.iter().copied())));
+        }
+        wanted.entry(axis).or_default().push(value);
+    }
+    Ok(wanted)
 }
 
 fn has_axes(case: &Case, wanted: &BTreeMap<&str, Vec<&str>>) -> bool {
@@ -143,18 +151,19 @@ pub fn unknown_id(pattern: &str, catalogue: &Catalogue) -> String {
 }
 
 fn or_hint<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> String {
-    match &*nearest(word, known) {
-        [] => "; see `errnoscope list`".to_owned(),
-        near => format!("; did you mean {}?", near.join(" or ")),
-    }
+    did_you_mean(word, known).unwrap_or_else(|| "; see `errnoscope list`".to_owned())
 }
 
 /// The words that are near, or else all there are.
 pub fn or_list<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
-    match &*nearest(word, known.clone()) {
-        [] => format!("; expected one of {}", known.collect::<Vec<_>>().join(", ")),
-        near => format!("; did you mean {}?", near.join(" or ")),
-    }
+    did_you_mean(word, known.clone())
+        .unwrap_or_else(|| format!("; expected one of {}", known.collect::<Vec<_>>().join(", ")))
+}
+
+/// The words that are near, if some are.
+pub fn did_you_mean<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
+    let near = nearest(word, known).join(" or ");
+    (!near.is_empty()).then(|| format!("; did you mean {near}?"))
 }
 
 /// At most three words that somebody may have meant by `word`, the nearest first.

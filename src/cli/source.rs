@@ -122,6 +122,12 @@ pub fn report(path: &Path) -> Result<Report, Failure> {
     parsed(path, &text(path)?)
 }
 
+/// The same, behind the digest of its uncompressed text.
+pub fn digested_report(path: &Path) -> Result<(String, Report), Failure> {
+    let text = text(path)?;
+    Ok((format!("sha256:{}", digest::sha256([&text])), parsed(path, &text)?))
+}
+
 /// Reports, in the order of their files, and as many at once as there are processors.
 pub fn reports(paths: &[PathBuf]) -> Result<Vec<Report>, Failure> {
     let next = AtomicUsize::new(0);
@@ -145,20 +151,9 @@ pub fn reports(paths: &[PathBuf]) -> Result<Vec<Report>, Failure> {
     read.into_iter().map(|(_, report)| report).collect()
 }
 
-/// The same of at least one.
-pub fn some_reports(paths: &[PathBuf]) -> Result<Vec<Report>, Failure> {
-    if paths.is_empty() { Err(no_report()) } else { reports(paths) }
-}
-
 /// Why a command about reports can say nothing.
 pub fn no_report() -> Failure {
     Failure::bad("no report among the arguments; `errnoscope run --json report.json` writes one")
-}
-
-/// The same, behind the digest of its uncompressed text.
-pub fn digested_report(path: &Path) -> Result<(String, Report), Failure> {
-    let text = text(path)?;
-    Ok((format!("sha256:{}", digest::sha256([&text])), parsed(path, &text)?))
 }
 
 fn text(path: &Path) -> Result<String, Failure> {

@@ -103,17 +103,14 @@ impl Compiler<'_> {
             let Some(call) = op.call() else {
                 return Err(self.problem(span, format!("`{}` is no call that can be a subject", subject.name())));
             };
-            let made = || steps.iter().map(|step| &step.op).chain([&op]);
             let Some(socket) = kind(&steps, &op) else {
-                let before = steps.iter().map(|step| &step.op);
-                self.is_made(op.socket().unwrap_or_default(), before, &subject.step.op)?;
-                return Err(self.problem(span, "the kind of its socket is not known"));
+                return Err(self.unmade(op.socket().unwrap_or_default(), ops_of(&steps), &subject.step.op));
             };
             let mut preconditions = Vec::new();
             for text in self.scenario.preconditions.iter().chain(&subject.preconditions) {
                 let precondition = self.precondition(text)?;
                 if let Some((_, Precondition::Socket { socket, .. })) = &precondition {
-                    self.is_made(socket, made(), &text.what)?;
+                    self.is_made(socket, ops_of(&steps).chain([&op]), &text.what)?;
                 }
                 preconditions.extend(precondition);
             }
@@ -154,8 +151,10 @@ impl Compiler<'_> {
         let user = self.user(text)?;
         let names = |errnos: &[String]| errnos.iter().filter_map(|errno| ErrnoName::new(errno)).collect();
         for op in self.ops(text)? {
-            if let Some(socket) = op.socket().filter(|_| !matches!(op, Op::Socket { .. })) {
-                self.is_made(socket, steps.iter().map(|step| &step.op), &text.op)?;
+            if !matches!(op, Op::Socket { .. })
+                && let Some(socket) = op.socket()
+            {
+                self.is_made(socket, ops_of(steps), &text.op)?;
             }
             steps.push(Step {
                 op,
@@ -167,17 +166,26 @@ impl Compiler<'_> {
     }
 
     /// Whether some of these ops makes a socket of that name.
-    fn is_made<'o>(&self, name: &str, ops: impl Iterator<Item = &'o Op>, place: &Value) -> Result<(), Problem> {
+    fn is_made<'o>(
+        &self,
+        name: &str,
+        mut ops: impl Iterator<Item = &'o Op> + Clone,
+        place: &Value,
+    ) -> Result<(), Problem> {
+        // Of every op of every case, at each start.
+        let all = ops.clone();
+        if ops.any(|op| op.makes() == Some(name)) { Ok(()) } else { Err(self.unmade(name, all, place)) }
+    }
+
+    /// That none does, and which they make.
+    fn unmade<'o>(&self, name: &str, ops: impl Iterator<Item = &'o Op>, place: &Value) -> Problem {
         let made: BTreeSet<&str> = ops.filter_map(Op::makes).collect();
-        if made.contains(name) {
-            return Ok(());
-        }
         let mut problem = self.problem(socket_of(place), format!("no op before this call makes a socket `{name}`"));
         problem.help = Some(match made.is_empty() {
             true => "`open`, `serve`, `hold`, `socket` and `accept` make one".to_owned(),
             false => format!("in `{}` there are {}", self.case.id, made.into_iter().collect::<Vec<_>>().join(", ")),
         });
-        Err(problem)
+        problem
     }
 
     fn applies(&self, text: &StepText) -> bool {
@@ -288,6 +296,10 @@ impl Compiler<'_> {
     }
 }
 
+fn ops_of(steps: &[Step]) -> impl Iterator<Item = &Op> + Clone {
+    steps.iter().map(|step| &step.op)
+}
+
 /// Where the name of an op's socket stands: `{ bind = { socket = "…" } }`.
 fn socket_of(op: &Value) -> Range<usize> {
     let arguments = op.get_ref().as_table().and_then(|op| op.values().next());
@@ -298,7 +310,7 @@ fn socket_of(op: &Value) -> Range<usize> {
 
 /// The kind of the socket that makes the call, or that the call makes.
 fn kind(steps: &[Step], op: &Op) -> Option<SocketKind> {
-    let before = steps.iter().map(|step| &step.op);
+    let before = ops_of(steps);
     let opens = matches!(op, Op::Socket { .. }).then_some(op);
     SocketKind::after(&before.chain(opens).collect::<Vec<_>>(), op.socket()?)
 }

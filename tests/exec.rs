@@ -419,7 +419,12 @@ s.listen(); [signal.pause() for _ in iter(int, 1)]'";
 #[rstest(Python)]
 #[case::stopped(&format!("({SERVE}) & wait"), "STOP", "is stopped")]
 #[case::killed(&format!("({SERVE}) & wait $!"), "KILL", "exit code 137")]
-#[case::left_behind(&format!("setsid sh -c \"{SERVE}\" & sleep .1"), "KILL", "a process that it started was killed")]
+#[case::left_behind(
+    // It begins to serve when the shell that left it has ended: before, its end would be the shell's to notice.
+    &format!("setsid sh -c \"while kill -0 $$; do sleep .01; done 2>/dev/null; {SERVE}\" & sleep .1"),
+    "KILL",
+    "a process that it started was killed"
+)]
 #[case::left_behind_later(&format!("setsid sh -c \"{SERVE}\" & sleep 1"), "STOP", "a process that it started is stopped")]
 fn a_program_is_all_its_processes(#[case] program: &str, #[case] signal: &str, #[case] complaint: &str) {
     let kill = format!("case $(readlink $p/exe) in *python*) kill -{signal} ${{p#/proc/}};; esac");

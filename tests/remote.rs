@@ -9,6 +9,8 @@ use std::time::{Duration, Instant};
 use crate::harness::{needs, rstest, test};
 use errnoscope::plan::Outcome;
 use errnoscope::report::finding::{Finding, Report, Verdict};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use tempfile::TempDir;
 
 needs!(Namespaces);
@@ -483,10 +485,17 @@ fn ends(child: &mut Child) -> i32 {
     panic!("it did not end");
 }
 
+/// Not by kill(1), which a minimal Debian does not have.
+#[track_caller]
+fn send(child: &Child, signal: Signal) {
+    kill(Pid::from_raw(child.id() as i32), signal).unwrap();
+}
+
 #[track_caller]
 fn is_gone(pid: &str) {
     let begun = Instant::now();
-    let alive = || Command::new("kill").args(["-0", pid.trim()]).stderr(Stdio::null()).status().unwrap().success();
+    let process = Pid::from_raw(pid.trim().parse().unwrap());
+    let alive = || kill(process, None).is_ok();
     while alive() {
         assert!(begun.elapsed() < LIMIT, "process {pid} lives on");
         std::thread::park_timeout(Duration::from_millis(5));
@@ -495,9 +504,9 @@ fn is_gone(pid: &str) {
 
 /// The worker is no child of the coordinator's: only the end of its standard input tells it that nobody listens any more.
 #[rstest]
-#[case::interrupted("-INT", 130)]
-#[case::killed("-KILL", -1)]
-fn a_coordinator_that_ends_leaves_no_worker(#[case] signal: &str, #[case] code: i32) {
+#[case::interrupted(Signal::SIGINT, 130)]
+#[case::killed(Signal::SIGKILL, -1)]
+fn a_coordinator_that_ends_leaves_no_worker(#[case] signal: Signal, #[case] code: i32) {
     let stage = Stage::new(QUICK);
     // Its hello is all that comes through, so that the run cannot end by itself.
     let script = r#"
@@ -507,7 +516,7 @@ fn a_coordinator_that_ends_leaves_no_worker(#[case] signal: &str, #[case] code: 
     let host = stage.host("host", script);
     let mut coordinator = stage.command(&[&host], &["--json", "report.json"]).spawn().unwrap();
     let worker = awaited(&stage.path("worker"));
-    Command::new("kill").args([signal, &coordinator.id().to_string()]).status().unwrap();
+    send(&coordinator, signal);
     assert_eq!(ends(&mut coordinator), code);
     is_gone(&worker);
 }
@@ -521,7 +530,7 @@ fn a_command_that_does_not_look_is_ended(#[case] script: &str) {
     let stage = Stage::new(QUICK);
     let mut coordinator = stage.command(&[&stage.host("host", script)], &[]).spawn().unwrap();
     let started = awaited(&stage.path("started"));
-    Command::new("kill").args(["-KILL", &coordinator.id().to_string()]).status().unwrap();
+    send(&coordinator, Signal::SIGKILL);
     assert_eq!(ends(&mut coordinator), -1);
     is_gone(&started);
 }
@@ -625,7 +634,7 @@ fn an_interrupted_run_has_a_report() {
     let mut coordinator = stage.command(&[&stage.host("host", script)], &["--json", "report.json"]).spawn().unwrap();
     awaited(&stage.path("answered"));
     // Nine answers are on their way; that they have arrived, nobody says: the run is interrupted until it ends.
-    Command::new("kill").args(["-INT", &coordinator.id().to_string()]).status().unwrap();
+    send(&coordinator, Signal::SIGINT);
     assert_eq!(ends(&mut coordinator), 130);
     let report = stage.report("report.json");
     assert!(!report.complete);

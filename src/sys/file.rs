@@ -206,7 +206,12 @@ impl Name {
     /// before it has its name, and the name is when this returns.
     pub fn write(&self, content: &[u8]) -> Result<(), Unwritable> {
         let former = self.look()?;
-        let filled = |mut file: &File| file.write_all(content).and_then(|()| file.sync_all());
+        let filled = |mut file: &File| {
+            file.write_all(content)?;
+            // Whoever writes to a file takes its set-uid bits away, unless that is root (file_remove_privs(), fs/inode.c).
+            former.as_ref().map_or(Ok(()), |former| keep_mode(file, former))?;
+            file.sync_all()
+        };
         // A file that has no name goes with this process, whatever ends it.
         let (temporary, _quiet) = match self.nameless(former.as_ref()) {
             Err(error @ Unwritable::OwnerLost { .. }) => return Err(error),
@@ -430,12 +435,13 @@ fn become_like(file: &File, former: Option<&FileStat>) -> Result<(), Unwritable>
         let lost = |_| Unwritable::OwnerLost { owner: former.st_uid, group: former.st_gid };
         fchown(file, owner, Some(Gid::from_raw(former.st_gid))).map_err(lost)?;
     }
-    let mode = Mode::from_bits_truncate(former.st_mode);
     // After the owner, whose change takes set-uid bits away.
-    if Mode::from_bits_truncate(fstat(file)?.st_mode) != mode {
-        fchmod(file, mode)?;
-    }
-    Ok(())
+    Ok(keep_mode(file, former)?)
+}
+
+fn keep_mode(file: &File, former: &FileStat) -> Result<(), Errno> {
+    let mode = Mode::from_bits_truncate(former.st_mode);
+    if Mode::from_bits_truncate(fstat(file)?.st_mode) == mode { Ok(()) } else { fchmod(file, mode) }
 }
 
 /// Tries names until one is free.

@@ -21,7 +21,7 @@ if [ "${1:-}" = --write ]; then
     fi
     cp "$place/today.json.gz" "$baseline"
 fi
-"$program" report ci/baselines/*.json.gz -o "$place/REPORT.md"
+"$program" report ci/baselines/*.json.gz --brief -o "$place/REPORT.md"
 "$program" policy derive ci/baselines/*.json.gz -o "$place/evidence.toml" > /dev/null
 "$program" condense ci/baselines/*.json.gz -o "$place/knowledge.json"
 if [ "${1:-}" = --write ]; then

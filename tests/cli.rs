@@ -537,6 +537,10 @@ fn reports_become_markdown() {
     let markdown = files.path("REPORT.md");
     run(&["report", report, "-o", markdown.to_str().unwrap()]).check(0, &[], &[]);
     assert_eq!(second.out, fs::read_to_string(markdown).unwrap());
+    // The answer, and no tables behind it.
+    let brief = run(&["report", report, "--brief"]);
+    brief.check(0, &["\n### bind\n", "| `bind.free-port` | **ok** | **ok**\\* |", "- `bind.free-port`: 2 cases"], &[]);
+    assert!(!brief.out.contains("\n## bind.free-port\n"), "{}", brief.out);
 }
 
 /// A report without its date: two runs begin at two times.

@@ -162,7 +162,7 @@ fn table<'t>(markdown: &'t str, heading: &str) -> Vec<Vec<&'t str>> {
 fn in_markdown(report: &Report) -> Counts {
     let claims = claim::embedded().unwrap_or_else(|problem| panic!("{problem}")).claims;
     let reports = [report.clone()];
-    let text = markdown::markdown(&reports, &claim::judge(&claims, &reports));
+    let text = markdown::markdown(&reports, &claim::judge(&claims, &reports), markdown::Extent::Whole);
     let mut scenarios: BTreeMap<&str, u64> = BTreeMap::new();
     for finding in &report.findings {
         *scenarios.entry(&finding.scenario).or_default() += 1;
@@ -296,7 +296,7 @@ fn a_report_of_many_findings_of_one_scenario_is_told_whole() {
         }];
     for axes in shapes {
         let report = many(MANY, axes);
-        let text = markdown::markdown(&[report], &[]);
+        let text = markdown::markdown(&[report], &[], markdown::Extent::Whole);
         let counted = table(&text, "All findings, counted");
         let counted: usize = counted.iter().map(|row| row[2].parse::<usize>().unwrap()).sum();
         assert_eq!(counted, MANY);
@@ -319,7 +319,7 @@ fn text_from_outside_controls_no_terminal_page_or_log() {
     let comparison = compare(small(), report);
     check_shown("the summary", &summary::summary(report, 100));
     check_shown("--verbose", &summary::everything(report, 100));
-    check_shown("Markdown", &markdown::markdown(std::slice::from_ref(report), &judged));
+    check_shown("Markdown", &markdown::markdown(std::slice::from_ref(report), &judged, markdown::Extent::Whole));
     check_shown("JUnit", &junit::junit(report).unwrap());
     check_shown("annotations", &github::annotations(&comparison));
     check_shown("a job's summary", &github::summary(&comparison, github::SUMMARY));

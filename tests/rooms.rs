@@ -75,6 +75,7 @@ const HARMLESS: &[&str] = &[
     "clap_mangen",
     "comfy_table",
     "etherparse",
+    "fixedbitset",
     "flate2",
     "include_dir",
     "indexmap",

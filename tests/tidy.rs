@@ -109,6 +109,13 @@ fn architecture_is_short() {
 }
 
 /// A file that nobody declares is never compiled, and libtest's `#[test]` is no test of a program with its own harness.
+/// What a code host still shows as a document.
+#[test]
+fn the_report_is_short() {
+    let report = std::fs::read(root().join("REPORT.md")).unwrap();
+    assert!(report.len() <= 60_000, "REPORT.md has {} bytes", report.len());
+}
+
 #[test]
 fn no_test_is_left_out() {
     let all = std::fs::read_to_string(root().join("tests/all.rs")).expect("readable");

@@ -9,7 +9,7 @@ use super::narrow::{self, Narrowing};
 use super::output::{self, Destination, Writing};
 use super::{Exit, Failure, source};
 use crate::render::html::html;
-use crate::render::markdown::markdown;
+use crate::render::markdown::{Extent, markdown};
 use crate::report::claim;
 use crate::report::finding::Report;
 use crate::words::release::version;
@@ -37,6 +37,10 @@ pub struct Arguments {
     #[arg(short = 'o', long, visible_alias = "output", value_name = "OUT")]
     markdown: Option<PathBuf>,
 
+    /// Leave the tables of each scenario out of the Markdown: the answers stay
+    #[arg(long)]
+    brief: bool,
+
     /// Write a page for browsers to this file; `-` is standard output
     #[arg(long, value_name = "OUT")]
     html: Option<PathBuf>,
@@ -59,7 +63,8 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
         |report: &Report| (report.host.os, !report.host.is_own(), family(report), version(&report.host.release));
     reports.sort_by_cached_key(place);
     let judged = claim::judge(&claims, &reports);
-    let as_text = |out: &mut dyn Write| out.write_all(markdown(&reports, &judged).as_bytes());
+    let extent = if arguments.brief { Extent::Brief } else { Extent::Whole };
+    let as_text = |out: &mut dyn Write| out.write_all(markdown(&reports, &judged, extent).as_bytes());
     let as_page = |out: &mut dyn Write| out.write_all(html(&reports, &judged).as_bytes());
     let text = text.iter().map(|to| Writing { to, content: &as_text });
     let page = page.iter().map(|to| Writing { to, content: &as_page });

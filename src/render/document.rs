@@ -8,6 +8,7 @@ pub mod answers;
 pub mod costs;
 mod fold;
 pub mod notes;
+mod phrase;
 mod stacks;
 pub mod tables;
 
@@ -42,6 +43,7 @@ pub struct Contents {
     pub answers: answers::Answers,
     pub claims: claims::Table,
     pub trouble: Vec<notes::Trouble>,
+    pub strangers: Vec<notes::Stranger>,
     pub unstable: Vec<notes::Unstable>,
     pub unsupported: Vec<notes::Lack>,
     pub not_observed: Vec<notes::NotObserved>,
@@ -77,6 +79,7 @@ impl Contents {
             answers: answers::answers(document),
             claims: claims::Table::new(document.claims),
             trouble: notes::trouble(document),
+            strangers: notes::strangers(document),
             unstable: notes::unstable(document),
             unsupported: notes::unsupported(document),
             not_observed: notes::not_observed(document),

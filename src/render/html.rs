@@ -14,13 +14,12 @@ use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use sha2::{Digest, Sha256};
 
-use super::document::answers;
+use super::document::answers::AnswerRow;
 use super::document::tables::{self, Subject};
 use super::document::{Contents, Document, Said, costs, notes};
 use super::text::count;
 use crate::report::claim::Judged;
 use crate::report::finding::{Report, Verdict};
-use crate::words::names::PortChoice;
 use crate::words::untrusted::shown;
 
 pub use data::tone;
@@ -94,10 +93,9 @@ impl Page<'_> {
         }
     }
 
-    /// Whether the row before has the same cause.
-    fn again(&self, place: &usize) -> bool {
-        let cause = |place: usize| self.contents.answers.rows.get(place).map(|row| row.cause);
-        place.checked_sub(1).and_then(cause) == cause(*place)
+    /// What a column of the answer is about.
+    fn head(&self, place: &usize) -> &str {
+        self.contents.answers.heads.get(*place).map_or("", |head| &head.label)
     }
 
     fn count(&self, number: &usize, noun: &str) -> String {
@@ -116,12 +114,11 @@ impl Page<'_> {
         link(&[("scenario", scenario), ("call", call.0.as_str()), ("port", call.1.as_str()), ("with", &with.join(" "))])
     }
 
-    fn row(&self, row: &answers::AnswerRow, said: &Said) -> String {
-        let port = row.port.map_or("", PortChoice::as_str);
+    fn row(&self, row: &AnswerRow, said: &Said) -> String {
         let outcome = said.outcomes.first().map_or("", String::as_str);
         let verdict = said.verdict.filter(|verdict| *verdict != Verdict::Match).map_or("", Verdict::as_str);
-        let (call, cause) = (row.subject.as_str(), row.cause.as_str());
-        link(&[("call", call), ("port", port), ("cause", cause), ("errno", outcome), ("verdict", verdict)])
+        let call = row.call.as_str();
+        link(&[("scenario", &row.scenario), ("call", call), ("errno", outcome), ("verdict", verdict)])
     }
 
     fn case(&self, id: &str) -> String {

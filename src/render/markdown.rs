@@ -7,22 +7,35 @@ use std::fmt;
 use askama::Template;
 use askama::filters::{Escaper as Escape, Safe};
 
-use super::document::answers::AnswerCell;
+use super::document::answers::{AnswerCell, Difference};
 use super::document::tables::{self, Cell, Subject};
 use super::document::{Contents, Document, costs, notes};
 use super::text::count;
 use crate::report::claim::Judged;
 use crate::report::finding::Report;
+use crate::words::names::Call;
 use crate::words::untrusted::shown;
 
+/// How much a document says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Extent {
+    /// The answers and what must not be overlooked: what a code host shows well.
+    Brief,
+    /// All tables too.
+    Whole,
+}
+
 /// One document about all of these reports.
-pub fn markdown(reports: &[Report], claims: &[Judged]) -> String {
+pub fn markdown(reports: &[Report], claims: &[Judged], extent: Extent) -> String {
     let document = Document::new(reports, claims);
+    let scenarios = document.scenarios.iter().map(|scenario| Scenario::new(&document, scenario));
+    let is_brief = extent == Extent::Brief;
     let page = Page {
         contents: Contents::new(&document),
-        plots: costs::plots(&document),
-        scenarios: document.scenarios.iter().map(|scenario| Scenario::new(&document, scenario)).collect(),
+        plots: if is_brief { Vec::new() } else { costs::plots(&document) },
+        scenarios: if is_brief { Vec::new() } else { scenarios.collect() },
         document: &document,
+        is_brief,
     };
     // Writing to a string cannot fail.
     page.render().unwrap_or_default()
@@ -35,6 +48,7 @@ struct Page<'d> {
     contents: Contents,
     plots: Vec<costs::Plot>,
     scenarios: Vec<Scenario<'d>>,
+    is_brief: bool,
 }
 
 struct Scenario<'d> {
@@ -77,9 +91,38 @@ impl Page<'_> {
         }
     }
 
+    /// A line for each outcome, the first without a condition.
     fn answer(&self, cell: &AnswerCell) -> Safe<String> {
-        let outcomes: Vec<&str> = cell.outcomes.iter().map(|said| &*said.text).collect();
-        Safe(marked(&outcomes.join(", "), cell.expected, cell.other))
+        let star = if cell.expected { "\\*" } else { "" };
+        let mut lines: Vec<String> = Vec::new();
+        for decided in &cell.given {
+            let outcome = format!("**{}**{star}", escaped(&decided.said.text));
+            lines.push(match &*decided.when {
+                [] => outcome,
+                when => {
+                    let unproven = if decided.shortest { "" } else { " (a shorter condition may exist)" };
+                    format!("{outcome} if {}{unproven}", escaped(&when.join("; or if ")))
+                }
+            });
+        }
+        lines.extend(Some(escaped(&cell.silent)).filter(|silent| !silent.is_empty()));
+        if !cell.differences.is_empty() {
+            lines.push("[≠ other versions](#where-versions-differ)".to_owned());
+        }
+        Safe(if lines.is_empty() { "–".to_owned() } else { lines.join("<br>") })
+    }
+
+    /// Where other versions gave something else: scenario, call, and what they gave.
+    fn differences(&self) -> Vec<(&str, Call, &Difference)> {
+        let rows = self.contents.answers.calls.iter().flat_map(|(_, rows)| rows);
+        let cells = rows.flat_map(|row| row.cells.iter().map(move |cell| (row, cell)));
+        cells.flat_map(|(row, cell)| cell.differences.iter().map(|one| (&*row.scenario, row.call, one))).collect()
+    }
+
+    /// What has no proof that it is as short as can be.
+    fn is_proven(&self) -> bool {
+        let mut rows = self.contents.answers.calls.iter().flat_map(|(_, rows)| rows);
+        rows.all(|row| row.cells.iter().flat_map(|cell| &cell.given).all(|decided| decided.shortest))
     }
 
     fn shown(&self, cell: &Cell) -> Safe<String> {

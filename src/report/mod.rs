@@ -8,3 +8,4 @@ pub mod finding;
 pub mod claim;
 pub mod compare;
 pub mod compat;
+pub mod decide;

@@ -288,7 +288,7 @@ fn what_a_report_says_stays_text() {
             std::sync::Arc::make_mut(entry).op = Op::Nft { ruleset: EVIL.to_owned() };
         }
     }
-    let text = markdown::markdown(std::slice::from_ref(&report), &[]);
+    let text = markdown::markdown(std::slice::from_ref(&report), &[], markdown::Extent::Whole);
     assert!(
         text.contains("&lt;img")
             && !text.lines().any(|line| line.split('`').step_by(2).any(|part| part.contains("<img")))
@@ -338,7 +338,7 @@ fn no_document_invents_or_drops_a_finding() {
     let reports = [first, few];
     let wanted = counted(&reports);
 
-    let text = markdown::markdown(&reports, &[]);
+    let text = markdown::markdown(&reports, &[], markdown::Extent::Whole);
     let table = text.split("## All findings, counted").nth(1).and_then(|rest| rest.split("\n## ").next());
     let table = table.expect("the counts");
     let rows = table
@@ -393,7 +393,7 @@ fn no_document_invents_or_drops_a_finding() {
 #[test]
 fn what_was_only_expected_is_never_shown_as_observed() {
     let report = baseline().clone();
-    let text = markdown::markdown(std::slice::from_ref(&report), &[]);
+    let text = markdown::markdown(std::slice::from_ref(&report), &[], markdown::Extent::Whole);
     let expected = report.findings.iter().filter(|finding| finding.elsewhere.contains_key(&Os::Macos)).count();
     assert!(expected > 5000 && text.contains("**macos was not observed.**"));
     for row in text.lines().filter(|line| line.starts_with('|') && line.contains(" macos\\* |")) {

@@ -1,161 +1,328 @@
-//! The answer on one screen: what each call gives for each cause, stack beside stack.
+//! The answer: what each call gives in each situation, with the condition that decides, a column for each system.
 //!
-//! Calls differ in more than that: what decides between several outcomes is the business of `tables`.
+//! A system's newest version speaks for it; where another version gave something else, that is told as a difference. What
+//! was not confirmed decides nothing, and is counted.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use indexmap::IndexMap;
+use indexmap::{IndexMap, IndexSet};
 
-use super::{Column, Document, Given, Said, call, joined};
-use crate::report::finding::Verdict;
-use crate::scenario::Expectation;
-use crate::words::cause::Cause;
-use crate::words::names::{Call, PortChoice};
+use super::phrase::{self, Part};
+use super::{Column, Document, Given, Item, Said, families};
+use crate::report::decide::{Condition, Set, decide};
+use crate::report::finding::{Report, Verdict};
+use crate::words::names::Call;
 
-/// Stacks with the same answers share a column.
 pub struct Answers {
     pub heads: Vec<Head>,
-    pub rows: Vec<AnswerRow>,
+    /// By call, in the order in which programs make them.
+    pub calls: Vec<(Call, Vec<AnswerRow>)>,
 }
 
+/// A system, or what passes for one.
 pub struct Head {
+    /// The stack that speaks for it: `linux 7.3`.
     pub label: String,
     pub expected: bool,
+    /// Its other versions: `linux 5.10, 6.1`.
+    pub versions: String,
 }
 
+/// A scenario's calls of one kind.
 pub struct AnswerRow {
-    pub cause: Cause,
-    pub subject: Call,
-    /// Where all of its calls have the same choice.
-    pub port: Option<PortChoice>,
-    pub call: String,
-    /// Whether two stacks answered the same case differently.
-    pub differs: bool,
+    pub scenario: String,
+    pub call: Call,
     pub cells: Vec<AnswerCell>,
 }
 
-#[derive(Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Default)]
 pub struct AnswerCell {
-    /// The most frequent first.
-    pub outcomes: Vec<Said>,
+    /// The first is given wherever no condition of the others holds.
+    pub given: Vec<Decided>,
     pub expected: bool,
-    /// Other outcomes than the first stack's, and both were observed.
-    pub other: bool,
+    /// `of 28 calls 4 unwitnessed, 2 unsupported`; empty where every call was confirmed.
+    pub silent: String,
+    pub differences: Vec<Difference>,
 }
 
-type Tally = BTreeMap<Said, u64>;
+/// An outcome, and when it is given.
+pub struct Decided {
+    pub said: Said,
+    /// Any of them; empty for the first outcome of a cell.
+    pub when: Vec<String>,
+    /// Whether no shorter condition exists.
+    pub shortest: bool,
+}
 
-/// The findings of one cause and one call.
-struct Found {
-    /// For each column how often each outcome appears.
-    tallies: Vec<Tally>,
-    differs: bool,
-    ports: BTreeSet<PortChoice>,
+/// What other versions of a system gave, and when.
+pub struct Difference {
+    /// `linux 5.10, 6.1`.
+    pub stacks: String,
+    pub given: Said,
+    /// What the newest gives there; without text where it is not one outcome.
+    pub instead_of: Said,
+    pub when: Vec<String>,
+}
+
+/// The columns of one system, the newest first.
+struct System {
+    places: Vec<usize>,
+    /// Whether it is the OS itself, and nothing that passes for it.
+    own: bool,
 }
 
 pub fn answers(document: &Document<'_>) -> Answers {
-    let mut rows: IndexMap<(Cause, Call), Found> = IndexMap::new();
-    for item in document.items() {
-        let subject = &item.finding.subject;
-        let found = rows.entry((item.finding.cause, subject.call)).or_insert_with(|| Found {
-            tallies: vec![Tally::new(); document.columns.len()],
-            differs: false,
-            ports: BTreeSet::new(),
+    let systems = systems(document);
+    let heads = systems.iter().map(|system| {
+        let column = &document.columns[system.places[0]];
+        let mut others: Vec<usize> = system.places[1..].to_vec();
+        others.sort_unstable();
+        // Two builds of one version are one version here.
+        let stacks: IndexSet<&str> = others.iter().map(|place| &*document.reports[*place].host.stack).collect();
+        Head { label: column.label.clone(), expected: !column.observed, versions: families(stacks.into_iter()) }
+    });
+    let heads = heads.collect();
+    let mut rows: IndexMap<(&str, Call), Vec<&Item<'_>>> = IndexMap::new();
+    for scenario in &document.scenarios {
+        for item in &scenario.items {
+            rows.entry((scenario.id, item.finding.subject.call)).or_default().push(item);
+        }
+    }
+    let mut calls: BTreeMap<Call, Vec<AnswerRow>> = BTreeMap::new();
+    for ((scenario, call), items) in rows {
+        let space = Space::new(&items);
+        let cells = systems.iter().map(|system| space.cell(&document.columns, system)).collect();
+        calls.entry(call).or_default().push(AnswerRow { scenario: scenario.to_owned(), call, cells });
+    }
+    Answers { heads, calls: calls.into_iter().collect() }
+}
+
+/// Systems that were observed, then those of which something is only expected, then what passes for one.
+fn systems(document: &Document<'_>) -> Vec<System> {
+    let stranger = |report: &Report| (!report.host.is_own()).then(|| family(&report.host.stack).to_owned());
+    let mut systems: IndexMap<(u8, String), Vec<usize>> = IndexMap::new();
+    for (place, column) in document.columns.iter().enumerate() {
+        let key = match document.reports.get(place).map(stranger) {
+            Some(None) => (0, column.os.to_string()),
+            None => (1, column.os.to_string()),
+            Some(Some(family)) => (2, family),
+        };
+        systems.entry(key).or_default().push(place);
+    }
+    systems.sort_by(|a, _, b, _| a.0.cmp(&b.0));
+    let newest = |places: &mut Vec<usize>| {
+        // Of versions that are equal, and of strangers' that nobody can order, the later report.
+        let version = |place: usize| document.reports.get(place).and_then(|report| report.host.kernel());
+        places.sort_by(|a, b| (version(*b), b).cmp(&(version(*a), a)));
+    };
+    let system = |((kind, _), mut places): ((u8, String), Vec<usize>)| {
+        newest(&mut places);
+        System { places, own: kind == 0 }
+    };
+    systems.into_iter().map(system).collect()
+}
+
+/// `gvisor` of `gvisor 20240729.0`.
+fn family(stack: &str) -> &str {
+    stack.split_once(' ').map_or(stack, |(family, _)| family)
+}
+
+/// Calls of one kind as points: the values of their axes, and which port and which of several calls it is.
+struct Space<'d> {
+    items: &'d [&'d Item<'d>],
+    axes: Vec<(String, IndexSet<String>)>,
+    at: Vec<Vec<u8>>,
+}
+
+impl<'d> Space<'d> {
+    fn new(items: &'d [&'d Item<'d>]) -> Space<'d> {
+        let names: IndexSet<&str> =
+            items.iter().flat_map(|item| item.finding.axes.keys()).map(|axis| &**axis).collect();
+        let mut earlier: HashMap<&str, usize> = HashMap::new();
+        let mut values: Vec<IndexSet<String>> = vec![IndexSet::new(); names.len() + 2];
+        let at = items.iter().map(|item| {
+            let finding = item.finding;
+            let number = earlier.entry(&finding.case).or_insert(0);
+            *number += 1;
+            let own = names.iter().map(|axis| finding.axes.get(*axis).map_or("", |value| &**value).to_owned());
+            let own = own.chain([finding.subject.port.to_string(), number.to_string()]);
+            // A value more than a set holds is one with the last: no condition is found there.
+            let most = Set::BITS as usize - 1;
+            own.zip(&mut values).map(|(value, values)| values.insert_full(value).0.min(most) as u8).collect::<Vec<u8>>()
         });
-        found.differs |= item.differs();
-        found.ports.insert(subject.port);
-        for (tally, given) in found.tallies.iter_mut().zip(&item.given) {
-            for outcome in given.iter().flat_map(outcomes) {
-                *tally.entry(outcome).or_default() += 1;
+        let mut at: Vec<Vec<u8>> = at.collect();
+        let mut axes: Vec<(String, IndexSet<String>)> = names
+            .iter()
+            .map(|axis| (*axis).to_owned())
+            .chain(["port".to_owned(), "call".to_owned()])
+            .zip(values)
+            .collect();
+        // An axis of one value decides nothing.
+        for axis in (0..axes.len()).rev().filter(|&axis| axes[axis].1.len() < 2).collect::<Vec<_>>() {
+            axes.remove(axis);
+            for at in &mut at {
+                at.remove(axis);
             }
         }
+        Space { items, axes, at }
     }
-    // In the order of the causes, and what ran into nothing last.
-    rows.sort_by(|a, _, b, _| order(a.0).cmp(&order(b.0)).then(a.1.cmp(&b.1)));
-    let mut groups = alike(document, rows.values().map(|found| &found.tallies));
-    // The newest system comes first, and beside it what is expected of systems that nobody observed; then older versions, and
-    // last what passes for a system.
-    let newest = document.reports.iter().rposition(|report| report.host.is_own());
-    groups.sort_by_key(|group| match document.reports.get(group[0]) {
-        Some(_) if newest.is_some_and(|newest| group.contains(&newest)) => 0,
-        None => 1,
-        Some(report) if report.host.is_own() => 2,
-        Some(_) => 3,
-    });
-    let row = |(&(cause, subject), Found { tallies, differs, ports }): (&(Cause, Call), &Found)| {
-        let mut cells: Vec<AnswerCell> = groups
-            .iter()
-            .map(|group| AnswerCell {
-                outcomes: most_frequent(&tallies[group[0]]),
-                expected: !document.columns[group[0]].observed,
-                other: false,
-            })
-            .collect();
-        let first = cells.iter().find(|cell| !cell.outcomes.is_empty()).cloned();
-        for cell in &mut cells {
-            let differs = |first: &AnswerCell| set(&cell.outcomes) != set(&first.outcomes);
-            cell.other = !cell.expected && !cell.outcomes.is_empty() && first.as_ref().is_some_and(differs);
+
+    fn cell(&self, columns: &[Column], system: &System) -> AnswerCell {
+        // The newest version that was asked.
+        let asked = |place: &&usize| self.items.iter().any(|item| item.given[**place].is_some());
+        let Some(&newest) = system.places.iter().find(asked) else { return AnswerCell::default() };
+        let given = |place: usize| self.items.iter().map(move |item| item.given[place].as_ref());
+        let mut silent: BTreeMap<Verdict, usize> = BTreeMap::new();
+        for verdict in given(newest).flatten().filter_map(silence) {
+            *silent.entry(verdict).or_default() += 1;
         }
-        let port = ports.first().copied().filter(|_| ports.len() == 1);
-        AnswerRow {
-            cause,
-            subject,
-            port,
-            call: call(subject, port.unwrap_or(PortChoice::None)),
-            differs: *differs,
-            cells,
+        let made = given(newest).flatten().count();
+        let silent = match silent.first_key_value() {
+            None => String::new(),
+            Some((verdict, count)) if *count == made => verdict.to_string(),
+            Some(_) => {
+                let counts = silent.iter().map(|(verdict, count)| format!("{count} {verdict}"));
+                format!("of {made} calls {}", counts.collect::<Vec<_>>().join(", "))
+            }
+        };
+        let of_newest: Vec<Option<Said>> = given(newest).map(|given| given.and_then(answer)).collect();
+        AnswerCell {
+            given: self.decided(&of_newest),
+            expected: !columns[newest].observed,
+            silent,
+            differences: self.differences(columns, system, newest),
         }
-    };
-    let merged = rows.iter().map(row).collect();
-    let heads = groups
-        .iter()
-        .map(|group| Head { label: joined(&document.columns, group), expected: !document.columns[group[0]].observed });
-    Answers { heads: heads.collect(), rows: merged }
+    }
+
+    /// Each outcome with its condition; first the one whose condition would be the longest.
+    fn decided(&self, answers: &[Option<Said>]) -> Vec<Decided> {
+        let mut counts: IndexMap<&Said, usize> = IndexMap::new();
+        for said in answers.iter().flatten() {
+            *counts.entry(said).or_default() += 1;
+        }
+        counts.sort_by(|a, calls, b, others| others.cmp(calls).then(a.cmp(b)));
+        let conditions = counts.keys().map(|said| {
+            let of = |item: usize| answers[item].as_ref().map(|own| own == *said);
+            self.condition(of)
+        });
+        let mut decided: Vec<(&Said, Option<Condition>)> = counts.keys().copied().zip(conditions).collect();
+        // Nothing could be said of an outcome without a condition: it is the rest.
+        let terms = |condition: &Option<Condition>| condition.as_ref().map_or(usize::MAX, |one| one.terms.len());
+        // Of equals the most frequent.
+        let rest = (0..decided.len()).rev().max_by_key(|&place| terms(&decided[place].1));
+        let first = rest.map(|rest| decided.remove(rest));
+        let first = first.map(|(said, _)| Decided { said: said.clone(), when: Vec::new(), shortest: true });
+        let others = decided.into_iter().map(|(said, condition)| Decided {
+            said: said.clone(),
+            shortest: condition.as_ref().is_some_and(|condition| condition.shortest),
+            when: self.words(condition.as_ref()),
+        });
+        first.into_iter().chain(others).collect()
+    }
+
+    /// Where other versions gave something else than the newest.
+    fn differences(&self, columns: &[Column], system: &System, newest: usize) -> Vec<Difference> {
+        type Pair = (Said, Said);
+        let mut found: IndexMap<(Pair, Vec<String>), Vec<usize>> = IndexMap::new();
+        let mut others: Vec<usize> = system.places.iter().copied().filter(|place| *place != newest).collect();
+        others.sort_unstable();
+        for place in others {
+            let pairs = self.items.iter().map(|item| {
+                let (new, old) = item.given[newest].as_ref().zip(item.given[place].as_ref())?;
+                match (answer(new), answer(old)) {
+                    (Some(new), Some(old)) => Some((new, old)),
+                    // What a version lacks is a difference; what nobody confirmed is none.
+                    (Some(_), None) if system.own && silence(old) == Some(Verdict::Unsupported) => {
+                        let lacks = Said { text: Verdict::Unsupported.to_string(), ..Said::default() };
+                        Some((Said::default(), lacks))
+                    }
+                    _ => None,
+                }
+            });
+            let pairs: Vec<Option<Pair>> = pairs.collect();
+            let kinds: BTreeSet<&Pair> = pairs.iter().flatten().filter(|(new, old)| new != old).collect();
+            for kind in kinds {
+                let condition = self.condition(|item| pairs[item].as_ref().map(|pair| pair == kind));
+                found.entry((kind.clone(), self.words(condition.as_ref()))).or_default().push(place);
+            }
+        }
+        let difference = |((pair, when), places): ((Pair, Vec<String>), Vec<usize>)| Difference {
+            stacks: families(places.iter().map(|&place| &*columns[place].label)),
+            instead_of: pair.0,
+            given: pair.1,
+            when,
+        };
+        found.into_iter().map(difference).collect()
+    }
+
+    fn condition(&self, of: impl Fn(usize) -> Option<bool>) -> Option<Condition> {
+        let places: Vec<(&[u8], bool)> =
+            (0..self.at.len()).filter_map(|item| Some((&*self.at[item], of(item)?))).collect();
+        let distinct: BTreeSet<&[u8]> = places.iter().map(|(at, _)| *at).collect();
+        (distinct.len() == places.len()).then(|| decide(&places, self.axes.len())).flatten()
+    }
+
+    fn words(&self, condition: Option<&Condition>) -> Vec<String> {
+        let Some(condition) = condition else { return vec!["no short condition says when".to_owned()] };
+        let terms = condition.terms.iter().filter(|term| !term.is_empty()).map(|term| {
+            let values: Vec<(Vec<&str>, Vec<&str>)> = (term.iter())
+                .map(|literal| (self.values(literal.axis, literal.values), self.values(literal.axis, literal.others)))
+                .collect();
+            let parts = term.iter().zip(&values).map(|(literal, (values, others))| Part {
+                axis: &self.axes[literal.axis].0,
+                values,
+                others,
+            });
+            phrase::term(&parts.collect::<Vec<_>>())
+        });
+        terms.collect()
+    }
+
+    fn values(&self, axis: usize, set: Set) -> Vec<&str> {
+        let values = self.axes[axis].1.iter().enumerate();
+        values.filter(|(value, _)| set >> value & 1 == 1).map(|(_, value)| &**value).collect()
+    }
 }
 
-fn order(cause: Cause) -> (bool, Cause) {
-    (matches!(cause, Cause::InProgress | Cause::None), cause)
-}
-
-/// What a call may give, each by itself: a permitted choice counts for all that it permits.
-fn outcomes(given: &Given<'_>) -> Vec<Said> {
+/// What was answered or is expected, unless nobody confirmed it.
+fn answer(given: &Given<'_>) -> Option<Said> {
+    if silence(given).is_some() {
+        return None;
+    }
+    let said = given.said();
     match given {
-        Given::Expected(expected) => each(expected, None),
-        Given::Observed(finding) => match &**finding.expected() {
-            several @ [_, _, ..] if finding.verdict() == Verdict::Match => each(several, Some(Verdict::Match)),
-            _ => vec![given.said()],
+        // How often is told elsewhere, and is no outcome. Where the kernel may choose, all that it may give is one.
+        Given::Observed(finding) if said.unstable => {
+            let outcomes: BTreeSet<&str> = match &**finding.expected() {
+                several @ [_, _, ..] if finding.verdict() == Verdict::Match => {
+                    several.iter().map(|expected| &*expected.outcome).collect()
+                }
+                _ => finding
+                    .distribution()
+                    .into_iter()
+                    .flat_map(|runs| runs.outcomes.keys())
+                    .map(|outcome| &**outcome)
+                    .collect(),
+            };
+            Some(Said { verdict: said.verdict, ..Said::outcomes(outcomes) })
+        }
+        Given::Observed(finding) if finding.expected().len() > 1 => {
+            let outcomes: BTreeSet<&str> = said.outcomes.iter().map(String::as_str).collect();
+            Some(Said { verdict: said.verdict, ..Said::outcomes(outcomes) })
+        }
+        Given::Observed(_) | Given::Expected(_) => Some(said),
+    }
+}
+
+/// The verdict of a call that says nothing about the stack.
+fn silence(given: &Given<'_>) -> Option<Verdict> {
+    match given {
+        Given::Expected(_) => None,
+        Given::Observed(finding) => match finding.verdict() {
+            Verdict::Match | Verdict::Mismatch => None,
+            silent @ (Verdict::Unwitnessed | Verdict::Unsupported | Verdict::Broken | Verdict::TimedOut) => {
+                Some(silent)
+            }
         },
     }
-}
-
-fn each(expected: &[Expectation], verdict: Option<Verdict>) -> Vec<Said> {
-    let each = expected.iter().map(|expectation| Said::outcomes([&*expectation.outcome]));
-    each.map(|said| Said { verdict, ..said }).collect()
-}
-
-/// Columns that give the same outcomes in every row, by their places.
-fn alike<'t>(document: &Document<'_>, rows: impl Iterator<Item = &'t Vec<Tally>> + Clone) -> Vec<Vec<usize>> {
-    let mut groups: Vec<Vec<usize>> = Vec::new();
-    for (place, column) in document.columns.iter().enumerate() {
-        let same = |other: usize| {
-            let observed = |column: &Column| column.observed;
-            observed(column) == observed(&document.columns[other])
-                && rows.clone().all(|tallies| tallies[place].keys().eq(tallies[other].keys()))
-        };
-        match groups.iter_mut().find(|group| same(group[0])) {
-            Some(group) => group.push(place),
-            None => groups.push(vec![place]),
-        }
-    }
-    groups
-}
-
-fn most_frequent(tally: &Tally) -> Vec<Said> {
-    let mut outcomes: Vec<(&Said, &u64)> = tally.iter().collect();
-    outcomes.sort_by(|a, b| b.1.cmp(a.1).then(a.0.cmp(b.0)));
-    outcomes.into_iter().map(|(outcome, _)| outcome.clone()).collect()
-}
-
-fn set(outcomes: &[Said]) -> BTreeSet<&str> {
-    outcomes.iter().map(|said| &*said.text).collect()
 }

@@ -73,6 +73,8 @@ fn own<'f>(findings: impl Iterator<Item = &'f Finding>, verdict: Verdict) -> u64
 /// Findings of one scenario and stack that are no match for the same reason.
 pub struct Trouble {
     pub stack: String,
+    /// Whether the stack is the OS's own, so that something else was expected of it.
+    pub own: bool,
     pub verdict: Verdict,
     pub findings: String,
     pub case: String,
@@ -87,6 +89,7 @@ pub fn trouble(document: &Document<'_>) -> Vec<Trouble> {
     let trouble = reports.flat_map(|(report, (_, column))| {
         kinds(report).into_iter().map(|kind| Trouble {
             stack: column.label.clone(),
+            own: report.host.is_own(),
             verdict: kind.first.verdict(),
             findings: count(kind.findings as u64, "finding"),
             case: kind.first.case.to_string(),
@@ -98,22 +101,45 @@ pub fn trouble(document: &Document<'_>) -> Vec<Trouble> {
     trouble.collect()
 }
 
+/// A stack that passes for an OS, of which nothing is expected: how many of its findings are no match.
+pub struct Stranger {
+    pub stack: String,
+    pub os: String,
+    pub verdicts: Vec<(Verdict, u64)>,
+}
+
+pub fn strangers(document: &Document<'_>) -> Vec<Stranger> {
+    let reports = document.reports.iter().zip(document.observed()).filter(|(report, _)| !report.host.is_own());
+    let stranger = reports.map(|(report, (_, column))| Stranger {
+        stack: column.label.clone(),
+        os: column.os.to_string(),
+        verdicts: (report.summary().into_iter())
+            .filter(|(verdict, count)| *verdict != Verdict::Match && *count > 0)
+            .collect(),
+    });
+    stranger.collect()
+}
+
 /// A call that gave more than one outcome when it was repeated, and how often each on the stacks where it did.
 pub struct Unstable {
+    /// Whether one of the stacks is an OS's own.
+    pub own: bool,
     pub case: String,
     pub call: String,
     pub stacks: Vec<(String, String)>,
 }
 
 pub fn unstable(document: &Document<'_>) -> Vec<Unstable> {
-    let mut calls: IndexMap<_, Vec<(String, String)>> = IndexMap::new();
+    let mut calls: IndexMap<_, (bool, Vec<(String, String)>)> = IndexMap::new();
     for (report, (_, column)) in document.reports.iter().zip(document.observed()) {
         for finding in report.findings.iter().filter(|finding| finding.is_unstable()) {
-            let stacks = calls.entry((&finding.case, finding.subject.call)).or_default();
+            let (own, stacks) = calls.entry((&finding.case, finding.subject.call)).or_default();
+            *own |= report.host.is_own();
             stacks.push((column.label.clone(), distribution(finding)));
         }
     }
-    let unstable = |((case, call), stacks): ((&Text, Call), _)| Unstable {
+    let unstable = |((case, call), (own, stacks)): ((&Text, Call), _)| Unstable {
+        own,
         case: case.to_string(),
         call: call.to_string(),
         stacks,
@@ -123,20 +149,29 @@ pub fn unstable(document: &Document<'_>) -> Vec<Unstable> {
 
 /// What a host lacked, and how many findings that costs.
 pub struct Lack {
+    /// Whether one of the stacks is an OS's own.
+    pub own: bool,
     pub stacks: Vec<String>,
     pub findings: String,
     pub reason: String,
 }
 
 pub fn unsupported(document: &Document<'_>) -> Vec<Lack> {
-    let mut all: IndexMap<(String, u64), Vec<String>> = IndexMap::new();
+    let mut all: IndexMap<(String, u64), (bool, Vec<String>)> = IndexMap::new();
     for (report, (_, column)) in document.reports.iter().zip(document.observed()) {
         for lack in lacks(report) {
-            all.entry(lack).or_default().push(column.label.clone());
+            let (own, stacks) = all.entry(lack).or_default();
+            *own |= report.host.is_own();
+            stacks.push(column.label.clone());
         }
     }
-    let lacks = all.into_iter();
-    lacks.map(|((reason, findings), stacks)| Lack { stacks, findings: count(findings, "finding"), reason }).collect()
+    let lack = |((reason, findings), (own, stacks)): (_, (bool, Vec<String>))| Lack {
+        own,
+        stacks,
+        findings: count(findings, "finding"),
+        reason,
+    };
+    all.into_iter().map(lack).collect()
 }
 
 /// What documents and sources say of calls that nobody observed on a system, and what nobody knows of it.

@@ -15,7 +15,7 @@ use crate::words::untrusted::Text;
 /// The most rows of a table with all stacks beside each other.
 const BESIDE: usize = 16;
 /// What an expectation says where nobody knows.
-const UNKNOWN: &str = "unknown";
+pub const UNKNOWN: &str = "unknown";
 
 /// One call under test.
 pub struct Subject {

@@ -1,0 +1,487 @@
+//! What decides: the shortest condition that is true for some cases and for no others.
+//!
+//! Cases are points in a space of axes with few values each. A condition is one term or another, a term one literal and
+//! another, a literal some values of an axis. The exact search takes the fewest terms, then the fewest literals. What the
+//! axes and values are called is decided elsewhere.
+
+use std::collections::{BTreeMap, HashMap};
+
+use fixedbitset::FixedBitSet;
+
+/// Values of an axis as bits, the value 0 as the lowest.
+pub type Set = u128;
+
+/// How many words of places and candidates the exact search looks at, above which there is no proof.
+const EXACT: u64 = 1 << 26;
+/// The most classes of an axis of which it tries every choice.
+const MIXED: usize = 16;
+/// How many places a condition is looked for, and how many terms it may have: nobody reads more.
+const PLACES: usize = 1 << 14;
+const TERMS: usize = 64;
+
+/// True where any of its terms is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Condition {
+    pub terms: Vec<Term>,
+    /// Whether no condition with fewer terms, or with as many and fewer literals, exists.
+    pub shortest: bool,
+}
+
+/// True where all of its literals are.
+pub type Term = Vec<Literal>;
+
+/// The case has one of some values of an axis.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Literal {
+    pub axis: usize,
+    /// The values for which it is true, as far as cases that the other literals admit have them.
+    pub values: Set,
+    /// The values for which it is false, of the same cases.
+    pub others: Set,
+}
+
+impl Condition {
+    /// Whether it holds at a place: the number of the case's value for each axis.
+    pub fn holds(&self, at: &[u8]) -> bool {
+        let literal = |literal: &Literal| literal.values & (1 << at[literal.axis]) != 0;
+        self.terms.iter().any(|term| term.iter().all(literal))
+    }
+
+    /// How many terms it has, and how many literals they have.
+    pub fn size(&self) -> (usize, usize) {
+        (self.terms.len(), self.terms.iter().map(Vec::len).sum())
+    }
+}
+
+/// The shortest condition that holds at the places which are `true`, and at none of the others; what it says of places that
+/// are neither does not count. Nothing if it would be too long for anybody to read, or there are too many places.
+///
+/// No two places may be equal; each has a value below 128 for each of `axes` axes.
+pub fn decide(places: &[(&[u8], bool)], axes: usize) -> Option<Condition> {
+    if places.len() > PLACES {
+        return None;
+    }
+    let space = Space::new(places, axes);
+    let (cover, shortest) = match space.boxes().and_then(|boxes| space.cover(&boxes)) {
+        Some(cover) => (cover, true),
+        None => (space.grown()?, false),
+    };
+    Some(Condition { terms: cover.iter().map(|sets| space.term(places, sets)).collect(), shortest })
+}
+
+/// A set of classes for each axis.
+type Box = Vec<Set>;
+
+/// The places, with values of an axis that make no difference anywhere as one class.
+struct Space {
+    /// For each axis the class of each value that a place has.
+    classes: Vec<BTreeMap<u8, u8>>,
+    /// How many classes each axis has.
+    widths: Vec<usize>,
+    inside: Vec<Vec<u8>>,
+    outside: Vec<Vec<u8>>,
+}
+
+/// A box without a place outside, and the places inside that are in it.
+struct Candidate {
+    sets: Box,
+    literals: usize,
+    covered: FixedBitSet,
+}
+
+impl Space {
+    fn new(places: &[(&[u8], bool)], axes: usize) -> Space {
+        let mut all: BTreeMap<Vec<u8>, bool> = places.iter().map(|(at, inside)| (at.to_vec(), *inside)).collect();
+        let mut classes = Vec::with_capacity(axes);
+        for axis in 0..axes {
+            let own = merged(&all, axis);
+            let renamed = all.into_iter().map(|(mut at, inside)| {
+                at[axis] = own.get(&at[axis]).copied().unwrap_or_default();
+                (at, inside)
+            });
+            all = renamed.collect();
+            classes.push(own);
+        }
+        let widths = classes.iter().map(|own| own.values().max().map_or(0, |most| usize::from(*most) + 1)).collect();
+        let (inside, outside) = all.into_iter().partition::<Vec<_>, _>(|(_, inside)| *inside);
+        let places = |all: Vec<(Vec<u8>, bool)>| all.into_iter().map(|(at, _)| at).collect();
+        Space { classes, widths, inside: places(inside), outside: places(outside) }
+    }
+
+    fn full(&self, axis: usize) -> Set {
+        if self.widths[axis] >= Set::BITS as usize { Set::MAX } else { (1 << self.widths[axis]) - 1 }
+    }
+
+    fn literals(&self, sets: &[Set]) -> usize {
+        sets.iter().enumerate().filter(|&(axis, set)| *set != self.full(axis)).count()
+    }
+
+    fn candidate(&self, sets: Box, covered: FixedBitSet) -> Candidate {
+        Candidate { literals: self.literals(&sets), sets, covered }
+    }
+
+    /// Every box that may be worth it: no other covers as much with as few literals. Nothing if there are too many.
+    fn boxes(&self) -> Option<Vec<Candidate>> {
+        let by_class = |places: &[Vec<u8>]| -> Vec<Vec<FixedBitSet>> {
+            let axes = self.widths.iter().enumerate();
+            axes.map(|(axis, width)| {
+                let mut own = vec![FixedBitSet::with_capacity(places.len()); *width];
+                for (place, at) in places.iter().enumerate() {
+                    own[usize::from(at[axis])].insert(place);
+                }
+                own
+            })
+            .collect()
+        };
+        let words = (self.inside.len() + self.outside.len()).div_ceil(64) as u64 + 1;
+        let mut search = Boxes {
+            space: self,
+            inside: by_class(&self.inside),
+            outside: by_class(&self.outside),
+            words,
+            left: EXACT,
+            found: HashMap::new(),
+        };
+        search.deepen(&mut Vec::new(), &all(self.inside.len()), &all(self.outside.len()))?;
+        let found = search.found.into_iter().map(|(covered, sets)| self.candidate(sets, covered));
+        let mut found: Vec<Candidate> = found.collect();
+        // Nothing depends on the order in which a map happens to be.
+        found.sort_by(|a, b| {
+            let most = b.covered.count_ones(..).cmp(&a.covered.count_ones(..));
+            most.then(a.literals.cmp(&b.literals)).then_with(|| b.sets.cmp(&a.sets))
+        });
+        let mut kept: Vec<Candidate> = Vec::new();
+        let mut left = EXACT;
+        for candidate in found {
+            let beaten =
+                |kept: &Candidate| candidate.covered.is_subset(&kept.covered) && kept.literals <= candidate.literals;
+            left = left.checked_sub(kept.len() as u64 * words)?;
+            if !kept.iter().any(beaten) {
+                kept.push(candidate);
+            }
+        }
+        Some(kept)
+    }
+
+    /// Boxes that together cover every place inside, each the largest of some that grow from a place which none before covers,
+    /// along one axis after the other. Nothing if they are too many.
+    fn grown(&self) -> Option<Vec<Box>> {
+        let axes = self.widths.len();
+        let mut cover: Vec<Box> = Vec::new();
+        let mut open: Vec<&Vec<u8>> = self.inside.iter().collect();
+        while let Some(at) = open.first() {
+            let grow = |first: usize| {
+                let mut sets: Box = at.iter().map(|class| 1 << class).collect();
+                for axis in (0..axes).map(|axis| (first + axis) % axes) {
+                    for class in 0..self.widths[axis] {
+                        let before = sets[axis];
+                        sets[axis] |= 1 << class;
+                        if self.outside.iter().any(|at| within(&sets, at)) {
+                            sets[axis] = before;
+                        }
+                    }
+                }
+                sets
+            };
+            // Without an axis there is one place at most.
+            let boxes = (0..axes.max(1)).map(grow);
+            let largest = boxes.max_by_key(|sets| open.iter().filter(|at| within(sets, at)).count())?;
+            open.retain(|at| !within(&largest, at));
+            cover.push(largest);
+            if cover.len() > TERMS {
+                return None;
+            }
+        }
+        Some(cover)
+    }
+
+    /// The fewest of the candidates that cover every place inside. Nothing if there is no proof that they are.
+    fn cover(&self, candidates: &[Candidate]) -> Option<Vec<Box>> {
+        let open = all(self.inside.len());
+        let mut search = Cover { candidates, best: None, left: EXACT };
+        search.within(&open, &mut Vec::new(), 0);
+        let (chosen, _) = search.best.filter(|(chosen, _)| search.left > 0 && chosen.len() <= TERMS)?;
+        let mut boxes: Vec<Box> = chosen.into_iter().map(|chosen| candidates[chosen].sets.clone()).collect();
+        boxes.sort_by(|a, b| self.literals(a).cmp(&self.literals(b)).then_with(|| a.cmp(b)));
+        Some(boxes)
+    }
+
+    /// A box as literals: of each axis that it restricts the values that cases in it have, and those that it excludes.
+    fn term(&self, places: &[(&[u8], bool)], sets: &[Set]) -> Term {
+        let has = |axis: usize, at: &[u8]| {
+            self.classes[axis].get(&at[axis]).is_some_and(|class| sets[axis] & (1 << class) != 0)
+        };
+        let axes = 0..sets.len();
+        let literals = axes.clone().filter(|&axis| sets[axis] != self.full(axis)).map(|axis| {
+            let rest = |at: &[u8]| axes.clone().all(|other| other == axis || has(other, at));
+            let mut literal = Literal { axis, values: 0, others: 0 };
+            for (at, _) in places.iter().filter(|(at, _)| rest(at)) {
+                let set = if has(axis, at) { &mut literal.values } else { &mut literal.others };
+                *set |= 1 << at[axis];
+            }
+            literal
+        });
+        literals.collect()
+    }
+}
+
+/// The search for boxes without a place outside.
+struct Boxes<'s> {
+    space: &'s Space,
+    /// For each axis and class its places.
+    inside: Vec<Vec<FixedBitSet>>,
+    outside: Vec<Vec<FixedBitSet>>,
+    words: u64,
+    /// How many words may still be looked at.
+    left: u64,
+    /// Of the boxes that cover the same, the one with the fewest literals.
+    found: HashMap<FixedBitSet, Box>,
+}
+
+impl Boxes<'_> {
+    /// All boxes that begin with these sets, which admit these places. Nothing if they are too many.
+    fn deepen(&mut self, sets: &mut Box, inside: &FixedBitSet, outside: &FixedBitSet) -> Option<()> {
+        let axis = sets.len();
+        if inside.is_clear() {
+            return Some(());
+        }
+        let width = *self.space.widths.get(axis).unwrap_or(&0);
+        self.left = self.left.checked_sub(self.words * (width as u64 + 1))?;
+        if outside.is_clear() {
+            let rest = (axis..self.space.widths.len()).map(|axis| self.space.full(axis));
+            let own: Box = sets.iter().copied().chain(rest).collect();
+            let size = |sets: &Box| (self.space.literals(sets), sets.iter().map(|set| set.count_zeros()).sum::<u32>());
+            match self.found.get_mut(inside) {
+                Some(known) if size(&own) < size(known) => *known = own,
+                Some(_) => {}
+                None => drop(self.found.insert(inside.clone(), own)),
+            }
+            return Some(());
+        }
+        if axis == self.space.widths.len() {
+            return Some(());
+        }
+        let full = self.space.full(axis);
+        sets.push(full);
+        self.deepen(sets, inside, outside)?;
+        sets.pop();
+        // What has no place outside is in every set that is worth it, what has only such places in none.
+        let (mut free, mut both): (Set, Vec<usize>) = (0, Vec::new());
+        for class in 0..width {
+            let is_inside = !inside.is_disjoint(&self.inside[axis][class]);
+            match (is_inside, !outside.is_disjoint(&self.outside[axis][class])) {
+                (_, false) => free |= 1 << class,
+                (true, true) => both.push(class),
+                (false, true) => {}
+            }
+        }
+        if both.len() > MIXED {
+            return None;
+        }
+        for chosen in (0..1u32 << both.len()).rev() {
+            let chosen = both.iter().enumerate().filter(|(place, _)| chosen >> place & 1 == 1);
+            let set = chosen.fold(free, |set, (_, class)| set | 1 << class);
+            if set == 0 || set == full {
+                continue;
+            }
+            let admitted = |places: &FixedBitSet, by_class: &[FixedBitSet]| {
+                let mut admitted = FixedBitSet::with_capacity(places.len());
+                (0..width)
+                    .filter(|class| set >> class & 1 == 1)
+                    .for_each(|class| admitted.union_with(&by_class[class]));
+                admitted.intersect_with(places);
+                admitted
+            };
+            let (inside, outside) = (admitted(inside, &self.inside[axis]), admitted(outside, &self.outside[axis]));
+            self.left = self.left.checked_sub(self.words * width as u64)?;
+            sets.push(set);
+            self.deepen(sets, &inside, &outside)?;
+            sets.pop();
+        }
+        Some(())
+    }
+}
+
+fn all(places: usize) -> FixedBitSet {
+    let mut all = FixedBitSet::with_capacity(places);
+    all.insert_range(..);
+    all
+}
+
+fn within(sets: &[Set], at: &[u8]) -> bool {
+    sets.iter().zip(at).all(|(set, class)| set & (1 << class) != 0)
+}
+
+/// The values of an axis that say the same wherever they have places, each with the number of its class.
+fn merged(places: &BTreeMap<Vec<u8>, bool>, axis: usize) -> BTreeMap<u8, u8> {
+    let mut columns: BTreeMap<u8, BTreeMap<Vec<u8>, bool>> = BTreeMap::new();
+    for (at, inside) in places {
+        let mut others = at.clone();
+        others.remove(axis);
+        columns.entry(at[axis]).or_default().insert(others, *inside);
+    }
+    let mut classes: Vec<&BTreeMap<Vec<u8>, bool>> = Vec::new();
+    let class = |(value, column): (&u8, _)| {
+        let known = classes.iter().position(|known| *known == column);
+        let class = known.unwrap_or_else(|| {
+            classes.push(column);
+            classes.len() - 1
+        });
+        (*value, class as u8)
+    };
+    columns.iter().map(class).collect()
+}
+
+struct Cover<'c> {
+    candidates: &'c [Candidate],
+    /// The chosen ones, and how many literals they have.
+    best: Option<(Vec<usize>, usize)>,
+    /// How many candidates may still be looked at.
+    left: u64,
+}
+
+impl Cover<'_> {
+    fn within(&mut self, open: &FixedBitSet, chosen: &mut Vec<usize>, literals: usize) {
+        let better =
+            |best: &(Vec<usize>, usize), terms: usize, literals: usize| (terms, literals) < (best.0.len(), best.1);
+        if open.is_clear() {
+            if self.best.as_ref().is_none_or(|best| better(best, chosen.len(), literals)) {
+                self.best = Some((chosen.clone(), literals));
+            }
+            return;
+        }
+        // At least one more, with at least one literal.
+        let hopeless = self.best.as_ref().is_some_and(|best| !better(best, chosen.len() + 1, literals + 1));
+        let places = open.ones().take(64);
+        self.left = self.left.saturating_sub(places.clone().count() as u64 * self.candidates.len() as u64);
+        if hopeless || self.left == 0 {
+            return;
+        }
+        // The place that the fewest cover has to be covered by one of them.
+        let covering = |place: usize| {
+            let all = self.candidates.iter().enumerate();
+            all.filter(|(_, candidate)| candidate.covered.contains(place)).map(|(number, _)| number).collect::<Vec<_>>()
+        };
+        let Some(mut next) = places.map(covering).min_by_key(Vec::len) else { return };
+        let candidates = self.candidates;
+        next.sort_by_key(|&number| std::cmp::Reverse(candidates[number].covered.intersection_count(open)));
+        for number in next {
+            let mut rest = open.clone();
+            rest.difference_with(&candidates[number].covered);
+            chosen.push(number);
+            self.within(&rest, chosen, literals + candidates[number].literals);
+            chosen.pop();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn places(widths: &[u8]) -> Vec<Vec<u8>> {
+        widths.iter().fold(vec![Vec::new()], |all, width| {
+            all.iter()
+                .flat_map(|at| (0..*width).map(move |value| at.iter().copied().chain([value]).collect()))
+                .collect()
+        })
+    }
+
+    fn decided(widths: &[u8], holds: impl Fn(&[u8]) -> bool) -> Condition {
+        let places = places(widths);
+        let places: Vec<(&[u8], bool)> = places.iter().map(|at| (&**at, holds(at))).collect();
+        decide(&places, widths.len()).unwrap()
+    }
+
+    fn literal(axis: usize, values: Set, others: Set) -> Literal {
+        Literal { axis, values, others }
+    }
+
+    #[test]
+    fn the_shortest_condition_is_found() {
+        // The rule of SO_REUSEADDR and SO_REUSEPORT: none, addr, port, both on each side; the state 1 is LISTEN.
+        let condition = decided(&[3, 4, 4], |at| {
+            let (holder, claimer) = (at[1], at[2]);
+            holder >= 2 && claimer >= 2 || at[0] != 1 && holder % 2 == 1 && claimer % 2 == 1
+        });
+        let port = [literal(1, 0b1100, 0b0011), literal(2, 0b1100, 0b0011)];
+        let addr = [literal(0, 0b101, 0b010), literal(1, 0b1010, 0b0101), literal(2, 0b1010, 0b0101)];
+        assert_eq!(condition, Condition { terms: vec![port.to_vec(), addr.to_vec()], shortest: true });
+    }
+
+    #[test]
+    fn values_that_no_case_has_are_not_named() {
+        // The value 2 of the second axis goes with 1 of the first only.
+        let all: [(&[u8], bool); 4] = [(&[0, 0], true), (&[0, 1], false), (&[1, 2], true), (&[1, 1], true)];
+        let condition = decide(&all, 2).unwrap();
+        assert_eq!(condition.terms, [vec![literal(0, 0b10, 0b01)], vec![literal(1, 0b101, 0b010)]]);
+    }
+
+    #[test]
+    fn nothing_and_everything_need_no_literal() {
+        assert_eq!(decided(&[2, 3], |_| true).terms, [Term::new()]);
+        assert_eq!(decided(&[2, 3], |_| false).terms, [] as [Term; 0]);
+        assert_eq!(decide(&[], 2).unwrap().terms, [] as [Term; 0]);
+    }
+
+    #[test]
+    fn a_space_that_is_too_large_is_decided_without_a_proof() {
+        // Of 40 values no two say the same: more classes than the exact search enumerates.
+        let places: Vec<(Vec<u8>, bool)> =
+            (0..40u8).flat_map(|a| (0..6u8).map(move |b| (vec![a, b], (a + 1) >> b & 1 == 1))).collect();
+        let places: Vec<(&[u8], bool)> = places.iter().map(|(at, inside)| (&**at, *inside)).collect();
+        let condition = decide(&places, 2).unwrap();
+        assert!(!condition.shortest);
+        for (at, inside) in places {
+            assert_eq!(condition.holds(at), inside, "{at:?}");
+        }
+    }
+
+    #[test]
+    fn what_nobody_reads_is_not_looked_for() {
+        // No two rows are alike, and hardly two places inside are in one box.
+        let scattered = |a: u64, b: u64| (a * 100 + b).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 61 == 0;
+        let places: Vec<Vec<u8>> = (0..100u8).flat_map(|a| (0..100u8).map(move |b| vec![a, b])).collect();
+        let places: Vec<(&[u8], bool)> =
+            places.iter().map(|at| (&**at, scattered(at[0].into(), at[1].into()))).collect();
+        assert_eq!(decide(&places, 2), None);
+    }
+
+    proptest! {
+        /// Exactly the cases that are inside, whatever they are and whichever are missing.
+        #[test]
+        fn a_condition_holds_where_it_should(answers in proptest::collection::vec(0..3u8, 3 * 4 * 2)) {
+            let all = places(&[3, 4, 2]);
+            let all: Vec<(&[u8], bool)> = (all.iter().zip(&answers))
+                .filter(|(_, answer)| **answer < 2)
+                .map(|(at, answer)| (&**at, *answer == 1))
+                .collect();
+            let condition = decide(&all, 3).unwrap();
+            for (at, inside) in &all {
+                prop_assert_eq!(condition.holds(at), *inside, "{:?} in {:?}", at, condition);
+            }
+            // No term and no literal can go.
+            for term in 0..condition.terms.len() {
+                let mut fewer = condition.clone();
+                fewer.terms.remove(term);
+                prop_assert!(fewer.size() < condition.size());
+                prop_assert!(all.iter().any(|(at, inside)| fewer.holds(at) != *inside));
+                for literal in 0..condition.terms[term].len() {
+                    let mut wider = condition.clone();
+                    wider.terms[term].remove(literal);
+                    prop_assert!(all.iter().any(|(at, inside)| wider.holds(at) != *inside));
+                }
+            }
+        }
+
+        /// No condition of two terms is found where one of a single term would do.
+        #[test]
+        fn one_term_is_found_if_there_is_one(sets in proptest::array::uniform3(1..8u32)) {
+            let condition = decided(&[3, 3, 3], |at| sets.iter().zip(at).all(|(set, value)| set >> value & 1 == 1));
+            prop_assert_eq!(condition.terms.len(), 1);
+            prop_assert!(condition.shortest);
+        }
+    }
+}

@@ -8,6 +8,7 @@ use crate::common::reports::{HOSTILE, check_shown, hostile, text_of};
 use crate::common::said::{Said, run, said};
 use crate::harness::test;
 use assert_cmd::Command as Tested;
+use errnoscope::suite::catalogue::Catalogue;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -189,6 +190,17 @@ fn show_tells_all_of_a_scenario_and_of_a_case() {
     scenario.check(0, &words, &[]).is_narrow();
     let case = files.run(&["show", "bind.free-port[protocol=udp,family=ipv4]"]);
     case.check(0, &["steps", "family=ipv4 protocol=udp", "call bind (step 2), cause none", "ok (posix: bind())"], &[]);
+}
+
+/// A reason of several lines is one text, however wide the terminal.
+#[test]
+fn show_breaks_the_lines_of_a_reason_anew() {
+    let catalogue = Catalogue::embedded().unwrap();
+    let broken = catalogue.scenarios.iter().filter(|scenario| scenario.why.raw().trim().contains('\n'));
+    for scenario in broken.take(3) {
+        let said = run(&["show", &scenario.id]);
+        assert!(!said.out.contains("\\n"), "{}", said.out);
+    }
 }
 
 #[test]

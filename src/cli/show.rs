@@ -1,4 +1,4 @@
-//! `errnoscope show`: one scenario or one case, everything that its file says of it.
+//! `errnoscope show`: prints everything that a file says about one scenario or one case.
 
 use std::io::Write;
 
@@ -8,10 +8,11 @@ use super::select::unknown_id;
 use super::{Exit, Failure, output, source};
 use crate::plan::Role;
 use crate::render::style::{HEADING, paint};
-use crate::render::text::{field, heading, lines, table, unwrapped};
+use crate::render::text::{field, heading, lines, shown, table, unwrapped};
 use crate::scenario::{Case, Condition, Platform, Rule, Scenario, StepText, Subject, cases, compile};
 use crate::suite::judge;
 use crate::words::names::Os;
+use crate::words::untrusted::Text;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -44,10 +45,15 @@ pub fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
     Ok(Exit::Success)
 }
 
+/// A text whose lines end where its file's do, to be broken into others.
+fn flowing(text: &Text) -> String {
+    shown(&text.raw().split_whitespace().collect::<Vec<_>>().join(" "))
+}
+
 fn show_scenario(scenario: &Scenario, width: usize) -> String {
     let mut text = format!("{}\n", paint(HEADING, &scenario.id));
     text.push_str(&field("  claim    ", &scenario.claim, width));
-    text.push_str(&field("  why      ", &scenario.why, width));
+    text.push_str(&field("  why      ", &flowing(&scenario.why), width));
     text.push_str(&field("  cause    ", &inline(scenario.cause.get_ref()), width));
     let slow = cases(scenario).filter(|case| scenario.is_slow(case)).count();
     let slow = if slow > 0 { format!(", {slow} of them only with --slow") } else { String::new() };
@@ -86,7 +92,7 @@ fn show_scenario(scenario: &Scenario, width: usize) -> String {
         text.push_str(&format!("\n{}\n", paint(HEADING, "left out")));
     }
     for exclude in &scenario.exclude {
-        text.push_str(&field("  ", &exclude.why, width));
+        text.push_str(&field("  ", &flowing(&exclude.why), width));
         for clause in clauses(exclude.when.get_ref()) {
             text.push_str(&field("      ", &clause, width));
         }

@@ -1,10 +1,12 @@
-//! One finding in full: what was expected, what was observed, and all that led to it.
+//! One finding in full: the expectation, the observation, and everything that led to it.
+//!
+//! It judges nothing.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::SocketAddr;
 
 use super::style::{FAINT, HEADING, paint, verdict as style};
-use super::text::{distribution, field};
+use super::text::{count, distribution, field};
 use crate::plan::socket_table::Sought;
 use crate::plan::{Answer, Cost, Detail, Op, Outcome};
 use crate::report::finding::{Finding, TrailEntry};
@@ -140,9 +142,10 @@ fn describe(detail: &Detail) -> String {
                 [first, .., last] => format!("; a call took {} at first and {} at last", micros(first), micros(last)),
                 _ => String::new(),
             };
-            format!("{ports} ports, {processes} processes{costs}")
+            let processes = if *processes == 1 { "1 process" } else { &format!("{processes} processes") };
+            format!("{}, {processes}{costs}", count(u64::from(*ports), "port"))
         }
-        Detail::Bytes { count } => format!("{count} bytes"),
+        Detail::Bytes { count: bytes } => count(*bytes, "byte"),
     }
 }
 

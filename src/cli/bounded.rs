@@ -1,6 +1,6 @@
-//! What somebody else wrote, read up to a bound: a file, a pipe or a device, compressed or not.
+//! Reads what somebody else wrote up to a bound: a file, a pipe or a device, compressed or not.
 //!
-//! What a text means, and how long it may be, is said by whoever asks.
+//! The caller says how long a text may be, and reads its meaning.
 
 use std::fmt;
 use std::fs::{File, OpenOptions};

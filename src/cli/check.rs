@@ -1,6 +1,6 @@
-//! `errnoscope check`: tracers, run under each trouble by `errnoscope exec`, and judged.
+//! `errnoscope check`: runs tracers under each trouble, as `errnoscope exec` would, and judges them.
 //!
-//! What a tracer's calls mean is the business of `check`; the world it runs in, of `exec`.
+//! `tracer::check` interprets a tracer's calls; `exec` creates the network that it runs in.
 
 use std::fs::File;
 use std::io::{Read, Seek, Write};

@@ -1,7 +1,6 @@
-//! `errnoscope claims`: what people say, held against reports.
+//! `errnoscope claims`: holds what people say against reports.
 //!
-//! What a claim amounts to is decided by `claim`; this reads files and prints. A claim that is wrong is knowledge, not
-//! a failure.
+//! It reads files and prints; `report::claim` decides. A refuted claim is knowledge, not a failure.
 
 use std::collections::BTreeSet;
 use std::io::Write;
@@ -24,9 +23,9 @@ Examples:
   errnoscope claims report.json time-wait-makes-connect-fail
   errnoscope claims report.json --claims mine.toml --json
 
-An argument that is the id of a claim, or a pattern that fits one, means that claim; every other is a report. What no \
-report has observed is unknown, and what documents and sources expect there is marked with a star.
-Exit codes: 0 whatever the claims amount to, 2 a file that does not parse, 3 no such claim.")]
+An argument that is the id of a claim, or a pattern that fits one, means that claim; every other argument is a \
+report. If no report has observed a system, its verdict is unknown, and a star marks what documents and sources expect.
+Exit codes: 0 for any verdicts, 2 a file that does not parse, 3 no such claim.")]
 pub struct Arguments {
     /// Reports, as `run --json` writes them, and ids of claims; `*` and `?` are wildcards
     #[arg(value_names = ["REPORT", "CLAIM"], required = true, num_args = 1..)]
@@ -39,7 +38,7 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     claims: Option<PathBuf>,
 
-    /// Every claim with its sources, what decides it and what speaks against it
+    /// Show every claim with its sources, what decides it and what speaks against it
     #[arg(short, long)]
     verbose: bool,
 

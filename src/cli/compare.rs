@@ -1,6 +1,6 @@
-//! `errnoscope compare`: two reports held against each other, for people, programs and CI.
+//! `errnoscope compare`: holds two reports against each other, for people, programs and CI.
 //!
-//! What counts as a change is decided by `compare`; this reads and writes files.
+//! It reads and writes files; `report::compare` decides which difference is a change.
 
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
@@ -27,10 +27,10 @@ Examples:
   errnoscope compare baseline.json.gz today.json.gz --github
   errnoscope compare baseline.json.gz today.json.gz --accept
 
-A change is a finding (a case and a call) whose outcome or verdict is another, that became unstable or stable under \
-run --repeat, that appeared or that disappeared. Where the kernel may choose between outcomes, its choice is no change. \
-The environment (kernel, settings, capabilities, catalogue, tool) is told where it differs, and is no change by itself: \
-kernels get patches all the time.
+A change is a finding (a case and a call) that has another outcome or verdict, that became unstable or stable under \
+run --repeat, that appeared or that disappeared. If the kernel may choose between outcomes, its choice is no change. \
+A different environment (kernel, settings, capabilities, catalogue, tool) is shown, and is no change by itself: kernels \
+get patches all the time.
 
 Exit codes: 0 no change, or accepted; 1 a change, or not accepted; 2 a file that does not parse.
 
@@ -62,8 +62,8 @@ pub struct Arguments {
     #[arg(long, conflicts_with = "json")]
     github: bool,
 
-    /// Make CURRENT the BASELINE, which need not exist yet, if it is complete, stable and nothing in it is in doubt:
-    /// broken, timed-out or unwitnessed
+    /// Make CURRENT the BASELINE, which need not exist yet. CURRENT must be complete and stable, and nothing in it
+    /// broken, timed out or unwitnessed
     #[arg(long)]
     accept: bool,
 }

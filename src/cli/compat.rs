@@ -1,6 +1,6 @@
-//! `errnoscope compat` and `errnoscope boundaries`: several reports held side by side, by stack and by version.
+//! `errnoscope compat` and `errnoscope boundaries`: several reports side by side, by stack and by version.
 //!
-//! What is known, and how, is decided by `compat`; this reads reports one after the other, and prints.
+//! It reads reports one after the other, and prints; `report::compat` decides.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,10 +19,10 @@ Examples:
   errnoscope compat linux-6.1.json.gz linux-6.18.json.gz -o compat.json
   errnoscope compat reports/*.json.gz -o compat.json.gz
 
-A stack has one value for each call of each case, or several, one after the other, where versions of a kernel differ: with \
-the last version observed before and the first observed after. Each value is observed (by every report of its stack from \
-`since` to `until` that `missing` does not name), expected (by an authority, where nobody has looked) or unknown. Reports of \
-one version that disagree are shown to disagree, and so is what contradicts an expectation.
+A stack has one value for each call of each case. If versions of its kernel differ, it has several, each with the last \
+version observed before and the first observed after. A value is observed (by every report of its stack from `since` to \
+`until` that `missing` does not name), expected (by an authority, if nobody has observed it) or unknown. If reports of one \
+version disagree, or contradict an expectation, the document says so.
 `errnoscope schema compat` describes the format.")]
 pub struct Arguments {
     /// Reports, as `run --json` writes them, and ids of scenarios and cases if not all of their findings are wanted; `*` and
@@ -52,10 +52,10 @@ Examples:
   errnoscope boundaries reports/*.json.gz -v
   errnoscope boundaries reports/*.json.gz --json
 
-Versions are compared as numbers, 6.9 before 6.16, and only those of an OS's own kernel: another stack that speaks for an \
-OS (a sandbox, say) is on nobody's line. What is marked unstable differs between repeated runs, or between reports of one \
-version: the boundary may be chance.
-Exit codes: 0 whatever changed, 2 a file that does not parse, 3 no kernel in two versions.")]
+Versions are compared as numbers, 6.9 before 6.16, and only those of an OS's own kernel, not those of a sandbox that \
+presents itself as one. What is marked unstable differs between repeated runs, or between reports of one version: the \
+boundary may be chance.
+Exit codes: 0 whether something changed or not, 2 a file that does not parse, 3 no kernel in two versions.")]
 pub struct BoundariesArguments {
     /// Reports, as `run --json` writes them, of more than one version of a kernel, and ids of scenarios and cases if not all
     /// of their findings are wanted; `*` and `?` are wildcards
@@ -65,7 +65,7 @@ pub struct BoundariesArguments {
     #[command(flatten)]
     narrowing: Narrowing,
 
-    /// Every case, and not an example of each class
+    /// Show every case, not just one of each class
     #[arg(short, long, conflicts_with = "json")]
     verbose: bool,
 

@@ -1,6 +1,6 @@
-//! `errnoscope completions` and `errnoscope man`: the command line, told to shells and to man(1).
+//! `errnoscope completions` and `errnoscope man`: describe the command line to shells and to man(1).
 //!
-//! What the commands and their options are is said where they are; nothing is written here by hand.
+//! Each command describes its own options; nothing is written here by hand.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ Examples:
   errnoscope completions zsh > ~/.zfunc/_errnoscope
   errnoscope completions fish > ~/.config/fish/completions/errnoscope.fish")]
 pub struct CompletionsArguments {
-    /// The shell that is to complete
+    /// Which shell
     #[arg(value_enum)]
     shell: Shell,
 }

@@ -1,4 +1,4 @@
-//! `errnoscope doctor`: what this host can run, what not, and what would change that.
+//! `errnoscope doctor`: shows what this host can run, what it cannot, and how to change that.
 
 use std::collections::BTreeMap;
 use std::fs;

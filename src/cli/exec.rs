@@ -1,6 +1,6 @@
-//! `errnoscope exec`: a command in a world of its own, and its exit code as if nobody stood in between.
+//! `errnoscope exec`: runs a command in its own network, and ends with the command's exit code.
 //!
-//! What the options mean together is checked here; what they do is the business of `exec`.
+//! It checks which options fit together. `exec` does the work.
 
 pub mod condition;
 
@@ -29,7 +29,7 @@ pub(super) const NOT_FOUND: u8 = 127;
 /// What a command finds around it, and runs into.
 #[derive(clap::Args)]
 pub struct WorldArguments {
-    /// What the command runs into: see below. May be repeated
+    /// A condition that the command runs into: see below. May be repeated
     #[arg(short, long = "condition", value_name = "CONDITION", value_parser = condition::named)]
     pub conditions: Vec<Named>,
     /// Client, N routers and server, each with a network of its own; the command runs as the client. Without it: one

@@ -1,6 +1,6 @@
-//! `errnoscope explain`: what findings know about an error that somebody has in front of them.
+//! `errnoscope explain`: tells a person what findings know about an error.
 //!
-//! What a text says, and what is known of it, is decided by `explain`; this finds the text and prints.
+//! It finds the text and prints; `knowledge::explain` reads the text and finds the causes.
 
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;

@@ -1,7 +1,6 @@
-//! What stands before a terminal: text, the ends of its lines, and colours; no other control passes.
+//! Guards the terminal: only text, line ends and colours pass.
 //!
-//! It does not know where a text is from: that what somebody else wrote has no colours either is the business of
-//! `untrusted`.
+//! It does not know where a text comes from; `untrusted` removes colours from the texts of others.
 
 use std::io::{self, Write};
 

@@ -1,4 +1,4 @@
-//! `errnoscope lint`: scenario files, and claims about them, checked without running anything.
+//! `errnoscope lint`: checks scenario files, and claims about them, without running anything.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ Examples:
   errnoscope lint scenarios             every *.toml below a directory
   errnoscope lint my-scenario.toml --json
 
-A file that lies below a directory `scenarios` must be called after its call and its claim. At most 10000 files of 1 MiB each, \
+A file that lies below a directory `scenarios` must be named after its call and its claim. At most 10000 files of 1 MiB each, \
 64 MiB together, are read, and at most 200 problems shown; each directory is visited once, wherever links lead.")]
 pub struct Arguments {
     /// Files, or directories with files [default: the built-in catalogue]

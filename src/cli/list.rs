@@ -1,4 +1,4 @@
-//! `errnoscope list` and `errnoscope schema`: what there is.
+//! `errnoscope list` and `errnoscope schema`: show which scenarios and formats there are.
 
 use std::collections::BTreeMap;
 use std::io::Write;

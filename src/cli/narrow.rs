@@ -1,6 +1,7 @@
-//! Which findings of reports a command is about: those of some scenarios, cases, calls, causes, values of axes, stacks.
+//! Which findings of reports a command is about: those of some scenarios, cases, calls, causes, axis values or stacks.
 //!
-//! It knows what the reports have, and no catalogue: theirs may be another. `select` chooses what is run.
+//! It uses the words of the reports, not those of a catalogue: a report may be of another one. `select` chooses what to
+//! run.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -20,11 +21,11 @@ pub struct Narrowing {
     #[arg(long, value_name = "CALL", value_parser = one_of(Call::ALL, Call::as_str), ignore_case = true, hide_possible_values = true)]
     call: Vec<Call>,
 
-    /// Only findings of calls that ran into this
+    /// Only findings of calls that ran into this cause; several mean any of them
     #[arg(long, value_name = "CAUSE", value_parser = one_of(Cause::ALL, Cause::as_str), ignore_case = true, hide_possible_values = true)]
     cause: Vec<Cause>,
 
-    /// Only findings with this value of an axis; values of one axis mean any of them, axes all of them
+    /// Only findings with this value of an axis. Several values of one axis mean any of them; several axes mean all of them
     #[arg(short = 'x', long = "where", value_name = "AXIS=VALUE")]
     axes: Vec<String>,
 

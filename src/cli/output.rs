@@ -1,6 +1,6 @@
-//! Where results go: standard output that may close, and files that are there whole or not at all.
+//! Where results go: to standard output, which may close, and to files, which are there whole or not at all.
 //!
-//! What is written is decided elsewhere.
+//! It does not decide what is written.
 
 use std::fs;
 use std::io::{self, BufWriter, Write};

@@ -1,6 +1,6 @@
-//! `errnoscope policy`: what a tracer should do when a probe fails, held against findings.
+//! `errnoscope policy`: holds rules for failed probes against findings.
 //!
-//! Which policy is right with what is decided by `policy`; this reads files and prints.
+//! It reads files and prints; `knowledge::policy` decides.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -40,13 +40,13 @@ pub struct Arguments {
 enum Command {
     /// Hold policies against the findings of reports
     Evaluate(EvaluateArguments),
-    /// The shortest policy that is right with every finding, and what no policy can decide
+    /// Derive the shortest policy that is right for every finding, and show what no policy can decide
     Derive(DeriveArguments),
-    /// One policy, rule by rule
+    /// Show one policy, rule by rule
     Show(ShowArguments),
-    /// The built-in policies
+    /// List the built-in policies
     List(ListArguments),
-    /// Where two policies decide differently
+    /// Show where two policies decide differently
     Diff(DiffArguments),
 }
 
@@ -57,8 +57,8 @@ Examples:
   errnoscope policy evaluate report.json --policy conflate --policy addr-in-use-only
   errnoscope policy evaluate linux.json mac.json --policy mine.toml --all --json
 
-What other systems are expected to do counts where no report is of that system, and is marked with a star.
-Exit codes: 0 nothing is wrong that could be right, 1 something is, 2 a file that does not parse.")]
+Expectations for a system count if no report is of that system, and are marked with a star.
+Exit codes: 0 no wrong action that a policy could avoid, 1 such an action, 2 a file that does not parse.")]
 pub struct EvaluateArguments {
     /// Reports, as `run --json` writes them
     #[arg(value_name = "REPORT", required = true)]
@@ -68,7 +68,7 @@ pub struct EvaluateArguments {
     #[arg(short, long, value_name = "NAME|FILE", default_value = DEFAULT)]
     policy: Vec<String>,
 
-    /// Every case of each wrong decision, not just one
+    /// Show every case of each wrong decision, not just one
     #[arg(long)]
     all: bool,
 
@@ -88,7 +88,7 @@ pub struct DeriveArguments {
     #[arg(value_name = "REPORT", required = true)]
     reports: Vec<PathBuf>,
 
-    /// Write the policy to this file, or with `-` nothing but the policy to standard output
+    /// Write the policy to this file, or with `-` only the policy to standard output
     #[arg(short, long, value_name = "FILE")]
     output: Option<PathBuf>,
 
@@ -134,7 +134,7 @@ pub struct DiffArguments {
     #[arg(value_name = "NAME|FILE")]
     first: String,
 
-    /// Another
+    /// The other one
     #[arg(value_name = "NAME|FILE")]
     second: String,
 

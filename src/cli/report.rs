@@ -1,6 +1,6 @@
-//! `errnoscope report`: reports, from whatever machine, as one document.
+//! `errnoscope report`: makes one document of reports from any machine.
 //!
-//! What it says is decided by `render`; this reads files and writes them.
+//! It reads and writes files; `render` writes the text.
 
 use std::io::Write;
 use std::path::PathBuf;

@@ -1,5 +1,6 @@
-//! `errnoscope run`: selected cases on this kernel or on others, judged, summed up and written down: a report for each
-//! stack.
+//! `errnoscope run`: runs selected cases on this kernel or on others, and writes a report for each stack.
+//!
+//! `suite` runs and judges the cases.
 
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
@@ -42,15 +43,15 @@ Examples:
   errnoscope run --on 'docker exec -i a' --on 'docker exec -i b' --json reports/
                                              on two at once, a file for each stack
 
-COMMAND of --on is given to the shell with `errnoscope worker` (see
---remote-binary) behind it, and has to carry standard input and output to that
+The shell runs the COMMAND of --on with `errnoscope worker` (see
+--remote-binary) appended. COMMAND must carry standard input and output to that
 worker: ssh, docker exec -i, kubectl exec -i POD --, a script that boots a VM.
-Whatever else it prints is ignored. -j says how often it is started. It cannot
-ask for a password: ssh needs a key without a passphrase, or an agent.
+Its other output is ignored. -j says how often it is started. It cannot ask for
+a password: ssh needs a key without a passphrase, or an agent.
 
 Environment:
-  ERRNOSCOPE_REQUIRE=namespaces  fail where there are no namespaces; so does `all`
-  NO_COLOR, COLUMNS              no colours; how wide lines may be")]
+  ERRNOSCOPE_REQUIRE=namespaces  fail if there are no namespaces; so does `all`
+  NO_COLOR, COLUMNS              no colours; the width of the terminal")]
 pub struct Arguments {
     #[command(flatten)]
     selection: Selection,
@@ -59,16 +60,16 @@ pub struct Arguments {
     #[arg(long, value_name = "COMMAND")]
     on: Vec<String>,
 
-    /// The errnoscope over there: a path, or a name in its PATH
+    /// The errnoscope on the other side: a path, or a name in its PATH
     #[arg(long, value_name = "PATH", default_value = "errnoscope", requires = "on")]
     remote_binary: String,
 
-    /// What answers behind COMMAND, where it passes for another kernel: `gvisor 20240729.0`; once for each --on. No expectation is about
-    /// it, and its report bears this name
+    /// The real name of the stack behind COMMAND if it presents itself as another kernel, such as `gvisor 20240729.0`; once
+    /// for each --on. Its report has this name, and no expectation is about it
     #[arg(long, value_name = "NAME", requires = "on", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stack: Vec<String>,
 
-    /// How long COMMAND may take to bring a worker up, and an answer longer than its case
+    /// How long COMMAND may take to start a worker, and how much longer than its case an answer may take
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "on", value_parser = clap::value_parser!(u64).range(1..=3600))]
     wait: u64,
 
@@ -89,7 +90,7 @@ pub struct Arguments {
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
 
-    /// Run each case this often, and report how often it gave what
+    /// Run each case this often, and report how often it gave each outcome
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     repeat: u32,
 
@@ -97,11 +98,11 @@ pub struct Arguments {
     #[arg(long)]
     slow: bool,
 
-    /// No progress, and of the summary only what is no match
+    /// Show no progress, and in the summary only what is no match
     #[arg(short, long, conflicts_with = "verbose")]
     quiet: bool,
 
-    /// Every finding in full before the summary: expectation, outcome, trail and witness
+    /// Show every finding in full before the summary: expectation, outcome, trail and witness
     #[arg(short, long)]
     verbose: bool,
 }

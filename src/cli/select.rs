@@ -1,6 +1,6 @@
 //! Which cases a command is about.
 //!
-//! A word that nothing in the catalogue knows is an error, and names what was probably meant.
+//! A word that the catalogue does not have is an error. The message names the nearest word.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -21,15 +21,15 @@ pub struct Selection {
     #[arg(value_name = "SELECTION")]
     patterns: Vec<String>,
 
-    /// Only cases that put this call to the test; several mean any of them
+    /// Only cases that test this call; several mean any of them
     #[arg(long, value_name = "CALL", value_parser = one_of(Call::ALL, Call::as_str), ignore_case = true, hide_possible_values = true)]
     call: Vec<Call>,
 
-    /// Only cases whose call runs into this
+    /// Only cases whose call runs into this cause; several mean any of them
     #[arg(long, value_name = "CAUSE", value_parser = one_of(Cause::ALL, Cause::as_str), ignore_case = true, hide_possible_values = true)]
     cause: Vec<Cause>,
 
-    /// Only cases with this value of an axis; values of one axis mean any of them, axes all of them
+    /// Only cases with this value of an axis. Several values of one axis mean any of them; several axes mean all of them
     #[arg(short = 'x', long = "where", value_name = "AXIS=VALUE")]
     axes: Vec<String>,
 

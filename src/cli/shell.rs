@@ -1,6 +1,6 @@
-//! `errnoscope shell`: an interactive shell in a world of its own, with a prompt that says so.
+//! `errnoscope shell`: opens an interactive shell in its own network, with a prompt that says so.
 //!
-//! What the options do is the business of `exec`.
+//! It has the options of `exec`.
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -22,8 +22,8 @@ pub struct Arguments {
 
 fn after_help() -> String {
     format!(
-        "{}\n\nIt is the shell that SHELL names, or /bin/sh; bash, zsh and fish read their own files first. ERRNOSCOPE has the \
-conditions. When it ends, everything that it has left in the background is ended too.
+        "{}\n\nIt starts the shell that SHELL names, or /bin/sh; bash, zsh and fish read their own files first. The variable ERRNOSCOPE \
+has the conditions. When the shell ends, everything that it has left in the background is ended too.
 
 Examples:
   errnoscope shell -c ports-exhausted,free=1

@@ -1,6 +1,6 @@
-//! Files that the user names: scenarios (or the binary's own), reports, policies.
+//! Reads and checks files that the user names: scenarios (or the program's own), reports, policies.
 //!
-//! Reads them and has them checked; what they mean is the business of others.
+//! It does not interpret them.
 
 use std::collections::HashSet;
 use std::fs;

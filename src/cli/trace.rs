@@ -1,6 +1,6 @@
 //! `errnoscope trace`: the reference tracer on a real network.
 //!
-//! What is probed when, and what failures mean, is decided by `tracer` and the policy; this sets them going and prints.
+//! It starts the tracer and prints; `tracer` decides when to send a probe, and the policy what a failure means.
 
 mod names;
 
@@ -34,21 +34,21 @@ Examples:
   errnoscope trace -p 443 -q 3 -n example.org   three probes, no names
   errnoscope trace -6 --json t.json host        all about each probe, as JSON
   errnoscope trace --source-port 443 192.0.2.1  always from this port
-  errnoscope trace --policy conflate 192.0.2.1  as another tracer would do it
-  errnoscope trace --demo                       a path that is only played
+  errnoscope trace --policy conflate 192.0.2.1  as another tracer does it
+  errnoscope trace --demo                       a simulated path
 
 A probe is a TCP connection attempt with a limited TTL: the router that uses the TTL up sends an ICMP error. On Linux no \
-privileges are needed: the error comes through the error queue of the probe's socket. A failed call is put to the \
-policy (see `errnoscope policy`), which may skip the port; every skip is shown.
+privileges are needed: the error comes through the error queue of the probe's socket. The policy (see \
+`errnoscope policy`) decides about each failed call, and may skip the port; every skip is shown.
 
 Exit codes: 0 the target answered, open or closed, 1 it did not, 2 usage or a host without an address, 4 the trace \
-could not go on (the reason is told, with the hops found so far).")]
+could not go on (with the reason, and the hops found so far).")]
 pub struct Arguments {
-    /// Where to: a name or an address
+    /// The host: a name or an address
     #[arg(value_name = "HOST", required_unless_present = "demo")]
     host: Option<String>,
 
-    /// Trace a path of N routers that this program plays on a TUN device, in a network of its own [default: 5]
+    /// Trace a path of N routers that this program simulates on a TUN device, in a network of its own [default: 5]
     #[arg(long, value_name = "N", num_args = 0..=1, default_missing_value = "5", conflicts_with_all = ["host", "interface", "source"], value_parser = clap::value_parser!(u8).range(..=100))]
     demo: Option<u8>,
 
@@ -80,7 +80,7 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value = "1", value_parser = seconds)]
     interval: Duration,
 
-    /// Probes under way at once
+    /// Probes in flight at once
     #[arg(short = 'N', long, value_name = "N", default_value_t = 32, value_parser = clap::value_parser!(u16).range(1..=1_024))]
     in_flight: u16,
 

@@ -1,8 +1,7 @@
-//! Conditions that are made beside a command, on a host without namespaces: which of them can be, and what of a situation is
-//! then left out.
+//! Conditions on a host without namespaces: which of them can be made beside the command, and what is then left out.
 //!
-//! Sockets that hold ports are as much in the command's way there as anywhere. Everything else would be changed for everybody,
-//! or cannot be seen, and is refused. Nothing here makes anything.
+//! Sockets that hold ports are in the command's way there as well. Everything else would change the host for everybody,
+//! or cannot be checked, and is refused. Nothing here creates anything.
 
 use super::Request;
 use super::condition::{Condition, DEFAULT_RANGE, Named, Situation, Surroundings};

@@ -1,7 +1,7 @@
-//! Conditions that a command can be put under: which setup ops make each, and which kernel state shows that it holds.
+//! Conditions for a command: which setup ops create each of them, and which kernel state shows that it holds.
 //!
-//! They are situations of the catalogue's scenarios, made of the same ops. How one writes them is the command line's
-//! business; performing and asking is the interpreter's.
+//! They are situations of the catalogue's scenarios, made of the same ops. `cli` reads them from the command line, and
+//! the interpreter performs the ops.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,7 +1,6 @@
-//! The process that holds what conditions are made of, for as long as the command runs, and what it says of them.
+//! The process that holds the sockets of a condition for as long as the command runs.
 //!
-//! It performs ops and asks the kernel, and is told no precondition; whether an answer is the right one is decided on this
-//! side of the line.
+//! It performs ops and asks the kernel. It does not know the preconditions: its parent compares the answers with them.
 
 use std::collections::BTreeSet;
 use std::io::{BufRead, BufReader, ErrorKind, Write};

@@ -1,7 +1,7 @@
-//! A world for one command: which processes there are besides the command, and how the command's end gets out.
+//! A world for one command: the processes beside the command, and the way its exit code gets out.
 //!
-//! pid 1 of the world builds it, has the conditions made, and then looks after the command; with it everything ends. What
-//! the options of a command line mean is decided there.
+//! Process 1 of the world builds it, creates the conditions and looks after the command. When it ends, everything ends.
+//! `cli` reads the options.
 
 mod beside;
 mod condition;

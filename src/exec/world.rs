@@ -1,7 +1,6 @@
-//! The world of one command: its networks, the server in them, and what goes wrong on the way to it.
+//! The world of one command: its networks, the server in them, and the faults on the way to the server.
 //!
-//! The pieces are `sys`; this knows in which order they fit. What the command itself runs into is a condition, and not
-//! made here.
+//! `sys` has the pieces; this knows their order. It does not create conditions.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ffi::OsString;

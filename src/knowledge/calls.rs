@@ -1,6 +1,6 @@
-//! The socket calls that somebody else's program made, with what findings know of those that failed.
+//! The socket calls of somebody else's program, and what findings know about those that failed.
 //!
-//! They were seen as they happened; here nothing is asked for, and nothing is said about what the program should have done.
+//! Another module recorded them. This one asks the host nothing, and does not say what the program should have done.
 
 use std::cell::LazyCell;
 use std::collections::BTreeMap;

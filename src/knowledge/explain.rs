@@ -1,6 +1,6 @@
-//! From a failed call to what findings know of it: its causes, with evidence, what shows them and what to do.
+//! Explains a failed call from findings: its causes with evidence, how to see them, and what to do.
 //!
-//! It weighs nothing that `policy` has not weighed, and prints nothing.
+//! It ranks by what `policy` knows, and prints nothing.
 
 mod message;
 pub mod read;

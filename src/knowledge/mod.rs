@@ -1,6 +1,6 @@
-//! What findings mean: the causes behind an error, what a program does best about it, what somebody's message says.
+//! The meaning of findings: the causes behind an error, what a program should do, what a message says.
 //!
-//! Everything here follows from findings; what a system does is asked of nobody.
+//! Everything here follows from findings. Nothing asks the host.
 
 pub mod policy;
 

@@ -1,7 +1,7 @@
 //! What a tracer does when a probe fails: an ordered list of rules over what it knows at that moment.
 //!
-//! A policy decides by signals alone; it never sees a cause. Which action would have been right is the business of
-//! `right`, and how often a policy was right that of `evaluate`.
+//! A policy decides by signals alone; it never sees a cause. `right` knows the right action, and `evaluate` counts how
+//! often a policy takes it.
 
 pub mod advice;
 pub mod causes;

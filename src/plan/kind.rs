@@ -1,6 +1,6 @@
-//! The kind of socket that makes a call, read from the ops that made it.
+//! The kind of socket that makes a call, read from the ops that created it.
 //!
-//! It is what a plan says, and not what a kernel did: a plan has its kinds before it runs.
+//! It depends only on the plan, not on the kernel, so it is known before the plan runs.
 
 use serde::{Deserialize, Serialize};
 

@@ -1,8 +1,8 @@
-//! What travels between the coordinator and a worker: a plan down, observations up, one line of JSON each.
+//! The messages between coordinator and worker: a plan down, observations up, one line of JSON each.
 //!
-//! A plan holds no expectation, so a worker cannot know what it is supposed to see. The types are the protocol:
-//! a change of meaning or shape takes a new [`PROTOCOL`] number. A line of the protocol begins with [`MARK`]; who carries it
-//! may say other things in between, and end lines as terminals do.
+//! A plan holds no expectation, so a worker cannot know what it is supposed to see. The types are the protocol: a
+//! change of meaning or shape takes a new [`PROTOCOL`] number. A line of the protocol begins with [`MARK`]; the
+//! transport may print other lines between them, and end lines as terminals do.
 
 mod kind;
 mod op;

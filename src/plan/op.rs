@@ -1,7 +1,6 @@
-//! Ops: what a case can do, each one socket-API call or one change of its private host.
+//! Ops: each is one socket call, or one change of the case's private host.
 //!
-//! The same types are read from scenario files and sent to workers. How an op is performed is the interpreter's
-//! business.
+//! Scenario files and plans use the same types. The interpreter performs the ops.
 
 use std::net::{IpAddr, SocketAddr};
 

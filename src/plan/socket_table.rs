@@ -1,6 +1,6 @@
 //! Rows of the kernel's socket table, and how to find one socket among them.
 //!
-//! Reading the table is the business of `sys`; this is what was read.
+//! `sys` reads the table.
 
 pub mod xnu;
 

@@ -1,6 +1,6 @@
-//! Boundaries for people: a heading for each pair of versions, a line for what changed alike.
+//! Boundaries for people: a heading for each pair of versions, and one line for equal changes.
 //!
-//! What belongs together has been decided before.
+//! `report` has grouped them before.
 
 use std::collections::BTreeSet;
 

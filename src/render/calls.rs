@@ -1,6 +1,6 @@
-//! Calls as text: a line for each, the same ones on one line.
+//! Calls as text: a line for each, equal ones on one line.
 //!
-//! What stands behind an errno has been looked up before.
+//! `knowledge` has looked up the causes before.
 
 use std::net::IpAddr;
 

@@ -1,6 +1,6 @@
 //! Checks of tracers as text: for a terminal, and as Markdown.
 //!
-//! What a tracer did, and whether it was right, has been decided before.
+//! `tracer::check` has judged before.
 
 use comfy_table::{Cell, Row as Line};
 

@@ -1,6 +1,6 @@
-//! A comparison for people: the environment, then what changed by scenario, a line for what is alike.
+//! A comparison for people: first the environment, then the changes by scenario, with one line for equal ones.
 //!
-//! What belongs together, and what weighs more, has been decided before.
+//! `report::compare` has grouped and ordered them before.
 
 use std::fmt::Write;
 

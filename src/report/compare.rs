@@ -1,7 +1,7 @@
-//! Two reports held against each other: what changed from a baseline to the current run.
+//! Holds two reports against each other: what changed from a baseline to the current run.
 //!
-//! It says what differs and how much that weighs, and never which of the two is right. What a scenario expects, and why,
-//! is the catalogue's business: only what the kernel said is compared.
+//! It says what differs and how important that is, and never which report is right. It compares only what the kernel
+//! said: expectations belong to the catalogue.
 
 pub mod accept;
 pub mod environment;

@@ -1,4 +1,6 @@
-//! What a file can get wrong beyond its syntax: names, values, rules and cases that do not fit each other.
+//! Finds mistakes beyond syntax: names, values, rules and cases that do not fit each other.
+//!
+//! It reads no file and runs no case.
 
 use std::collections::BTreeSet;
 use std::ops::Range;

@@ -1,4 +1,6 @@
-//! From a case to a plan: references resolved, conditions decided, compound ops spelled out.
+//! From a case to a plan: resolves references, decides conditions, spells out compound ops.
+//!
+//! It performs nothing.
 
 use std::cell::Cell;
 use std::collections::BTreeSet;

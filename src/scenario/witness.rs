@@ -1,6 +1,6 @@
 //! Preconditions, and the evidence that they held around a subject op.
 //!
-//! A worker answers queries without knowing what is hoped for; here the answers are held against it.
+//! A worker answers queries without knowing the preconditions; this compares the answers with them.
 
 use std::net::IpAddr;
 

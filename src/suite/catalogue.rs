@@ -1,6 +1,6 @@
-//! A set of scenarios: the embedded one, or files that somebody has read.
+//! A set of scenarios: the built-in one, or files.
 //!
-//! This module reads no files itself; the command line does, and hands the texts over.
+//! It reads no files itself; the command line does.
 
 use std::collections::BTreeMap;
 

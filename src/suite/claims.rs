@@ -1,6 +1,6 @@
-//! Claims against a catalogue: the names in their conditions exist, and each of them is about something.
+//! Checks claims against a catalogue: the names in their conditions exist, and each claim is about some call.
 //!
-//! What a call is expected to give is enough here; nothing is said of whether a claim is true.
+//! It does not say whether a claim is true.
 
 use indexmap::IndexMap;
 use toml::Spanned;

@@ -1,7 +1,6 @@
-//! Holds what a worker observed against preconditions and expectations.
+//! Holds a worker's observations against preconditions and expectations.
 //!
-//! The only place where a verdict comes about. It sees no kernel: the same observations always give the same
-//! findings, on any machine.
+//! Only this module makes verdicts. It sees no kernel: the same observations give the same findings on any machine.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

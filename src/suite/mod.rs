@@ -1,6 +1,6 @@
-//! The run of the catalogue: which cases there are, who performs them, and what the answers amount to.
+//! A run of the catalogue: which cases there are, who performs them, and what the answers mean.
 //!
-//! It performs no op itself. Who asks for a run, and where its report goes, is the business of `cli`.
+//! It performs no op itself. `cli` starts a run and writes its report.
 
 pub mod catalogue;
 pub mod claims;

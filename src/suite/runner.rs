@@ -1,8 +1,7 @@
 //! Runs cases on workers, several at a time, and collects their findings in the order of the catalogue.
 //!
-//! A worker that dies or falls silent costs the one case it was at: that case is `broken`, a new worker takes the
-//! rest. Whether workers are processes of this host or of another is for [`Place`] to say, and all the same here. The
-//! runner judges nothing itself.
+//! If a worker dies or is silent, its current case is `broken`, and a new worker takes the rest. [`Place`] says whether
+//! workers are processes of this host or of another. The runner judges nothing itself.
 
 mod answer;
 mod guard;

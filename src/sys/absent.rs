@@ -1,6 +1,6 @@
-//! What only Linux has, on every other system: each answers with its reason, and of some types no value exists.
+//! What only Linux has, for every other system: each function answers with its reason, and some types have no value.
 //!
-//! It makes no call. What a system has in a way of its own is not here but in its own file.
+//! It makes no call. If a system has another way, that is in the system's own file.
 
 use std::convert::Infallible;
 use std::ffi::OsStr;

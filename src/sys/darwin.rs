@@ -1,7 +1,7 @@
-//! What macOS is told and how it answers, as text and numbers: names of settings, the words of ifconfig(8) and route(8), the
-//! frames of a utun device, and which addresses can be lent to a case.
+//! What macOS is told and how it answers, as text and numbers: names of settings, the words of ifconfig(8) and
+//! route(8), the frames of a utun device, and the addresses that a case can borrow.
 //!
-//! It makes no call, so that it is tested on any OS. No Mac has confirmed any of it yet: the sources that are named have.
+//! It makes no call, so it is tested on any OS. It follows the named sources; no Mac has confirmed it yet.
 
 use std::net::{IpAddr, Ipv6Addr};
 

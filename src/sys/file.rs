@@ -1,8 +1,8 @@
-//! Where a file is to be written, found in such a way that nobody else decides it; and files that are there whole or
-//! not at all.
+//! Finds the place where a file is to be written so that nobody else can change it, and writes files whole or not at
+//! all.
 //!
-//! A directory is held open from the moment it is found, so that what is checked is what is written. Which file it is,
-//! and what goes into it, is decided elsewhere.
+//! A directory is held open from the moment it is found, so the directory that was checked is the one that is used. The
+//! caller decides which file it is and what it contains.
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;

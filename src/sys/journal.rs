@@ -1,7 +1,7 @@
-//! What was changed on a machine that is not ours alone, in a file, so that it is undone also after SIGKILL.
+//! A file that records changes of a machine that others use as well, so that they are undone even after SIGKILL.
 //!
-//! A change is on disk before it is made. Whoever comes next undoes what is left, and nobody comes next as long as somebody
-//! is there: the file is locked. How a change is made and undone, and on which machine, it does not know.
+//! A change is on disk before it is made. The next program undoes what is left; the lock on the file keeps it away
+//! while this one lives. It does not know how a change is made and undone.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};

@@ -1,6 +1,6 @@
-//! Linux: what only it has, or spells in its own way.
+//! Linux: what only it has, or what it spells in its own way.
 //!
-//! The files below it are one idea each; this one holds what is too small for a file.
+//! Each file below it has one idea; this one has what is too small for a file.
 
 mod boot;
 mod chain;

@@ -1,6 +1,6 @@
-//! What this host says of an address: whether it has it, and whether it can send there.
+//! What this host says about an address: whether it has it, and whether it can send there.
 //!
-//! Nothing is sent, and no socket stays open. Why somebody's call failed is not decided here.
+//! It sends nothing and leaves no socket open. It does not decide why a call failed.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 

@@ -1,7 +1,7 @@
-//! macOS: one machine for everybody, on which cases run one at a time and what they change is undone.
+//! macOS: one machine for everybody, on which cases run one at a time, and what they change is undone.
 //!
-//! What it lacks is a value with a reason (`absent`). It has been type-checked against Apple's headers as the libc crate has
-//! them, and linked, and never run on a Mac.
+//! What it lacks is a value with a reason (`absent`). It is type-checked against Apple's headers as the libc crate has
+//! them, and linked, and has never run on a Mac.
 
 mod machine;
 mod orphans;

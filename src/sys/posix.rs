@@ -1,6 +1,6 @@
-//! What Linux does by calls of its own, by calls that every Unix has.
+//! Calls that every Unix has, for what Linux does by calls of its own.
 //!
-//! Where none of them has a way, `absent` says so.
+//! If no POSIX call can do it, `absent` says so.
 
 use std::net::IpAddr;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -1,6 +1,6 @@
 //! Processes, signals, limits and users, as Unix systems share them.
 //!
-//! It starts processes and ends this one; how a wait is woken is the operating system's own business.
+//! It starts processes and ends this one. Each operating system has its own way to wake a wait.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;

@@ -1,6 +1,6 @@
 //! The router behind a TUN device: it answers SYNs with the ICMP error that a plan asks for, and forwards nothing.
 //!
-//! How packets get out of the device and into it is the system's own business.
+//! Each operating system has its own way to read and write the device.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::RawFd;

@@ -1,6 +1,6 @@
-//! Between a command and the process that stands in for it, by what POSIX has: its signals and its end.
+//! Stands between a command and this program, by POSIX calls alone: its signals and its end.
 //!
-//! Linux has its own way, by which it also sees what others that the command has left behind do. Here they live on.
+//! Linux has its own way, which also sees other processes that the command has left. Here they live on.
 
 use std::io::{ErrorKind, Read};
 use std::os::fd::AsRawFd;

@@ -1,6 +1,6 @@
-//! Which signals are meant for whom. SIGINT and SIGTERM to us: the first is a wish to end in good order, a later one ends everything.
+//! Which signals are for whom. The first SIGINT or SIGTERM asks for an end in good order; a second one ends everything.
 //!
-//! What good order is, and who is woken up for it, the caller knows. There is no thread that waits for signals.
+//! The caller knows what good order is, and whom to wake. No thread waits for signals.
 
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};

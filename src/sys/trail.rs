@@ -1,7 +1,7 @@
-//! Memory that a case's process writes and its parent reads, whatever becomes of the writer.
+//! Memory that a case's process writes and its parent reads, even after the writer has crashed.
 //!
-//! Records are appended and then committed by one atomic store, so that a crash costs only the record in progress,
-//! and no record costs a wake-up. It does not know what the records say.
+//! Records are appended and then committed by one atomic store, so a crash loses only the record in progress, and no
+//! record costs a wake-up. It does not read the records.
 
 use std::io::Write;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};

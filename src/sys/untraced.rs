@@ -1,7 +1,7 @@
-//! Where no command can be traced: on systems without ptrace(2)'s seccomp stops, and on Linux on processors whose calls nobody
-//! has listed.
+//! For systems where no command can be traced: those without ptrace(2)'s seccomp stops, and Linux on processors whose
+//! calls nobody has listed.
 //!
-//! It makes no call: whoever asks is told that there is none.
+//! It makes no call, and says that there is no tracing.
 
 use super::Result;
 use super::os::{NAME, OS};

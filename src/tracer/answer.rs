@@ -1,6 +1,6 @@
 //! What an answer says about the path.
 //!
-//! An ICMP message tells more than the errno that the kernel makes of it, so it goes first.
+//! An ICMP message says more than the errno that the kernel makes of it, so it counts first.
 
 use std::net::SocketAddr;
 

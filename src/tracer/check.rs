@@ -1,6 +1,6 @@
-//! What tracers do about the troubles that they can run into: the format of a check, and what changed between two.
+//! What tracers do about troubles: the format of a check, and what changed between two checks.
 //!
-//! Running them is the business of the command line; here their calls and their output are judged.
+//! `cli` runs the tracers; this judges their calls and their output.
 
 pub mod attempt;
 pub mod infer;

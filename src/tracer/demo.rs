@@ -1,6 +1,6 @@
-//! A path that is only played: one TUN device, behind which one thread answers like all its routers and the target.
+//! A simulated path: one TUN device, behind which one thread answers like all routers and the target.
 //!
-//! It needs no server and no host but this one, and the namespaces that it lives in are gone with the process.
+//! It needs no server and no other host. Its namespaces end with the process.
 
 use std::net::IpAddr;
 use std::time::Duration;

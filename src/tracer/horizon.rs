@@ -1,7 +1,7 @@
-//! How far ahead a round looks while it does not know where the path ends.
+//! How far ahead a round looks while the end of the path is unknown.
 //!
-//! Each answer shows that the path is longer, and only then do probes go further: there are never more than half as
-//! many in vain as the path has hops. Silence has another cure: after a while, the horizon grows without an answer.
+//! Each answer shows that the path is longer, and only then do probes go further. So at most half as many probes as the
+//! path has hops are in vain. After some time of silence the horizon grows without an answer.
 
 use std::time::Duration;
 

@@ -1,7 +1,7 @@
 //! A TCP tracer without a network: which probe is sent when, what an answer means, and when the trace is over.
 //!
-//! Time, randomness and the network come in through [`Settings`] and [`Network`], so that the same inputs give the
-//! same trace. What a failed call means is not decided here: the policy does, and its decision is recorded.
+//! Time, randomness and the network come in through [`Settings`] and [`Network`], so the same inputs give the same
+//! trace. The policy decides what a failed call means, and its decision is recorded.
 
 mod answer;
 mod horizon;

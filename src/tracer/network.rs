@@ -1,6 +1,6 @@
-//! The network as it is: probes are sockets, and readiness comes from epoll or kqueue.
+//! The real network: probes are sockets, and readiness comes from epoll or kqueue.
 //!
-//! It makes each call once and reports what the kernel said. What that means for a trace is not decided here.
+//! It makes each call once and reports what the kernel said. It does not decide what that means for a trace.
 
 mod interrupt;
 mod quote;

@@ -1,6 +1,6 @@
-//! What a trace leaves behind: every probe with what became of it, and why the trace ended.
+//! What a trace leaves behind: every probe with its result, and why the trace ended.
 //!
-//! Hops are not kept: they are a view of the probes. How any of this looks is the business of `render`.
+//! Hops are not kept: they are a view of the probes. `render` shows all this.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};

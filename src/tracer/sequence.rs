@@ -1,6 +1,6 @@
-//! Sequence numbers: each at most once in a round, in order, around the end of their range.
+//! Sequence numbers: each at most once in a round, in order, wrapping at the end of their range.
 //!
-//! In the port mode `sequence` they are source ports; what a port is good for is found out elsewhere.
+//! In the port mode `sequence` they are source ports. It does not know whether a port is free.
 
 use crate::words::ports::PortRange;
 

@@ -1,6 +1,6 @@
-//! The tracer's state machine: told what happened, it says what to do next.
+//! The tracer's state machine: it is told what happened, and says what to do next.
 //!
-//! It makes no call and knows the time only as it is told.
+//! It makes no call and reads no clock.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::net::SocketAddr;

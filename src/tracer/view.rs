@@ -1,7 +1,7 @@
-//! The hops of a trace under way, for whoever looks again and again.
+//! The hops of a trace in progress, for somebody who looks again and again.
 //!
-//! A look costs what the hops and the probes of one round cost, however long the trace has been going on: what cannot change any
-//! more is summed up once. Single times are not kept; [`Trace::hops`] has them.
+//! A look costs as much as one round has hops and probes, however long the trace is: finished rounds are summed up
+//! once. Single times are not kept; [`Trace::hops`] has them.
 
 use std::net::IpAddr;
 

@@ -1,4 +1,4 @@
-//! SHA-256 of texts, by which a file is known wherever it lies.
+//! SHA-256 of texts: identifies a file by its content.
 //!
 //! It reads no file.
 

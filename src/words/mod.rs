@@ -1,6 +1,6 @@
-//! The words: names, errnos, causes and what else the other rooms talk in, each as a type that reads and writes itself.
+//! The words that the rooms share: names, errnos, causes and more, each as a type that reads and writes itself.
 //!
-//! It knows nothing of what the words are used for, and talks to nobody.
+//! It does not know how the words are used.
 
 pub mod cause;
 pub mod digest;

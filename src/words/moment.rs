@@ -1,6 +1,6 @@
-//! When something happened, to the second, in UTC, as it is written in a file: `2026-11-22T17:16:08Z` (RFC 3339).
+//! A time in UTC, to the second, as it is written in a file: `2026-11-22T17:16:08Z` (RFC 3339).
 //!
-//! It reads no clock: who runs something says when.
+//! It reads no clock: the caller gives the time.
 
 use std::fmt;
 use std::str::FromStr;

@@ -1,6 +1,6 @@
 //! Packets as a router or a host on the path sees and makes them: TCP SYNs, and the answers to them.
 //!
-//! Bytes in, bytes out: nothing here sends any.
+//! It works on bytes and sends nothing.
 
 use std::net::{IpAddr, SocketAddr};
 

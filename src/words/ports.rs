@@ -1,6 +1,6 @@
 //! Ranges of ports: from the lowest to the highest, with at least one port in them.
 //!
-//! Nothing here says what a range is for, or whether a port of it is free.
+//! It does not know the purpose of a range, or whether a port is free.
 
 use std::fmt;
 use std::ops::RangeInclusive;

@@ -1,4 +1,6 @@
-//! What is wrong with a file that somebody wrote, and where. Reading files, and deciding what is wrong, is done elsewhere.
+//! A mistake in a file, and its place.
+//!
+//! It does not read files or find mistakes.
 
 use std::fmt;
 use std::ops::Range;

@@ -1,6 +1,6 @@
-//! Releases of kernels, as they call themselves.
+//! Releases of kernels, as kernels name themselves.
 //!
-//! Which release does what is not known here.
+//! It does not know what a release does.
 
 /// The version of a kernel release such as `6.18.44-fc-v669` or `23.1.0`; what cannot be read counts as 0.0.0.
 pub fn version(release: &str) -> semver::Version {

@@ -1,6 +1,6 @@
-//! JSON Schemas of what is read and written, made from its types.
+//! JSON Schemas of files, made from their types.
 //!
-//! It knows no format: each module with one says what it is called.
+//! It knows no format: each module with a format gives its name.
 
 use schemars::JsonSchema;
 use serde_json::Value;

@@ -1,6 +1,6 @@
-//! Text from outside: what another machine, another program or another person wrote.
+//! Text from outside: from another machine, another program or another person.
 //!
-//! It owns what of such a text may reach a terminal, a page or a log. Where a text comes from is known elsewhere.
+//! It decides what of such a text may reach a terminal, a page or a log. It does not know where a text comes from.
 
 use std::borrow::{Borrow, Cow};
 use std::cmp::Ordering;

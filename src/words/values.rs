@@ -1,6 +1,6 @@
-//! A value or an array of values, as files have the alternatives of a condition.
+//! A value or an array of values, as files write the alternatives of a condition.
 //!
-//! What the values mean is the business of whoever reads them.
+//! It does not know the meaning of the values.
 
 use std::fmt;
 use std::marker::PhantomData;

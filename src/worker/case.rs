@@ -1,6 +1,6 @@
-//! What one case has built up, and what holds for every op on it.
+//! What one case has built up, and the settings that hold for every op of it.
 //!
-//! What ops do is the interpreter's business, what the kernel is asked that of `queries` and `table`.
+//! The interpreter performs the ops; `queries` and `table` ask the kernel.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

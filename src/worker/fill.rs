@@ -1,7 +1,7 @@
-//! Taking every port of a range.
+//! Takes every port of a range.
 //!
-//! The sockets may be more than one process may have open: then others hold their share, and die with the case.
-//! Nothing here says that a range is exhausted: a census of the socket table does.
+//! The sockets may be more than one process may have open. Then other processes hold their share, and die with the
+//! case. It does not say that a range is exhausted: a census of the socket table does.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, OwnedFd};

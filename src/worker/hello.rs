@@ -1,6 +1,7 @@
 //! A worker's first line: where it runs and what this host offers, found by trying.
 //!
-//! Every probe runs in a fresh network namespace, as a case would. A lack is a reason a person can act on.
+//! Every probe runs in a fresh network namespace, as a case would. If something is missing, the reason says what a
+//! person can do.
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};

@@ -1,6 +1,6 @@
 //! Performs a plan's steps one after another and writes down what the kernel said.
 //!
-//! It knows which step ends a case and which does not, and nothing of what any step is supposed to give.
+//! It knows which step ends a case. It does not know the expected result of any step.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -1,7 +1,7 @@
 //! The worker: plans in, observations out, one line of JSON each, one process per case.
 //!
-//! It never sees an expectation and judges nothing. A case runs in a child with a network of its own; what becomes
-//! of the child is part of the observations and never of the worker.
+//! It never sees an expectation and judges nothing. A case runs in a child with its own network; a crash of the child
+//! is an observation, and never ends the worker.
 
 mod case;
 mod fill;

@@ -1,6 +1,6 @@
-//! The questions around a subject op, and what the kernel answers.
+//! The questions around a subject op, and the kernel's answers.
 //!
-//! A question that cannot be asked is an answer that says so. Nothing here compares an answer with anything.
+//! If a question cannot be asked, the answer says so. Nothing here compares answers.
 
 use std::io::Write;
 use std::process::{Command, Stdio};

@@ -1,6 +1,6 @@
-//! Ports of a host that others use as well: a case waits until those that it names are nobody's.
+//! Ports of a host that others use as well: a case waits until the ports that it needs are free.
 //!
-//! Which ports a case takes was decided before; nobody is asked to give one up.
+//! Which ports these are was decided before. It takes no port from anybody.
 
 use std::time::{Duration, Instant};
 

@@ -1,5 +1,7 @@
-//! The socket table of a case: what the kernel lists, and the sockets of the case's own process that it does not, which are asked
-//! themselves. Those of other processes nobody can ask.
+//! The socket table of a case: what the kernel lists, and the case's own sockets that the kernel does not list, which
+//! are asked one by one.
+//!
+//! Nobody can ask the sockets of other processes.
 
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;

@@ -1,6 +1,6 @@
-//! How one writes a condition: `NAME[=VALUE][,KEY=VALUE]…`, nothing in it that a shell would take for itself.
+//! How a user writes a condition: `NAME[=VALUE][,KEY=VALUE]…`, without a character that a shell would interpret.
 //!
-//! What a condition does is the business of `exec`.
+//! `exec` creates the conditions.
 
 use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,6 +1,6 @@
-//! What the system's resolver calls the addresses of a trace.
+//! Asks the system's resolver for the names of the addresses of a trace.
 //!
-//! It asks while the trace goes on, and nobody waits long for an answer: a name is a comfort, and a trace goes on without.
+//! It asks while the trace goes on. Nobody waits long for an answer: a trace is complete without names.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::io;

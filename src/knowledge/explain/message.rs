@@ -1,6 +1,6 @@
-//! The messages of C libraries and languages for the errnos of sockets.
+//! The messages of C libraries and languages for socket errnos.
 //!
-//! Only those that findings can explain are here; others are known by name and number.
+//! It has only errnos that findings can explain. Others are known by name and number.
 
 use crate::words::errno::ErrnoName;
 use crate::words::names::Os;

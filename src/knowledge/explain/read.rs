@@ -1,6 +1,6 @@
-//! What people have in front of them when a call has failed, read: traces, exceptions, log lines, messages.
+//! Reads what a person has when a call failed: a trace, an exception, a log line, a message.
 //!
-//! It says what the text says and assumes nothing: neither this host's OS nor a call that the text does not name.
+//! It assumes nothing that the text does not say: neither the OS nor the call.
 
 use std::net::IpAddr;
 use std::sync::LazyLock;

@@ -1,6 +1,6 @@
-//! What a person can do about a cause: one place for the tracer's messages and for explanations.
+//! What a person can do about a cause. The tracer's messages and explanations share these texts.
 //!
-//! Options of a command are the command's own business.
+//! It does not name options of a command.
 
 use crate::words::cause::Cause;
 

@@ -1,6 +1,6 @@
-//! What may stand behind a failed call, as far as findings know, with the evidence for it.
+//! The causes that findings know for a failed call, with the evidence.
 //!
-//! It says nothing about what to do: that is the business of `right` and of the policies.
+//! It does not say what to do: `right` and the policies do.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

@@ -1,7 +1,7 @@
-//! From evidence to the shortest policy that decides all of it right, and to what no policy can decide.
+//! From evidence to the shortest policy that decides all of it right, and to the signals that no policy can decide.
 //!
-//! Fields that tell nothing apart are not used; where a signal has causes that want different actions, the policy
-//! takes the safe one and the ambiguity is told. The order of the evidence makes no difference.
+//! A field that makes no difference is not used. If the causes of a signal want different actions, the policy takes the
+//! safe one, and the ambiguity is reported. The order of the evidence makes no difference.
 
 use std::collections::{BTreeMap, BTreeSet};
 

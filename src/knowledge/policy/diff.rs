@@ -1,6 +1,6 @@
 //! Where two policies decide differently.
 //!
-//! Signals are put together to boxes again, so that a difference reads like a rule.
+//! It joins signals into boxes again, so that a difference reads like a rule. It does not say which policy is right.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
-//! A policy held against evidence: what it does, and what would have been right.
+//! Holds a policy against evidence: counts what it does and what would have been right.
 //!
-//! Where no policy could be right with every cause of a signal, the safe action is not counted against it, but told.
+//! If no action is right for every cause of a signal, the safe action does not count as wrong, but is reported.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
-//! What reports say about signals: which cause stood behind which of them.
+//! What reports say about signals: which cause was behind each of them.
 //!
-//! Only findings whose situation was confirmed count. What other systems are expected to do counts where nobody has
-//! observed them, and stays marked as expected.
+//! Only findings with a confirmed situation count. Expectations for other systems count if nobody has observed them,
+//! and stay marked as expected.
 
 use std::collections::{BTreeMap, BTreeSet};
 

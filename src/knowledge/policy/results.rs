@@ -1,6 +1,6 @@
-//! What the commands about policies print as JSON.
+//! The JSON output of the commands about policies.
 //!
-//! It puts together what others have decided.
+//! It only combines results of other modules.
 
 use std::collections::{BTreeMap, BTreeSet};
 

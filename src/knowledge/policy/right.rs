@@ -1,7 +1,6 @@
-//! The right action for each cause, and what a wrong one costs: written down once, with reasons.
+//! The right action for each cause, and the cost of a wrong one, with reasons.
 //!
-//! This is the only place with an opinion. What the kernels do is in the findings, what a tracer can know in the
-//! signal.
+//! This is the only place with an opinion. Kernel behaviour is in the findings, and a tracer's knowledge in the signal.
 
 use super::Action;
 use serde::{Deserialize, Serialize};

@@ -1,7 +1,7 @@
 //! The shortest rule list that gives each of some points its action.
 //!
-//! A rule is a box: a set of values for each field. The list is built from the front: a box may come next if all
-//! points in it that are still undecided want the same action. It knows nothing of what the fields mean.
+//! A rule is a box: a set of values for each field. The list is built from the front: a box may come next if all points
+//! in it that are still undecided want the same action. It does not know the meaning of the fields.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

@@ -1,7 +1,7 @@
 //! The cheapest extra observation that tells two causes of one signal apart.
 //!
-//! One table says how a program can see each cause and what that takes; two causes are told apart by whichever of
-//! them is cheaper to see. Another has the commands that show a cause to a person. Nothing here observes anything.
+//! One table says how a program can see each cause, and at which cost. The cheaper of the two decides. Another table
+//! has the commands that show a cause to a person. Nothing here observes anything.
 
 use std::net::IpAddr;
 

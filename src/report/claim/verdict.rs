@@ -1,6 +1,6 @@
-//! Claims against findings: what was observed decides, and what is only expected is told apart.
+//! Claims against findings: observations decide, and what is only expected is kept apart.
 //!
-//! Only calls whose situation was confirmed count. The order of reports makes no difference, nor does the same report
+//! Only calls with a confirmed situation count. The order of reports makes no difference, nor does the same report
 //! given twice.
 
 use std::collections::{BTreeMap, BTreeSet};

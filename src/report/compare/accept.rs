@@ -1,7 +1,6 @@
-//! Whether a run may become the baseline that others are held against.
+//! Whether a run may become the baseline for later runs.
 //!
-//! A mismatch may: known-wrong behaviour is worth a baseline, so that its end is noticed. What is in doubt may not.
-//! Writing the file is not done here.
+//! A mismatch may, so that its end is noticed. A doubtful run may not. Nothing here writes the file.
 
 use std::collections::BTreeSet;
 

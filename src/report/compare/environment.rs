@@ -1,6 +1,6 @@
 //! What differs around two reports: the host, its settings, the catalogue, the tool.
 //!
-//! Whether a difference matters is not decided here; it may explain a change.
+//! It does not say whether a difference matters; it may explain a change.
 
 use indexmap::{IndexMap, IndexSet};
 use serde::Serialize;

@@ -1,6 +1,6 @@
-//! Changes of one scenario and call that are alike, put together: twelve cases are one thing to look at.
+//! Groups equal changes of one scenario and call: twelve cases are one thing to look at.
 //!
-//! What a group says is decided here, once for every format; how it looks, in `render`.
+//! `render` decides how a group looks.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,6 +1,6 @@
 //! What several reports say, call by call: outcomes without their trails and witnesses, so that many reports fit.
 //!
-//! It puts them in order and decides nothing.
+//! It sorts and decides nothing.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

@@ -1,6 +1,6 @@
-//! Reports: the findings of a run, and what the run was of.
+//! Reports: the findings of a run, and the host, catalogue and tool of that run.
 //!
-//! Where a report came from is told and never judged: what somebody else's program says of its host is taken as said.
+//! It records what a report says about its origin, and does not verify it.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 

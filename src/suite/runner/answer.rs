@@ -1,7 +1,7 @@
-//! Whether an answer is one that a worker can give to the plan that it got.
+//! Whether an answer is one that a worker can give to its plan.
 //!
-//! It looks at the shape alone: which steps, in which order, answered how. What they mean is judged elsewhere. A worker that
-//! keeps to the shape may still lie about what it saw.
+//! It checks only the shape: which steps, in which order, with which kind of answer. A worker that keeps to the shape
+//! may still lie.
 
 use std::collections::BTreeSet;
 

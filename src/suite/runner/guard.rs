@@ -1,6 +1,6 @@
-//! Who ends a command when this program can no longer do it, because it was killed.
+//! Ends a command if this program was killed and can no longer do it.
 //!
-//! A command may never look whether its standard input has ended, and may have started others. The guard leads their process
+//! A command may ignore the end of its standard input, and may have started others. The guard leads their process
 //! group, waits for the end of a pipe, and then kills the group. It does not start the command.
 
 use std::os::unix::process::CommandExt;

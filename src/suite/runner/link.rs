@@ -1,7 +1,7 @@
 //! The connection to one worker process: lines of JSON down its stdin and up its stdout.
 //!
-//! The process is this program, or a command of the user's that carries both ways to this program elsewhere. What it
-//! says beside the protocol is kept for the message that tells how it was lost, and means nothing.
+//! The process is this program, or a user's command that connects to this program on another host. Other output is kept
+//! only for the message about a lost worker.
 
 use std::collections::VecDeque;
 use std::fmt;

@@ -1,7 +1,7 @@
 //! A virtual machine whose first process is this program, straight from an initramfs.
 //!
-//! It mounts what the kernel offers, loads the modules that [`MODULES`] lists, and finds the line to the coordinator. What
-//! is said on that line is not its business; when it has been said, the machine ends. There is no shell, and nothing to configure.
+//! It mounts what the kernel offers, loads the modules that [`MODULES`] lists, and finds the line to the coordinator.
+//! The worker talks on that line; when it ends, the machine ends. There is no shell, and nothing to configure.
 
 use std::ffi::CString;
 use std::fs::{self, File};

@@ -1,7 +1,7 @@
-//! A chain of network namespaces: client, routers, server, and a link of both families between each and the next.
+//! A chain of network namespaces: client, routers, server, and a link of both families between neighbours.
 //!
-//! The addresses follow a plan, so that nobody has to ask for them. The namespaces are held by descriptors and by
-//! nothing else. What runs in them, and what is to go wrong on the way, is for the caller to say.
+//! The addresses follow a plan, so nobody has to ask for them. Descriptors hold the namespaces, and nothing else does.
+//! The caller decides what runs in them and what goes wrong on the way.
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,6 +1,7 @@
-//! Between a command and the process that stands in for it: its signals, its end, and whose it is.
+//! Stands between a command and this program: passes signals on, waits for its end, and knows which processes belong to
+//! it.
 //!
-//! It does not start the command, and does not know what world it runs in.
+//! It does not start the command, and does not know its world.
 
 use std::os::unix::process::CommandExt;
 use std::process::Command;

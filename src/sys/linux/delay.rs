@@ -1,6 +1,6 @@
-//! A line that takes its time: packets from one TUN device to the other, each after the same delay, both ways.
+//! A line with a delay: packets go from one TUN device to the other, each after the same time, both ways.
 //!
-//! It loses a packet only where a full queue keeps it from reading, and never changes their order. It looks at none.
+//! It loses a packet only if its queue is full, and never changes their order. It does not look into packets.
 
 use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};

@@ -1,7 +1,7 @@
 //! The kernel's socket table, through sock_diag(7).
 //!
-//! The messages come by the ten thousand, so that each is read where it lies in the buffer, and only its header.
-//! It reports rows and counts; which row is whose is `socket_table`'s business.
+//! There are tens of thousands of messages, so each is read in place, and only its header. It reports rows and counts;
+//! `socket_table` finds out which socket a row is.
 
 use std::net::SocketAddr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

@@ -1,6 +1,6 @@
 //! The error queue of a socket: who sent the ICMP error, and what it said (ip(7), IP_RECVERR).
 //!
-//! It reads one entry; waiting for one is the caller's business.
+//! It reads one entry; the caller waits for one.
 
 use std::mem::{size_of, zeroed};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

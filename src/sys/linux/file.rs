@@ -1,5 +1,6 @@
-//! What Linux knows of files beyond POSIX: files without a name, links that are open files, files that nothing can
-//! replace.
+//! What Linux has for files beyond POSIX: files without a name, links to open files, files that nothing can replace.
+//!
+//! It does not decide which file is written.
 
 use std::ffi::OsStr;
 use std::fs::File;

@@ -1,6 +1,6 @@
-//! What other processes do, as /proc tells it: whether they run, are stopped or are at their end.
+//! What other processes do, according to /proc: whether they run, are stopped or are ending.
 //!
-//! It waits for nobody, and ends nobody.
+//! It waits for no process, and ends none.
 
 use std::fs::{read_dir, read_to_string};
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};

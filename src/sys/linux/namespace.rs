@@ -1,7 +1,7 @@
 //! Namespaces and the processes in them: a private host for a worker or a command, and a fresh network for each case.
 //!
-//! The process becomes two. The first only waits; the second is pid 1 of a private PID namespace, so that its death
-//! takes everything below it along. It does not decide what a case or a command does in there.
+//! The process becomes two. The first only waits. The second is pid 1 of a private PID namespace, so everything below
+//! it ends with it. It does not decide what a case or a command does there.
 
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;

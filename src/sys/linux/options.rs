@@ -1,6 +1,6 @@
 //! Socket options that only Linux has, or numbers in its own way.
 //!
-//! An option that this kernel does not know is its errno (ENOPROTOOPT), which a plan may take for a lack.
+//! An option that this kernel does not know gives ENOPROTOOPT; a plan may take that for `unsupported`.
 
 use std::os::fd::{AsRawFd, OwnedFd};
 

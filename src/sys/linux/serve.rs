@@ -1,6 +1,6 @@
-//! A TCP server that accepts whatever comes and closes a connection when its peer does.
+//! A TCP server that accepts every connection and closes it when the peer does.
 //!
-//! It never answers, and ends only with the world it is in.
+//! It never answers, and ends only with its world.
 
 use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

@@ -1,6 +1,6 @@
 //! A TUN device: behind it this process is the only router, or `delay` has a line.
 //!
-//! What the router answers is the business of `router`.
+//! `router` decides what the router answers.
 
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};

@@ -1,6 +1,6 @@
-//! User namespaces: who a process is in one, and what a person can do where there is none.
+//! User namespaces: who a process is in one, and what a person can do if there is none.
 //!
-//! What is done in them is decided elsewhere.
+//! It does not decide what happens in them.
 
 use std::process::Command;
 

@@ -1,7 +1,7 @@
 //! Sees the socket calls of a command and of all that it starts, by ptrace(2).
 //!
-//! A seccomp filter stops the calls that matter and no other, which is what keeps a program near its own pace. It changes
-//! no call, and says nothing about what one means.
+//! A seccomp filter stops only the calls that matter, so the program keeps nearly its own speed. It changes no call,
+//! and does not interpret any.
 
 mod ask;
 mod call;

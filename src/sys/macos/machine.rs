@@ -1,7 +1,8 @@
-//! What a case changes of the Mac that it shares with everybody, and how that is undone: the range of ephemeral ports, and
-//! addresses of the loopback interface. Both take root.
+//! What a case changes of the Mac that it shares with everybody, and how that is undone: the range of ephemeral ports,
+//! and addresses of the loopback interface. Both need root.
 //!
-//! Which words that takes, `darwin` knows; what is left to undo, `journal`. Nothing else of the machine is changed.
+//! `darwin` has the words for that, and `journal` remembers what is left to undo. Nothing else of the machine is
+//! changed.
 
 use std::ffi::CString;
 use std::io::Write;

@@ -1,6 +1,7 @@
-//! Processes that must not outlive who started them, on a system that has no parent-death signal.
+//! Ends processes that must not outlive their parent, on a system that has no parent-death signal.
 //!
-//! A case and all that it starts are a process group, which the worker kills; whoever cannot be told by a signal looks.
+//! A case and all that it starts are a process group, which the worker kills. A process that gets no signal looks for
+//! its parent itself.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 

@@ -1,6 +1,6 @@
 //! The lists of all sockets of the machine, which anybody may read.
 //!
-//! What their bytes mean is known by `socket_table::xnu`.
+//! `socket_table::xnu` reads their bytes.
 
 use std::os::fd::OwnedFd;
 

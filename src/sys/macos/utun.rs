@@ -1,7 +1,8 @@
-//! A utun device, behind which this process is the only router. It takes root, and goes when it is closed, with its addresses
-//! and its routes.
+//! A utun device, behind which this process is the only router. It needs root. Its addresses and routes go when it is
+//! closed.
 //!
 //! Kernel controls are described in `bsd/sys/kern_control.h` and `sys_domain.h`, this one in `bsd/net/if_utun.h`.
+//! `router` decides what the router answers.
 
 use std::collections::BTreeMap;
 use std::mem::size_of;

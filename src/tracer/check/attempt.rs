@@ -1,7 +1,7 @@
-//! From the calls of a tracer to its attempts to send a probe, and to what it did when one failed.
+//! From a tracer's calls to its attempts to send a probe, and to what it did when one failed.
 //!
-//! Whether that was right is the business of `judge`. A probe is known by its TTL: the attempt that follows a failed one with
-//! the same TTL is the same probe again.
+//! `judge` says whether that was right. A probe is known by its TTL: if an attempt fails, the next one with the same
+//! TTL is the same probe again.
 
 use std::collections::HashMap;
 use std::net::IpAddr;

@@ -1,7 +1,6 @@
 //! From what a tracer did about failed calls to the policy that it follows.
 //!
-//! Only signals that were seen have a rule. What it would do about others nobody knows: the last rule, which every policy
-//! must have, says so.
+//! Only signals that were seen have a rule. The last rule, which every policy must have, says that the rest is unknown.
 
 use std::collections::BTreeMap;
 

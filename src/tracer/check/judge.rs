@@ -1,7 +1,7 @@
-//! What a tracer made of a trouble, and whether that was right by its cause.
+//! What a tracer did about a trouble, and whether that was right for its cause.
 //!
-//! The system calls are the evidence, its output says how far it came. What would have been right is written down in
-//! `policy::right`; this adds only what an exit and a silence amount to.
+//! The system calls are the evidence; its output says how far it came. `policy::right` has the right actions; this adds
+//! only how to judge an exit and a silence.
 
 use std::collections::BTreeSet;
 

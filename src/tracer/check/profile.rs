@@ -1,6 +1,6 @@
-//! How a tracer is started and read: a small TOML file, the profile, and the ones that this binary has.
+//! How to start a tracer and read its output: a small TOML file, the profile, and the built-in profiles.
 //!
-//! Starting it is done elsewhere.
+//! It does not start the tracer.
 
 use std::net::IpAddr;
 

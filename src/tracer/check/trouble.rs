@@ -1,6 +1,6 @@
-//! The troubles that a tracer can run into, each made by conditions that `exec` knows.
+//! The troubles that a tracer can meet, each made of conditions of `exec`.
 //!
-//! What the right answer to one is follows from its cause, which is in `policy::right`.
+//! The right reaction follows from the cause, and is in `policy::right`.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 

@@ -1,6 +1,6 @@
-//! A wish for an early end that wakes whoever waits for the network.
+//! A request to end early, which wakes the thread that waits for the network.
 //!
-//! It does not say who wished, nor what becomes of the trace.
+//! It does not know who asked, nor how the trace ends.
 
 use std::io::Read;
 use std::os::fd::{AsRawFd, RawFd};

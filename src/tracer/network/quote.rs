@@ -1,7 +1,7 @@
 //! ICMP errors as a raw socket delivers them, and the TCP packet that each of them quotes.
 //!
 //! A message alone proves nothing, because anybody can send one. The kernel checks the quoted sequence number before it
-//! gives a socket an error; whether there is one is seen elsewhere.
+//! gives a socket an error; another module looks for that error.
 
 use std::net::{IpAddr, SocketAddr};
 

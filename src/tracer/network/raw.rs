@@ -1,4 +1,4 @@
-//! A raw ICMP socket: every ICMP error that this host gets, whoever it is meant for.
+//! A raw ICMP socket: every ICMP error that this host gets, for any program.
 //!
 //! It sends nothing, and matches nothing.
 

@@ -1,7 +1,7 @@
-//! The probes that are under way, and what is read from their sockets when something has happened to them.
+//! The probes in flight, and what is read from their sockets when something has happened to them.
 //!
-//! A socket's own error is what makes an answer. An ICMP message only says who caused it: it is read from the error queue,
-//! or from a raw socket, where messages about other people's packets arrive as well.
+//! A socket's own error makes an answer. An ICMP message only says who caused it. It is read from the error queue, or
+//! from a raw socket, which also gets messages about other people's packets.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
-//! Asks this host why a call has just failed, where the errno leaves that open.
+//! Asks this host why a call has just failed, if the errno leaves that open.
 //!
-//! Only what the host says counts, and only where the caller's socket is in this network: what it cannot say stays open.
+//! It asks only if the caller's socket is in this network. Without an answer from the host, the reason stays open.
 
 use std::collections::HashMap;
 use std::net::SocketAddr;

@@ -1,6 +1,6 @@
 //! Which call a number is, and what its arguments say.
 //!
-//! Whose socket it is about is not known here.
+//! It does not know the socket.
 
 use std::net::SocketAddr;
 

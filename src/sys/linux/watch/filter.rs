@@ -1,6 +1,6 @@
-//! The seccomp filter that stops a program at the calls that are looked at, and at no other.
+//! The seccomp filter that stops a program at the watched calls, and at no other.
 //!
-//! It denies nothing. What a stop is for, its tracer knows.
+//! It denies nothing. The tracer decides what to do at a stop.
 
 use crate::sys::{Result, check};
 

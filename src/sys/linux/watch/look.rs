@@ -1,6 +1,6 @@
-//! Looks at what a thread that stands still has: its memory, and its sockets.
+//! Looks at a stopped thread: its memory and its sockets.
 //!
-//! It changes neither, and does not know what the thread is about to do with them.
+//! It changes neither, and does not know what the thread does next.
 
 use std::io::IoSliceMut;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};

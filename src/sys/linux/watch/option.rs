@@ -1,6 +1,6 @@
-//! What people call a socket option that a program has set.
+//! The names of socket options that a program has set.
 //!
-//! It reads numbers and bytes that were seen; whether the kernel took them is not known here.
+//! It reads numbers and bytes; it does not know whether the kernel accepted them.
 
 use crate::sys::linux::options::IP_LOCAL_PORT_RANGE;
 

@@ -23,7 +23,8 @@ SUITES=("$suite")
 install_tools <<< "debootstrap debootstrap"
 
 # What README says, as it says it.
-mapfile -t commands < <(sed -n '/^## Two commands$/,/^## What it prints$/s/^    //p' README.md)
+# shellcheck disable=SC2016 # sed's own
+mapfile -t commands < <(sed -n '/^## Two commands$/,/^## /{/^```sh$/,/^```$/{/^```/!p}}' README.md)
 [ "${#commands[@]}" = 2 ] || { echo "README.md has ${#commands[@]} commands below \"Two commands\", not two" >&2; exit 1; }
 
 base=$bare/$suite.tar

@@ -17,6 +17,7 @@ need nft nftables
 # Tests of `exec` disturb what it made.
 need ip iproute2
 need python3 python3-minimal
+need curl curl
 # They change what it made.
 need sysctl procps
 # A command at a terminal.

@@ -12,6 +12,7 @@ mod cli;
 mod compare;
 mod compat;
 mod conditions;
+mod docs;
 mod exec;
 mod explain;
 mod faults;

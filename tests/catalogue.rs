@@ -124,17 +124,6 @@ fn manual() -> String {
     std::fs::read_to_string(path).expect("the manual is there")
 }
 
-/// What the manual shows is what a reader gets.
-#[test(Namespaces)]
-fn the_example_of_the_manual_runs() {
-    let manual = manual();
-    let example = manual.split("<<'TOML'\n").nth(1).and_then(|rest| rest.split("    TOML").next()).expect("an example");
-    let text: String = example.lines().map(|line| format!("{}\n", line.strip_prefix("    ").unwrap_or(line))).collect();
-    let findings = common::findings(&text);
-    assert_eq!(findings.len(), 2);
-    assert!(findings.iter().all(|finding| finding.verdict() == Verdict::Match), "{findings:#?}");
-}
-
 #[test]
 fn the_manual_names_every_op() {
     let schema = schemars::schema_for!(errnoscope::plan::Op).to_value();

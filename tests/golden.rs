@@ -1,6 +1,6 @@
 //! What every format looks like: each output for a small report of a real run, beside the file that has it.
 //!
-//! Where an output is to be another, `UPDATE_EXPECT=1 cargo test --test golden --test tracer` writes the files anew, and their difference
+//! Where an output is to be another, `UPDATE_EXPECT=1 cargo test --test all -- golden::` writes the files anew, and their difference
 //! is what a reviewer reads. The report is made by `ci/golden.sh`. Whether the outputs are right is the business of others.
 
 use std::fs;

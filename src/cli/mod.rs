@@ -1,7 +1,7 @@
-//! The command line: what a person asks for, and where the answers go.
+//! The command line: reads what a person asks for, and decides where the answer goes.
 //!
-//! Results go to standard output, progress and diagnostics to standard error. What an answer looks like is the
-//! business of `render`; what it is, of the modules that the commands call.
+//! Results go to standard output, progress and diagnostics to standard error. Other rooms find the answers, and
+//! `render` makes text of them.
 
 mod bounded;
 mod check;
@@ -233,6 +233,11 @@ impl Error for Because {
     fn source(&self) -> Option<&(dyn Error + 'static)> {
         Some(&*self.source)
     }
+}
+
+/// What the command line takes: for whoever wants to know whether arguments are right without obeying them.
+pub fn command() -> clap::Command {
+    Arguments::command()
 }
 
 /// Parses the command line and obeys it.

@@ -35,6 +35,7 @@ pub enum Need {
     Ipv6,
     Chromium,
     Python,
+    Curl,
     Bash,
     Zsh,
     Fish,
@@ -42,7 +43,7 @@ pub enum Need {
     Script,
 }
 
-const ALL: [Need; 14] = [
+const ALL: [Need; 15] = [
     Need::Namespaces,
     Need::Ptrace,
     Need::Root,
@@ -53,6 +54,7 @@ const ALL: [Need; 14] = [
     Need::Ipv6,
     Need::Chromium,
     Need::Python,
+    Need::Curl,
     Need::Bash,
     Need::Zsh,
     Need::Fish,
@@ -78,6 +80,7 @@ impl Need {
             Need::Ipv6 => "ipv6",
             Need::Chromium => "chromium",
             Need::Python => "python",
+            Need::Curl => "curl",
             Need::Bash => "bash",
             Need::Zsh => "zsh",
             Need::Fish => "fish",
@@ -100,6 +103,7 @@ impl Need {
             | Need::Iproute2
             | Need::Chromium
             | Need::Python
+            | Need::Curl
             | Need::Bash
             | Need::Zsh
             | Need::Fish
@@ -154,6 +158,7 @@ impl Need {
                     .arg("about:blank"),
             ),
             Need::Python => success(Command::new("python3").args(["-c", "import ctypes, socket"])),
+            Need::Curl => success(Command::new("curl").arg("--version")),
             Need::Bash => success(Command::new("bash").args(["-c", "true"])),
             Need::Zsh => success(Command::new("/usr/bin/zsh").args(["-c", "true"])),
             Need::Fish => success(Command::new("/usr/bin/fish").args(["-c", "true"])),

@@ -16,7 +16,7 @@ need cc gcc
 need nft nftables
 # Tests of `exec` disturb what it made.
 need ip iproute2
-need python3 python3-minimal
+need python3 python3
 need curl curl
 # They change what it made.
 need sysctl procps

@@ -157,7 +157,7 @@ impl Need {
                     .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"])
                     .arg("about:blank"),
             ),
-            Need::Python => success(Command::new("python3").args(["-c", "import ctypes, socket"])),
+            Need::Python => success(Command::new("python3").args(["-c", "import ctypes, http.server, socket"])),
             Need::Curl => success(Command::new("curl").arg("--version")),
             Need::Bash => success(Command::new("bash").args(["-c", "true"])),
             Need::Zsh => success(Command::new("/usr/bin/zsh").args(["-c", "true"])),

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use comfy_table::{Cell, Color, Row};
 
-use super::document::Said;
+use super::document::{Said, phrase};
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{self, count, field, heading, lines, marked, table, unwrapped};
 use crate::report::claim::verdict::{Answer, Group};
@@ -54,6 +54,11 @@ fn short(on: &OnOs) -> String {
         (Verdict::Unknown, _) => format!("{}*", counted(&on.expected)),
         _ => counted(&on.observed),
     }
+}
+
+/// When it holds, by what was observed or else is expected.
+fn of_either(on: &OnOs) -> Option<String> {
+    when(if on.verdict == Verdict::Unknown { &on.expected } else { &on.observed })
 }
 
 fn only_expected(on: &OnOs) -> bool {
@@ -106,6 +111,21 @@ pub fn claim(judged: &Judged, behind: &Behind, width: usize) -> String {
     text
 }
 
+/// When a claim holds that does not always hold.
+fn when(tally: &Tally) -> Option<String> {
+    let when = tally.when.as_ref()?;
+    fn values(values: &[String]) -> Vec<&str> {
+        values.iter().map(String::as_str).collect()
+    }
+    let terms = when.terms.iter().map(|term| {
+        let own: Vec<_> = term.iter().map(|part| (&*part.axis, values(&part.values), values(&part.others))).collect();
+        let parts = own.iter().map(|(axis, values, others)| phrase::Part { axis, values, others });
+        phrase::term(&parts.collect::<Vec<_>>())
+    });
+    let unproven = if when.shortest { "" } else { " (a shorter condition may exist)" };
+    Some(format!("{}{unproven}", terms.collect::<Vec<_>>().join("; or if ")))
+}
+
 /// `holds in 3 of 12 calls`.
 fn answers(tally: &Tally) -> String {
     let either = match of(tally, Answer::Either) {
@@ -117,7 +137,7 @@ fn answers(tally: &Tally) -> String {
 
 /// The largest groups of each answer, and a command that shows one of the calls against the claim.
 fn groups(tally: &Tally, width: usize) -> String {
-    let mut text = String::new();
+    let mut text = when(tally).map_or_else(String::new, |when| field("    holds if  ", &when, width));
     for &answer in Answer::ALL {
         let own: Vec<&Group> = tally.groups.iter().filter(|group| group.answer == answer).collect();
         for group in own.iter().take(SHOWN) {
@@ -130,10 +150,16 @@ fn groups(tally: &Tally, width: usize) -> String {
             text.push_str(&format!("            and {} more\n", count(calls, "call")));
         }
     }
-    if let Some(against) = tally.groups.iter().find(|group| group.answer != Answer::Holds) {
+    if let Some(against) = against(tally) {
         text.push_str(&format!("    see     {}\n", reproduce(against)));
     }
     text
+}
+
+/// The smallest counter-example.
+fn against(tally: &Tally) -> Option<&Group> {
+    let against = tally.groups.iter().filter(|group| group.answer != Answer::Holds);
+    against.min_by_key(|group| (group.example.len(), &group.example))
 }
 
 fn outcomes(group: &Group) -> Said {
@@ -160,8 +186,8 @@ pub struct Table {
 pub struct TableRow {
     pub id: String,
     pub statement: String,
-    /// For each system: `mixed 3/12`, with a star where it is only expected.
-    pub verdicts: Vec<String>,
+    /// For each system: `mixed 3/12`, with a star where it is only expected, and when it holds if it is mixed.
+    pub verdicts: Vec<(String, Option<String>)>,
     /// A case against it that was observed, and its outcome.
     pub against: Option<(String, Said)>,
 }
@@ -169,12 +195,15 @@ pub struct TableRow {
 impl Table {
     pub fn new(judged: &[Judged]) -> Table {
         let rows = judged.iter().map(|claim| {
-            let mut groups = claim.systems.values().flat_map(|on| &on.observed.groups);
-            let against = groups.find(|group| group.answer != Answer::Holds);
+            let against = claim.systems.values().find_map(|on| against(&on.observed));
             TableRow {
                 id: claim.id.clone(),
                 statement: claim.statement.clone(),
-                verdicts: Os::ALL.iter().map(|os| claim.systems.get(os).map_or(String::new(), short)).collect(),
+                verdicts: Os::ALL
+                    .iter()
+                    .filter_map(|os| claim.systems.get(os))
+                    .map(|on| (short(on), of_either(on)))
+                    .collect(),
                 against: against.map(|group| (group.example.clone(), outcomes(group))),
             }
         });

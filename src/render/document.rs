@@ -8,7 +8,7 @@ pub mod answers;
 pub mod costs;
 mod fold;
 pub mod notes;
-mod phrase;
+pub mod phrase;
 mod stacks;
 pub mod tables;
 

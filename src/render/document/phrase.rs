@@ -53,15 +53,21 @@ fn clause(part: &Part<'_>) -> String {
     own.unwrap_or_else(|| plain(part))
 }
 
-/// `range=narrow,single`; `range is not socket`.
+/// `range=narrow,single`; `range is not socket`; `mode=blocking or no mode`, of situations that do not have the axis.
 fn plain(part: &Part<'_>) -> String {
-    let named = |value: &&str| if value.is_empty() { "none".to_owned() } else { (*value).to_owned() };
-    let list = |values: &[&str]| values.iter().map(named).collect::<Vec<_>>();
-    match part.others {
-        others if part.values.len() > 2 && others.len() * 2 < part.values.len() => {
-            format!("{} is not {}", part.axis, either(&list(others)))
+    let list = |values: &[&str]| {
+        values.iter().filter(|value| !value.is_empty()).map(|value| (*value).to_owned()).collect::<Vec<_>>()
+    };
+    let (values, others, axis) = (list(part.values), list(part.others), part.axis);
+    let or_none = if part.values.contains(&"") { format!(" or no {axis}") } else { String::new() };
+    let but_not_none = if part.others.contains(&"") { format!("there is {axis}") } else { String::new() };
+    match (&*values, &*others) {
+        ([], _) => format!("there is no {axis}"),
+        (_, []) => but_not_none,
+        (values, others) if values.len() > 2 && others.len() * 2 < values.len() && but_not_none.is_empty() => {
+            format!("{axis} is not {}", either(others))
         }
-        _ => format!("{}={}", part.axis, list(part.values).join(",")),
+        (values, _) => format!("{axis}={}{or_none}", values.join(",")),
     }
 }
 
@@ -195,5 +201,9 @@ mod tests {
         check(&[("range", &["narrow", "single", "wide"], &["default"])], "range is not default");
         check(&[("reuse", &["mine"], &["yours"])], "reuse=mine");
         check(&[("holder_state", &["hot"], &["cold"])], "holder_state=hot");
+        check(&[("mode", &["blocking", ""], &["nonblocking"])], "mode=blocking or no mode");
+        check(&[("mode", &[""], &["nonblocking"])], "there is no mode");
+        check(&[("mode", &["nonblocking"], &[""])], "there is mode");
+        check(&[("reuse", &["none", ""], &["addr"])], "reuse=none or no reuse");
     }
 }

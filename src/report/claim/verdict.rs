@@ -5,17 +5,20 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
 
 use super::condition::View;
 use super::{Claim, Source};
+use crate::report::decide;
 use crate::report::finding::{self, Behind, Finding, Report, SubjectRef};
 use crate::scenario::Expected;
 use crate::words::cause::Cause;
 use crate::words::names::{Call, Os, PortChoice, words};
+use crate::words::untrusted::Text;
 
 /// The version of what `claims --json` prints, its first field.
-pub const FORMAT: &str = "errnoscope-claims/2";
+pub const FORMAT: &str = "errnoscope-claims/3";
 
 words! {
     /// What findings say of a claim.
@@ -72,8 +75,33 @@ pub struct Tally {
     pub calls: u64,
     /// Every answer is there.
     pub answers: BTreeMap<Answer, u64>,
+    /// When it holds, if it holds for some of the calls and a condition of a few terms tells them apart.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    #[schemars(default)]
+    pub when: Option<When>,
     /// All of them, the largest groups first.
     pub groups: Vec<Group>,
+}
+
+/// A condition over axes of scenarios, and over `scenario`, `call`, `port`, `cause` and `stack`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct When {
+    /// The claim holds where all parts of any of them do.
+    pub terms: Vec<Vec<Part>>,
+    /// Whether no condition with fewer terms, or with as many and fewer parts, exists.
+    pub shortest: bool,
+}
+
+/// A call has one of these values on an axis.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Part {
+    pub axis: String,
+    /// An empty one is that of a scenario without the axis.
+    pub values: Vec<String>,
+    /// The other values, of calls for which the other parts of the term hold.
+    pub others: Vec<String>,
 }
 
 /// Calls of one scenario with the same answer and the same outcome.
@@ -90,7 +118,7 @@ pub struct Group {
     /// The stacks that were observed.
     pub stacks: BTreeSet<String>,
     pub calls: u64,
-    /// One of the cases.
+    /// The case with the shortest name.
     pub example: String,
 }
 
@@ -125,11 +153,13 @@ struct Items<'r> {
 pub fn judge<'r>(claims: &[Claim], reports: impl IntoIterator<Item = &'r Report>) -> Vec<Judged> {
     let mut all: Vec<Items<'r>> = claims.iter().map(|_| Items::default()).collect();
     let mut seen: BTreeSet<(Os, Key<'r>)> = BTreeSet::new();
+    let mut axes: Axes<'r> = Axes::new();
     for report in reports.into_iter().filter(|report| report.host.is_own()) {
         let host = report.host.os;
         for finding in &report.findings {
             let SubjectRef { call, port, ordinal, socket: _ } = finding.subject;
             let key = Key { scenario: &finding.scenario, case: &finding.case, ordinal, call, port };
+            axes.insert(key.case, &finding.axes);
             let outcomes = outcomes(finding);
             let own = outcomes.is_empty().then_some((&host, finding.expected()));
             let expected: Vec<(Os, BTreeSet<&str>)> = (finding.elsewhere.iter().chain(own))
@@ -148,16 +178,16 @@ pub fn judge<'r>(claims: &[Claim], reports: impl IntoIterator<Item = &'r Report>
             }
         }
     }
-    claims.iter().zip(all).map(|(claim, items)| judged(claim, items, &seen)).collect()
+    claims.iter().zip(all).map(|(claim, items)| judged(claim, items, &seen, &axes)).collect()
 }
 
 /// What was observed takes the place of what is expected of the same call.
-fn judged(claim: &Claim, mut items: Items<'_>, seen: &BTreeSet<(Os, Key<'_>)>) -> Judged {
+fn judged(claim: &Claim, mut items: Items<'_>, seen: &BTreeSet<(Os, Key<'_>)>, axes: &Axes<'_>) -> Judged {
     let on = |&os: &Os| {
         let mut expected = items.expected.remove(&os).unwrap_or_default();
         expected.retain(|item| !seen.contains(&(os, item.key)));
-        let observed = tally(&items.observed.remove(&os).unwrap_or_default());
-        (os, OnOs { verdict: observed.verdict, observed, expected: tally(&expected) })
+        let observed = tally(&items.observed.remove(&os).unwrap_or_default(), axes);
+        (os, OnOs { verdict: observed.verdict, observed, expected: tally(&expected, axes) })
     };
     Judged {
         id: claim.id.get_ref().clone(),
@@ -222,7 +252,10 @@ fn answer<'r>(
     Some(Item { key, answer, cause: finding.cause, outcomes: selected.into_iter().map(str::to_owned).collect(), stack })
 }
 
-fn tally(items: &BTreeSet<Item<'_>>) -> Tally {
+/// The axes of each case.
+type Axes<'r> = BTreeMap<&'r str, &'r IndexMap<Text, Text>>;
+
+fn tally(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Tally {
     let mut answers: BTreeMap<Answer, u64> = Answer::ALL.iter().map(|&answer| (answer, 0)).collect();
     let mut groups: BTreeMap<_, Group> = BTreeMap::new();
     for Item { key, answer, cause, outcomes, stack } in items {
@@ -237,10 +270,12 @@ fn tally(items: &BTreeSet<Item<'_>>) -> Tally {
             outcomes: outcomes.clone(),
             stacks: BTreeSet::new(),
             calls: 0,
-            // The items are in the order of their cases.
             example: key.case.to_owned(),
         });
         group.calls += 1;
+        if (key.case.len(), key.case) < (group.example.len(), &group.example) {
+            key.case.clone_into(&mut group.example);
+        }
         group.stacks.extend((!stack.is_empty()).then(|| (*stack).to_owned()));
     }
     let mut groups: Vec<Group> = groups.into_values().collect();
@@ -252,14 +287,74 @@ fn tally(items: &BTreeSet<Item<'_>>) -> Tally {
         (calls, _, Some(fails)) if *fails == calls => Verdict::Refuted,
         _ => Verdict::Mixed,
     };
-    Tally { verdict, calls, answers, groups }
+    let when = (verdict == Verdict::Mixed).then(|| when(items, axes)).flatten();
+    Tally { verdict, calls, answers, when, groups }
+}
+
+/// The most terms that somebody reads.
+const TERMS: usize = 6;
+
+/// When a claim holds that holds for some calls. Stacks are told apart only if they have to be.
+fn when(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Option<When> {
+    let names: IndexSet<&str> = items
+        .iter()
+        .filter_map(|item| axes.get(item.key.case))
+        .flat_map(|own| own.keys())
+        .map(|axis| &**axis)
+        .collect();
+    let place = |item: &Item<'_>, with_stack: bool| {
+        let key = item.key;
+        let mut place: Vec<String> = names
+            .iter()
+            .map(|axis| {
+                axes.get(key.case).and_then(|own| own.get(*axis)).map_or_else(String::new, |value| value.to_string())
+            })
+            .collect();
+        place.extend([key.scenario, key.call.as_str(), key.port.as_str(), item.cause.as_str()].map(str::to_owned));
+        place.push(key.ordinal.to_string());
+        if with_stack {
+            place.push(item.stack.to_owned());
+        }
+        place
+    };
+    let places = |with_stack: bool| {
+        let mut places: IndexMap<Vec<String>, bool> = IndexMap::new();
+        let holds = |item: &Item<'_>| item.answer == Answer::Holds;
+        let same =
+            items.iter().all(|item| *places.entry(place(item, with_stack)).or_insert(holds(item)) == holds(item));
+        same.then_some(places)
+    };
+    let places = places(false).or_else(|| places(true))?;
+    let names: Vec<&str> = names.into_iter().chain(["scenario", "call", "port", "cause", "ordinal", "stack"]).collect();
+    let mut values: Vec<IndexSet<&str>> = vec![IndexSet::new(); names.len()];
+    let at = places.keys().map(|place| {
+        let own = place.iter().zip(&mut values).map(|(value, values)| u8::try_from(values.insert_full(value).0).ok());
+        own.map(|value| value.filter(|value| u32::from(*value) < decide::Set::BITS)).collect::<Option<Vec<u8>>>()
+    });
+    let at: Vec<Vec<u8>> = at.collect::<Option<_>>()?;
+    let points: Vec<(&[u8], bool)> = at.iter().map(Vec::as_slice).zip(places.values().copied()).collect();
+    let condition = decide::decide(&points, points.first().map_or(0, |(at, _)| at.len()))?;
+    if condition.terms.len() > TERMS {
+        return None;
+    }
+    let named = |axis: usize, set: decide::Set| {
+        let values = values[axis].iter().enumerate().filter(|(value, _)| set >> value & 1 == 1);
+        values.map(|(_, value)| (*value).to_owned()).collect()
+    };
+    let part = |literal: &decide::Literal| Part {
+        axis: names[literal.axis].to_owned(),
+        values: named(literal.axis, literal.values),
+        others: named(literal.axis, literal.others),
+    };
+    let terms = condition.terms.iter().map(|term| term.iter().map(part).collect()).collect();
+    Some(When { terms, shortest: condition.shortest })
 }
 
 /// What `claims --json` prints.
 #[derive(Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Judgement {
-    /// `errnoscope-claims/2`.
+    /// `errnoscope-claims/3`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     /// The stacks that were observed: `linux 6.18`.

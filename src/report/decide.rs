@@ -12,7 +12,7 @@ use fixedbitset::FixedBitSet;
 pub type Set = u128;
 
 /// How many words of places and candidates the exact search looks at, above which there is no proof.
-const EXACT: u64 = 1 << 26;
+const EXACT: u64 = 1 << 25;
 /// The most classes of an axis of which it tries every choice.
 const MIXED: usize = 16;
 /// How many places a condition is looked for, and how many terms it may have: nobody reads more.
@@ -116,10 +116,6 @@ impl Space {
         sets.iter().enumerate().filter(|&(axis, set)| *set != self.full(axis)).count()
     }
 
-    fn candidate(&self, sets: Box, covered: FixedBitSet) -> Candidate {
-        Candidate { literals: self.literals(&sets), sets, covered }
-    }
-
     /// Every box that may be worth it: no other covers as much with as few literals. Nothing if there are too many.
     fn boxes(&self) -> Option<Vec<Candidate>> {
         let by_class = |places: &[Vec<u8>]| -> Vec<Vec<FixedBitSet>> {
@@ -133,34 +129,19 @@ impl Space {
             })
             .collect()
         };
-        let words = (self.inside.len() + self.outside.len()).div_ceil(64) as u64 + 1;
         let mut search = Boxes {
             space: self,
             inside: by_class(&self.inside),
             outside: by_class(&self.outside),
-            words,
+            words: (self.inside.len() + self.outside.len()).div_ceil(64) as u64 + 1,
             left: EXACT,
-            found: HashMap::new(),
+            found: Vec::new(),
         };
-        search.deepen(&mut Vec::new(), &all(self.inside.len()), &all(self.outside.len()))?;
-        let found = search.found.into_iter().map(|(covered, sets)| self.candidate(sets, covered));
-        let mut found: Vec<Candidate> = found.collect();
-        // Nothing depends on the order in which a map happens to be.
-        found.sort_by(|a, b| {
-            let most = b.covered.count_ones(..).cmp(&a.covered.count_ones(..));
-            most.then(a.literals.cmp(&b.literals)).then_with(|| b.sets.cmp(&a.sets))
-        });
-        let mut kept: Vec<Candidate> = Vec::new();
-        let mut left = EXACT;
-        for candidate in found {
-            let beaten =
-                |kept: &Candidate| candidate.covered.is_subset(&kept.covered) && kept.literals <= candidate.literals;
-            left = left.checked_sub(kept.len() as u64 * words)?;
-            if !kept.iter().any(beaten) {
-                kept.push(candidate);
-            }
-        }
-        Some(kept)
+        search.deepen(&mut Vec::new(), 0, &all(self.inside.len()), &all(self.outside.len()))?;
+        let mut found = search.found;
+        // Large ones first: a good cover is found early.
+        found.sort_by_key(|candidate| std::cmp::Reverse(candidate.covered.count_ones(..)));
+        Some(found)
     }
 
     /// Boxes that together cover every place inside, each the largest of some that grow from a place which none before covers,
@@ -234,37 +215,37 @@ struct Boxes<'s> {
     words: u64,
     /// How many words may still be looked at.
     left: u64,
-    /// Of the boxes that cover the same, the one with the fewest literals.
-    found: HashMap<FixedBitSet, Box>,
+    /// None of them covers as much as another with as few literals.
+    found: Vec<Candidate>,
 }
 
 impl Boxes<'_> {
-    /// All boxes that begin with these sets, which admit these places. Nothing if they are too many.
-    fn deepen(&mut self, sets: &mut Box, inside: &FixedBitSet, outside: &FixedBitSet) -> Option<()> {
-        let axis = sets.len();
-        if inside.is_clear() {
+    /// All boxes that end with these sets, the last axis's first, so many of which are literals, and which admit these places. Nothing if they are
+    /// too many.
+    fn deepen(&mut self, sets: &mut Box, literals: usize, inside: &FixedBitSet, outside: &FixedBitSet) -> Option<()> {
+        // Of conditions that are equally short, the one about the first axes is found first.
+        let axes = self.space.widths.len() - sets.len();
+        let width = axes.checked_sub(1).map_or(0, |axis| self.space.widths[axis]);
+        self.left = self.left.checked_sub(self.words * (width + self.found.len() + 1) as u64)?;
+        let is_known = |known: &Candidate| known.literals <= literals && inside.is_subset(&known.covered);
+        if inside.is_clear() || self.found.iter().any(is_known) {
             return Some(());
         }
-        let width = *self.space.widths.get(axis).unwrap_or(&0);
-        self.left = self.left.checked_sub(self.words * (width as u64 + 1))?;
         if outside.is_clear() {
-            let rest = (axis..self.space.widths.len()).map(|axis| self.space.full(axis));
-            let own: Box = sets.iter().copied().chain(rest).collect();
-            let size = |sets: &Box| (self.space.literals(sets), sets.iter().map(|set| set.count_zeros()).sum::<u32>());
-            match self.found.get_mut(inside) {
-                Some(known) if size(&own) < size(known) => *known = own,
-                Some(_) => {}
-                None => drop(self.found.insert(inside.clone(), own)),
-            }
+            let rest = (0..axes).map(|axis| self.space.full(axis));
+            let sets: Box = rest.chain(sets.iter().rev().copied()).collect();
+            self.found.retain(|known| known.literals < literals || !known.covered.is_subset(inside));
+            self.found.push(Candidate { sets, literals, covered: inside.clone() });
             return Some(());
         }
-        if axis == self.space.widths.len() {
-            return Some(());
-        }
+        let Some(axis) = axes.checked_sub(1) else { return Some(()) };
         let full = self.space.full(axis);
         sets.push(full);
-        self.deepen(sets, inside, outside)?;
+        self.deepen(sets, literals, inside, outside)?;
         sets.pop();
+        if width == 1 {
+            return Some(());
+        }
         // What has no place outside is in every set that is worth it, what has only such places in none.
         let (mut free, mut both): (Set, Vec<usize>) = (0, Vec::new());
         for class in 0..width {
@@ -295,7 +276,7 @@ impl Boxes<'_> {
             let (inside, outside) = (admitted(inside, &self.inside[axis]), admitted(outside, &self.outside[axis]));
             self.left = self.left.checked_sub(self.words * width as u64)?;
             sets.push(set);
-            self.deepen(sets, &inside, &outside)?;
+            self.deepen(sets, literals + 1, &inside, &outside)?;
             sets.pop();
         }
         Some(())
@@ -314,22 +295,24 @@ fn within(sets: &[Set], at: &[u8]) -> bool {
 
 /// The values of an axis that say the same wherever they have places, each with the number of its class.
 fn merged(places: &BTreeMap<Vec<u8>, bool>, axis: usize) -> BTreeMap<u8, u8> {
-    let mut columns: BTreeMap<u8, BTreeMap<Vec<u8>, bool>> = BTreeMap::new();
-    for (at, inside) in places {
-        let mut others = at.clone();
-        others.remove(axis);
-        columns.entry(at[axis]).or_default().insert(others, *inside);
+    let mut columns: BTreeMap<u8, Vec<(u32, bool)>> = places.keys().map(|at| (at[axis], Vec::new())).collect();
+    if columns.len() > 1 {
+        // What the places have on the other axes, by number. Every column is in the order of the places.
+        let mut rest: HashMap<Vec<u8>, u32> = HashMap::new();
+        for (at, inside) in places {
+            let mut others = at.clone();
+            others.remove(axis);
+            let number = rest.len() as u32;
+            let number = *rest.entry(others).or_insert(number);
+            columns.entry(at[axis]).or_default().push((number, *inside));
+        }
     }
-    let mut classes: Vec<&BTreeMap<Vec<u8>, bool>> = Vec::new();
-    let class = |(value, column): (&u8, _)| {
-        let known = classes.iter().position(|known| *known == column);
-        let class = known.unwrap_or_else(|| {
-            classes.push(column);
-            classes.len() - 1
-        });
-        (*value, class as u8)
+    let mut classes: HashMap<Vec<(u32, bool)>, u8> = HashMap::new();
+    let class = |(value, column)| {
+        let number = classes.len() as u8;
+        (value, *classes.entry(column).or_insert(number))
     };
-    columns.iter().map(class).collect()
+    columns.into_iter().map(class).collect()
 }
 
 struct Cover<'c> {

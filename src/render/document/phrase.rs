@@ -63,7 +63,7 @@ fn plain(part: &Part<'_>) -> String {
     let but_not_none = if part.others.contains(&"") { format!("there is {axis}") } else { String::new() };
     match (&*values, &*others) {
         ([], _) => format!("there is no {axis}"),
-        (_, []) => but_not_none,
+        (values, []) if values.len() > 3 => but_not_none,
         (values, others) if values.len() > 2 && others.len() * 2 < values.len() && but_not_none.is_empty() => {
             format!("{axis} is not {}", either(others))
         }
@@ -203,7 +203,8 @@ mod tests {
         check(&[("holder_state", &["hot"], &["cold"])], "holder_state=hot");
         check(&[("mode", &["blocking", ""], &["nonblocking"])], "mode=blocking or no mode");
         check(&[("mode", &[""], &["nonblocking"])], "there is no mode");
-        check(&[("mode", &["nonblocking"], &[""])], "there is mode");
+        check(&[("mode", &["nonblocking"], &[""])], "mode=nonblocking");
+        check(&[("mode", &["a", "b", "c", "d"], &[""])], "there is mode");
         check(&[("reuse", &["none", ""], &["addr"])], "reuse=none or no reuse");
     }
 }

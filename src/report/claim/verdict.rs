@@ -83,7 +83,7 @@ pub struct Tally {
     pub groups: Vec<Group>,
 }
 
-/// A condition over axes of scenarios, and over `scenario`, `call`, `port`, `cause` and `stack`.
+/// A condition over axes of scenarios, and over `scenario`, `call`, `port`, `cause`, `ordinal` and `stack`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct When {
@@ -294,7 +294,7 @@ fn tally(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Tally {
 /// The most terms that somebody reads.
 const TERMS: usize = 6;
 
-/// When a claim holds that holds for some calls. Stacks are told apart only if they have to be.
+/// When a claim holds that holds for some calls. Stacks, and the calls of one case, are told apart only if they have to be.
 fn when(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Option<When> {
     let names: IndexSet<&str> = items
         .iter()
@@ -302,7 +302,7 @@ fn when(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Option<When> {
         .flat_map(|own| own.keys())
         .map(|axis| &**axis)
         .collect();
-    let place = |item: &Item<'_>, with_stack: bool| {
+    let place = |item: &Item<'_>, apart: bool| {
         let key = item.key;
         let mut place: Vec<String> = names
             .iter()
@@ -310,39 +310,42 @@ fn when(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Option<When> {
                 axes.get(key.case).and_then(|own| own.get(*axis)).map_or_else(String::new, |value| value.to_string())
             })
             .collect();
-        place.extend([key.scenario, key.call.as_str(), key.port.as_str(), item.cause.as_str()].map(str::to_owned));
-        place.push(key.ordinal.to_string());
-        if with_stack {
-            place.push(item.stack.to_owned());
+        place.extend([item.cause.as_str(), key.call.as_str(), key.port.as_str(), key.scenario].map(str::to_owned));
+        if apart {
+            place.extend([key.ordinal.to_string(), item.stack.to_owned()]);
         }
         place
     };
-    let places = |with_stack: bool| {
+    let places = |apart: bool| {
         let mut places: IndexMap<Vec<String>, bool> = IndexMap::new();
         let holds = |item: &Item<'_>| item.answer == Answer::Holds;
-        let same =
-            items.iter().all(|item| *places.entry(place(item, with_stack)).or_insert(holds(item)) == holds(item));
+        let same = items.iter().all(|item| *places.entry(place(item, apart)).or_insert(holds(item)) == holds(item));
         same.then_some(places)
     };
     let places = places(false).or_else(|| places(true))?;
-    let names: Vec<&str> = names.into_iter().chain(["scenario", "call", "port", "cause", "ordinal", "stack"]).collect();
+    let names: Vec<&str> = names.into_iter().chain(["cause", "call", "port", "scenario", "ordinal", "stack"]).collect();
     let mut values: Vec<IndexSet<&str>> = vec![IndexSet::new(); names.len()];
     let at = places.keys().map(|place| {
         let own = place.iter().zip(&mut values).map(|(value, values)| u8::try_from(values.insert_full(value).0).ok());
         own.map(|value| value.filter(|value| u32::from(*value) < decide::Set::BITS)).collect::<Option<Vec<u8>>>()
     });
-    let at: Vec<Vec<u8>> = at.collect::<Option<_>>()?;
+    let mut at: Vec<Vec<u8>> = at.collect::<Option<_>>()?;
+    // An axis of one value decides nothing.
+    let open: Vec<usize> = (0..values.len()).filter(|axis| values[*axis].len() > 1).collect();
+    for at in &mut at {
+        *at = open.iter().map(|axis| at[*axis]).collect();
+    }
     let points: Vec<(&[u8], bool)> = at.iter().map(Vec::as_slice).zip(places.values().copied()).collect();
-    let condition = decide::decide(&points, points.first().map_or(0, |(at, _)| at.len()))?;
+    let condition = decide::decide(&points, open.len())?;
     if condition.terms.len() > TERMS {
         return None;
     }
     let named = |axis: usize, set: decide::Set| {
-        let values = values[axis].iter().enumerate().filter(|(value, _)| set >> value & 1 == 1);
+        let values = values[open[axis]].iter().enumerate().filter(|(value, _)| set >> value & 1 == 1);
         values.map(|(_, value)| (*value).to_owned()).collect()
     };
     let part = |literal: &decide::Literal| Part {
-        axis: names[literal.axis].to_owned(),
+        axis: names[open[literal.axis]].to_owned(),
         values: named(literal.axis, literal.values),
         others: named(literal.axis, literal.others),
     };

@@ -1,6 +1,6 @@
-//! What findings say of claims, as text for terminals and as a table of Markdown.
+//! What findings say about claims, as text for terminals and as a table of Markdown.
 //!
-//! Which verdict it is has been decided before; what was only expected is never shown as observed.
+//! `report::claim` has decided the verdicts before. What is only expected is never shown as observed.
 
 use std::collections::BTreeSet;
 

@@ -1,6 +1,6 @@
-//! An explanation as text: what was understood, then each cause with what shows it and what to do.
+//! An explanation as text: what was understood, then each cause, with how to see it and what to do.
 //!
-//! Which causes there are, and in which order, has been decided before.
+//! `knowledge::explain` has found and ordered the causes before.
 
 use super::document::families;
 use super::style::{FAINT, HEADING, WARN, paint};

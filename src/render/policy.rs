@@ -1,6 +1,6 @@
 //! Policies, and what they do with findings, as text for terminals.
 //!
-//! What is right or wrong has been decided before.
+//! `knowledge::policy` has judged before.
 
 use comfy_table::{Cell, Color, Row};
 

@@ -1,4 +1,4 @@
-//! The few styles that terminal text uses. Nothing depends on them: whoever prints may strip them.
+//! The few styles of terminal text. Nothing depends on them: a caller may strip them.
 
 use anstyle::{AnsiColor, Style};
 

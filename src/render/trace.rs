@@ -1,6 +1,6 @@
 //! A trace as text: the hops as far as they are known, what was skipped, and how it ended.
 //!
-//! What anything means has been decided before; this says it in words.
+//! `tracer` has decided the meaning before; this says it in words.
 
 use std::fmt::Write;
 use std::net::IpAddr;

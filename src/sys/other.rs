@@ -1,7 +1,7 @@
-//! A Unix that is neither Linux nor macOS: its findings can be read, and none can be made.
+//! A Unix that is neither Linux nor macOS: errnoscope reads findings there, and makes none.
 //!
-//! No worker runs here: nobody has written down what such a kernel is expected to do, nor how it is asked for its sockets. It is
-//! type-checked, so that what the rest of the program takes for granted is POSIX.
+//! No worker runs here: there are no expectations for such a kernel, and no way to read its sockets. It is
+//! type-checked, so that the rest of the program relies on POSIX alone.
 
 use std::net::{IpAddr, SocketAddr};
 use std::os::fd::OwnedFd;

@@ -1,7 +1,7 @@
 //! Standard output as the kernel has it, and whether there was one.
 //!
 //! The standard library opens /dev/null for a descriptor that is closed at the start, and takes EBADF for a success: a
-//! report that went there would be lost without a word. What is written is decided elsewhere.
+//! report that went there would be lost without a word. It does not decide what is written.
 
 use std::io::{self, Write};
 use std::os::fd::AsRawFd;

@@ -1,6 +1,6 @@
-//! A finished trace as JSON: the contract with whoever reads what `trace --json` writes.
+//! A finished trace as JSON: the contract with readers of `trace --json`.
 //!
-//! It adds nothing to the trace but the views that readers ask for first: hops and totals.
+//! It adds to the trace only the views that readers ask for first: hops and totals.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -1,6 +1,6 @@
-//! What a subject call ran into, known by construction and independent of what the kernel answered.
+//! What a subject call ran into, known by construction and independent of the kernel's answer.
 //!
-//! A cause says nothing about what a program should do: that is the policy's business.
+//! A cause does not say what a program should do: the policy does.
 
 use crate::words::names::words;
 use serde::{Deserialize, Serialize};

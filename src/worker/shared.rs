@@ -1,6 +1,6 @@
 //! Ports of a host that others use as well: a case waits until the ports that it needs are free.
 //!
-//! Which ports these are was decided before. It takes no port from anybody.
+//! The plan says which ports these are. It takes no port from anybody.
 
 use std::time::{Duration, Instant};
 

@@ -1,6 +1,6 @@
 //! What the next port costs as a range fills: the costs that fills of large ranges left in their trails.
 //!
-//! How a curve is drawn is decided elsewhere.
+//! It does not draw the curve.
 
 use super::{Document, Given};
 use crate::plan::{Cost, Detail, FillHow, Op};

@@ -1,6 +1,6 @@
-//! What must not be overlooked: what is no match, what is not stable, what was not observed and what nobody knows.
+//! What a reader must not overlook: mismatches, unstable findings, what was not observed, and what is unknown.
 //!
-//! None of it is ever folded away: whoever wants to know less reads the tables.
+//! None of it is ever folded away.
 
 use std::collections::BTreeMap;
 

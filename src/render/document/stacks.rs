@@ -1,6 +1,6 @@
-//! The columns of a document: which stacks there are, and what to call them.
+//! The columns of a document: which stacks there are, and their names.
 //!
-//! What they answered is no business of this.
+//! It does not look at their answers.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! All findings as data for the page's script: compressed, and each text once.
 //!
 //! The index is what filters need and is read when the page opens; trails and witnesses are read when the first case is
-//! opened. How they are shown is the script's business.
+//! opened. The script decides how to show them.
 
 use std::collections::HashMap;
 use std::io::Write;

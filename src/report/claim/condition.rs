@@ -1,7 +1,7 @@
 //! Conditions on what a call ran into and what it gave: `{ call = "bind", axes = { holder_state = "time-wait" } }`.
 //!
-//! All entries of a table must hold, of an array of tables one; `not` negates a condition. Whether the names in it
-//! exist is the business of `check`.
+//! All entries of a table must hold, and one entry of an array of tables; `not` negates a condition. `check` finds out
+//! whether the names in it exist.
 
 use std::collections::BTreeMap;
 

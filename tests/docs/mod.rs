@@ -223,6 +223,13 @@ fn every_command_is_run_or_says_why_not() {
     }
 }
 
+/// It is read in three minutes.
+#[test]
+fn readme_is_short() {
+    let (text, _) = read("README.md");
+    assert!(text.len() <= 7_000, "README.md has {} bytes", text.len());
+}
+
 /// Below "Examples:", and in the rest of the help.
 #[test]
 fn the_examples_of_each_command_parse() {

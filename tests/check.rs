@@ -200,6 +200,103 @@ fn what_does_not_meet_a_trouble_is_never_right() {
     assert_eq!((verdicts, code(&output)), (vec![Verdict::Right, Verdict::NotExercised], 0));
 }
 
+/// What lies in the caller's directory, or in HOME, is not the tracer's configuration; what its profile names is found.
+#[test(Namespaces, Ptrace, Bash)]
+fn files_of_the_caller_are_not_those_of_the_tracer() {
+    let place = tempfile::tempdir().unwrap();
+    let script = format!(
+        "for place in . ~ \"${{XDG_CONFIG_HOME:-.}}\"; do\n\
+             if [ -n \"$(ls -A \"$place\")\" ]; then echo \"in $place there is $(ls -A \"$place\")\" >&2; exit 1; fi\n\
+         done\n\
+         touch here && [ -e ~/here ] || exit 1\n\
+         exec {PROGRAM} trace \"$@\"\n"
+    );
+    std::fs::write(place.path().join("mytrace.sh"), script).unwrap();
+    std::fs::write(place.path().join("mytrace.conf"), "no configuration").unwrap();
+    let words = ["bash", "mytrace.sh", "-n", "-p", "{port}", "--initial-sequence", "{first}", "{target}"];
+    let (_profile, fake) = profile(&words, 20);
+    let mut command = Command::new(PROGRAM);
+    command.args(["check", &fake, "--trouble", "tuple-time-wait", "--json", "-"]).current_dir(&place);
+    let output = command.env("HOME", place.path()).env("XDG_CONFIG_HOME", place.path()).output().unwrap();
+    let tracer = checked(&output);
+    assert_eq!(tracer.command[..2], ["bash", "mytrace.sh"]);
+    let verdicts: Vec<Verdict> = tracer.runs.iter().map(|row| row.verdict).collect();
+    assert_eq!(verdicts, [Verdict::Right; 2], "{:#?}", tracer.runs);
+}
+
+/// Nobody knows better than a tracer why it does not work.
+#[rstest(Namespaces, Ptrace, Bash)]
+#[case(
+    "echo 'cannot parse line 2:' >&2; echo '  in /etc/x.toml' >&2; exit 1",
+    "said cannot parse line 2: in /etc/x.toml why it does not find"
+)]
+#[case(
+    "echo 'Error: privileges are required' >&2; exit 1",
+    "said Error: privileges are required why it needs privileges"
+)]
+#[case("echo 'usage: mytrace'; exit 1", "said usage: mytrace why it does not find the path even without trouble")]
+fn a_tracer_that_does_not_work_speaks_first(#[case] script: &str, #[case] expected: &str) {
+    let (_place, fake) = profile(&["bash", "-c", script, "{target}"], 20);
+    let output = run(&[&fake]);
+    let said = text(&output.stdout).split_whitespace().collect::<Vec<_>>().join(" ");
+    assert_eq!(code(&output), 4);
+    assert!(said.contains(expected), "{said}");
+}
+
+/// A policy that was seen on one system says nothing about another, and nothing about what was not seen.
+#[test]
+fn what_was_not_seen_is_not_judged() {
+    let place = tempfile::tempdir().unwrap();
+    let file = results().into_iter().find(|file| file.ends_with("trippy-0.13.0.json")).unwrap();
+    let seen = place.path().join("trippy-0.13.0.seen.toml");
+    let (file, seen) = (file.to_str().unwrap(), seen.to_str().unwrap());
+    assert_eq!(code(&run(&["--results", file, "--policy-out", seen])), 1);
+    let report = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines/linux-6.18.json.gz");
+    let mut command = Command::new(PROGRAM);
+    command.args(["policy", "evaluate", report.to_str().unwrap(), "-p", seen]);
+    let output = command.env("COLUMNS", "100").output().unwrap();
+    let said = text(&output.stdout);
+    assert_eq!(code(&output), 1, "{said}{}", text(&output.stderr));
+    let rows: Vec<Vec<&str>> = said.lines().map(|line| line.split_whitespace().collect()).collect();
+    let macos: Vec<&Vec<&str>> = rows.iter().filter(|row| row.first() == Some(&"macos*") && row.len() == 8).collect();
+    assert!(macos.len() > 3, "{said}");
+    for row in macos {
+        // EINPROGRESS alone is judged: it says the same everywhere.
+        assert!(["·", "0"].contains(&row[3]) && ["·", "0"].contains(&row[4]), "{said}");
+    }
+    let linux = rows.iter().find(|row| row.starts_with(&["linux", "tuple-in-use"])).unwrap();
+    assert_ne!(linux[4], "·", "{said}");
+    assert!(said.contains("was seen on linux only"), "{said}");
+}
+
+/// Lines that the runner reads, and a summary, say what is wrong; with a baseline, what is new.
+#[test]
+fn github_is_told_what_is_wrong_and_with_a_baseline_what_changed() {
+    let place = tempfile::tempdir().unwrap();
+    let summary = place.path().join("summary.md");
+    let file = results().into_iter().find(|file| file.ends_with("trippy-0.13.0.json")).unwrap();
+    let file = file.to_str().unwrap();
+    let told = |arguments: &[&str]| {
+        std::fs::write(&summary, "").unwrap();
+        let mut command = Command::new(PROGRAM);
+        command.arg("check").args(arguments).arg("--github").env("GITHUB_STEP_SUMMARY", &summary);
+        let output = command.output().unwrap();
+        let lines =
+            text(&output.stdout).lines().filter(|line| line.starts_with("::error")).map(str::to_owned).collect();
+        (code(&output), lines, std::fs::read_to_string(&summary).unwrap())
+    };
+    let (exit, lines, summary): (_, Vec<String>, _) = told(&["--results", file]);
+    assert_eq!(exit, 1);
+    assert!(
+        lines.iter().any(|line| line.contains("title=trippy 0.13.0%2C tuple-time-wait%3A aborts%2C wrong")),
+        "{lines:?}"
+    );
+    assert!(summary.contains("| trippy 0.13.0 | tuple-time-wait | aborts | wrong: gives-up |"), "{summary}");
+    let (exit, lines, summary) = told(&["--results", file, "--baseline", file]);
+    assert_eq!((exit, lines.len()), (0, 0), "{lines:?}");
+    assert!(summary.contains("wrong: gives-up (as in the baseline)"), "{summary}");
+}
+
 #[test(Namespaces, Ptrace, Bash)]
 fn a_tracer_that_cannot_be_run_or_finds_nothing_says_nothing_about_troubles() {
     for (command, why) in [
@@ -239,8 +336,10 @@ fn what_a_host_cannot_make_is_told_and_is_no_fault_of_the_tracers() {
 /// One signal, as a supervisor sends it: neither the tracer nor a file is left.
 #[test(Namespaces, Ptrace, Bash)]
 fn an_interrupted_check_leaves_nothing() {
-    let (place, fake) = profile(&["bash", "-c", "echo >\"$0\"; sleep 100", "{target}.began"], 60);
-    let (began, temporary) = (place.path().join("10.77.5.2.began"), tempfile::tempdir().unwrap());
+    let (place, temporary) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let name = place.path().join("{target}.began");
+    let (_profile, fake) = profile(&["bash", "-c", "echo >\"$0\"; sleep 100", name.to_str().unwrap()], 60);
+    let began = place.path().join("10.77.5.2.began");
     let mark = format!("check-of-{}", std::process::id());
     let mut command = Command::new(PROGRAM);
     command.args(["check", &fake]).current_dir(&place).env(MARK, &mark).env("TMPDIR", temporary.path());
@@ -272,7 +371,8 @@ fn a_killed_check_leaves_nothing(#[case] user: Option<u32>) {
     crate::common::copy_program(PROGRAM, &program);
     std::fs::create_dir(&temporary).unwrap();
     std::fs::set_permissions(&temporary, Permissions::from_mode(0o777)).unwrap();
-    let (_profile, fake) = profile(&["bash", "-c", "echo >\"$0\"; sleep 100", "{target}.began"], 60);
+    let name = place.path().join("{target}.began");
+    let (_profile, fake) = profile(&["bash", "-c", "echo >\"$0\"; sleep 100", name.to_str().unwrap()], 60);
     let own = place.path().join("fake.toml");
     std::fs::copy(fake, &own).unwrap();
     let (began, mark) = (place.path().join("10.77.5.2.began"), format!("killed-{user:?}-{}", std::process::id()));
@@ -357,6 +457,21 @@ fn results_fit_their_schema_and_are_held_against_others() {
     assert_eq!(code(&output), 1);
     let said = text(&output.stdout);
     assert!(said.contains("tuple-time-wait  skips (right) → aborts (wrong)"), "{said}");
+    // What a wrong behaviour does may change as well; and what the baseline has is shown in short.
+    let mut both = check.clone();
+    for (check, kind) in [(&mut check, Kind::GivesUp), (&mut both, Kind::Hides)] {
+        check.tracers[0].runs.iter_mut().find(|row| row.trouble == Trouble::TupleTimeWait).unwrap().kind = Some(kind);
+    }
+    let (hides, gives_up) = (place.path().join("hides.json"), place.path().join("gives-up.json"));
+    std::fs::write(&hides, serde_json::to_string(&both).unwrap()).unwrap();
+    std::fs::write(&gives_up, serde_json::to_string(&check).unwrap()).unwrap();
+    let output = run(&["--results", gives_up.to_str().unwrap(), "--baseline", hides.to_str().unwrap()]);
+    assert_eq!(code(&output), 1);
+    let said = text(&output.stdout);
+    assert!(said.contains("aborts (wrong: hides) → aborts (wrong: gives-up)") && said.contains("    why"), "{said}");
+    let output = run(&["--results", hides.to_str().unwrap(), "--baseline", hides.to_str().unwrap()]);
+    let said = text(&output.stdout);
+    assert!(code(&output) == 0 && !said.contains("    why"), "{said}");
     let output = run(&["--results", "Cargo.toml"]);
     assert_eq!(code(&output), 2);
     assert!(text(&output.stderr).contains("Cargo.toml:1:"), "{}", text(&output.stderr));

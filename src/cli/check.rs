@@ -2,46 +2,31 @@
 //!
 //! `tracer::check` interprets a tracer's calls; `exec` creates the network that it runs in.
 
+mod running;
+
 use std::fs::File;
-use std::io::{Read, Seek, Write};
-use std::os::unix::process::CommandExt;
+use std::io::{Read, Write};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
-use std::sync::atomic::Ordering;
-use std::sync::mpsc;
-use std::thread::{self, JoinHandle};
-use std::time::Duration;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-
-use super::exec::{CANNOT_RUN, NO_WORLD, NOT_FOUND};
 use super::output::{self, Destination, Writing};
-use super::select::or_list;
-use super::{Exit, Failure, bounded, complain, source};
-use crate::knowledge::calls::Calls;
+use super::{Exit, Failure, bounded, github, source};
 use crate::knowledge::policy;
-use crate::render::check as text;
-use crate::report::finding::{Tool, stack};
-use crate::sys::{self, Ended, Signals};
-use crate::tracer::check::attempt::{attempts, reactions};
-use crate::tracer::check::infer::{self, Observed};
-use crate::tracer::check::judge::{Behaviour, Judgement, Run, Verdict, judge};
+use crate::render::check::Detail;
+use crate::render::{check as text, github as annotations};
+use crate::sys::{self, Signals};
+use crate::tracer::check::infer;
+use crate::tracer::check::judge::Verdict;
 use crate::tracer::check::profile::{self, BUILT_IN, Profile};
-use crate::tracer::check::trouble::{PORT, ROUTERS, Trouble};
-use crate::tracer::check::{self, Check, FORMAT, Row, Tracer};
+use crate::tracer::check::trouble::Trouble;
+use crate::tracer::check::{self, Check};
+use crate::words::near::or_list;
 
 /// The tracer that is checked where nobody names one.
 const USUAL: &str = "errnoscope";
-/// What timeout(1) exits with when the time is up.
-const TIMED_OUT: i32 = 124;
 /// What a policy begins with that was put together here.
 const SEEN: &str = "Seen by `errnoscope check`, not written.";
-/// More of a tracer's output than anybody reads, in bytes.
+/// More than a policy has, in bytes.
 const LONGEST: u64 = 1 << 20;
-/// The same of what it says about its version, and how long it may take to say it.
-const LONGEST_VERSION: u64 = 64 << 10;
-const VERSION: Duration = Duration::from_secs(5);
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -101,6 +86,10 @@ pub struct Arguments {
     #[arg(long)]
     markdown: bool,
 
+    /// Annotations for GitHub Actions after the text, and a job summary
+    #[arg(long, conflicts_with = "markdown")]
+    github: bool,
+
     /// The system calls of every run, not only of those that are wrong
     #[arg(short, long, conflicts_with = "markdown")]
     verbose: bool,
@@ -113,6 +102,12 @@ fn trouble(text: &str) -> Result<Trouble, String> {
     })
 }
 
+impl Arguments {
+    pub fn is_for_github(&self) -> bool {
+        self.github
+    }
+}
+
 pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let json = arguments.json.as_deref().map(Destination::new).transpose()?;
     let policy = arguments.policy_out.as_deref().map(policy_out).transpose()?;
@@ -121,14 +116,24 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
         return Err(Failure::bad("--policy-out writes the policy of one tracer: name one"));
     }
     let (check, signals) = match &*arguments.results {
-        [] => run(arguments).map(|(check, signals)| (check, Some(signals)))?,
+        [] => {
+            let profiles =
+                arguments.tracers.iter().map(|name| load(name)).collect::<Result<Vec<Profile>, Failure>>()?;
+            let asked = |trouble: &Trouble| {
+                *trouble == Trouble::Nothing || arguments.trouble.is_empty() || arguments.trouble.contains(trouble)
+            };
+            let troubles: Vec<Trouble> = Trouble::ALL.iter().copied().filter(asked).collect();
+            let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
+            (running::check(&profiles, &troubles, &signals)?, Some(signals))
+        }
         results => (earlier(results)?, None),
     };
     if let Some(signal) = signals.as_ref().and_then(Signals::received) {
         drop(signals);
         // What there is, for people: a file with some of the results would pass for all of them.
         if check.tracers.iter().any(|tracer| !tracer.runs.is_empty()) {
-            write!(out, "{}", text::check(&check, arguments.verbose, output::width()))?;
+            let detail = if arguments.verbose { Detail::Everything } else { Detail::Wrong };
+            write!(out, "{}", text::check(&check, detail, output::width()))?;
         }
         return Ok(Exit::Interrupted(signal));
     }
@@ -148,14 +153,24 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     let changes = baseline.as_ref().map(|baseline| check::changes(baseline, &check));
     let is_taken = |destination: &Option<Destination>| destination.as_ref().is_some_and(Destination::is_stdout);
     if !is_taken(&json) && !is_taken(&policy) {
-        if arguments.markdown {
-            write!(out, "{}", text::markdown(&check))?;
-        } else {
-            write!(out, "{}", text::check(&check, arguments.verbose, output::width()))?;
+        let detail = match &changes {
+            _ if arguments.verbose => Detail::Everything,
+            Some(changes) => Detail::Changed(changes),
+            None => Detail::Wrong,
+        };
+        let mut said = match arguments.markdown {
+            true => text::markdown(&check),
+            false => text::check(&check, detail, output::width()),
+        };
+        said.extend(changes.as_deref().map(text::changes));
+        match arguments.github {
+            true => github::print(&said, &annotations::check_annotations(&check, changes.as_deref()), out)?,
+            false => write!(out, "{said}")?,
         }
-        if let Some(changes) = &changes {
-            write!(out, "{}", text::changes(changes))?;
-        }
+    }
+    let summary = |room| annotations::check_summary(&check, changes.as_deref(), room);
+    if arguments.github {
+        github::sum_up(summary)?;
     }
     let any = |verdict| check.tracers.iter().any(|tracer| tracer.has(verdict));
     Ok(match changes {
@@ -201,24 +216,6 @@ fn earlier(files: &[PathBuf]) -> Result<Check, Failure> {
         all.tracers.extend(check.tracers);
         all
     }))
-}
-
-/// The results, while signals are still watched.
-fn run(arguments: &Arguments) -> Result<(Check, Signals), Failure> {
-    let profiles = arguments.tracers.iter().map(|name| load(name)).collect::<Result<Vec<Profile>, Failure>>()?;
-    let asked = |trouble: &Trouble| {
-        *trouble == Trouble::Nothing || arguments.trouble.is_empty() || arguments.trouble.contains(trouble)
-    };
-    let troubles: Vec<Trouble> = Trouble::ALL.iter().copied().filter(asked).collect();
-    let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
-    let mut tracers = Vec::new();
-    for profile in &profiles {
-        if signals.received().is_none() {
-            tracers.push(tracer(profile, &troubles, &signals)?);
-        }
-    }
-    let stack = stack(sys::OS, &sys::machine().release);
-    Ok((Check { format: FORMAT.to_owned(), tool: Tool::this(), stack, tracers }, signals))
 }
 
 /// A tracer of this binary, or that of a file.
@@ -270,192 +267,4 @@ fn of_program(path: &str) -> Result<Profile, Failure> {
          `errnoscope help check` shows",
         file.display()
     )))
-}
-
-fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<Tracer, Failure> {
-    complain("note", &format!("checking {}: {} runs", profile.name, troubles.len()));
-    let mut observed = Observed::default();
-    let mut rows = Vec::new();
-    for &trouble in troubles {
-        let conditions = trouble.arguments(profile);
-        let lacks = trouble == Trouble::SourceNotLocal && profile.source.is_empty();
-        let row = if lacks {
-            let why = "its profile names no option for the source address";
-            Row::new(trouble, conditions, None, unseen(Behaviour::NotExercised, Verdict::NotExercised, why))
-        } else {
-            let ran = under(trouble, profile, &conditions, signals);
-            if signals.received().is_some() {
-                complain("interrupted", &format!("while {} ran under {trouble}; no file is written", profile.name));
-                break;
-            }
-            match ran? {
-                Ok(Seen { calls, timed_out, output, errors }) => {
-                    let attempts = attempts(&calls.calls, calls.os);
-                    observed.add(&attempts, &reactions(&attempts, !timed_out));
-                    let run = Run { calls: &calls, timed_out, output: &output, errors: &errors };
-                    let code = (!timed_out).then_some(calls.exit_code);
-                    Row::new(trouble, conditions, code, judge(trouble, profile, &run))
-                }
-                Err(NotRun { why, lacks }) => {
-                    // What the host cannot make says nothing about the tracer.
-                    let lacks = trouble != Trouble::Nothing && lacks;
-                    let verdict = if lacks { Verdict::NotExercised } else { Verdict::Broken };
-                    Row::new(trouble, conditions, None, unseen(Behaviour::NotRun, verdict, &why))
-                }
-            }
-        };
-        let is_hopeless = trouble == Trouble::Nothing && row.verdict == Verdict::Broken;
-        rows.push(row);
-        if is_hopeless {
-            break;
-        }
-    }
-    let command = profile.command(Trouble::Nothing.places());
-    let habits = observed.habits(&sys::machine().kernel());
-    let like = observed.likenesses(&habits);
-    let version = if signals.received().is_some() { String::new() } else { version(profile) };
-    Ok(Tracer { name: profile.name.clone(), version, command, runs: rows, habits, like })
-}
-
-fn unseen(behaviour: Behaviour, verdict: Verdict, why: &str) -> Judgement {
-    let (reached, proof, why) = (Default::default(), Vec::new(), why.to_owned());
-    Judgement { behaviour, verdict, kind: None, why, reached, message: None, proof }
-}
-
-/// What a run left behind.
-struct Seen {
-    calls: Calls,
-    timed_out: bool,
-    output: String,
-    errors: String,
-}
-
-/// Why there was no run.
-struct NotRun {
-    why: String,
-    /// The host lacks something that the trouble needs.
-    lacks: bool,
-}
-
-/// Runs the tracer; the inner error is why there was no run.
-fn under(
-    trouble: Trouble,
-    profile: &Profile,
-    conditions: &[String],
-    signals: &Signals,
-) -> Result<Result<Seen, NotRun>, Failure> {
-    // It has no name, so that nothing is left of it whatever ends us.
-    let mut file = tempfile::tempfile().map_err(|error| Failure::because("cannot make a temporary file", error))?;
-    let own = super::own_program()?;
-    let words = profile.command(trouble.places());
-    let mut command = Command::new(&own);
-    sys::end_with_this(&mut command);
-    let calls = sys::lend(&mut command, &file);
-    let mut child = command
-        .args(["exec", "--path", &ROUTERS.to_string(), "--listen", &PORT.to_string()])
-        .args(["--timeout", &profile.timeout_s.to_string()])
-        .arg("--json")
-        .arg(calls)
-        .args(conditions)
-        .arg("--")
-        .args(words.iter().enumerate().map(|(index, word)| program(index, word, &own)))
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .stderr(Stdio::piped())
-        .spawn()
-        .map_err(|error| Failure::because("cannot start errnoscope exec", error))?;
-    let output = child.stdout.take().map(|pipe| begin_of(pipe, LONGEST)).transpose();
-    let errors = child.stderr.take().map(|pipe| begin_of(pipe, LONGEST)).transpose();
-    let (output, errors) = match (output, errors) {
-        (Ok(output), Ok(errors)) => (output, errors),
-        (Err(error), _) | (_, Err(error)) => {
-            let _ = child.kill();
-            let _ = child.wait();
-            return Err(Failure::CannotRun(crate::sys::no_thread(&error)));
-        }
-    };
-    let ended = loop {
-        // A signal cuts it short.
-        match sys::wait_for(child.id() as i32, Duration::from_millis(100)) {
-            Ok(Some(ended)) => break ended,
-            Err(errno) if errno.name() != "EINTR" => {
-                return Err(Failure::bad(format!("errnoscope exec cannot be waited for: {errno}")));
-            }
-            // Its world ends with it.
-            _ if signals.interrupted.load(Ordering::Relaxed) => drop(child.kill()),
-            _ => {}
-        }
-    };
-    // It ends with the last process of the tracer's world.
-    let text = |reader: Option<JoinHandle<String>>| reader.and_then(|reader| reader.join().ok()).unwrap_or_default();
-    let (output, errors) = (text(output), text(errors));
-    let mut text = String::new();
-    let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
-    let calls: Option<Calls> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
-    let codes = [NO_WORLD, CANNOT_RUN, NOT_FOUND].map(i32::from);
-    let never_ran = |calls: &Calls| calls.calls.is_empty() && codes.contains(&calls.exit_code);
-    let lacks = calls.as_ref().is_some_and(|calls| calls.lacks.is_some());
-    Ok(match calls.filter(|calls| !lacks && !never_ran(calls)) {
-        Some(calls) if calls.lost.is_empty() => {
-            // A tracer may exit with that code itself: then nothing told it to end.
-            let timed_out = ended == Ended::Exited(TIMED_OUT) && calls.exit_code != TIMED_OUT;
-            Ok(Seen { calls, timed_out, output, errors })
-        }
-        Some(calls) => {
-            Err(NotRun { why: format!("the trouble did not last: {}", calls.lost.join("; ")), lacks: false })
-        }
-        None => {
-            let why = errors.lines().rev().find(|line| !line.trim().is_empty()).map(str::to_owned);
-            let why = why.unwrap_or_else(|| {
-                format!("`errnoscope exec` ended with {} and said nothing; was it killed? see dmesg", ended.code())
-            });
-            Err(NotRun { why: why.trim_start_matches("errnoscope: error: ").to_owned(), lacks })
-        }
-    })
-}
-
-/// As much of it as anybody reads; who says more is not kept waiting, and fills no disk.
-fn begin_of(mut pipe: impl Read + Send + 'static, most: u64) -> std::io::Result<JoinHandle<String>> {
-    thread::Builder::new().spawn(move || begin(&mut pipe, most))
-}
-
-fn begin(pipe: &mut impl Read, most: u64) -> String {
-    let mut bytes = Vec::new();
-    let _ = pipe.by_ref().take(most).read_to_end(&mut bytes);
-    let _ = std::io::copy(pipe, &mut std::io::sink());
-    String::from_utf8_lossy(&bytes).into_owned()
-}
-
-/// `errnoscope` is this program, wherever it is.
-fn program(index: usize, word: &str, own: &Path) -> std::ffi::OsString {
-    if index == 0 && word == USUAL { own.into() } else { word.into() }
-}
-
-/// The first line with a number in it that the tracer prints about itself.
-fn version(profile: &Profile) -> String {
-    let Some((first, rest)) = profile.version.split_first() else { return String::new() };
-    let Ok(own) = std::env::current_exe() else { return String::new() };
-    let text = said(Command::new(program(0, first, &own)).args(rest));
-    text.lines().find(|line| line.contains(|it: char| it.is_ascii_digit())).unwrap_or_default().trim().to_owned()
-}
-
-/// The begin of what a command says about itself: all that it starts is killed when it has ended, or its time is over.
-fn said(command: &mut Command) -> String {
-    let Ok((reader, writer)) = std::io::pipe() else { return String::new() };
-    let Ok(errors) = writer.try_clone() else { return String::new() };
-    let child = command.stdin(Stdio::null()).stdout(writer).stderr(errors).process_group(0).spawn();
-    // What is left of the command would keep the pipe open.
-    command.stdout(Stdio::null()).stderr(Stdio::null());
-    let Ok(mut child) = child else { return String::new() };
-    let (send, receive) = mpsc::channel();
-    let mut reader = reader;
-    let reading = thread::Builder::new().spawn(move || send.send(begin(&mut reader, LONGEST_VERSION)));
-    if reading.is_err() {
-        let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-    }
-    let _ = sys::wait_for(child.id() as i32, VERSION);
-    let _ = killpg(Pid::from_raw(child.id() as i32), Signal::SIGKILL);
-    let _ = child.wait();
-    // Somebody who left the group may keep the pipe open.
-    receive.recv_timeout(VERSION).unwrap_or_default()
 }

@@ -9,11 +9,12 @@ use std::path::{Path, PathBuf};
 use wildmatch::WildMatch;
 
 use super::narrow::Narrowing;
-use super::{Exit, Failure, output, select, source};
+use super::{Exit, Failure, output, source};
 use crate::render::claims as text;
 use crate::report::claim::verdict::Judgement;
 use crate::report::claim::{self, Claim, Claims};
 use crate::report::finding;
+use crate::words::near::did_you_mean;
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -83,7 +84,7 @@ fn load(path: Option<&Path>) -> Result<Claims, Failure> {
     };
     let (file, text) = source::read(path)?;
     let claims = claim::read(&file, text).map_err(broken)?;
-    let problems = crate::suite::claims::check(&claims, &source::load(None)?);
+    let problems = crate::suite::claims::check(&claims, &source::embedded()?);
     if problems.is_empty() { Ok(claims) } else { Err(Failure::Claims(problems)) }
 }
 
@@ -96,7 +97,7 @@ fn sort(claims: &Claims, arguments: &[String]) -> Result<(Vec<Claim>, Vec<PathBu
         let ids = claims.claims.iter().map(|claim| claim.id.get_ref().as_str());
         let fitting: Vec<&str> = ids.clone().filter(|id| pattern.matches(id)).collect();
         if fitting.is_empty() && !argument.contains(['/', '.']) && !Path::new(argument).exists() {
-            let near = select::did_you_mean(argument, ids).unwrap_or_default();
+            let near = did_you_mean(argument, ids).unwrap_or_default();
             return Err(Failure::NothingSelected(format!("`{argument}` is neither a claim nor a file{near}")));
         }
         if fitting.is_empty() {

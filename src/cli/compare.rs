@@ -2,21 +2,17 @@
 //!
 //! It reads and writes files; `report::compare` decides which difference is a change.
 
-use std::io::{self, Write};
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use super::narrow::Narrowing;
 use super::output::{self, Destination};
-use super::{Exit, Failure, complain, source};
+use super::{Exit, Failure, complain, github, source};
 use crate::render::compare::Cases;
 use crate::render::text::count;
-use crate::render::{compare as text, github, json};
+use crate::render::{compare as text, github as annotations, json};
 use crate::report::compare::{self, Comparison, accept};
 use crate::report::finding::Report;
-use crate::sys;
-
-/// Where GitHub Actions wants a step's summary.
-const SUMMARY: &str = "GITHUB_STEP_SUMMARY";
 
 #[derive(clap::Args)]
 #[command(after_long_help = "\
@@ -88,7 +84,7 @@ pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
     arguments.narrowing.apply(&arguments.ids, &mut reports)?;
     let are_all = reports.len() == files.len();
     let (true, Some(current)) = (are_all, reports.pop()) else {
-        return Err(Failure::NothingSelected("both reports have to be of the stack".to_owned()));
+        return Err(Failure::NothingSelected("--on-stack leaves one report out; two are needed to compare: name a stack, such as `linux *`, that both are of".to_owned()));
     };
     let baseline = reports.pop();
     let comparison = baseline.as_ref().map(|baseline| compare::compare(baseline, &current));
@@ -100,7 +96,8 @@ pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
     let done = destination
         .map_or(Ok(found), |destination| become_baseline(&destination, place, baseline.as_ref(), &current, out));
     let Some(comparison) = comparison else { return done };
-    let summed_up = if arguments.github { sum_up(&comparison) } else { Ok(()) };
+    let summary = |room| annotations::summary(&comparison, room);
+    let summed_up = if arguments.github { github::sum_up(summary) } else { Ok(()) };
     print(&comparison, arguments, out)?;
     done.and_then(|exit| summed_up.map(|()| exit))
 }
@@ -111,36 +108,9 @@ fn print(comparison: &Comparison, arguments: &Arguments, out: &mut dyn Write) ->
     let written = match (arguments.json, arguments.github) {
         (true, _) => output::json(comparison, out),
         (false, false) => write!(out, "{}", text()),
-        (false, true) => {
-            let text = github::without_commands(&text(), &token());
-            write!(out, "{text}{}", github::annotations(comparison))
-        }
+        (false, true) => github::print(&text(), &annotations::annotations(comparison), out),
     };
     Ok(written?)
-}
-
-/// What nobody guesses who has written a report.
-fn token() -> String {
-    format!("errnoscope-{:016x}{:016x}", sys::random(), sys::random())
-}
-
-fn sum_up(comparison: &Comparison) -> Result<(), Failure> {
-    match std::env::var_os(SUMMARY).filter(|path| !path.is_empty()) {
-        Some(path) => append_summary(comparison, Path::new(&path)),
-        None => {
-            complain("warning", &format!("{SUMMARY} is not set: no job summary is written"));
-            Ok(())
-        }
-    }
-}
-
-/// Other commands of the same step may have written to it.
-fn append_summary(comparison: &Comparison, path: &Path) -> Result<(), Failure> {
-    let cannot = |error: io::Error| output::cannot_write(path, error.into());
-    let mut file = sys::open_to_append(path).map_err(|why| output::cannot_write(path, why))?;
-    let written = usize::try_from(file.metadata().map_err(cannot)?.len()).unwrap_or(usize::MAX);
-    let summary = github::summary(comparison, github::SUMMARY.saturating_sub(written));
-    file.write_all(summary.as_bytes()).map_err(cannot)
 }
 
 fn become_baseline(
@@ -153,7 +123,7 @@ fn become_baseline(
     let doubts = accept::doubts(baseline, current);
     if !doubts.is_empty() {
         for doubt in doubts {
-            complain("not accepted", &github::harmless(&doubt));
+            complain("not accepted", &annotations::harmless(&doubt));
         }
         return Ok(Exit::Mismatch);
     }

@@ -46,7 +46,7 @@ const OWN_DESCRIPTORS: u64 = 70;
 
 pub fn doctor(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let hello = runner::hello(&Place::Here(super::own_program()?)).map_err(Failure::CannotRun)?;
-    let affected = affected(&source::load(None)?, &hello)?;
+    let affected = affected(&source::embedded()?, &hello)?;
     let switches: Vec<Switch> = SWITCHES.iter().filter_map(Switch::read).collect();
     let descriptors = Descriptors::read(&hello);
     if arguments.json {

@@ -11,7 +11,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use super::output::{self, Destination};
-use super::{Exit, Failure};
+use super::{Exit, Failure, complain};
 use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, Startup, World};
 use crate::knowledge::calls::{self, Calls, Seen};
 use crate::plan::RouteKind;
@@ -32,20 +32,21 @@ pub struct WorldArguments {
     /// A condition that the command runs into: see below. May be repeated
     #[arg(short, long = "condition", value_name = "CONDITION", value_parser = condition::named)]
     pub conditions: Vec<Named>,
-    /// Client, N routers and server, each with a network of its own; the command runs as the client. Without it: one
-    /// private network with nothing but lo
+    /// Client, N routers and server, each with a network of its own; the command runs as the client. With 0 a single
+    /// link joins client and server, 10.77.0.2. Without it: one private network with nothing but lo
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(..=i64::from(MOST_ROUTERS)))]
     path: Option<u8>,
     /// The server accepts TCP connections on this port, and closes them when the client does
     #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
     listen: Vec<u16>,
-    /// A program to start first, where the server is, by `sh -c`. The command starts when it listens on a TCP port
+    /// A program to start first, where the server is, by `sh -c`. The command starts when it listens on a TCP port. May
+    /// be repeated: one starts after the other is ready
     #[arg(long, value_name = "CMD")]
-    with: Option<OsString>,
-    /// The command starts when the program of --with has this port: it listens there (TCP), or its socket is bound to
-    /// it (UDP)
+    with: Vec<OsString>,
+    /// The program of --with is ready when it has this port: it listens there (TCP), or its socket is bound to it
+    /// (UDP). Once for each --with, in the same order
     #[arg(long, value_name = "PORT", requires = "with", value_parser = clap::value_parser!(u16).range(1..))]
-    ready: Option<u16>,
+    ready: Vec<u16>,
     /// Router N forwards, but sends no ICMP of its own
     #[arg(long, value_name = "N", requires = "path")]
     silent: Vec<u8>,
@@ -62,6 +63,10 @@ pub struct WorldArguments {
     /// The server has no TCP timestamps (net.ipv4.tcp_timestamps=0)
     #[arg(long)]
     no_timestamps: bool,
+    /// The command may change this sysctl, or end this condition, which -c made: that is told, and is no failure. May be
+    /// repeated
+    #[arg(long, value_name = "NAME")]
+    may_change: Vec<String>,
 }
 
 /// Run a command under real conditions such as port exhaustion
@@ -80,6 +85,9 @@ pub struct Arguments {
     /// Write those calls to FILE as JSON (errnoscope-calls/2); - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
+    /// The command starts in an empty directory, which is its HOME as well: no file of yours configures it
+    #[arg(long)]
+    empty_home: bool,
     /// What to run, with its arguments
     #[arg(required = true, trailing_var_arg = true, value_name = "CMD")]
     command: Vec<OsString>,
@@ -99,6 +107,7 @@ Examples:
   errnoscope exec -c ports-exhausted -- curl http://127.0.0.1/
   errnoscope exec -c port-held=8080,state=time-wait -- ./my-server 8080
   errnoscope exec --with ./my-server -c ports-exhausted,to=127.0.0.1:80 -- sh
+  errnoscope exec -c ports-exhausted --may-change ip_local_port_range -- ./my-remedy
   errnoscope exec --path 5 --listen 443 -- traceroute -T -p 443 -n 10.77.5.2
   errnoscope exec --path 15 --silent 3 --rtt 20 -- ping -c 3 fd77:0:0:15::2",
         condition::HELP
@@ -162,6 +171,12 @@ impl WorldArguments {
             let message = format!("there is no router {router}: --path {routers} has the routers 1 to {routers}");
             return Err(no_world(message));
         }
+        let (programs, ports) = (self.with.len(), self.ready.len());
+        if ports != 0 && ports != programs {
+            return Err(no_world(format!(
+                "--ready is given {ports}× and --with {programs}×: once for each, in the same order, or not at all"
+            )));
+        }
         Ok(World {
             path: self.path,
             listen: self.listen.iter().copied().collect(),
@@ -171,14 +186,14 @@ impl WorldArguments {
             rtt: self.rtt,
             timestamps: !self.no_timestamps,
             with: self.with.clone(),
-            ready: self.ready,
+            ready: self.ready.clone(),
         })
     }
 
     /// Runs the command, and says on standard error what the exit code alone would not.
     pub fn run(&self, rest: Rest, program: &OsString, given: &[OsString]) -> Result<Exit, Failure> {
         let failed = |code, message| Failure::Command { code, message };
-        let Rest { limit, trace, json, out, environment, startup, foreground } = rest;
+        let Rest { limit, trace, json, out, environment, startup, empty_home, foreground } = rest;
         let watch = trace || json.is_some();
         if let Some(why) = sys::cannot_trace().filter(|_| watch) {
             return Err(failed(NO_WORLD, format!("{why}; leave out --trace and --json, or use strace in its place")));
@@ -188,7 +203,9 @@ impl WorldArguments {
         }
         let json = json.map(Destination::new).transpose()?;
         let conditions = self.conditions.clone();
-        let request = Request { world: self.world()?, conditions, limit, watch, startup, foreground };
+        let may_change = self.may_change.clone();
+        let request =
+            Request { world: self.world()?, conditions, may_change, limit, watch, startup, empty_home, foreground };
         let command = std::iter::once(program).chain(given).map(|word| word.to_string_lossy().into_owned());
         let nothing = Calls {
             format: calls::FORMAT.to_owned(),
@@ -223,7 +240,10 @@ impl WorldArguments {
                 return Err(failed(code, format!("cannot run `{}`: {errno}; {advice}", program.to_string_lossy())));
             }
         };
-        let Ran { ended, timed_out, lost, failed: unserved, watched } = ran;
+        let Ran { ended, timed_out, lost, changed, failed: unserved, watched } = ran;
+        for changed in changed {
+            complain("note", &format!("changed, as --may-change allows: {changed}"));
+        }
         if let Some((seen, mut calls)) = watched {
             calls::explain(&mut calls, OS, &machine().kernel());
             let lost = unserved.iter().chain(&lost).cloned().collect();
@@ -262,6 +282,8 @@ pub struct Rest<'a> {
     /// Variables beside the caller's.
     pub environment: &'a [(&'static str, String)],
     pub startup: Option<Startup>,
+    /// Whether the command starts in an empty directory that is its home.
+    pub empty_home: bool,
     /// Whether the command is to have the terminal to itself.
     pub foreground: bool,
 }
@@ -270,7 +292,7 @@ pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
     let [program, given @ ..] = &arguments.command[..] else {
         return Err(no_world("there is no command to run"));
     };
-    let Arguments { timeout, trace, json, .. } = arguments;
+    let Arguments { timeout, trace, json, empty_home, .. } = arguments;
     let rest = Rest {
         limit: *timeout,
         trace: *trace,
@@ -278,6 +300,7 @@ pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
         out,
         environment: &[],
         startup: None,
+        empty_home: *empty_home,
         foreground: false,
     };
     arguments.world.run(rest, program, given)

@@ -9,7 +9,7 @@ use serde_json::json;
 use super::select::Selection;
 use super::{Exit, Failure, output};
 use crate::render::style::{FAINT, HEADING, paint};
-use crate::render::text::{count, truncate};
+use crate::render::text::{count, glossary, truncate};
 use crate::scenario::{Expectation, Platform, Scenario, compile};
 use crate::suite::catalogue::Catalogue;
 use crate::suite::judge;
@@ -138,7 +138,7 @@ fn tree(catalogue: &Catalogue, items: &[Item], out: &mut dyn Write) -> Result<()
         (slow, cases) if slow == cases => "(slow) ".to_owned(),
         (slow, _) => format!("({slow} slow) "),
     };
-    let mut call = "";
+    let (mut call, mut claims) = ("", String::new());
     for counted in &counted {
         let scenario = counted.scenario;
         let prefix = scenario.id.split('.').next().unwrap_or_default();
@@ -147,13 +147,15 @@ fn tree(catalogue: &Catalogue, items: &[Item], out: &mut dyn Write) -> Result<()
             call = prefix;
         }
         let left = format!("  {:id_width$}  {:>count_width$}  {}", scenario.id, counted.cases, slow(counted));
-        let claim = truncate(&scenario.claim, output::width().saturating_sub(left.len()));
+        let claim = truncate(&scenario.claim, output::full_width().saturating_sub(left.len()));
+        claims.push_str(&claim);
         writeln!(out, "{left}{}", paint(FAINT, &claim))?;
     }
     let slow: u64 = counted.iter().map(|counted| counted.slow).sum();
     let slow = if slow > 0 { format!(", {slow} of them only with --slow") } else { String::new() };
     let cases = count(items.len() as u64, "case");
-    Ok(writeln!(out, "\n{}, {cases}{slow}", count(counted.len() as u64, "scenario"))?)
+    writeln!(out, "\n{}, {cases}{slow}", count(counted.len() as u64, "scenario"))?;
+    Ok(write!(out, "{}", glossary(&claims, output::width()))?)
 }
 
 #[derive(clap::Args)]

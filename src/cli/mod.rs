@@ -12,6 +12,7 @@ mod completions;
 mod doctor;
 mod exec;
 mod explain;
+mod github;
 mod guard;
 mod lint;
 mod list;
@@ -251,6 +252,7 @@ pub fn main() -> ExitCode {
     let bad = bad(matches!(command, Command::Exec(_) | Command::Shell(_)));
     let readable: fn(&str) -> String = match &command {
         Command::Compare(Deferred(arguments)) if arguments.is_for_github() => crate::render::github::harmless,
+        Command::Check(Deferred(arguments)) if arguments.is_for_github() => crate::render::github::harmless,
         _ => str::to_owned,
     };
     let mut out = output::stdout();

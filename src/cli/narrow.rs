@@ -8,11 +8,12 @@ use std::path::PathBuf;
 
 use wildmatch::WildMatch;
 
-use super::select::{self, did_you_mean, one_of, or_list};
+use super::select::{self, one_of};
 use super::{Failure, complain, source};
 use crate::report::finding::{Finding, Report};
 use crate::words::cause::Cause;
 use crate::words::names::Call;
+use crate::words::near::{did_you_mean, or_list};
 
 #[derive(clap::Args, Default)]
 #[command(next_help_heading = "Only some findings")]
@@ -83,6 +84,7 @@ impl Narrowing {
         }
         match count(reports) {
             0 => Err(Failure::NothingSelected("no finding is selected: the conditions exclude each other".to_owned())),
+            left if left == before => Ok(()),
             left => {
                 complain("note", &format!("only {left} of {before} findings are selected"));
                 Ok(())

@@ -66,9 +66,18 @@ impl<W: Write> Write for Lasting<W> {
 
 /// How many columns text may take: COLUMNS, or the terminal's, or 80.
 pub fn width() -> usize {
+    told_width().unwrap_or(WIDTH).clamp(40, WIDEST)
+}
+
+/// How wide lines may be that are cut rather than read to their end. Nothing is cut where there is no terminal.
+pub fn full_width() -> usize {
+    told_width().map_or(usize::MAX, |width| width.max(40))
+}
+
+/// What COLUMNS says, or the terminal.
+fn told_width() -> Option<usize> {
     let said = std::env::var("COLUMNS").ok().and_then(|columns| columns.parse().ok());
-    let terminal = || comfy_table::Table::new().width().map(usize::from);
-    said.or_else(terminal).unwrap_or(WIDTH).clamp(40, WIDEST)
+    said.or_else(|| comfy_table::Table::new().width().map(usize::from))
 }
 
 /// More faults than anybody mends before looking again.

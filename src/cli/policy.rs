@@ -181,7 +181,12 @@ fn evaluate_policies(arguments: &EvaluateArguments, out: &mut dyn Write) -> Resu
 fn derive_policy(arguments: &DeriveArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let destination = arguments.output.as_deref().map(Destination::new).transpose()?;
     let evidence = read(&arguments.reports)?;
-    let derived = derive::derive(&evidence);
+    let mut derived = derive::derive(&evidence);
+    // A policy is known by its file's name.
+    let file = arguments.output.as_deref().filter(|_| destination.as_ref().is_some_and(|it| !it.is_stdout()));
+    if let Some(name) = file.and_then(Path::file_stem) {
+        derived.policy.name = name.to_string_lossy().into_owned();
+    }
     let mut quiet = false;
     if let Some(destination) = &destination {
         let toml = policy::write(&derived.policy, &head(&evidence));
@@ -290,5 +295,9 @@ fn entry(policy: &Policy) -> Value {
         Value::Object(entry)
     });
     let rules: Vec<Value> = rules.collect();
-    json!({ "format": policy::FORMAT, "name": policy.name, "why": policy.why, "rule": rules })
+    let mut entry = json!({ "format": policy::FORMAT, "name": policy.name, "why": policy.why, "rule": rules });
+    if !policy.seen.is_empty() {
+        entry["seen"] = json!(policy.seen);
+    }
+    entry
 }

@@ -3,7 +3,6 @@
 //! A word that the catalogue does not have is an error. The message names the nearest word.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::PathBuf;
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
 use wildmatch::WildMatch;
@@ -14,6 +13,7 @@ use crate::suite::catalogue::Catalogue;
 use crate::suite::runner::Item;
 use crate::words::cause::Cause;
 use crate::words::names::Call;
+use crate::words::near::{did_you_mean, distance, or_list};
 
 #[derive(clap::Args)]
 pub struct Selection {
@@ -33,9 +33,8 @@ pub struct Selection {
     #[arg(short = 'x', long = "where", value_name = "AXIS=VALUE")]
     axes: Vec<String>,
 
-    /// Take the scenario files below this directory instead of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    scenarios: Option<PathBuf>,
+    #[command(flatten)]
+    scenarios: source::Scenarios,
 }
 
 /// One of a closed set of words, in whatever case.
@@ -51,7 +50,7 @@ where
 
 impl Selection {
     pub fn load(&self) -> Result<Catalogue, Failure> {
-        source::load(self.scenarios.as_deref())
+        self.scenarios.load()
     }
 
     /// The selected cases, slow ones too, in the order of the catalogue.
@@ -152,44 +151,4 @@ pub fn unknown_id(pattern: &str, catalogue: &Catalogue) -> String {
 
 fn or_hint<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> String {
     did_you_mean(word, known).unwrap_or_else(|| "; see `errnoscope list`".to_owned())
-}
-
-/// The words that are near, or else all there are.
-pub fn or_list<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
-    did_you_mean(word, known.clone())
-        .unwrap_or_else(|| format!("; expected one of {}", known.collect::<Vec<_>>().join(", ")))
-}
-
-/// The words that are near, if some are.
-pub fn did_you_mean<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Option<String> {
-    let near = nearest(word, known).join(" or ");
-    (!near.is_empty()).then(|| format!("; did you mean {near}?"))
-}
-
-/// At most three words that somebody may have meant by `word`, the nearest first.
-pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Vec<&'k str> {
-    let bare = word.trim_matches(['*', '?']);
-    let near = |known: &str| {
-        let distance = distance(bare, known);
-        let part = bare.len() >= 3 && (known.contains(bare) || known.len() >= 3 && bare.contains(known));
-        (part || distance <= 2.max(bare.len() / 4)).then_some(distance)
-    };
-    let mut found: Vec<(usize, &str)> = known.filter_map(|known| Some((near(known)?, known))).collect();
-    found.sort();
-    found.into_iter().map(|(_, known)| known).take(3).collect()
-}
-
-/// Levenshtein's distance.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -76,6 +76,7 @@ pub fn shell(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
         out,
         environment: &environment,
         startup,
+        empty_home: false,
         foreground: sys::is_in_foreground(),
     };
     let exit = arguments.world.run(rest, &shell, &given);

@@ -8,7 +8,7 @@ use super::select::unknown_id;
 use super::{Exit, Failure, output, source};
 use crate::plan::Role;
 use crate::render::style::{HEADING, paint};
-use crate::render::text::{field, heading, lines, shown, table, unwrapped};
+use crate::render::text::{field, glossary, heading, lines, shown, table, unwrapped};
 use crate::scenario::{Case, Condition, Platform, Rule, Scenario, StepText, Subject, cases, compile};
 use crate::suite::judge;
 use crate::words::names::Os;
@@ -23,13 +23,12 @@ pub struct Arguments {
     /// The id of a scenario or of a case
     id: String,
 
-    /// Take the scenario files below this directory instead of the built-in ones
-    #[arg(long, value_name = "DIR")]
-    scenarios: Option<std::path::PathBuf>,
+    #[command(flatten)]
+    scenarios: source::Scenarios,
 }
 
 pub fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let catalogue = source::load(arguments.scenarios.as_deref())?;
+    let catalogue = arguments.scenarios.load()?;
     let id = arguments.id.as_str();
     let scenario = catalogue.get(id.split('[').next().unwrap_or(id));
     let unknown = || Failure::bad(unknown_id(id, &catalogue));
@@ -41,7 +40,7 @@ pub fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
         let case = cases(scenario).find(|case| case.id == id).ok_or_else(unknown)?;
         show_case(scenario, &case, width)?
     };
-    write!(out, "{text}")?;
+    write!(out, "{text}{}", glossary(&text, width))?;
     Ok(Exit::Success)
 }
 

@@ -35,14 +35,38 @@ pub fn mention_stranger(report: &Report) {
     }
 }
 
-/// The catalogue of this binary, or, read and checked, that of a directory.
-pub fn load(scenarios: Option<&Path>) -> Result<Catalogue, Failure> {
-    let Some(path) = scenarios else {
-        return Catalogue::embedded().map_err(Failure::Problems);
-    };
-    let catalogue = Catalogue::read(&files(path)?).map_err(Failure::Problems)?;
-    let problems = catalogue::check(&catalogue);
-    if problems.is_empty() { Ok(catalogue) } else { Err(Failure::Problems(problems)) }
+/// Which scenarios a command is about.
+#[derive(clap::Args)]
+pub struct Scenarios {
+    /// Take the scenario files below this directory instead of the built-in ones; may be given several times
+    #[arg(long, value_name = "DIR")]
+    scenarios: Vec<PathBuf>,
+
+    /// Take the scenario files below this directory as well; may be given several times
+    #[arg(long, value_name = "DIR")]
+    also: Vec<PathBuf>,
+}
+
+impl Scenarios {
+    /// The catalogue of this binary, and what files are beside it or in its place, read and checked.
+    pub fn load(&self) -> Result<Catalogue, Failure> {
+        let mut own = Vec::new();
+        for path in self.scenarios.iter().chain(&self.also) {
+            own.extend(files(path)?.into_iter().filter(|file| !own.contains(file)).collect::<Vec<_>>());
+        }
+        if own.is_empty() {
+            return embedded();
+        }
+        let all = if self.scenarios.is_empty() { [catalogue::embedded(), own].concat() } else { own };
+        let catalogue = Catalogue::read(&all).map_err(Failure::Problems)?;
+        let problems = catalogue::check(&catalogue);
+        if problems.is_empty() { Ok(catalogue) } else { Err(Failure::Problems(problems)) }
+    }
+}
+
+/// The catalogue of this binary.
+pub fn embedded() -> Result<Catalogue, Failure> {
+    Catalogue::embedded().map_err(Failure::Problems)
 }
 
 /// The path and text of a scenario file, or of every `*.toml` below a directory, in the order of their names.

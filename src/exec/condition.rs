@@ -46,6 +46,18 @@ pub struct Named {
     pub condition: Condition,
 }
 
+impl Named {
+    /// The condition's name, without what is given to it.
+    pub fn name(&self) -> &str {
+        self.text.split(['=', ',']).next().unwrap_or_default()
+    }
+
+    /// Whether somebody who says this means the condition.
+    pub fn is_called(&self, name: &str) -> bool {
+        name == self.name() || name == self.text
+    }
+}
+
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Prefix {
     pub address: IpAddr,
@@ -119,6 +131,8 @@ pub struct Situation {
     pub checks: Vec<Check>,
     /// How many descriptors the command can open beyond those that it is given.
     pub descriptors: Option<(usize, u64)>,
+    /// Where a server is that nobody asked for: it accepts nothing.
+    pub served: Vec<SocketAddr>,
 }
 
 /// Kernel state that must be there while the command runs.
@@ -149,6 +163,43 @@ enum Phase {
     Exhaustion,
     Routes,
     Filters,
+}
+
+/// The first condition with connections to a place of this network at which nobody listens, and no other condition
+/// does.
+pub fn unserved(conditions: &[Condition], around: &Surroundings) -> Option<(usize, SocketAddr)> {
+    let is_held = |port| {
+        conditions.iter().any(|other| matches!(other, Condition::Held(holder) if holder.local.port() == port))
+            || around.taken.contains(&(Protocol::Tcp, port))
+    };
+    destinations(conditions).find(|(_, to)| around.is_local(to.ip()) && !is_held(to.port()))
+}
+
+/// The first condition with connections to a place to which no way leads.
+pub fn unreachable(conditions: &[Condition], around: &Surroundings) -> Option<(usize, SocketAddr)> {
+    destinations(conditions).find(|(_, to)| !around.is_local(to.ip()) && !around.has_path())
+}
+
+fn destinations(conditions: &[Condition]) -> impl Iterator<Item = (usize, SocketAddr)> {
+    conditions.iter().enumerate().filter_map(|(index, condition)| match condition {
+        Condition::PortsExhausted { protocol: Protocol::Tcp, to: Some(to), .. } => Some((index, *to)),
+        _ => None,
+    })
+}
+
+impl Check {
+    /// The sysctl that it is about.
+    pub fn sysctl(&self) -> Option<&str> {
+        match &self.precondition {
+            Precondition::Sysctl { name, .. } => Some(name),
+            _ => None,
+        }
+    }
+
+    /// Whether somebody who says this means the sysctl: `net.ipv4.tcp_tw_reuse`, or `tcp_tw_reuse`.
+    pub fn is_of_sysctl(&self, said: &str) -> bool {
+        self.sysctl().is_some_and(|name| name == said || name.rsplit('.').next() == Some(said))
+    }
 }
 
 impl Situation {
@@ -394,6 +445,7 @@ impl Making<'_> {
     /// A listener with room for more connections than there are ports.
     fn serve(&mut self, index: usize, at: SocketAddr) -> Result<(), String> {
         let (socket, address, port) = (format!("the server on {at}"), at.ip(), at.port());
+        self.situation.served.push(at);
         self.set_silently(Phase::Ranges, index, "net.core.somaxconn", "65535");
         for op in (Compound::Serve { socket, address, port, backlog: 65_535 }).expand()? {
             self.step(Phase::Ranges, index, op);

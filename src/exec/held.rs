@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::condition::{Check, Named, Situation};
+use super::condition::{Check, Condition, Named, Situation};
 use crate::plan::socket_table::Sought;
 use crate::plan::{Answer, Op, Outcome, Performed, Query, Role, Step, Unsupported};
 use crate::scenario::witness::{Moment, Precondition, Witness};
@@ -34,6 +34,8 @@ impl From<String> for Refusal {
 pub struct Held {
     conditions: Vec<Named>,
     checks: Vec<Check>,
+    /// Sysctls and conditions that the command may change.
+    may_change: Vec<String>,
     /// What there was to say when everything was there.
     before: Answers,
     since: Instant,
@@ -87,7 +89,12 @@ struct Answers {
 
 impl Held {
     /// Makes the conditions in a process of their own, in the network namespace that this one is in.
-    pub fn make(conditions: &[Named], situation: Situation, isolation: &Isolation) -> Result<Held, Refusal> {
+    pub fn make(
+        conditions: &[Named],
+        may_change: &[String],
+        situation: Situation,
+        isolation: &Isolation,
+    ) -> Result<Held, Refusal> {
         let (ours, theirs) =
             UnixStream::pair().map_err(|error| format!("cannot make conditions: socketpair: {error}"))?;
         ours.set_read_timeout(Some(NUDGE)).map_err(|error| format!("cannot make conditions: setsockopt: {error}"))?;
@@ -108,8 +115,9 @@ impl Held {
                 pid
             }
         };
-        let conditions = conditions.to_vec();
-        let mut held = Held { conditions, checks, before: Answers::default(), since, line: BufReader::new(ours), pid };
+        let (conditions, may_change) = (conditions.to_vec(), may_change.to_vec());
+        let mut held =
+            Held { conditions, checks, may_change, before: Answers::default(), since, line: BufReader::new(ours), pid };
         held.before = held.listen(MAKING).map_err(|why| held.refusal(why))?;
         if let Some((condition, is_there)) = held.before.silent.first() {
             let text = &held.conditions[*condition].text;
@@ -124,18 +132,20 @@ impl Held {
         Ok(held)
     }
 
-    /// What no longer holds, a sentence for each condition.
-    pub fn lost(&mut self) -> Vec<String> {
+    /// What no longer holds, a sentence for each condition; and what does not because the command was allowed to change
+    /// it.
+    pub fn lost(&mut self) -> (Vec<String>, Vec<String>) {
         sys::wake(self.pid);
         let asked = self.line.get_mut().write_all(b"?\n");
         let answers = asked.map_err(|_| Unheard::Gone).and_then(|()| self.listen(ASKING));
         let Answers { answers, silent, taken_over, filter } = match answers {
             Ok(answers) => answers,
-            Err(why) => return vec![self.why(why, "holds", ASKING)],
+            Err(why) => return (vec![self.why(why, "holds", ASKING)], Vec::new()),
         };
         let mut lost: Vec<(usize, String)> =
             silent.into_iter().map(|(condition, is_there)| (condition, silence(is_there).to_owned())).collect();
         let took = self.since.elapsed();
+        let mut changed: Vec<(usize, String)> = Vec::new();
         // Without a trace: a connection may have been there and gone, or it was somebody's doing.
         let mut vanished = Vec::new();
         for ((check, before), after) in self.checks.iter().zip(&self.before.answers).zip(&answers) {
@@ -147,6 +157,16 @@ impl Held {
                 continue;
             }
             let why = || (check.condition, found(check, after));
+            if self.may_change.iter().any(|name| check.is_of_sysctl(name)) {
+                changed.push(why());
+                continue;
+            }
+            if let Some(name) = check.sysctl() {
+                let name = name.rsplit('.').next().unwrap_or(name);
+                let (condition, why) = why();
+                lost.push((condition, format!("{why}; if the command may do that: --may-change {name}")));
+                continue;
+            }
             match check.lasts {
                 Some(lasts) if took < lasts => {
                     if !has_successor(&check.precondition, after) {
@@ -166,7 +186,13 @@ impl Held {
         }
         lost.sort_by_key(|(condition, _)| *condition);
         lost.dedup_by_key(|(condition, _)| *condition);
-        lost.into_iter().map(|(condition, why)| format!("`{}`: {why}", self.conditions[condition].text)).collect()
+        let is_allowed = |(condition, _): &(usize, String)| {
+            self.may_change.iter().any(|name| self.conditions[*condition].is_called(name))
+        };
+        let (allowed, lost): (Vec<_>, Vec<_>) = lost.into_iter().partition(is_allowed);
+        changed.extend(allowed);
+        let told = |(condition, why): (usize, String)| format!("`{}`: {why}", self.conditions[condition].text);
+        (lost.into_iter().map(told).collect(), changed.into_iter().map(told).collect())
     }
 
     /// What went wrong with the process that does this to all conditions, and what follows from it.
@@ -219,7 +245,14 @@ impl Held {
                     Performed::Unsupported(lack) => format!("this host has no {}: {}", lack.need, lack.reason),
                     Performed::Outcome(Outcome::Errno(errno)) => format!("{op}: {errno}"),
                     Performed::Outcome(outcome) => {
-                        format!("{op}: {}; does nobody listen, or accept, there?", outcome.name())
+                        let fewer = match self.conditions[condition].condition {
+                            Condition::PortsExhausted { .. } => {
+                                " A server that may open no more files (ulimit -n) accepts none; a smaller \
+                                 range=LOW-HIGH takes fewer connections"
+                            }
+                            _ => "",
+                        };
+                        format!("{op}: {}; does nobody listen, or accept, there?{fewer}", outcome.name())
                     }
                     Performed::Failed(why) => format!("{op}: {why}"),
                 };
@@ -306,7 +339,7 @@ fn hold(
     };
     sys::no_core_files();
     let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
-    let mut case = Case::new(isolation);
+    let mut case = Case::with_servers(isolation);
     for (condition, step) in steps {
         if let Err(result) = case.set_up(step) {
             return refuse(*condition, &step.op, result);

@@ -12,18 +12,19 @@ use std::collections::BTreeMap;
 use std::io::Write;
 use std::path::PathBuf;
 use std::process::Command;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::knowledge::calls::{Record, Seen};
 use crate::plan::Unsupported;
 use crate::sys::{self, Caller, Ended, Flock, Fork, Outside, Watch};
 use crate::words::errno::Errno;
+use crate::words::near::or_list;
 use crate::words::ports::{PORT_RANGE, PortRange};
 
 pub use condition::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
 pub use world::{MOST_ROUTERS, World};
 
-use condition::Situation;
+use condition::{Check, Situation};
 use held::{Held, Refusal};
 
 /// How a command ended.
@@ -34,6 +35,8 @@ pub struct Ran {
     pub timed_out: bool,
     /// Conditions that did not hold then, a sentence each.
     pub lost: Vec<String>,
+    /// What the command was allowed to change and did, a sentence each.
+    pub changed: Vec<String>,
     /// Processes of its world that did not work then, a sentence each.
     pub failed: Vec<String>,
     /// Its socket calls, where somebody wanted to see them.
@@ -45,12 +48,16 @@ pub struct Ran {
 pub struct Request {
     pub world: World,
     pub conditions: Vec<Named>,
+    /// Sysctls that conditions set, and names of conditions, that may be another at the command's end.
+    pub may_change: Vec<String>,
     /// How long the command may run.
     pub limit: Option<Duration>,
     /// Whether its socket calls are to be seen.
     pub watch: bool,
     /// What the command reads first.
     pub startup: Option<Startup>,
+    /// Whether it starts in an empty directory that is its home, so that no file there is its configuration.
+    pub empty_home: bool,
     /// Whether it is to have the terminal. A shell gives it back to the group that it came in, and nobody outside of the
     /// world has a number in there.
     pub foreground: bool,
@@ -82,7 +89,7 @@ const GO: u8 = b'g';
 /// Runs the command in its world. The process that returns from this may be another than the one that called it: see
 /// [`sys::isolate`].
 pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
-    let Request { world, conditions, limit, watch, startup, foreground } = request;
+    let Request { world, conditions, may_change, limit, watch, startup, empty_home, foreground } = request;
     let what = |what: &'static str| move |errno: Errno| Failed::World(format!("{what}: {errno}"));
     let no_signals = |error: std::io::Error| Failed::World(format!("cannot handle signals: {error}"));
     let caller = Caller::current().map_err(what("cannot prepare for signals"))?;
@@ -111,10 +118,52 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
         (beside::situation(&wanted, &world::bystanders().map_err(no_table)?).map_err(refused)?, None)
     } else {
         let built = world.build(&caller).map_err(Failed::World)?;
-        let around = world::surroundings(&built.chain).map_err(no_table)?;
+        let mut around = world::surroundings(&built.chain).map_err(no_table)?;
         let wanted: Vec<Condition> = conditions.iter().map(|named| named.condition.clone()).collect();
+        if let Some((index, to)) = condition::unreachable(&wanted, &around) {
+            let port = to.port();
+            let why = format!(
+                "the command's network has nothing but lo, from which no way leads to {}: with --path 0 --listen {port} \
+                 there is a server, to=10.77.0.2:{port}",
+                to.ip()
+            );
+            return Err(refused((index, why)));
+        }
+        // A program of --with may have other ports before this one.
+        let end = Instant::now() + world::PATIENCE;
+        let is_with = world.path.is_none() && !world.with.is_empty();
+        while let Some((index, to)) = condition::unserved(&wanted, &around).filter(|_| is_with) {
+            if Instant::now() >= end {
+                let port = to.port();
+                let why = format!(
+                    "nobody listens on {to}, and no program of --with has within {} s; --listen {port} has errnoscope \
+                     listen there",
+                    world::PATIENCE.as_secs()
+                );
+                return Err(refused((index, why)));
+            }
+            sys::pause_ms(10.0);
+            around = world::surroundings(&built.chain).map_err(no_table)?;
+        }
         (Situation::of(&wanted, &around).map_err(refused)?, Some(built))
     };
+    for to in &situation.served {
+        let told = format!("nobody listens on {to}: errnoscope does, and never answers");
+        let _ = writeln!(std::io::stderr(), "errnoscope: note: {told}");
+    }
+    for name in may_change {
+        let sysctls = situation.checks.iter().filter_map(Check::sysctl).filter_map(|name| name.rsplit('.').next());
+        let known = conditions.iter().map(Named::name).chain(sysctls.clone());
+        let is_known = conditions.iter().any(|named| named.is_called(name))
+            || situation.checks.iter().any(|check| check.is_of_sysctl(name));
+        if !is_known {
+            let meant = match known.clone().next() {
+                Some(_) => or_list(name, known),
+                None => "; there is no condition".to_owned(),
+            };
+            return Err(Failed::World(format!("--may-change {name}: no condition is called so, or sets it{meant}")));
+        }
+    }
     let helpers = built.as_ref().map_or(&[][..], |built| &built.helpers);
     let descriptors = situation.descriptors.map(|(index, free)| (index, sys::lowest_inheritable_gap() + free));
     let lacking = |Refusal { why, lacks }| match lacks {
@@ -122,7 +171,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
         Some(lacks) => Failed::Lacks(why, lacks),
     };
     let mut held = match situation.is_held() {
-        true => Some(Held::make(conditions, situation, &isolation).map_err(lacking)?),
+        true => Some(Held::make(conditions, may_change, situation, &isolation).map_err(lacking)?),
         false => None,
     };
     // Where it has a name, it is there until the command has ended.
@@ -135,6 +184,14 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             })?,
         };
         command.env(variable, place);
+    }
+    if *empty_home {
+        // Next to nobody has configuration there.
+        let place = sys::empty_directory().unwrap_or_else(|_| PathBuf::from("/"));
+        command.env("HOME", &place).env("PWD", &place).current_dir(place);
+        for name in ["XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"] {
+            command.env_remove(name);
+        }
     }
     let mut gone = BTreeMap::new();
     let fails =
@@ -204,13 +261,17 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             })?;
             sys::end_on_signals(&[], sys::TOGETHER).map_err(no_signals)?;
             let failed = fails(&gone);
-            let mut lost = held.as_mut().map(Held::lost).unwrap_or_default();
+            let (mut lost, mut changed) = held.as_mut().map(Held::lost).unwrap_or_default();
             if let Some((index, most)) = descriptors.filter(|(_, most)| allowed != Some(*most)) {
                 let now = allowed.map_or("unknown".to_owned(), |now| now.to_string());
-                lost.push(format!("`{}`: RLIMIT_NOFILE was {most}, and is {now}", conditions[index].text));
+                let told = format!("`{}`: RLIMIT_NOFILE was {most}, and is {now}", conditions[index].text);
+                match may_change.iter().any(|name| conditions[index].is_called(name)) {
+                    true => changed.push(told),
+                    false => lost.push(told),
+                }
             }
             let watched = watch.map(|watch| (watch.seen, watch.calls));
-            Ok(Ran { ended, timed_out, lost, failed, watched })
+            Ok(Ran { ended, timed_out, lost, changed, failed, watched })
         }
     }
 }

@@ -18,7 +18,7 @@ use crate::words::names::{Protocol, SocketState};
 pub const MOST_ROUTERS: u8 = 64;
 
 /// How long a helper may take until it listens.
-const PATIENCE: Duration = Duration::from_secs(10);
+pub const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a process takes to die that was killed.
 const DEATH: Duration = Duration::from_secs(1);
 
@@ -39,10 +39,10 @@ pub struct World {
     pub rtt: Option<Duration>,
     /// The server has TCP timestamps.
     pub timestamps: bool,
-    /// A program that runs where the server is, for `sh -c`.
-    pub with: Option<OsString>,
-    /// The port by which one knows that it is ready, TCP or UDP; otherwise any TCP port that it listens on.
-    pub ready: Option<u16>,
+    /// Programs that run where the server is, for `sh -c`, in the order in which they start.
+    pub with: Vec<OsString>,
+    /// The port by which one knows that each is ready, TCP or UDP; without any, a TCP port that it listens on.
+    pub ready: Vec<u16>,
 }
 
 /// A process that the command relies on as long as it runs.
@@ -73,7 +73,7 @@ pub struct Built {
 impl World {
     /// Whether anything but the command has to be there.
     pub fn is_bare(&self) -> bool {
-        self.path.is_none() && self.listen.is_empty() && self.with.is_none() && self.timestamps
+        self.path.is_none() && self.listen.is_empty() && self.with.is_empty() && self.timestamps
     }
 
     /// Everything but conditions and the command, in working order. Only then does anything go wrong on purpose.
@@ -109,8 +109,8 @@ impl World {
         if !listeners.is_empty() {
             helpers.push(ours("--listen: the server", start(|| sys::serve(listeners))?));
         }
-        if let Some(command) = &self.with {
-            helpers.extend(help(command, self.ready, caller)?);
+        for (index, command) in self.with.iter().enumerate() {
+            helpers.extend(help(command, self.ready.get(index).copied(), caller)?);
             let what = format!("--with `{}`: a process that it started", command.to_string_lossy());
             let known: Vec<i32> = helpers.iter().map(|helper| helper.pid).collect();
             let others = sys::others().into_iter().filter(|pid| !known.contains(pid));
@@ -204,7 +204,8 @@ fn help(command: &OsString, ready: Option<u16>, caller: &Caller) -> Result<Optio
     let mut table = SocketTable::open().map_err(|errno| fault(errno.into()))?;
     let before = ports(&mut table, ready).map_err(fault)?;
     if let Some(port) = ready.filter(|port| before.contains(port)) {
-        return Err(format!("--ready {port}: `--listen {port}` has this port; leave that out, or choose another port"));
+        let who = format!("`--listen {port}`, or a program of an earlier --with,");
+        return Err(format!("--ready {port}: {who} has this port; leave that out, or choose another port"));
     }
     let pid = start(|| {
         // What it says is not the command's output, and Ctrl-C is the command's.

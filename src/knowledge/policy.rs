@@ -45,6 +45,9 @@ words! {
 pub struct Policy {
     pub name: String,
     pub why: String,
+    /// Where the tracer was seen whose policy this is; nowhere if somebody wrote or derived it. Of a policy that was
+    /// seen, the last rule stands for all that was not.
+    pub seen: Vec<Os>,
     pub rules: Vec<Rule>,
 }
 

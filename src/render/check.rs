@@ -9,11 +9,35 @@ use super::text::{count, field, heading, lines, shown, table, unwrapped};
 use crate::knowledge::policy::right::Kind;
 use crate::tracer::check::infer::{Habit, Likeness};
 use crate::tracer::check::judge::{Behaviour, Verdict};
-use crate::tracer::check::{Change, Check, Row, Tracer};
+use crate::tracer::check::{Change, Check, Outcome, Row, Tracer};
 use crate::words::names::PortChoice;
 
-/// Every tracer with what it did, and with the calls that prove it where something is wrong, or everywhere.
-pub fn check(check: &Check, everything: bool, width: usize) -> String {
+/// Which runs are shown with the calls that prove what is said of them.
+#[derive(Clone, Copy, Debug)]
+pub enum Detail<'c> {
+    Wrong,
+    Everything,
+    /// What a baseline says as well is no news.
+    Changed(&'c [Change]),
+}
+
+impl Detail<'_> {
+    fn has(self, tracer: &str, row: &Row) -> bool {
+        match self {
+            Detail::Everything => true,
+            Detail::Wrong => {
+                row.behaviour == Behaviour::NotRun || [Verdict::Wrong, Verdict::Broken].contains(&row.verdict)
+            }
+            Detail::Changed(changes) => {
+                let is_of = |change: &Change| change.tracer == tracer && change.trouble == row.trouble;
+                row.behaviour == Behaviour::NotRun || row.verdict == Verdict::Broken || changes.iter().any(is_of)
+            }
+        }
+    }
+}
+
+/// Every tracer with what it did.
+pub fn check(check: &Check, detail: Detail<'_>, width: usize) -> String {
     let mut text = String::new();
     for tracer in &check.tracers {
         let label = shown(&tracer.label());
@@ -34,10 +58,7 @@ pub fn check(check: &Check, everything: bool, width: usize) -> String {
         }
         unwrapped(&mut rows, 2);
         text.push_str(&lines(rows, "  "));
-        let is_shown = |row: &&Row| {
-            everything || row.behaviour == Behaviour::NotRun || [Verdict::Wrong, Verdict::Broken].contains(&row.verdict)
-        };
-        for row in tracer.runs.iter().filter(is_shown) {
+        for row in tracer.runs.iter().filter(|row| detail.has(&tracer.label(), row)) {
             text.push_str(&details(row, width));
         }
         text.push_str(&habits(tracer, width));
@@ -57,13 +78,19 @@ fn style(verdict: Verdict) -> anstyle::Style {
 fn details(row: &Row, width: usize) -> String {
     let mut text = format!("\n  {}\n", paint(HEADING, row.trouble.as_str()));
     let mut add = |label: &str, value: &str| text.push_str(&field(&format!("    {label:<8}"), &shown(value), width));
-    add("why", &row.why);
-    for (index, line) in row.proof.iter().enumerate() {
-        add(if index == 0 { "calls" } else { "" }, line);
+    let mut add_lines = |label: &str, lines: &mut dyn Iterator<Item = &str>| {
+        for (index, line) in lines.enumerate() {
+            add(if index == 0 { label } else { "" }, line);
+        }
+    };
+    let mut said = row.message.iter().flat_map(|message| message.lines());
+    // Nobody knows better what is wrong with a tracer that does not even work.
+    if row.verdict == Verdict::Broken {
+        add_lines("said", &mut said);
     }
-    if let Some(message) = &row.message {
-        add("said", message);
-    }
+    add_lines("why", &mut std::iter::once(&*row.why));
+    add_lines("calls", &mut row.proof.iter().map(String::as_str));
+    add_lines("said", &mut said);
     add("reached", &reached(row));
     if !row.conditions.is_empty() {
         add("made by", &format!("errnoscope exec {}", row.conditions.join(" ")));
@@ -111,7 +138,8 @@ fn like(likenesses: &[Likeness]) -> String {
     if rest.is_empty() { head } else { format!("{head}; agrees with {}", rest.join(", ")) }
 }
 
-fn total(check: &Check) -> String {
+/// `13 runs: 9 right, 4 wrong`.
+pub fn total(check: &Check) -> String {
     let rows: Vec<&Row> = check.tracers.iter().flat_map(|tracer| &tracer.runs).collect();
     let counts =
         Verdict::ALL.iter().map(|verdict| (verdict, rows.iter().filter(|row| row.verdict == *verdict).count()));
@@ -125,7 +153,9 @@ pub fn changes(changes: &[Change]) -> String {
     if changes.is_empty() {
         return format!("{} since the baseline\n", paint(GOOD, "no change"));
     }
-    let words = |(behaviour, verdict): (Behaviour, Verdict)| format!("{behaviour} ({verdict})");
+    let words = |(behaviour, verdict, kind): Outcome| {
+        format!("{behaviour} ({verdict}{})", kind.map_or(String::new(), |kind| format!(": {kind}")))
+    };
     let lines = changes.iter().map(|change| {
         let before = change.baseline.map_or("not in the baseline".to_owned(), words);
         let better = change.current.1 == Verdict::Right;
@@ -188,10 +218,9 @@ far than by itself. Wrong behaviour is **bold**.\n\n",
             text.push_str(&format!("\nIt {}.\n", like(&tracer.like)));
         }
         for row in tracer.runs.iter().filter(|row| row.verdict == Verdict::Wrong || row.verdict == Verdict::Broken) {
-            let said = row
-                .message
-                .as_ref()
-                .map_or(String::new(), |message| format!(" It says `{}`.", message.replace('`', "'")));
+            let said = row.message.as_ref().map_or(String::new(), |message| {
+                format!(" It says `{}`.", message.replace('`', "'").replace('\n', " "))
+            });
             text.push_str(&format!("\n**{}**: {}; {}.{said}\n", row.trouble, row.why, reached(row)));
             if !row.proof.is_empty() {
                 text.push_str(&format!("\n    {}\n", row.proof.join("\n    ")));

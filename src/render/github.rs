@@ -1,4 +1,5 @@
-//! A comparison for GitHub Actions: annotations, which are lines on standard output, and a job summary in Markdown.
+//! Comparisons, and checks of tracers, for GitHub Actions: annotations, which are lines on standard output, and a job
+//! summary in Markdown.
 //!
 //! Both have limits, and what a limit leaves out is counted. Where they go is not decided here.
 
@@ -7,6 +8,8 @@ use std::fmt::Write;
 use super::compare::{case, of, total, values};
 use super::text::{count, shown, truncate};
 use crate::report::compare::{Comparison, Group, Weight};
+use crate::tracer::check::judge::Verdict;
+use crate::tracer::check::{Change, Check, Row, Tracer};
 use crate::words::untrusted::shown_lines;
 
 /// GitHub shows this many annotations of each kind for a step, and drops the others without a word
@@ -82,6 +85,67 @@ fn environment(comparison: &Comparison) -> String {
         .map(|difference| format!("{}: {}", shown(&difference.fact), values(difference)))
         .collect();
     annotation(Weight::Notice, "the environment differs, which is no change", &facts.join("\n"))
+}
+
+/// A line for each trouble about which a tracer does the wrong thing, or with a baseline another; at most ten of each
+/// kind.
+pub fn check_annotations(check: &Check, changes: Option<&[Change]>) -> String {
+    let mut lines = String::new();
+    for &weight in Weight::ALL {
+        let found: Vec<(&Tracer, &Row)> = check
+            .tracers
+            .iter()
+            .flat_map(|tracer| tracer.runs.iter().map(move |row| (tracer, row)))
+            .filter(|(tracer, row)| check_weight(tracer, row, changes) == Some(weight))
+            .collect();
+        let shown = if found.len() > ANNOTATIONS { ANNOTATIONS - 1 } else { found.len() };
+        for (tracer, row) in &found[..shown] {
+            let kind = row.kind.map_or(String::new(), |kind| format!(": {kind}"));
+            let title = format!("{}, {}: {}, {}{kind}", tracer.label(), row.trouble, row.behaviour, row.verdict);
+            let said = row.message.as_ref().map(|message| format!("it says: {message}"));
+            let made = format!("made by: errnoscope exec {}", row.conditions.join(" "));
+            let made = Some(made).filter(|_| !row.conditions.is_empty());
+            let lines_of: Vec<String> = [Some(row.why.clone()), said, made].into_iter().flatten().collect();
+            lines.push_str(&annotation(weight, &title, &lines_of.join("\n")));
+        }
+        if found.len() > shown {
+            let title = format!("{} more", count((found.len() - shown) as u64, "run"));
+            lines.push_str(&annotation(weight, &title, "the job summary has them"));
+        }
+    }
+    lines
+}
+
+/// What a run is worth to somebody who does not look for it.
+fn check_weight(tracer: &Tracer, row: &Row, changes: Option<&[Change]>) -> Option<Weight> {
+    let is_new = changes.is_none_or(|changes| {
+        changes.iter().any(|change| change.tracer == tracer.label() && change.trouble == row.trouble)
+    });
+    match row.verdict {
+        Verdict::Broken => Some(Weight::Error),
+        Verdict::Wrong if is_new => Some(Weight::Error),
+        Verdict::NotExercised if is_new && changes.is_some() => Some(Weight::Warning),
+        Verdict::Right if is_new && changes.is_some() => Some(Weight::Notice),
+        Verdict::Wrong | Verdict::NotExercised | Verdict::Right => None,
+    }
+}
+
+/// A job summary of what tracers do, of at most `room` bytes.
+pub fn check_summary(check: &Check, changes: Option<&[Change]>, room: usize) -> String {
+    let mut summary = Bounded { text: String::new(), room: room.min(SUMMARY) };
+    summary.push("## errnoscope: what tracers do about socket errors\n");
+    let rows = check.tracers.iter().flat_map(|tracer| {
+        tracer.runs.iter().filter(|row| row.verdict != Verdict::Right).map(move |one| {
+            let is_known = one.verdict == Verdict::Wrong && check_weight(tracer, one, changes).is_none();
+            let known = if is_known { " (as in the baseline)" } else { "" };
+            let kind = one.kind.map_or(String::new(), |kind| format!(": {kind}"));
+            let verdict = format!("{}{kind}{known}", one.verdict);
+            row([cell(&tracer.label()), one.trouble.to_string(), one.behaviour.to_string(), verdict, cell(&one.why)])
+        })
+    });
+    summary.table("What is not right", ["tracer", "trouble", "behaviour", "verdict", "why"], "run", rows);
+    summary.push(&format!("\n{}\n", super::check::total(check)));
+    summary.text
 }
 
 /// `::error title=…::…`, escaped as `@actions/core` does it (packages/core/src/command.ts).

@@ -130,15 +130,27 @@ fn left_out(reason: LeftOut) -> &'static str {
 pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
     let mut text = format!("{}\n", paint(HEADING, &evaluation.policy));
     let mut rows = table(width.saturating_sub(2));
-    rows.set_header(heading(["os", "cause", "right", "hides", "gives up", "wastes", "unavoidable"]));
+    let was_seen = !evaluation.seen.is_empty();
+    let columns = ["os", "cause", "right", "hides", "gives up", "wastes", "unavoidable"];
+    rows.set_header(heading(columns.into_iter().chain(was_seen.then_some("not seen"))));
     for row in &evaluation.table {
         let os = if row.expected { format!("{}*", row.os) } else { row.os.to_string() };
-        rows.add_row(tally(&os, row.cause.as_str(), &row.tally));
+        rows.add_row(tally(&os, row.cause.as_str(), &row.tally, was_seen));
     }
-    rows.add_row(tally("", "all", &evaluation.total));
+    rows.add_row(tally("", "all", &evaluation.total, was_seen));
     numbers_from(&mut rows, 2);
-    unwrapped(&mut rows, 7);
+    unwrapped(&mut rows, 7 + usize::from(was_seen));
     text.push_str(&lines(rows, "  "));
+    if was_seen {
+        let systems: Vec<&str> = evaluation.seen.iter().map(|os| os.as_str()).collect();
+        let said = format!(
+            "{} was seen on {} only. Not seen are calls about which its policy has no rule of its own: what it would do \
+             then nobody knows.",
+            evaluation.policy,
+            systems.join(" and ")
+        );
+        text.push_str(&field("  ", &said, width));
+    }
     if evaluation.table.iter().any(|row| row.expected) {
         text.push_str("  * expected, not observed\n");
     }
@@ -154,8 +166,8 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
     text
 }
 
-fn tally(os: &str, cause: &str, tally: &Tally) -> Row {
-    let Tally { right, hides, gives_up, wastes, unavoidable } = *tally;
+fn tally(os: &str, cause: &str, tally: &Tally, was_seen: bool) -> Row {
+    let Tally { right, hides, gives_up, wastes, unavoidable, not_seen } = *tally;
     let number = |number: u64, colour| match number {
         0 => Cell::new("·"),
         number => Cell::new(number).fg(colour),
@@ -169,7 +181,8 @@ fn tally(os: &str, cause: &str, tally: &Tally) -> Row {
         number(wastes, Color::Yellow),
         number(unavoidable, Color::Yellow),
     ];
-    cells.into_iter().collect::<Vec<_>>().into()
+    let not_seen = was_seen.then(|| number(not_seen, Color::DarkGrey));
+    cells.into_iter().chain(not_seen).collect::<Vec<_>>().into()
 }
 
 fn section(text: &mut String, title: &str, wrong: &[&Wrong], width: usize) {

@@ -4,7 +4,9 @@
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width};
 
+use super::style::{HEADING, paint};
 use crate::report::finding::{Behind, Distribution, Finding};
+use crate::words::glossary::used_in;
 
 /// `1 case`, `2 cases`.
 pub fn count(number: u64, noun: &str) -> String {
@@ -59,6 +61,13 @@ pub fn field(label: &str, text: &str, width: usize) -> String {
     }
     lines.push('\n');
     lines
+}
+
+/// The words in a text that need to be explained, a line or more each, behind an empty line; nothing where none does.
+pub fn glossary(text: &str, width: usize) -> String {
+    let lines: Vec<String> =
+        used_in(text).map(|(word, meaning)| field(&format!("  {word:<12} "), meaning, width)).collect();
+    if lines.is_empty() { String::new() } else { format!("\n{}\n{}", paint(HEADING, "words"), lines.concat()) }
 }
 
 /// A table without borders whose cells may be styled; the caller's stream decides whether the styles stay.

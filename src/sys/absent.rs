@@ -36,6 +36,10 @@ pub fn nameless_directory(_: &str, _: &str) -> Result<std::path::PathBuf> {
     Err(Errno::from_raw(OS, libc::ENOTSUP))
 }
 
+pub fn empty_directory() -> Result<std::path::PathBuf> {
+    Err(Errno::from_raw(OS, libc::ENOTSUP))
+}
+
 pub(super) fn name_file(_: &File, _: &OwnedFd, _: &OsStr) -> Result<(), nix::Error> {
     Err(nix::Error::EOPNOTSUPP)
 }

@@ -29,7 +29,9 @@ pub use error_queue::receive_error;
 pub use file::nameless_directory;
 pub(super) use file::{DIRECTORY, has_magic_links, is_fixed, name_file, nameless_file};
 pub use life::{life_of, others};
-pub use namespace::{Tables, die_with_parent, end_with_this, enter_case, isolate, leave_case, size_tables, wait_for};
+pub use namespace::{
+    Tables, die_with_parent, empty_directory, end_with_this, enter_case, isolate, leave_case, size_tables, wait_for,
+};
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up, settle};

@@ -71,7 +71,7 @@ pub struct Row {
     pub reached: BTreeSet<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// The line of its output that names the error, or else the first one that it complains with.
+    /// The line of its output that names the error, or else the first ones that it complains with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The system calls that show it.
@@ -122,9 +122,12 @@ pub struct Change {
     pub tracer: String,
     pub trouble: Trouble,
     /// Nothing where the baseline does not have it.
-    pub baseline: Option<(Behaviour, Verdict)>,
-    pub current: (Behaviour, Verdict),
+    pub baseline: Option<Outcome>,
+    pub current: Outcome,
 }
+
+/// What a tracer did, whether that was right, and what it does where it was wrong.
+pub type Outcome = (Behaviour, Verdict, Option<Kind>);
 
 /// What the current runs show that the baseline does not. A tracer is held against itself, in the same version if the baseline
 /// has that; what did not run now is no change.
@@ -135,7 +138,8 @@ pub fn changes(baseline: &Check, current: &Check) -> Vec<Change> {
         let known = namesakes().find(|known| known.version == tracer.version).or_else(|| namesakes().next_back());
         for row in tracer.runs.iter().filter(|row| row.behaviour != Behaviour::NotRun) {
             let before = known.and_then(|known| known.runs.iter().find(|known| known.trouble == row.trouble));
-            let (before, now) = (before.map(|row| (row.behaviour, row.verdict)), (row.behaviour, row.verdict));
+            let outcome = |row: &Row| (row.behaviour, row.verdict, row.kind);
+            let (before, now) = (before.map(outcome), outcome(row));
             if before != Some(now) {
                 let (tracer, trouble) = (tracer.label(), row.trouble);
                 changes.push(Change { tracer, trouble, baseline: before, current: now });

@@ -9,6 +9,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use crate::words::names::Os;
+use crate::words::near::did_you_mean;
 use crate::words::untrusted;
 
 /// One error number of one platform.
@@ -65,6 +66,11 @@ impl ErrnoName {
         self.0
     }
 
+    /// Every name that there is.
+    pub fn names() -> impl Iterator<Item = &'static str> + Clone {
+        TABLE.iter().map(|row| row.0)
+    }
+
     /// What a call on `os` can give that programs there may call so: itself, or the name that has its number; nothing where `os`
     /// has no such errno.
     pub fn on(self, os: Os) -> Option<ErrnoName> {
@@ -110,7 +116,9 @@ impl<'de> Deserialize<'de> for ErrnoName {
 
             fn visit_str<E: serde::de::Error>(self, name: &str) -> Result<ErrnoName, E> {
                 ErrnoName::new(name).ok_or_else(|| {
-                    E::custom(format!("unknown errno `{name}`, expected a symbolic name such as `EADDRINUSE`"))
+                    let meant = did_you_mean(name, ErrnoName::names());
+                    let otherwise = || ", expected a symbolic name such as EADDRINUSE".to_owned();
+                    E::custom(format!("unknown errno `{name}`{}", meant.unwrap_or_else(otherwise)))
                 })
             }
         }

@@ -5,8 +5,10 @@
 pub mod cause;
 pub mod digest;
 pub mod errno;
+pub mod glossary;
 pub mod moment;
 pub mod names;
+pub mod near;
 pub mod packet;
 pub mod ports;
 pub mod problem;

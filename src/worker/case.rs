@@ -56,6 +56,8 @@ pub struct Case<'a> {
     pub(super) joined: u32,
     pub isolation: &'a Isolation,
     pub(super) patience: u32,
+    /// Whether connections are made to somebody's server, which may take its time.
+    pub(super) waits_for_servers: bool,
     /// Until when an op may wait for what takes the kernel time, and still say what it waited for.
     pub(super) ends: Instant,
     /// What the socket table has; what it has not, sockets of this process are asked themselves.
@@ -86,6 +88,7 @@ impl<'a> Case<'a> {
             joined: 0,
             isolation,
             patience: 1,
+            waits_for_servers: false,
             ends: Instant::now() + UNBOUND,
             listed: Listed::All,
             table: None,
@@ -93,6 +96,11 @@ impl<'a> Case<'a> {
             exhausted_at: None,
             took: Duration::ZERO,
         }
+    }
+
+    /// One whose connections go to somebody's server.
+    pub fn with_servers(isolation: &'a Isolation) -> Case<'a> {
+        Case { waits_for_servers: true, ..Case::new(isolation) }
     }
 
     /// The socket table of this case's namespace, opened when it is first needed.

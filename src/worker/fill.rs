@@ -20,6 +20,10 @@ const MOST_PROCESSES: u64 = 512;
 const WORTH_SHARING: u64 = 8192;
 /// A connect that takes longer, times the patience of the case, has no room in its listener's queue.
 const STUCK_MS: u32 = 1000;
+/// How long a listener may take to make room, where it is somebody's server ([`Case::with_servers`]).
+const PATIENCE_MS: u32 = 10_000;
+/// The least time that one of several attempts is given.
+const ATTEMPT_MS: u32 = 50;
 /// From this many ports on, costs show how the range fills, and not only what the first calls take.
 const WORTH_TIMING: u64 = 256;
 
@@ -32,6 +36,22 @@ pub fn fill(case: &mut Case, fill: &Fill) -> Result<Option<Detail>, DetailedFaul
     match result {
         Ok(()) => Ok(detail),
         Err(fault) => Err(DetailedFault(fault, detail)),
+    }
+}
+
+/// How long a connect() may take.
+#[derive(Clone, Copy)]
+struct Waits {
+    /// One attempt.
+    stuck_ms: u32,
+    /// All attempts together.
+    all_ms: u32,
+}
+
+impl Waits {
+    fn of(case: &Case) -> Waits {
+        let stuck_ms = case.patient(STUCK_MS);
+        Waits { stuck_ms, all_ms: if case.waits_for_servers { case.patient(PATIENCE_MS) } else { stuck_ms } }
     }
 }
 
@@ -49,7 +69,7 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
         FillHow::Connect if fill.to.is_none() => return Err(Fault::Failed("`connect` needs `to`".to_owned())),
         FillHow::Bind | FillHow::BindZero | FillHow::Connect => {}
     }
-    let stuck_ms = case.patient(STUCK_MS);
+    let waits = Waits::of(case);
     let limit = sys::descriptor_limit().0;
     let room = limit.saturating_sub(sys::lowest_free_descriptor()? + SPARE);
     // Of other processes' sockets only the socket table tells.
@@ -59,7 +79,7 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
     if count <= room && !side_by_side {
         case.filled.reserve(count as usize);
         let mut taken = Taken::new(count, &mut done.ports, &mut done.costs);
-        return hold(fill, case.isolation, stuck_ms, 0..count, &mut case.filled, &mut taken);
+        return hold(fill, case.isolation, waits, 0..count, &mut case.filled, &mut taken);
     }
     // Each is known here by a descriptor.
     if processes > MOST_PROCESSES.min(limit.saturating_sub(sys::lowest_free_descriptor()? + 2)) {
@@ -72,23 +92,23 @@ fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
     let share = count.div_ceil(processes);
     let mut reports = Vec::new();
     for from in (0..count).step_by(share as usize) {
-        let report = holder(fill, case.isolation, stuck_ms, from..(from + share).min(count))?;
+        let report = holder(fill, case.isolation, waits, from..(from + share).min(count))?;
         if side_by_side {
             reports.push(report);
         } else {
-            done.ports += listen_to(&report, stuck_ms)?;
+            done.ports += listen_to(&report, waits)?;
             case.filled.push(report);
         }
     }
     for report in reports {
-        done.ports += listen_to(&report, stuck_ms)?;
+        done.ports += listen_to(&report, waits)?;
         case.filled.push(report);
     }
     Ok(())
 }
 
 /// Starts a process that takes a share, reports on the pipe that is returned, and then lives as long as the case.
-fn holder(fill: &Fill, isolation: &Isolation, stuck_ms: u32, share: std::ops::Range<u64>) -> Result<OwnedFd, Fault> {
+fn holder(fill: &Fill, isolation: &Isolation, waits: Waits, share: std::ops::Range<u64>) -> Result<OwnedFd, Fault> {
     let (report, ours) = sys::pipe()?;
     let forked = sys::fork().map_err(|errno| {
         lacking(format!("a process that is to hold ports cannot be started: {errno}; raise the limit: ulimit -u"))
@@ -101,7 +121,7 @@ fn holder(fill: &Fill, isolation: &Isolation, stuck_ms: u32, share: std::ops::Ra
             let (mut held, mut ports) = (Vec::with_capacity((share.end - share.start) as usize), 0);
             let mut no_costs = Vec::new();
             let mut taken = Taken::new(0, &mut ports, &mut no_costs);
-            let error = match hold(fill, isolation, stuck_ms, share, &mut held, &mut taken) {
+            let error = match hold(fill, isolation, waits, share, &mut held, &mut taken) {
                 Ok(()) => 0,
                 Err(Fault::Errno(errno)) => errno.raw(),
                 Err(_) => -1,
@@ -119,7 +139,7 @@ fn lacking(reason: String) -> Fault {
     Fault::Unsupported(Unsupported { need: Need::Resources, reason: reason.into() })
 }
 
-fn listen_to(report: &OwnedFd, stuck_ms: u32) -> Result<u32, Fault> {
+fn listen_to(report: &OwnedFd, waits: Waits) -> Result<u32, Fault> {
     let mut message = [0; 8];
     if sys::read(report, &mut message)? != message.len() {
         return Err(Fault::Failed("a process that held ports died".to_owned()));
@@ -128,7 +148,7 @@ fn listen_to(report: &OwnedFd, stuck_ms: u32) -> Result<u32, Fault> {
         [0, 4].map(|at| i32::from_ne_bytes([message[at], message[at + 1], message[at + 2], message[at + 3]]));
     match error {
         0 => Ok(ports as u32),
-        -1 => Err(Fault::Blocked { ms: stuck_ms }),
+        -1 => Err(Fault::Blocked { ms: waits.all_ms }),
         raw => Err(Fault::Errno(crate::words::errno::Errno::from_raw(sys::OS, raw))),
     }
 }
@@ -168,25 +188,39 @@ impl<'d> Taken<'d> {
 fn hold(
     fill: &Fill,
     isolation: &Isolation,
-    stuck_ms: u32,
+    waits: Waits,
     share: std::ops::Range<u64>,
     held: &mut Vec<OwnedFd>,
     taken: &mut Taken<'_>,
 ) -> Result<(), Fault> {
     let family = Family::of(fill.address);
+    let mut attempt_ms = None;
     let mut take = |target: Option<&Address>, port: u16| -> Result<(), sys::Fault> {
-        let fd = open(family, fill)?;
         let name = Address::new(SocketAddr::new(fill.address, port));
-        let start = Instant::now();
-        match target {
-            Some(target) => connect(&fd, target, stuck_ms)?,
-            None => match sys::bind(&fd, &name) {
-                // Somebody else has it, which fills the range as well; whether it is full the socket table says.
-                Err(errno) if isolation.is_shared() && port != 0 && errno.name() == "EADDRINUSE" => return Ok(()),
-                result => result?,
-            },
-        }
-        taken.one_more(start.elapsed());
+        let begin = Instant::now();
+        let fd = loop {
+            let fd = open(family, fill)?;
+            let start = Instant::now();
+            match target {
+                Some(target) => match connect(&fd, target, attempt_ms.unwrap_or(waits.stuck_ms)) {
+                    // A full queue drops the SYN, which is sent again after a second: a new socket's comes sooner.
+                    Err(Fault::Blocked { .. }) if begin.elapsed().as_millis() < waits.all_ms.into() => continue,
+                    Err(Fault::Blocked { .. }) => return Err(Fault::Blocked { ms: waits.all_ms }),
+                    result => result?,
+                },
+                None => match sys::bind(&fd, &name) {
+                    // Somebody else has it, which fills the range as well; whether it is full the socket table says.
+                    Err(errno) if isolation.is_shared() && port != 0 && errno.name() == "EADDRINUSE" => return Ok(()),
+                    result => result?,
+                },
+            }
+            let took = start.elapsed();
+            // On the way to this server no other takes much longer.
+            let usual = took.as_millis().saturating_mul(4).clamp(ATTEMPT_MS.into(), waits.stuck_ms.into());
+            attempt_ms = attempt_ms.or(Some(usual as u32)).filter(|_| waits.all_ms > waits.stuck_ms);
+            taken.one_more(took);
+            break fd;
+        };
         held.push(fd);
         Ok(())
     };
@@ -225,7 +259,7 @@ fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> 
     });
     let listener = listener.filter_map(|known| known.fd.as_ref()).next();
     let listener = listener.ok_or_else(|| Fault::Failed(format!("no socket of this case listens on {to}")))?;
-    let (family, stuck_ms) = (Family::of(fill.address), case.patient(STUCK_MS));
+    let (family, stuck_ms) = (Family::of(fill.address), Waits::of(case).stuck_ms);
     let target = Address::new(to);
     for port in (0..count).map(|index| fill.range.low() + index as u16) {
         let client = open(family, fill)?;

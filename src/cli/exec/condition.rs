@@ -6,10 +6,10 @@ use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
-use crate::cli::select::or_list;
 use crate::exec::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
 use crate::plan::RouteKind;
 use crate::words::names::{HolderState, Protocol, Reuse, User};
+use crate::words::near::or_list;
 use crate::words::ports::{PortRange, RangeError};
 
 /// What `--help` says of them.
@@ -18,7 +18,9 @@ Conditions (-c), made by the ops of the scenarios in the command's own network, 
 command starts and when it has ended:
   ports-exhausted              every ephemeral port is bound
     free=N                       but N
-    to=ADDRESS:PORT              by connections to one destination instead
+    to=ADDRESS:PORT              by connections to one destination instead; if
+                                 nobody listens there, errnoscope does, and
+                                 never answers
     range=LOW-HIGH               of this range [default: 32768-60999]
     protocol=tcp|udp  address=ADDRESS  reuse=none|addr|port|both
   port-held=PORT               a socket has the port

@@ -73,7 +73,7 @@ pub fn derive(evidence: &Evidence) -> Derived {
         rules[index].why = why(&rules, index, &evidence.items);
         rules[index].forced = Some(forced(&rules, index, &evidence.items));
     }
-    let policy = Policy { name: DEFAULT.to_owned(), why: claim(evidence), rules };
+    let policy = Policy { name: DEFAULT.to_owned(), why: claim(evidence), seen: Vec::new(), rules };
     Derived { policy, shortest: found.shortest, ambiguities }
 }
 

@@ -17,6 +17,8 @@ use crate::words::names::{Os, PortChoice};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Evaluation {
     pub policy: String,
+    /// Where the tracer was seen whose policy this is; empty for policies that somebody wrote or derived.
+    pub seen: Vec<Os>,
     pub total: Tally,
     /// What happens to each cause on each system.
     pub table: Vec<Row>,
@@ -32,6 +34,9 @@ pub struct Tally {
     pub wastes: u64,
     /// Wrong in a way that no policy over these signals avoids without being wrong elsewhere. Not among the above.
     pub unavoidable: u64,
+    /// Nobody has seen what the tracer does then: only the last rule of a policy that was seen decides. Not among the
+    /// above.
+    pub not_seen: u64,
 }
 
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
@@ -74,11 +79,16 @@ pub fn evaluate(policy: &Policy, evidence: &Evidence) -> Evaluation {
     let mut wrong: BTreeMap<_, Wrong> = BTreeMap::new();
     for item in evidence.items.iter().filter(|item| item.basis != Basis::Permitted) {
         let (rule, action) = policy.decide(&item.signal);
+        let expected = item.basis == Basis::Expected;
+        if !policy.seen.is_empty() && rule + 1 == policy.rules.len() {
+            total.not_seen += 1;
+            table.entry((item.signal.os, expected, item.cause)).or_default().not_seen += 1;
+            continue;
+        }
         let wanted = right(item.cause, item.signal.errno).action;
         let decision = decision(action, wanted);
         // The target of a signal without a doubt is right for each of its causes.
         let unavoidable = decision.kind != Kind::Right && targets[&item.signal] == action;
-        let expected = item.basis == Basis::Expected;
         total.add(decision.kind, unavoidable);
         table.entry((item.signal.os, expected, item.cause)).or_default().add(decision.kind, unavoidable);
         if decision.kind == Kind::Right {
@@ -112,7 +122,7 @@ pub fn evaluate(policy: &Policy, evidence: &Evidence) -> Evaluation {
         wrong.example.clone_from(&wrong.cases[0]);
     }
     let table = table.into_iter().map(|((os, expected, cause), tally)| Row { os, expected, cause, tally }).collect();
-    Evaluation { policy: policy.name.clone(), total, table, wrong }
+    Evaluation { policy: policy.name.clone(), seen: policy.seen.clone(), total, table, wrong }
 }
 
 impl Evaluation {

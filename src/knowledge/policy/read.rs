@@ -15,7 +15,9 @@ use crate::words::problem::{Input, Problem};
 use crate::words::values::Values;
 
 /// The version of the policy format, a file's first key.
-pub const FORMAT: &str = "errnoscope-policy/1";
+pub const FORMAT: &str = "errnoscope-policy/2";
+/// The one before, which had no `seen`.
+const FORMER: &str = "errnoscope-policy/1";
 
 /// Reads a policy, and checks that it decides everything and that each of its rules can decide something.
 pub fn read(file: &str, text: &'static str) -> Result<Policy, Problem> {
@@ -36,7 +38,9 @@ pub fn read(file: &str, text: &'static str) -> Result<Policy, Problem> {
 pub(super) fn read_rules(file: &str, text: &'static str) -> Result<(Policy, Vec<Range<usize>>), Problem> {
     let input = Input { file, text };
     let wire: WirePolicy = input.parse()?;
-    input.expect_format(&wire.format, FORMAT)?;
+    if wire.format.get_ref() != FORMER {
+        input.expect_format(&wire.format, FORMAT)?;
+    }
     for text in [&wire.name, &wire.why] {
         if text.get_ref().trim().is_empty() {
             return Err(input.problem(text.span(), "empty text".to_owned(), Some("a policy has a name and says why")));
@@ -55,7 +59,7 @@ pub(super) fn read_rules(file: &str, text: &'static str) -> Result<(Policy, Vec<
             return Err(input.problem(0..0, "no rules".to_owned(), Some(help)));
         }
     }
-    Ok((Policy { name: wire.name.into_inner(), why: wire.why.into_inner(), rules }, spans))
+    Ok((Policy { name: wire.name.into_inner(), why: wire.why.into_inner(), seen: wire.seen.0, rules }, spans))
 }
 
 /// The first rule that decides none of the possible signals.
@@ -79,7 +83,7 @@ pub fn schema() -> serde_json::Value {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Policy")]
 pub(super) struct WirePolicy {
-    /// `errnoscope-policy/1`.
+    /// `errnoscope-policy/2`; a file that is of version 1 is read as well.
     #[schemars(with = "String", extend("const" = FORMAT))]
     format: Spanned<String>,
     #[schemars(with = "String")]
@@ -87,6 +91,9 @@ pub(super) struct WirePolicy {
     /// What it claims, and why it is believed.
     #[schemars(with = "String")]
     why: Spanned<String>,
+    /// Where `errnoscope check` saw the tracer whose policy this is. Its last rule says nothing about the tracer.
+    #[serde(default)]
+    seen: Values<Os>,
     /// The first rule that applies decides; the last has no conditions.
     #[schemars(with = "Vec<WireRule>")]
     rule: Vec<Spanned<WireRule>>,

@@ -15,8 +15,8 @@ use super::read::WirePolicy;
 use crate::report::finding::Behind;
 use crate::words::names::Os;
 
-pub const EVALUATION: &str = "errnoscope-policy-evaluation/2";
-pub const DERIVATION: &str = "errnoscope-policy-derivation/2";
+pub const EVALUATION: &str = "errnoscope-policy-evaluation/3";
+pub const DERIVATION: &str = "errnoscope-policy-derivation/3";
 pub const DIFF: &str = "errnoscope-policy-diff/1";
 
 /// On what a result rests: how many failed calls are known how.

@@ -8,15 +8,13 @@ pub fn write(policy: &Policy, head: &str) -> String {
     text.push_str(&format!("format = {}\n", quoted(FORMAT)));
     text.push_str(&format!("name = {}\n", quoted(&policy.name)));
     text.push_str(&format!("why = {}\n", quoted(&policy.why)));
+    if !policy.seen.is_empty() {
+        text.push_str(&entry("seen", policy.seen.iter().map(|os| os.as_str())));
+    }
     for rule in &policy.rules {
         text.push_str("\n[[rule]]\n");
         for (name, values) in rule.when.entries() {
-            let values: Vec<String> = values.into_iter().map(quoted).collect();
-            let values = match values.as_slice() {
-                [one] => one.clone(),
-                more => format!("[{}]", more.join(", ")),
-            };
-            text.push_str(&format!("{name} = {values}\n"));
+            text.push_str(&entry(name, values.into_iter()));
         }
         text.push_str(&format!("action = {}\n", quoted(rule.action.as_str())));
         text.push_str(&format!("why = {}\n", quoted(&rule.why)));
@@ -29,6 +27,15 @@ pub fn write(policy: &Policy, head: &str) -> String {
         }
     }
     text
+}
+
+/// `os = "linux"`, or with several values an array.
+fn entry<'v>(name: &str, values: impl Iterator<Item = &'v str>) -> String {
+    let values: Vec<String> = values.map(quoted).collect();
+    match values.as_slice() {
+        [one] => format!("{name} = {one}\n"),
+        more => format!("{name} = [{}]\n", more.join(", ")),
+    }
 }
 
 fn quoted(text: &str) -> String {

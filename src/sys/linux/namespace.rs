@@ -3,8 +3,10 @@
 //! The process becomes two. The first only waits. The second is pid 1 of a private PID namespace, so everything below
 //! it ends with it. It does not decide what a case or a command does there.
 
+use std::ffi::CStr;
 use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
@@ -22,6 +24,12 @@ const PRIVILEGED_USERS: [u32; 2] = [60_001, 60_002];
 
 /// Whether the network that this process is in was made by it or by the process that it was forked from.
 static PRIVATE: AtomicBool = AtomicBool::new(false);
+
+/// Whether nobody outside sees what is mounted.
+static PRIVATE_MOUNTS: AtomicBool = AtomicBool::new(false);
+
+/// Directories that many systems have for what somebody may put there, and that most have nothing in.
+const OFTEN_EMPTY: [&CStr; 6] = [c"/var/empty", c"/mnt", c"/media", c"/srv", c"/opt", c"/home"];
 
 /// Before anything of a network is changed: the host's stays as it is, whoever asks.
 pub(super) fn only_private() -> Result<(), Fault> {
@@ -175,8 +183,25 @@ fn private_proc() -> Result<()> {
     // SAFETY: all arguments are C strings, flags, or the null pointers that mount(2) allows here.
     unsafe {
         check(libc::mount(none, root, none, libc::MS_REC | libc::MS_PRIVATE, none.cast()))?;
+        PRIVATE_MOUNTS.store(true, Ordering::Relaxed);
         check(libc::mount(proc, c"/proc".as_ptr(), proc, 0, none.cast())).map(drop)
     }
+}
+
+/// An empty directory that everybody in there may write to, and that ends with this mount namespace: a file system over
+/// a directory that has nothing in it, so that nothing is hidden.
+pub fn empty_directory() -> Result<PathBuf> {
+    let place = OFTEN_EMPTY.into_iter().find_map(|place| {
+        let path = PathBuf::from(place.to_str().ok()?);
+        std::fs::read_dir(&path).ok()?.next().is_none().then_some((place, path))
+    });
+    let (Some((place, path)), true) = (place, PRIVATE_MOUNTS.load(Ordering::Relaxed)) else {
+        return Err(Errno::from_raw(super::OS, libc::ENOTSUP));
+    };
+    let (kind, flags) = (c"tmpfs".as_ptr(), libc::MS_NOSUID | libc::MS_NODEV);
+    // SAFETY: all arguments are C strings or flags.
+    check(unsafe { libc::mount(kind, place.as_ptr(), kind, flags, c"mode=1777".as_ptr().cast()) })?;
+    Ok(path)
 }
 
 /// Becomes uid 0 of a new user namespace, with two more uids where subordinate ids are to be had.

@@ -129,6 +129,7 @@ pub fn policy(tracer: &str, os: Os, habits: &[Habit]) -> Policy {
         why: format!(
             "What {tracer} was seen doing about failed calls. It says nothing about signals without a rule of their own."
         ),
+        seen: vec![os],
         rules,
     }
 }

@@ -23,6 +23,11 @@ use crate::words::names::{Call, PortChoice, words};
 const MANY: usize = 64;
 /// How many failed calls are shown, with what came next.
 const SHOWN: usize = 2;
+/// How many lines of what a tracer complains about.
+const LINES: usize = 4;
+/// How tracers say that they may not do what they have to, in lower case.
+const UNPRIVILEGED: &[&str] =
+    &["privilege", "not permitted", "permission denied", "as root", "be root", "not root", "superuser", "cap_net_raw"];
 
 words! {
     /// What a tracer did about a trouble.
@@ -85,7 +90,7 @@ pub struct Judgement {
     /// The TTLs whose routers, or server, are in its output at their place. Without a pattern for it, the TTLs of the
     /// probes that were under way.
     pub reached: BTreeSet<u8>,
-    /// The line that names the error, or else the first one that it complains with.
+    /// The line that names the error, or else the first ones that it complains with.
     pub message: Option<String>,
     /// The calls that show it, a line each.
     pub proof: Vec<String>,
@@ -132,9 +137,14 @@ pub fn judge(trouble: Trouble, profile: &Profile, run: &Run<'_>) -> Judgement {
         Behaviour::EndsSilently
     };
     let nothing_sent = attempts.iter().all(|attempt| !attempt.under_way);
-    let (verdict, kind, why) = verdict(trouble, behaviour, nothing_sent);
-    let complaint = || complaint(run).filter(|_| behaviour == Behaviour::EndsUnclearly);
-    let message = message.or_else(complaint);
+    let (verdict, kind, mut why) = verdict(trouble, behaviour, nothing_sent);
+    let message = match verdict {
+        Verdict::Broken => complaint(run).or(message).or_else(|| begin_of(run.output)),
+        _ => message.or_else(|| complaint(run).filter(|_| behaviour == Behaviour::EndsUnclearly)),
+    };
+    if verdict == Verdict::Broken && lacks_privileges(calls, message.as_deref()) {
+        why = "it needs privileges that this user does not have: sudo env \"PATH=$PATH\" errnoscope check …".to_owned();
+    }
     let proof = proof(calls, &attempts, &reactions, trouble, profile);
     Judgement { behaviour, verdict, kind, why, reached, message, proof }
 }
@@ -253,9 +263,21 @@ fn message(run: &Run<'_>, calls: &[Record], trouble: Trouble) -> Option<String> 
     found.map(|line| line.trim().to_owned())
 }
 
-/// The first thing that it says on standard error.
+/// The first lines that it says on standard error.
 fn complaint(run: &Run<'_>) -> Option<String> {
-    run.errors.lines().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
+    begin_of(run.errors)
+}
+
+fn begin_of(text: &str) -> Option<String> {
+    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(LINES);
+    Some(lines.collect::<Vec<_>>().join("\n")).filter(|begin| !begin.is_empty())
+}
+
+/// Whether the kernel refused it something that a privilege allows, or it says so.
+fn lacks_privileges(calls: &[Record], message: Option<&str>) -> bool {
+    let said = message.unwrap_or_default().to_lowercase();
+    calls.iter().any(|record| ["EPERM", "EACCES"].contains(&record.outcome.name()))
+        || UNPRIVILEGED.iter().any(|word| said.contains(word))
 }
 
 /// A call that failed, other than what every trace sees.

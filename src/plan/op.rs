@@ -7,6 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::words::names::{Call, Family, HolderState, Protocol, Reuse, SocketState};
+use crate::words::near::or_list;
 use crate::words::ports::{PortRange, flat_range};
 use crate::words::untrusted::shown;
 
@@ -186,12 +187,38 @@ pub enum RouteKind {
 }
 
 /// What `wait` waits for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]
 pub enum WaitFor {
     #[serde(rename = "gone")]
     Gone,
     #[serde(untagged)]
     State(HolderState),
+}
+
+impl<'de> Deserialize<'de> for WaitFor {
+    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<WaitFor, D::Error> {
+        struct StateVisitor;
+
+        // A visitor's fault has a place, and can say which words there are.
+        impl serde::de::Visitor<'_> for StateVisitor {
+            type Value = WaitFor;
+
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("the state of a socket, or `gone`")
+            }
+
+            fn visit_str<E: serde::de::Error>(self, word: &str) -> Result<WaitFor, E> {
+                let known = || HolderState::ALL.iter().map(|state| state.as_str()).chain(["gone"]);
+                match word.parse() {
+                    _ if word == "gone" => Ok(WaitFor::Gone),
+                    Ok(state) => Ok(WaitFor::State(state)),
+                    Err(_) => Err(E::custom(format!("unknown state `{word}`{}", or_list(word, known())))),
+                }
+            }
+        }
+
+        deserializer.deserialize_str(StateVisitor)
+    }
 }
 
 /// A socket option with its value (socket(7), ip(7), ipv6(7), tcp(7)).

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::{Expectation, Expected, Platform, Scenario};
+use crate::words::names::{Need, Os};
 
 /// One point of the product of a scenario's axes.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -70,7 +71,30 @@ impl Scenario {
                 reference: format!("{call} is expected to give {}: {}", outcomes.join(" or "), reference).into(),
             }]);
         }
-        self.deciding_rule(case, subject, platform).map(|rule| rule.expectations.clone()).unwrap_or_default()
+        match self.deciding_rule(case, subject, platform) {
+            Some(rule) => rule.expectations.clone(),
+            None if self.is_only_elsewhere(case, platform.os) => Arc::new([Expectation {
+                outcome: Expected::Unknown.as_str().to_owned().into(),
+                authority: None,
+                reference: "another system is needed".to_owned().into(),
+            }]),
+            None => Arc::default(),
+        }
+    }
+
+    /// Whether the case needs another system than this, so that no rule has to say what happens on it.
+    pub(super) fn is_only_elsewhere(&self, case: &Case, os: Os) -> bool {
+        self.needs(case).any(|need| match need {
+            Need::Linux => os != Os::Linux,
+            Need::Xnu => os != Os::Macos,
+            _ => false,
+        })
+    }
+
+    /// What the host of a case must offer.
+    pub(super) fn needs<'s>(&'s self, case: &'s Case) -> impl Iterator<Item = Need> + 's {
+        let holds = |need: &&super::NeedRule| need.when.as_ref().is_none_or(|when| when.get_ref().holds(self, case));
+        self.needs.iter().filter(holds).filter_map(|need| need.parsed)
     }
 
     /// The first rule that applies, unless an earlier subject call is expected to fail.

@@ -14,6 +14,7 @@ use super::condition::Test;
 use super::rule::NEWEST;
 use super::{Case, Condition, Expected, Platform, Problem, Scenario, Subject, cases, kebab};
 use crate::words::names::{Need, Os, axis_vocabulary};
+use crate::words::near::did_you_mean;
 use crate::words::problem::{Problems, listed};
 use crate::words::untrusted::is_spelled_out;
 
@@ -134,7 +135,7 @@ impl<'s> Checker<'s> {
         let (call, name) = scenario.id.split_once('.').unwrap_or((&scenario.id, ""));
         if name.is_empty() || kebab(call) != call || kebab(name) != name {
             let help = "a call and a name in kebab-case, such as `bind.port-held`".to_owned();
-            self.problem(0..0, format!("`{}` is no scenario id", scenario.id), help);
+            self.problem(scenario.id_span.clone(), format!("`{}` is no scenario id", scenario.id), help);
         }
         let mut seen = BTreeSet::new();
         for axis in &scenario.axes {
@@ -151,7 +152,8 @@ impl<'s> Checker<'s> {
                 }
                 if vocabulary.as_ref().is_some_and(|known| !known.contains(&value.get_ref().as_str())) {
                     let known = listed(vocabulary.iter().flatten().copied());
-                    let message = format!("unknown value `{}` of axis `{name}`", value.get_ref());
+                    let meant = did_you_mean(value.get_ref(), vocabulary.iter().flatten().copied()).unwrap_or_default();
+                    let message = format!("unknown value `{}` of axis `{name}`{meant}", value.get_ref());
                     self.problem(value.span(), message, format!("expected one of {known}"));
                 }
                 let is_other = |letter| matches!(letter, '[' | ']' | ',' | '=' | ' ') || is_spelled_out(letter);
@@ -219,22 +221,27 @@ impl<'s> Checker<'s> {
             }
             (_, Test::Is(_)) => {
                 if !scenario.facts[..facts].iter().any(|(fact, _)| fact.get_ref() == name) {
-                    let known = listed(scenario.facts[..facts].iter().map(|(fact, _)| fact.get_ref().as_str()));
-                    self.problem(key.span(), format!("unknown fact `{name}`"), format!("known here: {known}"));
+                    let known = scenario.facts[..facts].iter().map(|(fact, _)| fact.get_ref().as_str());
+                    let meant = did_you_mean(name, known.clone()).unwrap_or_default();
+                    let help = format!("known here: {}", listed(known));
+                    self.problem(key.span(), format!("unknown fact `{name}`{meant}"), help);
                 }
             }
             (_, Test::OneOf(values)) => {
                 let Some(axis) = axis(name) else {
-                    let known = listed(scenario.axes.iter().map(|axis| axis.name.get_ref().as_str()));
-                    self.problem(key.span(), format!("unknown axis `{name}`"), format!("the axes are {known}"));
+                    let known = scenario.axes.iter().map(|axis| axis.name.get_ref().as_str());
+                    let meant = did_you_mean(name, known.clone()).unwrap_or_default();
+                    let help = format!("the axes are {}", listed(known));
+                    self.problem(key.span(), format!("unknown axis `{name}`{meant}"), help);
                     return;
                 };
                 let known: BTreeSet<&str> = axis.values.iter().map(|value| value.get_ref().as_str()).collect();
                 for value in values {
                     if !known.contains(value.get_ref().as_str()) {
+                        let meant = did_you_mean(value.get_ref(), known.iter().copied()).unwrap_or_default();
                         let known = listed(axis.values.iter().map(|value| value.get_ref().as_str()));
                         let span = if value.span().is_empty() { key.span() } else { value.span() };
-                        let message = format!("unknown value `{}` of axis `{name}`", value.get_ref());
+                        let message = format!("unknown value `{}` of axis `{name}`{meant}", value.get_ref());
                         self.problem(span, message, format!("expected one of {known}"));
                     }
                 }
@@ -314,6 +321,7 @@ impl<'s> Checker<'s> {
                 let uncovered_on = (&case.id, platform.os);
                 match rules.iter().position(|rule| rule.applies(scenario, case, platform)) {
                     Some(rule) => decides[rule] = true,
+                    None if scenario.is_only_elsewhere(case, platform.os) => {}
                     None if uncovered.last() != Some(&uncovered_on) => uncovered.push(uncovered_on),
                     None => {}
                 }

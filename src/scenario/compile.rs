@@ -18,6 +18,7 @@ use crate::scenario::witness::{Moment, Precondition};
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
 use crate::words::names::{Call, LocalPort, Need, PortChoice, User};
+use crate::words::near::did_you_mean;
 use crate::words::problem::listed;
 
 type Value = Spanned<DeValue<'static>>;
@@ -134,16 +135,9 @@ impl Compiler<'_> {
         }
         Ok(Compiled {
             plan: Plan { case: self.case.id.clone(), deadline_ms: self.scenario.deadline_ms, patience: 1, steps },
-            needs: self.needs(),
+            needs: self.scenario.needs(self.case).collect(),
             subjects,
         })
-    }
-
-    fn needs(&self) -> Vec<Need> {
-        let holds = |need: &&super::NeedRule| {
-            need.when.as_ref().is_none_or(|when| when.get_ref().holds(self.scenario, self.case))
-        };
-        self.scenario.needs.iter().filter(holds).filter_map(|need| need.parsed).collect()
     }
 
     fn setup(&self, text: &StepText, requires: Option<u32>, steps: &mut Vec<Step>) -> Result<(), Problem> {
@@ -182,7 +176,9 @@ impl Compiler<'_> {
     /// That none does, and which they make.
     fn unmade<'o>(&self, name: &str, ops: impl Iterator<Item = &'o Op>, place: &Value) -> Problem {
         let made: BTreeSet<&str> = ops.filter_map(Op::makes).collect();
-        let mut problem = self.problem(socket_of(place), format!("no op before this call makes a socket `{name}`"));
+        let meant = did_you_mean(name, made.iter().copied()).unwrap_or_default();
+        let message = format!("no op before this call makes a socket `{name}`{meant}");
+        let mut problem = self.problem(socket_of(place), message);
         problem.help = Some(match made.is_empty() {
             true => "`open`, `serve`, `hold`, `socket` and `accept` make one".to_owned(),
             false => format!("in `{}` there are {}", self.case.id, made.into_iter().collect::<Vec<_>>().join(", ")),
@@ -204,7 +200,11 @@ impl Compiler<'_> {
             return compound.expand().map_err(|message| self.problem(text.span.clone(), message));
         }
         self.parse(&text.op).map(|op| vec![op]).map_err(|mut problem| {
-            if problem.message.starts_with("unknown variant") {
+            let unknown = format!("unknown variant `{}`", text.name());
+            // A variant may be one inside of the op as well.
+            if let Some(rest) = problem.message.strip_prefix(&unknown) {
+                let meant = did_you_mean(text.name(), Compound::NAMES.iter().copied());
+                problem.message = format!("unknown op `{}`{}", text.name(), meant.as_deref().unwrap_or(rest));
                 problem.help = Some(format!("the compound ops are {}", Compound::NAMES.join(", ")));
             }
             problem
@@ -276,7 +276,10 @@ impl Compiler<'_> {
         let Some((_, rows)) = self.scenario.values.iter().find(|(value, _)| value.get_ref() == name) else {
             let axes = self.scenario.axes.iter().map(|axis| axis.name.get_ref().as_str());
             let known = listed(axes.chain(self.scenario.values.iter().map(|(name, _)| name.get_ref().as_str())));
-            let mut problem = self.problem(span, format!("unknown reference `${name}`"));
+            let names = self.scenario.axes.iter().map(|axis| &axis.name);
+            let names = names.chain(self.scenario.values.iter().map(|(name, _)| name)).map(|name| &**name.get_ref());
+            let meant = did_you_mean(name, names).unwrap_or_default();
+            let mut problem = self.problem(span, format!("unknown reference `${name}`{meant}"));
             problem.help = Some(format!("expected an axis or a value: {known}"));
             return Err(problem);
         };

@@ -59,6 +59,8 @@ pub struct Scenario {
     pub text: &'static str,
     pub claim: Text,
     pub id: String,
+    /// Where the id stands.
+    pub id_span: Range<usize>,
     pub why: Text,
     pub cause: Spanned<DeValue<'static>>,
     pub needs: Vec<NeedRule>,

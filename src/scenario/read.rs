@@ -13,7 +13,9 @@ use super::{
     StepText, Subject, ValueRow,
 };
 use crate::scenario::witness::Moment;
+use crate::words::errno;
 use crate::words::names::{Authority, Need, Os};
+use crate::words::near::did_you_mean;
 use crate::words::problem::Problems;
 use crate::words::untrusted::Text;
 
@@ -62,7 +64,7 @@ impl Reader {
         };
         let whole = 0..0;
         let claim: Option<Text> = self.required(&mut table, "claim", &whole);
-        let id: Option<String> = self.required(&mut table, "id", &whole);
+        let id: Option<Spanned<String>> = self.required(&mut table, "id", &whole);
         let why: Option<Text> = self.required(&mut table, "why", &whole);
         let cause = self.take(&mut table, "cause");
         if cause.is_none() {
@@ -93,7 +95,8 @@ impl Reader {
             file: self.file.clone(),
             text: self.text,
             claim: claim?,
-            id: id?,
+            id_span: id.as_ref()?.span(),
+            id: id?.into_inner(),
             why: why?,
             cause: cause?,
             needs,
@@ -194,10 +197,11 @@ impl Reader {
     fn errnos(&mut self, table: &mut Table, key: &str) -> Vec<String> {
         let names: Vec<Spanned<String>> = self.optional(table, key).unwrap_or_default();
         for name in &names {
-            if crate::words::errno::ErrnoName::new(name.get_ref()).is_none() {
+            if errno::ErrnoName::new(name.get_ref()).is_none() {
+                let meant = did_you_mean(name.get_ref(), errno::ErrnoName::names()).unwrap_or_default();
                 self.problem(
                     name.span(),
-                    format!("unknown errno `{}`", name.get_ref()),
+                    format!("unknown errno `{}`{meant}", name.get_ref()),
                     "a symbolic name such as EINPROGRESS".to_owned(),
                 );
             }
@@ -358,9 +362,12 @@ impl Reader {
             }
             _ => {
                 let (key, _) = table.iter().nth(1)?;
+                let known = ["when", "user", "permit", "unsupported", "at", "after", "cause", "before", "unwitnessed"];
+                let known = known.into_iter().chain(["precondition", "expect"]);
+                let meant = did_you_mean(key.get_ref(), known).unwrap_or_default();
                 self.problem(
                     key.span(),
-                    format!("unknown key `{}`", key.get_ref()),
+                    format!("unknown key `{}`{meant}", key.get_ref()),
                     format!("one {what} an entry: the other key here is `{}`", table.iter().next()?.0.get_ref()),
                 );
                 None
@@ -435,9 +442,10 @@ impl Reader {
 
     fn unknown_keys(&mut self, table: &Table, known: &[&str]) {
         for key in table.keys() {
+            let meant = did_you_mean(key.get_ref(), known.iter().copied()).unwrap_or_default();
             self.problem(
                 key.span(),
-                format!("unknown key `{}`", key.get_ref()),
+                format!("unknown key `{}`{meant}", key.get_ref()),
                 format!("expected one of {}", known.join(", ")),
             );
         }

@@ -3,6 +3,7 @@
 //! It reads no files itself; the command line does.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use include_dir::{Dir, DirEntry, include_dir};
 
@@ -98,18 +99,23 @@ pub fn check_place(scenario: &Scenario) -> Option<Problem> {
 }
 
 fn same_ids(scenarios: &[Scenario]) -> Vec<Problem> {
-    let mut first: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut first: BTreeMap<&str, &Scenario> = BTreeMap::new();
     let mut problems = Vec::new();
     for scenario in scenarios {
-        if let Some(other) = first.insert(&scenario.id, &scenario.file) {
-            let start = scenario.text.find("id = ").unwrap_or(0);
-            problems.push(Problem {
-                file: scenario.file.clone(),
-                text: scenario.text,
-                span: start..start,
-                message: format!("the id `{}` is taken", scenario.id),
-                help: Some(format!("{other} has it; ids are unique and never change")),
-            });
+        let problem = |of: &Scenario, help| Problem {
+            file: of.file.clone(),
+            text: of.text,
+            span: of.id_span.clone(),
+            message: format!("the id `{}` is taken", of.id),
+            help,
+        };
+        match first.entry(&scenario.id) {
+            Entry::Vacant(entry) => drop(entry.insert(scenario)),
+            Entry::Occupied(other) => {
+                let (line, _) = problem(other.get(), None).line_and_column();
+                let help = format!("{}:{line} has it; ids are unique and never change", other.get().file);
+                problems.push(problem(scenario, Some(help)));
+            }
         }
     }
     problems

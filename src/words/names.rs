@@ -34,8 +34,9 @@ macro_rules! words {
 
             fn from_str(word: &str) -> Result<$name, String> {
                 $name::ALL.iter().copied().find(|name| name.as_str() == word).ok_or_else(|| {
-                    let known: Vec<&str> = $name::ALL.iter().map(|name| name.as_str()).collect();
-                    format!("unknown {} `{word}`, expected one of {}", stringify!($name).to_lowercase(), known.join(", "))
+                    let known = $name::ALL.iter().map(|name| name.as_str());
+                    let kind = stringify!($name).to_lowercase();
+                    format!("unknown {kind} `{word}`{}", crate::words::near::or_list(word, known))
                 })
             }
         }

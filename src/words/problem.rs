@@ -9,6 +9,7 @@ use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
+use crate::words::near::did_you_mean;
 use crate::words::untrusted::{cut, shown};
 
 /// Faults of one file that are told; the others are counted.
@@ -60,9 +61,24 @@ impl Input<'_> {
     }
 }
 
-/// What a TOML error says, on one line.
+/// What a TOML error says, on one line; of words that it names as possible only those that may have been meant, if some
+/// are near.
 pub fn message(error: &toml::de::Error) -> String {
-    error.message().trim().replace('\n', ", ")
+    let message = error.message().trim().replace('\n', ", ");
+    let meant = |unknown: &str, word: Option<&str>, mut known: Box<dyn Iterator<Item = &str> + '_>| {
+        word.and_then(|word| did_you_mean(word, &mut known)).map(|meant| format!("{unknown}{meant}"))
+    };
+    // As serde says it, and as toml does of the only entry of a table.
+    let told = if let Some((unknown, known)) = message.split_once(", expected ")
+        && unknown.starts_with("unknown ")
+    {
+        meant(unknown, unknown.split('`').nth(1), Box::new(known.split('`').skip(1).step_by(2)))
+    } else if let Some((unknown, known)) = message.split_once(", available keys: ") {
+        meant(unknown, unknown.rsplit(": ").next(), Box::new(known.split(", ")))
+    } else {
+        None
+    };
+    told.unwrap_or(message)
 }
 
 impl Problem {

@@ -17,7 +17,7 @@ use super::select::Selection;
 use super::{Exit, Failure, complain};
 use crate::plan::Hello;
 use crate::render::style::{HEADING, paint};
-use crate::render::text::count;
+use crate::render::text::{count, glossary};
 use crate::render::{json, junit, summary};
 use crate::report::finding::{self, Finding, Host, Report, Verdict};
 use crate::suite::catalogue::Catalogue;
@@ -38,6 +38,7 @@ Examples:
   errnoscope run --call connect --cause ports-exhausted --repeat 20
   errnoscope run -v listen.rival             every finding in full
   errnoscope run --scenarios my-scenarios    scenario files of your own
+  errnoscope run --also my-scenarios         them and the built-in ones, in one report
   errnoscope run --on 'ssh mac' --json mac.json
                                              on another host, with its errnoscope
   errnoscope run --on 'docker exec -i a' --on 'docker exec -i b' --json reports/
@@ -351,6 +352,8 @@ fn sum_up(report: &Report, place: &Place, arguments: &Arguments) -> String {
         (false, false) => summary::summary(report, width),
         (false, true) => format!("{}\n{}", summary::everything(report, width), summary::summary(report, width)),
     };
+    // Whoever wants little to read knows the words.
+    let text = if arguments.quiet { text } else { format!("{text}{}", glossary(&text, width)) };
     match place {
         Place::Here(_) => text,
         Place::Behind { command, .. } => {

@@ -108,7 +108,8 @@ pub fn claim(judged: &Judged, behind: &Behind, width: usize) -> String {
             }
         }
     }
-    text
+    let words = text::glossary(&text, width);
+    text + &words
 }
 
 /// When a claim holds that does not always hold.

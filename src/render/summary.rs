@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use comfy_table::{Attribute, Cell, Color};
 
 use super::details;
-use super::style::{HEADING, paint, verdict as style};
+use super::style::{BAD, GOOD, HEADING, WARN, paint, verdict as style};
 use super::text::{count, distribution, field, heading, lines, numbers_from, table, unwrapped};
 use crate::report::finding::{Finding, Missing, Report, Verdict};
 use crate::words::names::Call;
@@ -13,11 +13,11 @@ use crate::words::names::Call;
 /// How many kinds of trouble are shown in full.
 const IN_FULL: usize = 10;
 
-/// The whole summary, with styles.
+/// The whole summary, with styles; what is new comes first.
 pub fn summary(report: &Report, width: usize) -> String {
-    let mut text = String::new();
+    let mut text = headline(report);
     if !report.findings.is_empty() {
-        text = verdicts(report, width) + "\n";
+        text.push_str(&format!("\n{}\n", verdicts(report, width)));
     }
     text.push_str(&total(report));
     let trouble = trouble(report, width);
@@ -26,6 +26,30 @@ pub fn summary(report: &Report, width: usize) -> String {
         text.push_str(&trouble);
     }
     text
+}
+
+/// Whether something is new, in one line: an answer that nobody expected, or that is in doubt.
+fn headline(report: &Report) -> String {
+    let summary = report.summary();
+    let number = |verdict: Verdict| summary.get(&verdict).copied().unwrap_or(0);
+    let is_new = |verdict: &Verdict| !matches!(verdict, Verdict::Match | Verdict::Unsupported);
+    let mut new: Vec<String> = present(report)
+        .filter(|(verdict, _)| is_new(verdict))
+        .map(|(verdict, count)| format!("{count} {verdict}"))
+        .collect();
+    let unstable = report.findings.iter().filter(|finding| finding.is_unstable()).count();
+    if unstable > 0 {
+        new.push(format!("{unstable} not stable"));
+    }
+    let answers = count(number(Verdict::Match), "answer");
+    if !new.is_empty() {
+        return format!("{}: {}; see below\n", paint(BAD, "not as expected"), new.join(", "));
+    }
+    match number(Verdict::Match) {
+        0 => format!("{}: no call could be made here\n", paint(WARN, "nothing ran")),
+        1 => format!("{}: the answer is as expected\n", paint(GOOD, "nothing new")),
+        _ => format!("{}: all {answers} are as expected\n", paint(GOOD, "nothing new")),
+    }
 }
 
 /// Everything that is no match, and nothing where all are.

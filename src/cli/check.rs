@@ -35,12 +35,14 @@ Examples:
   errnoscope check trippy mtr --json results.json
   errnoscope check trippy --trouble tuple-time-wait -v
   errnoscope check ./my-tracer.toml --baseline results.json
+  sudo env \"PATH=$PATH\" errnoscope check ./target/release/trip --github    in CI, raw sockets
   errnoscope check --results results.json --markdown
 
 A tracer runs once under each trouble, on a path of five routers and a server, as by `errnoscope exec --trace`. What it did \
 about the calls that failed is held against what their cause asks for: a busy port or 4-tuple costs another port and no hop, \
 exhaustion and a foreign source address end the trace with a message that names the error, and without a route probes are \
-lost, or it says so. A trouble that does not touch what the tracer does says nothing: not-exercised.
+lost, or it says so. A trouble that does not touch what the tracer does says nothing: not-exercised. The tracer runs in an \
+empty directory that is its HOME, so that no file of yours configures it; files that its command names are looked for where you are.
 
 Tracers are known by name (errnoscope, trippy, mtr, traceroute, tcptraceroute; the program has to be in PATH) or described by \
 a file:

@@ -11,6 +11,7 @@ use super::{Exit, Failure, complain, source};
 use crate::knowledge::explain::{self, Given, Understood, read};
 use crate::knowledge::policy::causes::Knowledge;
 use crate::render::explain as text;
+use crate::render::text::glossary;
 use crate::sys;
 use crate::words::names::{Family, Os, PortChoice, Protocol, Reuse};
 
@@ -83,7 +84,8 @@ pub fn explain(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
     if arguments.json {
         output::json(&explanation, out)?;
     } else {
-        write!(out, "{}", text::explanation(&explanation, output::width()))?;
+        let said = text::explanation(&explanation, output::width());
+        write!(out, "{said}{}", glossary(&said, output::width()))?;
     }
     Ok(Exit::Success)
 }

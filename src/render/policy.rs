@@ -2,6 +2,8 @@
 //!
 //! `knowledge::policy` has judged before.
 
+use std::collections::{BTreeMap, BTreeSet};
+
 use comfy_table::{Cell, Color, Row};
 
 use super::style::{FAINT, HEADING, paint};
@@ -128,18 +130,38 @@ fn left_out(reason: LeftOut) -> &'static str {
 
 /// How a policy does, by cause and OS, and each kind of wrong decision.
 pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
-    let mut text = format!("{}\n", paint(HEADING, &evaluation.policy));
+    let mut text = format!("{}\n{}\n", paint(HEADING, &evaluation.policy), in_short(evaluation, width));
     let mut rows = table(width.saturating_sub(2));
     let was_seen = !evaluation.seen.is_empty();
-    let columns = ["os", "cause", "right", "hides", "gives up", "wastes", "unavoidable"];
-    rows.set_header(heading(columns.into_iter().chain(was_seen.then_some("not seen"))));
+    let is_avoidable = was_seen && evaluation.total.unavoidable == 0;
+    let columns = ["os", "cause", "right", "hides", "gives up", "wastes"].into_iter();
+    let columns = columns.chain((!is_avoidable).then_some("unavoidable")).chain(was_seen.then_some("not seen"));
+    rows.set_header(heading(columns));
+    let tally = |os: &str, cause: &str, tally: &Tally| {
+        let number = |number: u64, colour| match number {
+            0 => Cell::new("·"),
+            number => Cell::new(number).fg(colour),
+        };
+        let &Tally { right, hides, gives_up, wastes, unavoidable, not_seen } = tally;
+        let mut cells = vec![
+            Cell::new(os),
+            Cell::new(cause),
+            number(right, Color::Green),
+            number(hides, Color::Red),
+            number(gives_up, Color::Red),
+            number(wastes, Color::Yellow),
+        ];
+        cells.extend((!is_avoidable).then(|| number(unavoidable, Color::Yellow)));
+        cells.extend(was_seen.then(|| number(not_seen, Color::DarkGrey)));
+        Row::from(cells)
+    };
     for row in &evaluation.table {
         let os = if row.expected { format!("{}*", row.os) } else { row.os.to_string() };
-        rows.add_row(tally(&os, row.cause.as_str(), &row.tally, was_seen));
+        rows.add_row(tally(&os, row.cause.as_str(), &row.tally));
     }
-    rows.add_row(tally("", "all", &evaluation.total, was_seen));
+    rows.add_row(tally("", "all", &evaluation.total));
     numbers_from(&mut rows, 2);
-    unwrapped(&mut rows, 7 + usize::from(was_seen));
+    unwrapped(&mut rows, 8);
     text.push_str(&lines(rows, "  "));
     if was_seen {
         let systems: Vec<&str> = evaluation.seen.iter().map(|os| os.as_str()).collect();
@@ -166,23 +188,37 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
     text
 }
 
-fn tally(os: &str, cause: &str, tally: &Tally, was_seen: bool) -> Row {
-    let Tally { right, hides, gives_up, wastes, unavoidable, not_seen } = *tally;
-    let number = |number: u64, colour| match number {
-        0 => Cell::new("·"),
-        number => Cell::new(number).fg(colour),
+/// What is wrong on each system, a line each: `linux   gives up 546 (tuple-in-use)`.
+fn in_short(evaluation: &Evaluation, width: usize) -> String {
+    let mut wrong: BTreeMap<String, BTreeMap<&str, (u64, BTreeSet<&str>)>> = BTreeMap::new();
+    for row in &evaluation.table {
+        let os = if row.expected { format!("{}*", row.os) } else { row.os.to_string() };
+        let kinds = wrong.entry(os).or_default();
+        let Tally { hides, gives_up, wastes, .. } = row.tally;
+        for (kind, count) in [("hides", hides), ("gives up", gives_up), ("wastes", wastes)] {
+            if count > 0 {
+                let (all, causes) = kinds.entry(kind).or_default();
+                *all += count;
+                causes.insert(row.cause.as_str());
+            }
+        }
+    }
+    let words = |kinds: &BTreeMap<&str, (u64, BTreeSet<&str>)>| {
+        let words = kinds.iter().map(|(kind, (count, causes))| {
+            format!("{kind} {count} ({})", causes.iter().copied().collect::<Vec<_>>().join(", "))
+        });
+        words.collect::<Vec<_>>().join("; ")
     };
-    let cells = [
-        Cell::new(os),
-        Cell::new(cause),
-        number(right, Color::Green),
-        number(hides, Color::Red),
-        number(gives_up, Color::Red),
-        number(wastes, Color::Yellow),
-        number(unavoidable, Color::Yellow),
-    ];
-    let not_seen = was_seen.then(|| number(not_seen, Color::DarkGrey));
-    cells.into_iter().chain(not_seen).collect::<Vec<_>>().into()
+    let line = |(os, kinds): (&String, &BTreeMap<_, _>)| {
+        let is_seen = |os: &str| evaluation.seen.is_empty() || evaluation.seen.iter().any(|seen| seen.as_str() == os);
+        let said = match kinds.is_empty() {
+            true if is_seen(os.trim_end_matches('*')) => "nothing wrong".to_owned(),
+            true => "not seen there".to_owned(),
+            false => words(kinds),
+        };
+        field(&format!("  {os:<6}  "), &said, width)
+    };
+    wrong.iter().map(line).collect()
 }
 
 fn section(text: &mut String, title: &str, wrong: &[&Wrong], width: usize) {

@@ -71,7 +71,7 @@ pub struct Row {
     pub reached: BTreeSet<u8>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub exit_code: Option<i32>,
-    /// The line of its output that names the error, or else the first ones that it complains with.
+    /// The line of its output that names the error, or else what it complains about, in a few lines.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub message: Option<String>,
     /// The system calls that show it.

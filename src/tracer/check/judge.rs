@@ -23,7 +23,7 @@ use crate::words::names::{Call, PortChoice, words};
 const MANY: usize = 64;
 /// How many failed calls are shown, with what came next.
 const SHOWN: usize = 2;
-/// How many lines of what a tracer complains about.
+/// How many lines of what a tracer says are shown.
 const LINES: usize = 4;
 /// How tracers say that they may not do what they have to, in lower case.
 const UNPRIVILEGED: &[&str] =
@@ -90,7 +90,7 @@ pub struct Judgement {
     /// The TTLs whose routers, or server, are in its output at their place. Without a pattern for it, the TTLs of the
     /// probes that were under way.
     pub reached: BTreeSet<u8>,
-    /// The line that names the error, or else the first ones that it complains with.
+    /// The line that names the error, or else what it complains about, in a few lines.
     pub message: Option<String>,
     /// The calls that show it, a line each.
     pub proof: Vec<String>,
@@ -139,7 +139,7 @@ pub fn judge(trouble: Trouble, profile: &Profile, run: &Run<'_>) -> Judgement {
     let nothing_sent = attempts.iter().all(|attempt| !attempt.under_way);
     let (verdict, kind, mut why) = verdict(trouble, behaviour, nothing_sent);
     let message = match verdict {
-        Verdict::Broken => complaint(run).or(message).or_else(|| begin_of(run.output)),
+        Verdict::Broken => complaint(run).or(message).or_else(|| words_of(run.output)),
         _ => message.or_else(|| complaint(run).filter(|_| behaviour == Behaviour::EndsUnclearly)),
     };
     if verdict == Verdict::Broken && lacks_privileges(calls, message.as_deref()) {
@@ -263,14 +263,18 @@ fn message(run: &Run<'_>, calls: &[Record], trouble: Trouble) -> Option<String> 
     found.map(|line| line.trim().to_owned())
 }
 
-/// The first lines that it says on standard error.
+/// What it says on standard error: all of it, or how it begins and ends.
 fn complaint(run: &Run<'_>) -> Option<String> {
-    begin_of(run.errors)
+    words_of(run.errors)
 }
 
-fn begin_of(text: &str) -> Option<String> {
-    let lines = text.lines().map(str::trim).filter(|line| !line.is_empty()).take(LINES);
-    Some(lines.collect::<Vec<_>>().join("\n")).filter(|begin| !begin.is_empty())
+fn words_of(text: &str) -> Option<String> {
+    let mut lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    // Some say the error first, others last.
+    if lines.len() > LINES {
+        lines.splice(LINES / 2..lines.len() - LINES / 2, ["…"]);
+    }
+    Some(lines.join("\n")).filter(|words| !words.is_empty())
 }
 
 /// Whether the kernel refused it something that a privilege allows, or it says so.

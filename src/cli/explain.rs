@@ -11,7 +11,6 @@ use super::{Exit, Failure, complain, source};
 use crate::knowledge::explain::{self, Given, Understood, read};
 use crate::knowledge::policy::causes::Knowledge;
 use crate::render::explain as text;
-use crate::render::text::glossary;
 use crate::sys;
 use crate::words::names::{Family, Os, PortChoice, Protocol, Reuse};
 
@@ -84,8 +83,7 @@ pub fn explain(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
     if arguments.json {
         output::json(&explanation, out)?;
     } else {
-        let said = text::explanation(&explanation, output::width());
-        write!(out, "{said}{}", glossary(&said, output::width()))?;
+        write!(out, "{}", text::explanation(&explanation, output::width()))?;
     }
     Ok(Exit::Success)
 }

@@ -2,7 +2,7 @@
 //!
 //! `knowledge::policy` has judged before.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use comfy_table::{Cell, Color, Row};
 
@@ -14,6 +14,7 @@ use crate::knowledge::policy::evaluate::{Evaluation, Tally, Wrong};
 use crate::knowledge::policy::evidence::{Basis, Evidence, LeftOut};
 use crate::knowledge::policy::right::Kind;
 use crate::knowledge::policy::{Action, Policy};
+use crate::words::names::Os;
 
 /// A policy, rule by rule.
 pub fn policy(policy: &Policy, width: usize) -> String {
@@ -188,37 +189,42 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
     text
 }
 
-/// What is wrong on each system, a line each: `linux   gives up 546 (tuple-in-use)`.
+/// How many causes stand in a line.
+const CAUSES: usize = 3;
+
+/// What is wrong on each system, a line each: `linux   gives up 683 (554 tuple-in-use, …); hides 90 (90 ports-exhausted)`.
 fn in_short(evaluation: &Evaluation, width: usize) -> String {
-    let mut wrong: BTreeMap<String, BTreeMap<&str, (u64, BTreeSet<&str>)>> = BTreeMap::new();
+    let mut wrong: BTreeMap<(Os, bool), BTreeMap<&str, Vec<(u64, &str)>>> = BTreeMap::new();
     for row in &evaluation.table {
-        let os = if row.expected { format!("{}*", row.os) } else { row.os.to_string() };
-        let kinds = wrong.entry(os).or_default();
+        let kinds = wrong.entry((row.os, row.expected)).or_default();
         let Tally { hides, gives_up, wastes, .. } = row.tally;
         for (kind, count) in [("hides", hides), ("gives up", gives_up), ("wastes", wastes)] {
             if count > 0 {
-                let (all, causes) = kinds.entry(kind).or_default();
-                *all += count;
-                causes.insert(row.cause.as_str());
+                kinds.entry(kind).or_default().push((count, row.cause.as_str()));
             }
         }
     }
-    let words = |kinds: &BTreeMap<&str, (u64, BTreeSet<&str>)>| {
-        let words = kinds.iter().map(|(kind, (count, causes))| {
-            format!("{kind} {count} ({})", causes.iter().copied().collect::<Vec<_>>().join(", "))
-        });
-        words.collect::<Vec<_>>().join("; ")
-    };
-    let line = |(os, kinds): (&String, &BTreeMap<_, _>)| {
-        let is_seen = |os: &str| evaluation.seen.is_empty() || evaluation.seen.iter().any(|seen| seen.as_str() == os);
-        let said = match kinds.is_empty() {
-            true if is_seen(os.trim_end_matches('*')) => "nothing wrong".to_owned(),
+    let mut text = String::new();
+    for ((os, expected), kinds) in wrong {
+        let mut words = Vec::new();
+        for (kind, mut causes) in kinds {
+            causes.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
+            let all: u64 = causes.iter().map(|(count, _)| count).sum();
+            let mut told: Vec<String> =
+                causes.iter().take(CAUSES).map(|(count, cause)| format!("{count} {cause}")).collect();
+            told.extend((causes.len() > CAUSES).then(|| "…".to_owned()));
+            words.push(format!("{kind} {all} ({})", told.join(", ")));
+        }
+        let is_seen = evaluation.seen.is_empty() || evaluation.seen.contains(&os);
+        let said = match words.is_empty() {
+            true if is_seen => "nothing wrong".to_owned(),
             true => "not seen there".to_owned(),
-            false => words(kinds),
+            false => words.join("; "),
         };
-        field(&format!("  {os:<6}  "), &said, width)
-    };
-    wrong.iter().map(line).collect()
+        let os = if expected { format!("{os}*") } else { os.to_string() };
+        text.push_str(&field(&format!("  {os:<6}  "), &said, width));
+    }
+    text
 }
 
 fn section(text: &mut String, title: &str, wrong: &[&Wrong], width: usize) {

@@ -62,7 +62,7 @@ fn written(text: &str) -> (tempfile::TempDir, String) {
 )]
 #[case::reference("$family", "$famly", "unknown reference `$famly`; did you mean family?")]
 #[case::need("need = \"linux\"", "need = \"linx\"", "unknown need `linx`; did you mean linux")]
-#[case::errno("\"EADDRINUSE\"", "\"EADDRINUS\"", "EADDRINUS")]
+#[case::errno("\"EADDRINUSE\"", "\"EADDRINUS\"", "unknown outcome `EADDRINUS`; did you mean EADDRINUSE?")]
 #[case::cause("\"port-in-use\"", "\"port-inuse\"", "did you mean port-in-use")]
 #[case::socket(
     "socket = \"claimer\", address",

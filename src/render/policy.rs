@@ -189,12 +189,15 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
     text
 }
 
+/// By kind of mistake, how many calls of which cause.
+type Kinds<'e> = BTreeMap<&'e str, Vec<(u64, &'e str)>>;
+
 /// How many causes stand in a line.
 const CAUSES: usize = 3;
 
 /// What is wrong on each system, a line each: `linux   gives up 683 (554 tuple-in-use, …); hides 90 (90 ports-exhausted)`.
 fn in_short(evaluation: &Evaluation, width: usize) -> String {
-    let mut wrong: BTreeMap<(Os, bool), BTreeMap<&str, Vec<(u64, &str)>>> = BTreeMap::new();
+    let mut wrong: BTreeMap<(Os, bool), Kinds<'_>> = BTreeMap::new();
     for row in &evaluation.table {
         let kinds = wrong.entry((row.os, row.expected)).or_default();
         let Tally { hides, gives_up, wastes, .. } = row.tally;

@@ -7,7 +7,9 @@ use toml::Spanned;
 
 use super::{Case, Condition, Scenario};
 use crate::plan::Outcome;
+use crate::words::errno::ErrnoName;
 use crate::words::names::{Authority, Need, Os};
+use crate::words::near::did_you_mean;
 use crate::words::untrusted::Text;
 
 /// Newer than any release there will be.
@@ -41,7 +43,7 @@ pub struct Platform {
 pub enum Expected {
     Ok,
     Blocked,
-    Errno(crate::words::errno::ErrnoName),
+    Errno(ErrnoName),
     /// Nobody has looked, and no source says: any outcome is news, none is a mismatch.
     Unknown,
     /// An earlier subject call is expected to fail, so that this one is not made.
@@ -92,10 +94,10 @@ impl std::str::FromStr for Expected {
             "ok" => Ok(Expected::Ok),
             "blocked" => Ok(Expected::Blocked),
             "unknown" => Ok(Expected::Unknown),
-            errno => crate::words::errno::ErrnoName::new(errno).map(Expected::Errno).ok_or_else(|| {
-                format!(
-                    "unknown outcome `{errno}`, expected `ok`, `blocked`, `unknown` or an errno such as `EADDRINUSE`"
-                )
+            errno => ErrnoName::new(errno).map(Expected::Errno).ok_or_else(|| {
+                let meant = did_you_mean(errno, ErrnoName::names().chain(["ok", "blocked", "unknown"]));
+                let otherwise = || ", expected `ok`, `blocked`, `unknown` or an errno such as `EADDRINUSE`".to_owned();
+                format!("unknown outcome `{errno}`{}", meant.unwrap_or_else(otherwise))
             }),
         }
     }

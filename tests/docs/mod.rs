@@ -158,6 +158,11 @@ fn commands(block: &Block) -> Vec<String> {
     match block.language.as_str() {
         "console" => block.steps().into_iter().map(|step| step.command).collect(),
         "sh" => block.text.replace("\\\n", " ").lines().map(str::to_owned).collect(),
+        // Steps of a workflow.
+        "yaml" => {
+            let lines = block.text.lines().map(|line| line.trim_start().trim_start_matches("- run: "));
+            lines.filter(|line| line.starts_with("errnoscope ")).map(str::to_owned).collect()
+        }
         _ => Vec::new(),
     }
 }

@@ -10,6 +10,7 @@ use crate::common::tries;
 use crate::harness::test;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use errnoscope::render::document::Titles;
 use errnoscope::render::{github, html, junit, markdown, summary};
 use errnoscope::report::claim;
 use errnoscope::report::compare::compare;
@@ -167,7 +168,7 @@ fn table<'t>(markdown: &'t str, heading: &str) -> Vec<Vec<&'t str>> {
 fn in_markdown(report: &Report) -> Counts {
     let claims = claim::embedded().unwrap_or_else(|problem| panic!("{problem}")).claims;
     let reports = [report.clone()];
-    let text = markdown::markdown(&reports, &claim::judge(&claims, &reports), markdown::Extent::Whole);
+    let text = markdown::markdown(&reports, &claim::judge(&claims, &reports), &Titles::new(), markdown::Extent::Whole);
     let mut scenarios: BTreeMap<&str, u64> = BTreeMap::new();
     for finding in &report.findings {
         *scenarios.entry(&finding.scenario).or_default() += 1;
@@ -186,7 +187,7 @@ fn in_markdown(report: &Report) -> Counts {
 fn in_html(report: &Report) -> Findings {
     let claims = claim::embedded().unwrap_or_else(|problem| panic!("{problem}")).claims;
     let reports = [report.clone()];
-    let page = html::html(&reports, &claim::judge(&claims, &reports));
+    let page = html::html(&reports, &claim::judge(&claims, &reports), &Titles::new());
     let (_, data) = page.split_once("id=\"index\">").unwrap();
     let gzip = STANDARD.decode(data.split('<').next().unwrap()).unwrap();
     let index: Value = serde_json::from_reader(flate2::read::GzDecoder::new(&*gzip)).unwrap();
@@ -301,7 +302,7 @@ fn a_report_of_many_findings_of_one_scenario_is_told_whole() {
         }];
     for axes in shapes {
         let report = many(MANY, axes);
-        let text = markdown::markdown(&[report], &[], markdown::Extent::Whole);
+        let text = markdown::markdown(&[report], &[], &Titles::new(), markdown::Extent::Whole);
         let counted = table(&text, "All findings, counted");
         let counted: usize = counted.iter().map(|row| row[2].parse::<usize>().unwrap()).sum();
         assert_eq!(counted, MANY);
@@ -324,11 +325,14 @@ fn text_from_outside_controls_no_terminal_page_or_log() {
     let comparison = compare(small(), report);
     check_shown("the summary", &summary::summary(report, 100));
     check_shown("--verbose", &summary::everything(report, 100));
-    check_shown("Markdown", &markdown::markdown(std::slice::from_ref(report), &judged, markdown::Extent::Whole));
+    check_shown(
+        "Markdown",
+        &markdown::markdown(std::slice::from_ref(report), &judged, &Titles::new(), markdown::Extent::Whole),
+    );
     check_shown("JUnit", &junit::junit(report).unwrap());
     check_shown("annotations", &github::annotations(&comparison));
     check_shown("a job's summary", &github::summary(&comparison, github::SUMMARY));
-    let page = html::html(std::slice::from_ref(report), &judged);
+    let page = html::html(std::slice::from_ref(report), &judged, &Titles::new());
     // Not the program's own script.
     check_shown("the page", page.split("<script>").next().unwrap());
     for data in ["index", "details"] {

@@ -63,9 +63,12 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
         |report: &Report| (report.host.os, !report.host.is_own(), family(report), version(&report.host.release));
     reports.sort_by_cached_key(place);
     let judged = claim::judge(&claims, &reports);
+    let catalogue = source::embedded()?;
+    let titles =
+        catalogue.scenarios.iter().map(|scenario| (scenario.id.to_string(), scenario.claim.to_string())).collect();
     let extent = if arguments.brief { Extent::Brief } else { Extent::Whole };
-    let as_text = |out: &mut dyn Write| out.write_all(markdown(&reports, &judged, extent).as_bytes());
-    let as_page = |out: &mut dyn Write| out.write_all(html(&reports, &judged).as_bytes());
+    let as_text = |out: &mut dyn Write| out.write_all(markdown(&reports, &judged, &titles, extent).as_bytes());
+    let as_page = |out: &mut dyn Write| out.write_all(html(&reports, &judged, &titles).as_bytes());
     let text = text.iter().map(|to| Writing { to, content: &as_text });
     let page = page.iter().map(|to| Writing { to, content: &as_page });
     output::write_all(&text.chain(page).collect::<Vec<_>>(), None, out)?;

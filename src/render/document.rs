@@ -32,6 +32,8 @@ pub struct Document<'r> {
     pub reports: &'r [Report],
     /// What people say, held against all of the reports.
     pub claims: &'r [Judged],
+    /// What each scenario claims, by its id, as far as that is known: reports do not have it.
+    pub titles: &'r Titles,
     /// The stacks that were observed, in the order of the reports, and then the systems that none of them is about.
     pub columns: Vec<Column>,
     pub scenarios: Vec<Scenario<'r>>,
@@ -148,8 +150,11 @@ pub type Counts = BTreeMap<String, BTreeMap<(Verdict, String), u64>>;
 
 type Key<'r> = (&'r str, u32, Call, PortChoice, Cause);
 
+/// A sentence for each scenario, by its id.
+pub type Titles = BTreeMap<String, String>;
+
 impl<'r> Document<'r> {
-    pub fn new(reports: &'r [Report], claims: &'r [Judged]) -> Document<'r> {
+    pub fn new(reports: &'r [Report], claims: &'r [Judged], titles: &'r Titles) -> Document<'r> {
         let columns = stacks::columns(reports);
         let mut scenarios: IndexMap<&'r str, IndexMap<Key<'r>, Item<'r>>> = IndexMap::new();
         for (place, report) in reports.iter().enumerate() {
@@ -169,7 +174,7 @@ impl<'r> Document<'r> {
             let items: Vec<Item<'r>> = items.into_values().collect();
             Scenario { id, axes: values(&items), items }
         });
-        Document { reports, claims, columns, scenarios: scenarios.collect() }
+        Document { reports, claims, titles, columns, scenarios: scenarios.collect() }
     }
 
     /// What a reader of this document can count in it; a shared test holds it against the reports.

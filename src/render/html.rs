@@ -16,7 +16,7 @@ use sha2::{Digest, Sha256};
 
 use super::document::answers::AnswerRow;
 use super::document::tables::{self, Subject};
-use super::document::{Contents, Document, Said, costs, notes};
+use super::document::{Contents, Document, Said, Titles, costs, notes};
 use super::text::count;
 use crate::report::claim::Judged;
 use crate::report::finding::{Report, Verdict};
@@ -28,8 +28,8 @@ const SCRIPT: &str = include_str!("templates/page.js");
 const STYLE: &str = include_str!("templates/page.css");
 
 /// One page about all of these reports.
-pub fn html(reports: &[Report], claims: &[Judged]) -> String {
-    let document = Document::new(reports, claims);
+pub fn html(reports: &[Report], claims: &[Judged], titles: &Titles) -> String {
+    let document = Document::new(reports, claims, titles);
     let scenarios = document.scenarios.iter().map(|scenario| Scenario {
         id: scenario.id,
         cases: scenario.cases(),
@@ -38,6 +38,7 @@ pub fn html(reports: &[Report], claims: &[Judged]) -> String {
         subjects: tables::subjects(&document, scenario),
     });
     let page = Page {
+        titles,
         contents: Contents::new(&document),
         plots: plot::plots(&costs::plots(&document)),
         scenarios: scenarios.collect(),
@@ -55,6 +56,7 @@ pub fn html(reports: &[Report], claims: &[Judged]) -> String {
 #[derive(Template)]
 #[template(path = "page.html")]
 struct Page<'d> {
+    titles: &'d Titles,
     contents: Contents,
     plots: Option<plot::Drawn>,
     scenarios: Vec<Scenario<'d>>,
@@ -91,6 +93,11 @@ impl Page<'_> {
             [one] => format!("What {} answers", one.label),
             several => format!("What {} answer", count(several.len() as u64, "network stack")),
         }
+    }
+
+    /// What a scenario claims.
+    fn claim(&self, scenario: &str) -> &str {
+        self.titles.get(scenario).map_or("", String::as_str)
     }
 
     /// What a column of the answer is about.

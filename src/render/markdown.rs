@@ -9,7 +9,7 @@ use askama::filters::{Escaper as Escape, Safe};
 
 use super::document::answers::{AnswerCell, Difference};
 use super::document::tables::{self, Cell, Subject};
-use super::document::{Contents, Document, costs, notes};
+use super::document::{Contents, Document, Titles, costs, notes};
 use super::text::count;
 use crate::report::claim::Judged;
 use crate::report::finding::Report;
@@ -26,8 +26,8 @@ pub enum Extent {
 }
 
 /// One document about all of these reports.
-pub fn markdown(reports: &[Report], claims: &[Judged], extent: Extent) -> String {
-    let document = Document::new(reports, claims);
+pub fn markdown(reports: &[Report], claims: &[Judged], titles: &Titles, extent: Extent) -> String {
+    let document = Document::new(reports, claims, titles);
     let scenarios = document.scenarios.iter().map(|scenario| Scenario::new(&document, scenario));
     let is_brief = extent == Extent::Brief;
     let page = Page {
@@ -89,6 +89,13 @@ impl Page<'_> {
             [one] => one.label.clone(),
             several => count(several.len() as u64, "network stack"),
         }
+    }
+
+    /// The scenario's id, and what it claims.
+    fn situation(&self, scenario: &str) -> Safe<String> {
+        let title = self.document.titles.get(scenario);
+        let title = title.map_or_else(String::new, |title| format!("<br>{}", escaped(title)));
+        Safe(format!("{}{title}", self.code(scenario).0))
     }
 
     /// A line for each outcome, the first without a condition.

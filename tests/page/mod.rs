@@ -7,6 +7,7 @@ use std::path::PathBuf;
 
 use base64::Engine;
 use errnoscope::plan::{Op, Outcome};
+use errnoscope::render::document::Titles;
 use errnoscope::render::{html, markdown};
 use errnoscope::report::claim;
 use errnoscope::report::finding::{Finding, Report};
@@ -47,7 +48,8 @@ impl Page {
     fn of(reports: &[Report]) -> Page {
         let page = Page { directory: tempfile::tempdir().expect("a directory"), browser: Browser::new() };
         let claims = claim::embedded().expect("they are checked").claims;
-        std::fs::write(page.file(), html::html(reports, &claim::judge(&claims, reports))).expect("written");
+        std::fs::write(page.file(), html::html(reports, &claim::judge(&claims, reports), &Titles::new()))
+            .expect("written");
         page
     }
 
@@ -288,7 +290,7 @@ fn what_a_report_says_stays_text() {
             std::sync::Arc::make_mut(entry).op = Op::Nft { ruleset: EVIL.to_owned() };
         }
     }
-    let text = markdown::markdown(std::slice::from_ref(&report), &[], markdown::Extent::Whole);
+    let text = markdown::markdown(std::slice::from_ref(&report), &[], &Titles::new(), markdown::Extent::Whole);
     assert!(
         text.contains("&lt;img")
             && !text.lines().any(|line| line.split('`').step_by(2).any(|part| part.contains("<img")))
@@ -338,7 +340,7 @@ fn no_document_invents_or_drops_a_finding() {
     let reports = [first, few];
     let wanted = counted(&reports);
 
-    let text = markdown::markdown(&reports, &[], markdown::Extent::Whole);
+    let text = markdown::markdown(&reports, &[], &Titles::new(), markdown::Extent::Whole);
     let table = text.split("## All findings, counted").nth(1).and_then(|rest| rest.split("\n## ").next());
     let table = table.expect("the counts");
     let rows = table
@@ -355,7 +357,7 @@ fn no_document_invents_or_drops_a_finding() {
     assert_eq!(found, wanted);
 
     // What the page's script works on.
-    let page = html::html(&reports, &[]);
+    let page = html::html(&reports, &[], &Titles::new());
     let data = page.split("id=\"index\">").nth(1).and_then(|rest| rest.split('<').next()).expect("the data");
     let bytes = base64::engine::general_purpose::STANDARD.decode(data).expect("base64");
     let mut text = String::new();
@@ -393,7 +395,7 @@ fn no_document_invents_or_drops_a_finding() {
 #[test]
 fn what_was_only_expected_is_never_shown_as_observed() {
     let report = baseline().clone();
-    let text = markdown::markdown(std::slice::from_ref(&report), &[], markdown::Extent::Whole);
+    let text = markdown::markdown(std::slice::from_ref(&report), &[], &Titles::new(), markdown::Extent::Whole);
     let expected = report.findings.iter().filter(|finding| finding.elsewhere.contains_key(&Os::Macos)).count();
     assert!(expected > 5000 && text.contains("**macos was not observed.**"));
     for row in text.lines().filter(|line| line.starts_with('|') && line.contains(" macos\\* |")) {

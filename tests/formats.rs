@@ -18,7 +18,7 @@ use errnoscope::report::compat::{Compat, Sweep};
 use errnoscope::report::finding::{Finding, Missing, Report, Verdict};
 use proptest::prelude::*;
 use roxmltree::{Document, Node};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 /// Each finding as far as every format tells it: case, call, verdict, outcome; what was not made has the outcome `-`.
 type Findings = Vec<[String; 4]>;
@@ -451,7 +451,7 @@ fn a_change_of_a_format_is_a_change_of_its_version() {
     }
 }
 
-/// Without what is said in words, and in one order.
+/// Without what is said in words, and in one order. A word of a vocabulary is the same word with a description.
 fn only_shape(schema: &mut Value) {
     match schema {
         Value::Object(fields) => {
@@ -459,6 +459,28 @@ fn only_shape(schema: &mut Value) {
                 .retain(|name, value| !(["title", "description", "$comment"].contains(&&**name) && value.is_string()));
             fields.sort_keys();
             fields.values_mut().for_each(only_shape);
+            let is_text = fields.get("type").is_some_and(|kind| kind == "string");
+            if let Some(word) = fields.get("const").filter(|_| is_text).cloned() {
+                *schema = json!({ "enum": [word], "type": "string" });
+                return;
+            }
+            if let Some(Value::Array(words)) = fields.get_mut("enum") {
+                words.sort_by_key(Value::to_string);
+            }
+            let Some(Value::Array(mut choices)) = fields.shift_remove("oneOf") else { return };
+            let own = |choice: Value| choice["enum"].as_array().cloned().unwrap_or_default();
+            let is_word = |choice: &mut Value| choice.get("enum").is_some();
+            let mut words: Vec<Value> = choices.extract_if(.., is_word).flat_map(own).collect();
+            words.sort_by_key(Value::to_string);
+            let words = (!words.is_empty()).then(|| json!({ "enum": words, "type": "string" }));
+            match words {
+                Some(words) if choices.is_empty() => *schema = words,
+                words => {
+                    choices.extend(words);
+                    choices.sort_by_key(Value::to_string);
+                    fields.insert("oneOf".to_owned(), choices.into());
+                }
+            }
         }
         Value::Array(items) => items.iter_mut().for_each(only_shape),
         Value::Null | Value::Bool(_) | Value::Number(_) | Value::String(_) => {}

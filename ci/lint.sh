@@ -5,4 +5,5 @@ cd "$(dirname "$0")/.."
 cargo fmt --check
 cargo clippy --all-targets --quiet -- -D warnings
 cargo run --quiet -- lint scenarios
+ci/library.sh
 ci/workflows.sh

@@ -20,6 +20,7 @@ mod formats;
 mod golden;
 mod host;
 mod junit;
+mod library;
 mod lint;
 mod narrow;
 mod needs;

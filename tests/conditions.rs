@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::Permissions;
 use std::io::Read;
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
@@ -165,7 +165,7 @@ pub fn client(script: &str) {
                 sys::connect(fd, &Address::new(address()))
             }
             "send" => sys::send(fd, b"x", Some(&Address::new(address()))).map(drop),
-            "error" if sys::poll(fd.as_raw_fd(), Until::Writable, 100).unwrap() => sys::socket_error(fd),
+            "error" if sys::poll(fd, Until::Writable, 100).unwrap() => sys::socket_error(fd),
             "error" => {
                 text = "blocked".to_owned();
                 Ok(())

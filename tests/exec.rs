@@ -3,7 +3,6 @@
 use std::fs::Permissions;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{IpAddr, Shutdown, SocketAddr, TcpStream};
-use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::{Child, Command, Output, Stdio};
@@ -45,7 +44,7 @@ fn connect(to: IpAddr, hops: u8, wait_ms: u32) -> Answer {
         Err(errno) => return Answer::Failed(errno.to_string()),
         Ok(()) => return Answer::Connected,
     }
-    if !sys::poll(fd.as_raw_fd(), Until::Writable, wait_ms).unwrap() {
+    if !sys::poll(&fd, Until::Writable, wait_ms).unwrap() {
         return Answer::Nothing;
     }
     match sys::receive_error(&fd) {
@@ -577,7 +576,7 @@ fn nothing_survives_a_kill(#[case] inside: bool) {
     let status = child.wait().unwrap();
     assert_eq!((status.code(), status.signal()), if inside { (Some(137), None) } else { (None, Some(9)) });
     let mut output = child.stdout.take().unwrap();
-    assert!(sys::poll(output.as_raw_fd(), Until::Readable, PATIENCE_MS).unwrap(), "somebody is left");
+    assert!(sys::poll(&output, Until::Readable, PATIENCE_MS).unwrap(), "somebody is left");
     assert_eq!(output.read(&mut [0]).unwrap(), 0);
 }
 

@@ -1,6 +1,7 @@
 //! Bad scenario files: each fault is found, at its place, with what was expected. No kernel, no privileges.
 
 use crate::harness::{rstest, test};
+use errnoscope::render;
 use errnoscope::scenario::{self, Problem};
 use errnoscope::suite::catalogue::Catalogue;
 
@@ -297,7 +298,7 @@ fn a_fault_is_found_at_its_place(
             && (problem.message.contains(help) || problem.help.as_ref().is_some_and(|said| said.contains(help)))
     };
     let problem = found.iter().find(fits).unwrap_or_else(|| panic!("not found at {place}: {message}; {shown:#?}"));
-    let rendered = problem.render(&annotate_snippets::Renderer::plain());
+    let rendered = render::problem::problem(problem, &annotate_snippets::Renderer::plain());
     assert!(rendered.contains(&format!("bad.toml:{place}")), "{rendered}");
 }
 

@@ -7,7 +7,7 @@ use crate::common::tries;
 use crate::harness::test;
 use errnoscope::knowledge::{explain, policy};
 use errnoscope::plan::{self, Answer, Fate, Hello, Observations, Outcome, Performed, Plan, StepResult};
-use errnoscope::render::json;
+use errnoscope::render::{self, json};
 use errnoscope::report::claim;
 use errnoscope::report::finding::{Evidence, Finding, Report, Verdict};
 use errnoscope::scenario::rule::{Expected, permits};
@@ -129,7 +129,7 @@ fn read(text: String) -> bool {
     for problem in &problems {
         let (line, column) = problem.line_and_column();
         assert!(line >= 1 && column >= 1);
-        let rendered = problem.render(&annotate_snippets::Renderer::plain());
+        let rendered = render::problem::problem(problem, &annotate_snippets::Renderer::plain());
         assert!(rendered.contains("mutated.toml:"));
         // Control characters, which a file may hold anywhere, are shown as something that can be seen.
         let message = untrusted::shown(&problem.message);
@@ -217,7 +217,7 @@ proptest! {
         let message = "m".to_owned();
         let problem = Problem { file: "mutated.toml".to_owned(), text, span: from..from + length, message, help: None };
         let (line, column) = problem.line_and_column();
-        let rendered = problem.render(&annotate_snippets::Renderer::plain());
+        let rendered = render::problem::problem(&problem, &annotate_snippets::Renderer::plain());
         prop_assert!(rendered.contains(&format!("mutated.toml:{line}:{column}")), "{line}:{column} {rendered}");
     }
 

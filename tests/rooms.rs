@@ -86,6 +86,7 @@ const HARMLESS: &[&str] = &[
     "serde",
     "serde_json",
     "sha2",
+    "thiserror",
     "toml",
     "wildmatch",
 ];
@@ -151,7 +152,8 @@ fn is_of_the_system(word: &str) -> bool {
 fn is_test(attributes: &[syn::Attribute]) -> bool {
     attributes.iter().any(|attribute| {
         let is_cfg = attribute.path().is_ident("cfg");
-        is_cfg && attribute.meta.require_list().is_ok_and(|list| list.tokens.to_string() == "test")
+        let conditions = ["test", "all (test , feature = \"cli\")"];
+        is_cfg && attribute.meta.require_list().is_ok_and(|list| conditions.contains(&&*list.tokens.to_string()))
     })
 }
 

@@ -16,6 +16,7 @@ use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, Startup, Worl
 use crate::knowledge::calls::{self, Calls, Seen};
 use crate::plan::RouteKind;
 use crate::sys::{self, Ended, OS, machine};
+use crate::words::errno::ErrnoName;
 
 /// The longest round trip that a line can be given.
 const LONGEST_RTT_MS: f64 = 10_000.0;
@@ -232,9 +233,9 @@ impl WorldArguments {
                 return Err(failed(NO_WORLD, why));
             }
             Err(Failed::Command(errno)) => {
-                let (code, advice) = match errno.name() {
-                    "ENOENT" => (NOT_FOUND, "give a path, or the name of a program in PATH"),
-                    "EACCES" => (CANNOT_RUN, "it has to be a file that this user may execute"),
+                let (code, advice) = match errno.known() {
+                    Some(ErrnoName::ENOENT) => (NOT_FOUND, "give a path, or the name of a program in PATH"),
+                    Some(ErrnoName::EACCES) => (CANNOT_RUN, "it has to be a file that this user may execute"),
                     _ => (CANNOT_RUN, "it has to be a program of this machine, or begin with #! and one"),
                 };
                 return Err(failed(code, format!("cannot run `{}`: {errno}; {advice}", program.to_string_lossy())));

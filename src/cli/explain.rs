@@ -76,7 +76,8 @@ pub fn explain(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
         knowledge = knowledge.and(Knowledge::of([&report]));
     }
     let given = Given { os, port, protocol, family, reuse };
-    let understood = explain::understand(reading, given, sys::HOST, &knowledge).map_err(Failure::bad)?;
+    let understood =
+        explain::understand(reading, given, sys::HOST, &knowledge).map_err(|why| Failure::bad(why.to_string()))?;
     let Some(explanation) = explain::explain(understood.clone(), &knowledge) else {
         return Err(unknown(&understood, &knowledge));
     };

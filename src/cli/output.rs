@@ -15,8 +15,8 @@ use serde::Serialize;
 
 use super::Failure;
 use super::guard::Guard;
-use crate::render::json;
 use crate::render::text::count;
+use crate::render::{self, json};
 use crate::scenario::Problem;
 use crate::sys::{self, Directory, Reader, Signals, Target, Unwritable};
 
@@ -86,7 +86,8 @@ pub const MOST_PROBLEMS: usize = 200;
 /// Faults of files with their lines of source, and how many more there are.
 pub fn problems(problems: &[Problem]) -> String {
     let (told, more) = problems.split_at(problems.len().min(MOST_PROBLEMS));
-    let mut text: String = told.iter().map(|problem| problem.render(&Renderer::styled()) + "\n\n").collect();
+    let mut text: String =
+        told.iter().map(|problem| render::problem::problem(problem, &Renderer::styled()) + "\n\n").collect();
     if !more.is_empty() {
         text.push_str(&format!("… and {}\n\n", count(more.len() as u64, "more problem")));
     }

@@ -430,7 +430,7 @@ impl Making<'_> {
             !self.around.is_local(peer.ip()) || self.around.taken.contains(&(protocol, peer.port()))
         });
         let ops = if served { hold.towards_server() } else { Compound::Hold(hold).expand() };
-        for op in ops? {
+        for op in ops.map_err(|why| why.to_string())? {
             // A socket is whose socket() or accept() made it; binding a low port takes a privilege.
             let user = user.filter(|_| !matches!(op, Op::Bind { .. }));
             self.step_as(user, Phase::Holders, index, op);
@@ -447,7 +447,8 @@ impl Making<'_> {
         let (socket, address, port) = (format!("the server on {at}"), at.ip(), at.port());
         self.situation.served.push(at);
         self.set_silently(Phase::Ranges, index, "net.core.somaxconn", "65535");
-        for op in (Compound::Serve { socket, address, port, backlog: 65_535 }).expand()? {
+        let server = Compound::Serve { socket, address, port, backlog: 65_535 };
+        for op in server.expand().map_err(|why| why.to_string())? {
             self.step(Phase::Ranges, index, op);
         }
         Ok(())

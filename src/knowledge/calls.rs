@@ -29,7 +29,9 @@ pub struct Calls {
     /// `errnoscope-calls/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: String,
+    /// The system that answered.
     pub os: Os,
+    /// Its words.
     pub command: Vec<String>,
     /// The conditions that it ran under, as they were written.
     pub conditions: Vec<String>,
@@ -41,6 +43,7 @@ pub struct Calls {
     pub lost: Vec<String>,
     /// The command's exit code, or 128 + the number of the signal that killed it.
     pub exit_code: i32,
+    /// How much was looked at, and what was not.
     pub seen: Seen,
     /// In the order in which they returned.
     pub calls: Vec<Record>,
@@ -52,6 +55,7 @@ pub struct Calls {
 pub struct Seen {
     /// The command itself among them.
     pub processes: u64,
+    /// Threads of all of them.
     pub threads: u64,
     /// Calls that were counted and are not in the list.
     pub left_out: u64,
@@ -68,9 +72,13 @@ pub struct Seen {
 words! {
     /// System calls that do what another one is known for.
     SystemCall {
+        /// sendmsg(2), for `send` or `sendto`.
         Sendmsg = "sendmsg",
+        /// sendmmsg(2), for `send` or `sendto`.
         Sendmmsg = "sendmmsg",
+        /// recvmsg(2), for `recv` or MSG_ERRQUEUE.
         Recvmsg = "recvmsg",
+        /// recvmmsg(2), for `recv`.
         Recvmmsg = "recvmmsg",
     }
 }
@@ -126,6 +134,7 @@ pub struct Record {
     pub micros: u64,
     /// As the command's own PID namespace numbers them.
     pub pid: i32,
+    /// The thread in that process, numbered alike.
     pub thread: i32,
     /// What it does: `sendto` with an address of its own, otherwise `send`, whichever system call it is. Of `send` and `recv`
     /// only those that failed are here, and none that was to be tried again (EAGAIN).
@@ -136,8 +145,10 @@ pub struct Record {
     /// The socket's descriptor; for socket() and accept() the new one. Absent where there is none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub descriptor: Option<i32>,
+    /// The socket's; absent where it is neither TCP nor UDP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
+    /// The socket's.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
     /// SO_REUSEADDR and SO_REUSEPORT after the call.
@@ -170,14 +181,16 @@ pub struct Record {
 impl Record {
     /// connect() goes on in the background: no failure yet.
     pub fn is_under_way(&self) -> bool {
-        self.call == Call::Connect && self.outcome.name() == "EINPROGRESS"
+        self.call == Call::Connect && self.outcome.is(ErrnoName::EINPROGRESS)
     }
 
+    /// Whether it gave an errno, and not that it goes on.
     pub fn has_failed(&self) -> bool {
         matches!(self.outcome, Outcome::Errno(_)) && !self.is_under_way()
     }
 }
 
+/// The JSON Schema of the calls.
 pub fn schema() -> serde_json::Value {
     crate::words::schema::schema::<Calls>(FORMAT)
 }
@@ -215,8 +228,9 @@ pub fn explain(calls: &mut [Record], os: Os, kernel: &Version) {
 /// The port, where it may matter. bind() of Linux looks at the address before it looks at the port (`__inet_bind()`,
 /// net/ipv4/af_inet.c; `__inet6_bind()`, net/ipv6/af_inet6.c): only EACCES and EADDRINUSE are about that.
 fn asked(os: Os, call: Call, errno: ErrnoName, port: PortChoice) -> Option<PortChoice> {
-    let is_about_address =
-        os == Os::Linux && call == Call::Bind && !matches!(errno.as_str(), "EACCES" | "EADDRINUSE" | "EAGAIN");
+    let is_about_address = os == Os::Linux
+        && call == Call::Bind
+        && !matches!(errno, ErrnoName::EACCES | ErrnoName::EADDRINUSE | ErrnoName::EAGAIN);
     (port != PortChoice::None && !is_about_address).then_some(port)
 }
 

@@ -20,7 +20,7 @@ use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
 use crate::words::names::{Call, Family, Os, PortChoice, Protocol, Reuse, words};
 
-use read::Reading;
+use read::{Reading, Unreadable};
 
 /// The version of the explanation format, its first field.
 pub const FORMAT: &str = "errnoscope-explanation/2";
@@ -28,6 +28,7 @@ pub const FORMAT: &str = "errnoscope-explanation/2";
 words! {
     /// How it is known which OS is meant.
     Told {
+        /// Somebody says so.
         Given = "given",
         /// The text has it: its numbers, its words, or strace.
         Read = "read",
@@ -41,10 +42,15 @@ words! {
 /// What somebody says beside the text; it has the last word.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Given {
+    /// Which OS.
     pub os: Option<Os>,
+    /// Whether the call found its source port.
     pub port: Option<PortChoice>,
+    /// The socket's protocol.
     pub protocol: Option<Protocol>,
+    /// The socket's address family.
     pub family: Option<Family>,
+    /// The socket's options.
     pub reuse: Option<Reuse>,
 }
 
@@ -53,20 +59,29 @@ pub struct Given {
 pub struct Understood {
     /// Empty: every call.
     pub calls: Vec<Call>,
+    /// The errno, by its name on that system.
     pub errno: ErrnoName,
     /// The errno's number on each system that has it, `windows` among them.
     pub numbers: BTreeMap<&'static str, i32>,
+    /// The system that is meant.
     pub os: Os,
+    /// How that is known.
     pub told: Told,
+    /// Whether the call found its source port; absent: either.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub port: Option<PortChoice>,
+    /// Absent: either.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
+    /// Absent: either.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
+    /// Absent: any.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reuse: Option<Reuse>,
+    /// The socket's own end.
     pub local: End,
+    /// Its peer.
     pub remote: End,
 }
 
@@ -76,6 +91,7 @@ pub struct Explanation {
     /// `errnoscope-explanation/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
+    /// What was explained.
     pub understood: Understood,
     /// One for each call and way to get a port, the best known first.
     pub failures: Vec<Failure>,
@@ -84,7 +100,9 @@ pub struct Explanation {
 /// One call that fails so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Failure {
+    /// Which call.
     pub call: Call,
+    /// Whether it found its source port.
     pub port: PortChoice,
     /// Observed before only expected, then by scenarios, then by findings.
     pub causes: Vec<Candidate>,
@@ -95,17 +113,25 @@ pub struct Failure {
 /// One cause with all that is known of it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Candidate {
+    /// What it ran into.
     pub cause: Cause,
+    /// How many scenarios have it.
     pub scenarios: u64,
+    /// How many findings have it.
     pub findings: u64,
+    /// Who says so, the surest first.
     pub evidence: Vec<Evidence>,
     /// The kinds of socket in its findings.
     pub protocols: BTreeSet<Protocol>,
+    /// Their address families.
     pub families: BTreeSet<Family>,
+    /// Their options.
     pub reuse: BTreeSet<Reuse>,
     /// What shows whether it was this one; words in capitals stand for what the text does not say.
     pub commands: Vec<String>,
+    /// What a program should do next.
     pub step: Step,
+    /// Why that.
     pub why: &'static str,
     /// What a person can do.
     pub advice: &'static str,
@@ -114,6 +140,7 @@ pub struct Candidate {
 /// What one stack did, or one authority says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Evidence {
+    /// How it is known.
     pub basis: Basis,
     /// The stack, or the authority of what is only expected.
     pub by: String,
@@ -121,14 +148,46 @@ pub struct Evidence {
     #[serde(skip_serializing_if = "is_false")]
     #[schemars(default)]
     pub behind: bool,
+    /// How many.
     pub findings: u64,
+    /// The id of one of the cases.
     pub example: String,
 }
 
+/// What tells some causes apart.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Apart {
+    /// Those causes.
     pub causes: Vec<Cause>,
+    /// What to look at.
     pub by: &'static str,
+}
+
+/// Why it is not clear which errno of which system is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Unclear {
+    /// Nothing says which system it is, and this program runs on none that it knows.
+    #[error(
+        "this is neither Linux nor macOS, and the text does not say which of them it is from: say --os linux or --os macos"
+    )]
+    NoSystem,
+    /// The system has no errno of that number.
+    #[error("{os} has no errno {number}")]
+    NotOf {
+        /// The system.
+        os: Os,
+        /// The number.
+        number: i32,
+    },
+    /// No system has one.
+    #[error("no system here has an errno {number}")]
+    Unnumbered {
+        /// The number.
+        number: i32,
+    },
+    /// The text names no errno.
+    #[error(transparent)]
+    Unreadable(#[from] Unreadable),
 }
 
 /// Settles what is meant: an errno of one system.
@@ -137,15 +196,15 @@ pub fn understand(
     given: Given,
     host: Option<Os>,
     knowledge: &Knowledge,
-) -> Result<Understood, String> {
+) -> Result<Understood, Unclear> {
     let said = given.os.map(|os| (os, Told::Given)).or(reading.os.map(|os| (os, Told::Read)));
     let (os, told, errno) = match (reading.errno, reading.number) {
         (Some(errno), _) => {
-            let (os, told) = said.or(assumed(host)).ok_or(NO_OS)?;
+            let (os, told) = said.or(assumed(host)).ok_or(Unclear::NoSystem)?;
             (os, told, errno.on(os).unwrap_or(errno))
         }
         (None, Some(number)) => numbered(number, said, host, knowledge)?,
-        (None, None) => return Err(read::Unreadable::NoErrno.to_string()),
+        (None, None) => return Err(Unclear::Unreadable(Unreadable::NoErrno)),
     };
     let mut numbers: BTreeMap<&'static str, i32> = BTreeMap::new();
     numbers.extend(Os::ALL.iter().filter_map(|&os| Some((os.as_str(), errno.raw(os)?))));
@@ -165,10 +224,6 @@ pub fn understand(
     })
 }
 
-/// Where nothing else says it and this program runs on no system that it knows.
-const NO_OS: &str =
-    "this is neither Linux nor macOS, and the text does not say which of them it is from: say --os linux or --os macos";
-
 fn assumed(host: Option<Os>) -> Option<(Os, Told)> {
     host.map(|os| (os, Told::Assumed))
 }
@@ -179,13 +234,13 @@ fn numbered(
     said: Option<(Os, Told)>,
     host: Option<Os>,
     knowledge: &Knowledge,
-) -> Result<(Os, Told, ErrnoName), String> {
+) -> Result<(Os, Told, ErrnoName), Unclear> {
     if let Some(errno) = ErrnoName::windows_numbered(number) {
-        let (os, told) = said.or(assumed(host)).ok_or(NO_OS)?;
+        let (os, told) = said.or(assumed(host)).ok_or(Unclear::NoSystem)?;
         return Ok((os, told, errno));
     }
     if let Some((os, told)) = said {
-        let errno = ErrnoName::numbered(os, number).ok_or_else(|| format!("{os} has no errno {number}"))?;
+        let errno = ErrnoName::numbered(os, number).ok_or(Unclear::NotOf { os, number })?;
         return Ok((os, told, errno));
     }
     let others = Os::ALL.iter().copied().filter(|&os| Some(os) != host).map(|os| (os, Told::ByNumber));
@@ -195,12 +250,7 @@ fn numbered(
     let is_known = |&&(os, _, errno): &&(Os, Told, ErrnoName)| {
         knowledge.known.iter().any(|known| known.os == os && known.errno == errno)
     };
-    named
-        .iter()
-        .find(is_known)
-        .or(named.first())
-        .copied()
-        .ok_or_else(|| format!("no system here has an errno {number}"))
+    named.iter().find(is_known).or(named.first()).copied().ok_or(Unclear::Unnumbered { number })
 }
 
 impl Understood {

@@ -43,19 +43,25 @@ words! {
 /// A policy that has been read or derived. Its last rule has no conditions, so that it decides every signal.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Policy {
+    /// Its name, for tables.
     pub name: String,
+    /// A sentence about the whole.
     pub why: String,
     /// Where the tracer was seen whose policy this is; nowhere if somebody wrote or derived it. Of a policy that was
     /// seen, the last rule stands for all that was not.
     pub seen: Vec<Os>,
+    /// The first that applies decides.
     pub rules: Vec<Rule>,
 }
 
 /// Where the conditions hold, this is what to do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
+    /// To which signals it applies.
     pub when: Conditions,
+    /// What the tracer does then.
     pub action: Action,
+    /// A sentence.
     pub why: String,
     /// What a derived rule rests on.
     pub forced: Option<Forced>,
@@ -68,18 +74,26 @@ pub struct Forced {
     pub observed: u64,
     /// Of systems that are only expected to behave so.
     pub expected: u64,
+    /// The id of one of their cases.
     pub example: String,
 }
 
 /// All of them must hold. An empty list is no condition; otherwise one of the values must be there.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Conditions {
+    /// On which systems.
     pub os: Vec<Os>,
+    /// For which calls.
     pub call: Vec<ProbeCall>,
+    /// Whether the call finds its source port.
     pub port: Vec<PortChoice>,
+    /// For which transports.
     pub protocol: Vec<Protocol>,
+    /// For which address families.
     pub family: Vec<Family>,
+    /// With which options.
     pub reuse: Vec<Reuse>,
+    /// With which errnos.
     pub errno: Vec<ErrnoName>,
 }
 
@@ -97,6 +111,7 @@ pub fn decide(rules: &[Rule], signal: &Signal) -> (usize, Action) {
 }
 
 impl Conditions {
+    /// Whether a signal meets all of them.
     pub fn apply(&self, signal: &Signal) -> bool {
         fn one_of<T: PartialEq>(values: &[T], value: &T) -> bool {
             values.is_empty() || values.contains(value)
@@ -110,6 +125,7 @@ impl Conditions {
             && one_of(&self.reuse, &signal.reuse)
     }
 
+    /// Whether there is none, so that every signal meets them.
     pub fn is_empty(&self) -> bool {
         *self == Conditions::default()
     }

@@ -4,14 +4,16 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::{Op, SocketOption};
+use super::{Made, Op, SocketOption};
 use crate::words::names::{Family, Protocol, Reuse};
 
 /// The kind of socket that makes a call.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SocketKind {
+    /// Its transport.
     pub protocol: Protocol,
+    /// Its address family.
     pub family: Family,
     /// Which of the two options are set when the call is made.
     pub reuse: Reuse,
@@ -23,20 +25,38 @@ impl SocketKind {
         let mut kind = None;
         let mut options = (false, false);
         for (index, op) in ops.iter().map(O::borrow).enumerate() {
-            match op {
-                Op::Socket { socket, family, protocol } if socket == name => {
-                    kind = Some((*protocol, *family));
+            match op.makes().filter(|made| made.socket() == name) {
+                Some(Made::New { family, protocol, .. }) => {
+                    kind = Some((protocol, family));
                     options = (false, false);
                 }
                 // What accept() makes is of its listener's kind, with the options that it has by then (sk_clone_lock()).
-                Op::Accept { socket, new, .. } if new == name && socket != name => {
-                    let listener = SocketKind::after(&ops[..index], socket)?;
+                Some(Made::Accepted { listener, .. }) if listener != name => {
+                    let listener = SocketKind::after(&ops[..index], listener)?;
                     kind = Some((listener.protocol, listener.family));
                     options = (listener.reuse.address(), listener.reuse.port());
                 }
-                Op::SetOption { socket, option: SocketOption::ReuseAddr(on) } if socket == name => options.0 = *on,
-                Op::SetOption { socket, option: SocketOption::ReusePort(on) } if socket == name => options.1 = *on,
-                _ => {}
+                Some(Made::Accepted { .. }) | None => {}
+            }
+            if let Op::SetOption { socket, option } = op
+                && socket == name
+            {
+                match option {
+                    SocketOption::ReuseAddr(on) => options.0 = *on,
+                    SocketOption::ReusePort(on) => options.1 = *on,
+                    SocketOption::Linger(_)
+                    | SocketOption::V6Only(_)
+                    | SocketOption::BindToDevice(_)
+                    | SocketOption::Freebind(_)
+                    | SocketOption::BindAddressNoPort(_)
+                    | SocketOption::LocalPortRange(_)
+                    | SocketOption::RecvErr(_)
+                    | SocketOption::Ttl(_)
+                    | SocketOption::Broadcast(_)
+                    | SocketOption::Linger2(_)
+                    | SocketOption::UserTimeout(_)
+                    | SocketOption::QuickAck(_) => {}
+                }
             }
         }
         let (protocol, family) = kind?;

@@ -20,17 +20,20 @@ use crate::words::ports::flat_range;
 use crate::words::untrusted::Text;
 
 pub use kind::SocketKind;
-pub use op::{Fill, FillHow, How, Op, RouteKind, SocketOption, WaitFor};
+pub use op::{Fill, FillHow, Gives, How, Made, Op, RouteKind, SocketOption, WaitFor};
 
 /// The version of the lines that coordinator and worker exchange.
 pub const PROTOCOL: u32 = 5;
 
 /// How many of each a worker says at most. Whoever says more is no worker of ours, and is not read to the end.
 pub const MOST_STEPS: usize = 4096;
+/// Answers before or after one step.
 pub const MOST_ANSWERS: usize = 64;
 /// A listener may share its port with ten thousand accepted sockets; the reader needs the ones that can be meant.
 pub const MOST_ROWS: usize = 256;
+/// Ports that a census names as free.
 pub const MOST_FREE: usize = 8;
+/// Samples of what taking a port cost.
 pub const MOST_COSTS: usize = 64;
 
 /// The record separator of JSON text sequences (RFC 7464): JSON never has this byte in it, and what consoles and shells
@@ -65,21 +68,26 @@ pub fn schema() -> serde_json::Value {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Plan {
+    /// Its id, which the observations repeat.
     pub case: String,
     /// The worker kills the case after this many milliseconds, times `patience`.
     pub deadline_ms: u32,
     /// By how much every wait of an op is longer than it says, for a machine that is slower.
     pub patience: u32,
+    /// What to do, one after the other.
     pub steps: Vec<Step>,
 }
 
+/// One op of a plan, as whom to perform it, and what it is for.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Step {
+    /// What to do.
     pub op: Op,
     /// Whose effective uid the op runs under.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
+    /// Why it is there.
     pub role: Role,
 }
 
@@ -89,18 +97,22 @@ pub struct Step {
 pub enum Role {
     /// Builds the situation. An errno that is not permitted ends the case.
     Setup {
+        /// Errnos that are as good as success.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         permit: Vec<ErrnoName>,
         /// Errnos by which the host says that it lacks what this op needs.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         unsupported: Vec<ErrnoName>,
+        /// The index of the step without which this one is left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         requires: Option<u32>,
     },
     /// The op under test; the queries are answered right before and right after it.
     Subject {
+        /// What the kernel is asked right before and right after.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         queries: Vec<Query>,
+        /// The index of the step without which this one is left out.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         requires: Option<u32>,
     },
@@ -121,25 +133,31 @@ impl Role {
 pub enum Query {
     /// The rows of the socket table that share `socket`'s protocol and local port.
     Socket {
+        /// The name that the op which made it gave.
         socket: String,
     },
     /// How many ports of the range any socket holds, from the socket table.
     Census(Census),
     /// Whether an address is configured on an interface (RTM_GETADDR).
     Address {
+        /// The address.
         address: IpAddr,
     },
     /// What the FIB answers for a destination (RTM_GETROUTE).
     Route {
+        /// The destination.
         destination: IpAddr,
     },
+    /// The value of a sysctl.
     Sysctl {
+        /// Named with dots, as sysctl(8) does.
         name: String,
     },
     /// The soft RLIMIT_NOFILE, and how many descriptors below it are open.
     Descriptors {},
     /// Packets counted by an nftables counter object in table `inet errnoscope`.
     Counter {
+        /// Its name.
         counter: String,
     },
     /// The effective uid of the step and its capability to bind low ports.
@@ -150,7 +168,9 @@ flat_range! {
     /// A range of ports of a protocol.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Census {
+        /// Of which table.
         protocol: Protocol,
+        /// What the case is about. A port counts as held whatever the family of its socket.
         family: Family,
         ..range,
     }
@@ -163,8 +183,11 @@ pub enum Answer {
     // See [`socket_table::Sought`].
     /// Rows, and by what `socket` is to be found among them.
     Socket {
+        /// Its name (getsockname(2)); absent where it has none.
         local: Option<SocketAddr>,
+        /// Its peer's (getpeername(2), or where it was connected to); absent where it has none.
         remote: Option<SocketAddr>,
+        /// The rows of its port, [`MOST_ROWS`] at most.
         #[serde(deserialize_with = "at_most::<MOST_ROWS, _, _>")]
         rows: Vec<SocketRow>,
         /// The inode that fstat(2) gives its descriptor, which the table has as well; 0 once it is closed. Absent where there
@@ -174,34 +197,51 @@ pub enum Answer {
     },
     /// Ports of the range held by at least one socket, and the first few that none holds.
     Census {
+        /// How many of them some socket holds.
         held: u32,
+        /// How many ports the range has.
         size: u32,
+        /// Some that none holds, [`MOST_FREE`] at most.
         #[serde(deserialize_with = "at_most::<MOST_FREE, _, _>")]
         free: Vec<u16>,
     },
+    /// Whether an interface has it.
     Address {
+        /// It is the address of one.
         local: bool,
     },
     /// `unicast`, `local`, `blackhole`, …, or `none` where the FIB has no entry.
     Route {
+        /// The type of the route (ip-route(8)).
         kind: Text,
     },
+    /// A sysctl's value.
     Sysctl {
+        /// As the file has it, without the line's end.
         value: Text,
     },
+    /// The descriptors of the process that makes the calls.
     Descriptors {
+        /// How many below the limit are open.
         open: u64,
+        /// The soft RLIMIT_NOFILE: one more than the highest descriptor that can be opened.
         limit: u64,
     },
+    /// An nftables counter.
     Counter {
+        /// How many it has counted since it was made.
         packets: u64,
     },
+    /// Who makes the step's calls.
     User {
+        /// The effective uid, in the case's user namespace.
         uid: u32,
+        /// Whether CAP_NET_BIND_SERVICE is in effect (capabilities(7)).
         net_bind_service: bool,
     },
     /// The kernel could not be asked.
     Failed {
+        /// Why.
         error: Text,
     },
 }
@@ -210,10 +250,13 @@ pub enum Answer {
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(into = "WireOutcome", try_from = "WireOutcome")]
 pub enum Outcome {
+    /// It succeeded.
     Ok,
+    /// It failed.
     Errno(Errno),
     /// It did not return within this many milliseconds.
     Blocked {
+        /// Milliseconds.
         ms: u32,
     },
 }
@@ -226,6 +269,19 @@ impl Outcome {
             Outcome::Errno(errno) => errno.name(),
             Outcome::Blocked { .. } => "blocked",
         }
+    }
+
+    /// The errno, where it is one that some platform here names.
+    pub fn errno(&self) -> Option<ErrnoName> {
+        match self {
+            Outcome::Errno(errno) => errno.known(),
+            Outcome::Ok | Outcome::Blocked { .. } => None,
+        }
+    }
+
+    /// Whether it is this errno.
+    pub fn is(&self, name: ErrnoName) -> bool {
+        matches!(self, Outcome::Errno(errno) if errno.is(name))
     }
 }
 
@@ -295,7 +351,9 @@ impl TryFrom<WireOutcome> for Outcome {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Unsupported {
+    /// What is missing.
     pub need: Need,
+    /// In words.
     pub reason: Text,
 }
 
@@ -305,21 +363,28 @@ pub struct Unsupported {
 pub struct StepResult {
     /// Index into the plan's steps.
     pub step: u32,
+    /// What it came to.
     pub result: Performed,
     /// Wall-clock duration of the op alone, in microseconds.
     pub micros: f64,
+    /// What the op gave back beside that.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
+    /// For a subject, the answers to its queries right before it, in their order.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_ANSWERS, _, _>")]
     pub before: Vec<Answer>,
+    /// And right after it.
     #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_ANSWERS, _, _>")]
     pub after: Vec<Answer>,
 }
 
+/// What performing a step came to.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Performed {
+    /// The call was made.
     Outcome(Outcome),
+    /// The host lacks what it takes.
     Unsupported(Unsupported),
     /// The harness itself could not go on (an unknown socket name, a wait that ran out): why.
     Failed(Text),
@@ -330,7 +395,7 @@ impl Performed {
     pub fn went_well(&self) -> bool {
         match self {
             Performed::Outcome(Outcome::Ok) => true,
-            Performed::Outcome(Outcome::Errno(errno)) => errno.name() == "EINPROGRESS",
+            Performed::Outcome(Outcome::Errno(errno)) => errno.is(ErrnoName::EINPROGRESS),
             Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
         }
     }
@@ -342,30 +407,42 @@ impl Performed {
 pub enum Detail {
     /// The socket's name after the op, and its peer's.
     Names {
+        /// getsockname(2); absent where it has none.
         local: Option<SocketAddr>,
+        /// Absent where it has none.
         remote: Option<SocketAddr>,
     },
     /// One entry of the error queue (`struct sock_extended_err`).
     ErrorQueue {
+        /// `ee_origin`: 1 local, 2 ICMP, 3 ICMPv6 (`include/uapi/linux/errqueue.h`).
         origin: u8,
+        /// `ee_type`.
         icmp_type: u8,
+        /// `ee_code`.
         icmp_code: u8,
+        /// Who sent the ICMP error (`SO_EE_OFFENDER`).
         offender: Option<IpAddr>,
     },
     /// The SYN that an ICMP error answered.
     Syn {
+        /// Who sent the SYN.
         source: SocketAddr,
+        /// To whom.
         destination: SocketAddr,
     },
     /// Ports taken, by how many processes, and what they cost.
     Fill {
+        /// How many were taken.
         ports: u32,
+        /// How many processes hold them: each has its own limit of descriptors.
         processes: u32,
         /// In the order of the ports taken; only of a range that is large enough to tell.
         #[serde(default, skip_serializing_if = "Vec::is_empty", deserialize_with = "at_most::<MOST_COSTS, _, _>")]
         costs: Vec<Cost>,
     },
+    /// What the kernel took or gave.
     Bytes {
+        /// How many bytes.
         count: u64,
     },
 }
@@ -384,18 +461,36 @@ pub struct Cost {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 pub enum Fate {
+    /// It came to its end, or to a step after which no other could follow.
     Done,
-    Killed { signal: i32 },
-    Exited { code: i32, message: Text },
-    TimedOut { ms: u32 },
+    /// A signal ended it.
+    Killed {
+        /// Its number there (signal(7)).
+        signal: i32,
+    },
+    /// It gave up, and said why.
+    Exited {
+        /// Its exit code.
+        code: i32,
+        /// Why.
+        message: Text,
+    },
+    /// It did not end by its deadline, and was killed.
+    TimedOut {
+        /// The deadline, in milliseconds.
+        ms: u32,
+    },
 }
 
 /// Everything a worker says of one plan.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Observations {
+    /// The id of the plan's case.
     pub case: String,
+    /// How the case ended.
     pub fate: Fate,
+    /// The steps that were performed, in their order.
     #[serde(deserialize_with = "at_most::<MOST_STEPS, _, _>")]
     pub steps: Vec<StepResult>,
 }
@@ -434,9 +529,13 @@ where
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Hello {
+    /// The version of the lines that it writes and reads: [`PROTOCOL`].
     pub protocol: u32,
+    /// The system that it was built for.
     pub os: Os,
+    /// uname(2)'s release: `6.18.4-generic`.
     pub release: Text,
+    /// uname(2)'s machine: `x86_64`.
     pub arch: Text,
     /// What answers, where it is not the OS's own stack but one that passes for it: `gvisor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -446,6 +545,7 @@ pub struct Hello {
     pub isolation: Text,
     /// For each need: nothing if the host offers it, otherwise why not.
     pub capabilities: BTreeMap<Need, Capability>,
+    /// The settings that decide what calls give, by name; those that the host does not have are left out.
     pub sysctls: BTreeMap<Text, Text>,
 }
 
@@ -453,7 +553,9 @@ pub struct Hello {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Capability {
+    /// Whether it can be had.
     pub available: bool,
+    /// Why not.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<Text>,
 }

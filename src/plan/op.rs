@@ -6,16 +6,21 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::words::names::{Call, Family, HolderState, Protocol, Reuse, SocketState};
+use crate::words::names::{Call, Family, HolderState, Need, Protocol, Reuse, SocketState};
 use crate::words::near::or_list;
-use crate::words::ports::{PortRange, flat_range};
+use crate::words::ports::{PortRange, flat_range, visit_sysctl};
 use crate::words::untrusted::shown;
 
 /// One socket-API call, or one change of the private host, with its arguments.
 ///
-/// Sockets go by name: the name that the op which made them gave.
+/// Sockets go by name: the name that the op which made them gave. An address and a port are those that the call passes; port 0
+/// has the kernel choose. `wait_ms` is how many milliseconds a call may block before it counts as blocked (100 where it is not
+/// said), `deadline_ms` how long to wait for a state (2000); both are multiplied by the plan's `patience`. `device` is the name
+/// of an interface, `prefix` a length in bits, and ICMP types and codes are those of RFC 792 or RFC 4443. `backlog` is
+/// listen(2)'s (8), `bytes` how many bytes are sent (1 for sendto(2)), `signal` the number of a signal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
+#[expect(missing_docs, reason = "what the arguments are is said above, once for all ops")]
 pub enum Op {
     /// socket(2).
     Socket { socket: String, family: Family, protocol: Protocol },
@@ -139,11 +144,14 @@ flat_range! {
     /// How a range of ports is taken.
     #[derive(Clone, Debug, PartialEq, Eq, Hash)]
     pub struct Fill {
+        /// Which calls take them.
         how: FillHow,
+        /// Of which sockets.
         protocol: Protocol,
         /// The local address of every socket made; for `connect`, what autobind then chooses.
         address: IpAddr,
         ..range,
+        /// Which options they set before.
         #[serde(default = "no_reuse")]
         reuse: Reuse,
         /// For `connect` and `time-wait`: the listener to connect to.
@@ -155,6 +163,7 @@ flat_range! {
     }
 }
 
+/// By which calls a range of ports is taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum FillHow {
@@ -168,29 +177,41 @@ pub enum FillHow {
     TimeWait,
 }
 
+/// The second argument of shutdown(2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum How {
+    /// `SHUT_RD`.
     Read,
+    /// `SHUT_WR`.
     Write,
+    /// `SHUT_RDWR`.
     Both,
 }
 
+/// The type of a route (ip-route(8), `RTN_…`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum RouteKind {
+    /// An ordinary one, through a device.
     Unicast,
+    /// EHOSTUNREACH.
     Unreachable,
+    /// EINVAL, and nothing is said to anybody.
     Blackhole,
+    /// EACCES.
     Prohibit,
+    /// As if this table had no route: ENETUNREACH, where no other has one.
     Throw,
 }
 
 /// What `wait` waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, schemars::JsonSchema)]
 pub enum WaitFor {
+    /// No row of the table is that socket.
     #[serde(rename = "gone")]
     Gone,
+    /// A row of the table shows it in this state.
     #[serde(untagged)]
     State(HolderState),
 }
@@ -256,64 +277,171 @@ pub enum SocketOption {
     QuickAck(bool),
 }
 
+/// What is known of each op whatever its arguments are: one row for each, so that a new op is thought about once.
+#[derive(Clone, Copy, Debug)]
+struct Traits<'o> {
+    call: Option<Call>,
+    socket: Option<&'o str>,
+    makes: Option<Made<'o>>,
+    gives: Gives,
+    lacks: Need,
+}
+
+/// A socket that an op makes, and of which kind it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Made<'o> {
+    /// By socket(2).
+    New {
+        /// Its name.
+        socket: &'o str,
+        /// Of socket(2)'s first argument.
+        family: Family,
+        /// Of its second and third.
+        protocol: Protocol,
+    },
+    /// By accept(2): of its listener's kind.
+    Accepted {
+        /// Its name.
+        socket: &'o str,
+        /// Whose connection it is.
+        listener: &'o str,
+    },
+}
+
+/// What an op may give back beside its outcome.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Gives {
+    /// Nothing.
+    Nothing,
+    /// The names of its socket and of the peer.
+    Names,
+    /// How many bytes the kernel took or gave.
+    Bytes,
+    /// An entry of the error queue.
+    ErrorQueue,
+    /// The SYN that was answered.
+    Syn,
+    /// How many ports were taken.
+    Fill,
+}
+
+impl<'o> Made<'o> {
+    /// The name of the socket that is made.
+    pub fn socket(self) -> &'o str {
+        match self {
+            Made::New { socket, .. } | Made::Accepted { socket, .. } => socket,
+        }
+    }
+}
+
 impl Op {
+    fn traits(&self) -> Traits<'_> {
+        let none = Traits { call: None, socket: None, makes: None, gives: Gives::Nothing, lacks: Need::Linux };
+        let network = Traits { lacks: Need::NetworkNamespace, ..none };
+        let on = |socket| Traits { socket: Some(socket), ..none };
+        let of = |call, socket| Traits { call: Some(call), ..on(socket) };
+        let names = |call, socket| Traits { gives: Gives::Names, ..of(call, socket) };
+        let family = |address: &IpAddr, otherwise| if address.is_ipv6() { Need::Ipv6 } else { otherwise };
+        match self {
+            Op::Socket { socket, family, protocol } => Traits {
+                makes: Some(Made::New { socket, family: *family, protocol: *protocol }),
+                lacks: if *family == Family::Ipv6 { Need::Ipv6 } else { Need::Linux },
+                ..of(Call::Socket, socket)
+            },
+            Op::SetOption { socket, option: SocketOption::V6Only(_) } => {
+                Traits { lacks: Need::Ipv6, ..of(Call::Setsockopt, socket) }
+            }
+            Op::SetOption { socket, .. } => of(Call::Setsockopt, socket),
+            Op::Bind { socket, address, .. } => {
+                Traits { lacks: family(address, Need::Linux), ..names(Call::Bind, socket) }
+            }
+            Op::Listen { socket, .. } => names(Call::Listen, socket),
+            Op::Connect { socket, address, .. } => {
+                Traits { lacks: family(address, Need::Linux), ..names(Call::Connect, socket) }
+            }
+            Op::Disconnect { socket } => names(Call::Connect, socket),
+            Op::Accept { socket, new, .. } => {
+                Traits { makes: Some(Made::Accepted { socket: new, listener: socket }), ..names(Call::Accept, socket) }
+            }
+            Op::Send { socket, .. } => Traits { gives: Gives::Bytes, ..of(Call::Send, socket) },
+            Op::SendUntilFull { socket } => Traits { gives: Gives::Bytes, ..on(socket) },
+            Op::SendTo { socket, .. } => names(Call::Sendto, socket),
+            Op::Receive { socket, .. } => Traits { gives: Gives::Bytes, ..of(Call::Recv, socket) },
+            Op::Shutdown { socket, .. } => of(Call::Shutdown, socket),
+            Op::Close { socket } => of(Call::Close, socket),
+            Op::SoError { socket, .. } => of(Call::SoError, socket),
+            Op::ErrorQueue { socket, .. } => Traits { gives: Gives::ErrorQueue, ..of(Call::ErrorQueue, socket) },
+            Op::GetName { socket } => Traits { gives: Gives::Names, ..on(socket) },
+            Op::Wait { socket, .. } => on(socket),
+            Op::AddAddress { address, .. } => Traits { lacks: family(address, Need::NetworkNamespace), ..none },
+            Op::AddRoute { destination, .. } => Traits { lacks: family(destination, Need::NetworkNamespace), ..none },
+            Op::SetUp { .. } | Op::AddVeth { .. } => network,
+            Op::AddTun { .. } => Traits { lacks: Need::Tun, ..none },
+            Op::AnswerSyn { .. } => Traits { gives: Gives::Syn, lacks: Need::Tun, ..none },
+            Op::Nft { .. } => Traits { lacks: Need::Nft, ..none },
+            Op::Fill(_) => Traits { gives: Gives::Fill, ..none },
+            Op::Elapse { .. }
+            | Op::SetSysctl { .. }
+            | Op::DeleteAddress { .. }
+            | Op::ExhaustDescriptors {}
+            | Op::Raise { .. } => none,
+        }
+    }
+
     /// The call that this op makes, for those that can be a subject.
     pub fn call(&self) -> Option<Call> {
-        Some(match self {
-            Op::Socket { .. } => Call::Socket,
-            Op::SetOption { .. } => Call::Setsockopt,
-            Op::Bind { .. } => Call::Bind,
-            Op::Listen { .. } => Call::Listen,
-            Op::Connect { .. } | Op::Disconnect { .. } => Call::Connect,
-            Op::Accept { .. } => Call::Accept,
-            Op::Send { .. } => Call::Send,
-            Op::SendTo { .. } => Call::Sendto,
-            Op::Receive { .. } => Call::Recv,
-            Op::Shutdown { .. } => Call::Shutdown,
-            Op::Close { .. } => Call::Close,
-            Op::SoError { .. } => Call::SoError,
-            Op::ErrorQueue { .. } => Call::ErrorQueue,
-            Op::SendUntilFull { .. }
-            | Op::GetName { .. }
-            | Op::Wait { .. }
-            | Op::Elapse { .. }
-            | Op::SetSysctl { .. }
-            | Op::SetUp { .. }
-            | Op::AddAddress { .. }
-            | Op::DeleteAddress { .. }
-            | Op::AddRoute { .. }
-            | Op::AddVeth { .. }
-            | Op::AddTun { .. }
-            | Op::AnswerSyn { .. }
-            | Op::Nft { .. }
-            | Op::Fill(_)
-            | Op::ExhaustDescriptors {}
-            | Op::Raise { .. } => return None,
-        })
+        self.traits().call
     }
 
     /// The socket that the op acts on.
     pub fn socket(&self) -> Option<&str> {
+        self.traits().socket
+    }
+
+    /// The socket that the op makes.
+    pub fn makes(&self) -> Option<Made<'_>> {
+        self.traits().makes
+    }
+
+    /// What the op may give back beside its outcome.
+    pub fn gives(&self) -> Gives {
+        self.traits().gives
+    }
+
+    /// What the host lacks when it refuses the op.
+    pub fn lacks(&self) -> Need {
+        self.traits().lacks
+    }
+
+    /// Hands every port that the op names to `port`, and every range of ephemeral ports to `range`, which may put others in
+    /// their place. IP_LOCAL_PORT_RANGE is a range of one socket, and stays what it is.
+    pub fn visit_ports(&mut self, port: &mut dyn FnMut(&mut u16), range: &mut dyn FnMut(&mut PortRange)) {
         match self {
-            Op::Socket { socket, .. }
-            | Op::SetOption { socket, .. }
-            | Op::Bind { socket, .. }
-            | Op::Listen { socket, .. }
-            | Op::Connect { socket, .. }
-            | Op::Disconnect { socket }
-            | Op::Accept { socket, .. }
-            | Op::Send { socket, .. }
-            | Op::SendUntilFull { socket }
-            | Op::SendTo { socket, .. }
-            | Op::Receive { socket, .. }
-            | Op::Shutdown { socket, .. }
-            | Op::Close { socket }
-            | Op::SoError { socket, .. }
-            | Op::ErrorQueue { socket, .. }
-            | Op::GetName { socket }
-            | Op::Wait { socket, .. } => Some(socket),
-            Op::Elapse { .. }
-            | Op::SetSysctl { .. }
+            Op::Bind { port: own, .. } | Op::Connect { port: own, .. } | Op::SendTo { port: own, .. } => port(own),
+            Op::Fill(fill) => {
+                range(&mut fill.range);
+                if let Some(to) = &mut fill.to {
+                    let mut own = to.port();
+                    port(&mut own);
+                    to.set_port(own);
+                }
+            }
+            Op::SetSysctl { name, value } => visit_sysctl(name, value, range),
+            Op::Socket { .. }
+            | Op::SetOption { .. }
+            | Op::Listen { .. }
+            | Op::Disconnect { .. }
+            | Op::Accept { .. }
+            | Op::Send { .. }
+            | Op::SendUntilFull { .. }
+            | Op::Receive { .. }
+            | Op::Shutdown { .. }
+            | Op::Close { .. }
+            | Op::SoError { .. }
+            | Op::ErrorQueue { .. }
+            | Op::GetName { .. }
+            | Op::Wait { .. }
+            | Op::Elapse { .. }
             | Op::SetUp { .. }
             | Op::AddAddress { .. }
             | Op::DeleteAddress { .. }
@@ -322,17 +450,8 @@ impl Op {
             | Op::AddTun { .. }
             | Op::AnswerSyn { .. }
             | Op::Nft { .. }
-            | Op::Fill(_)
             | Op::ExhaustDescriptors {}
-            | Op::Raise { .. } => None,
-        }
-    }
-
-    /// The socket that the op makes.
-    pub fn makes(&self) -> Option<&str> {
-        match self {
-            Op::Socket { socket: made, .. } | Op::Accept { new: made, .. } => Some(made),
-            _ => None,
+            | Op::Raise { .. } => {}
         }
     }
 

@@ -15,12 +15,16 @@ use crate::words::names::{Protocol, SocketState, User};
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SocketRow {
+    /// Of which table it is.
     pub protocol: Protocol,
+    /// UDP has two: [`SocketState::Established`] with a peer, [`SocketState::Close`] without.
     pub state: SocketState,
+    /// Its address and port.
     pub local: SocketAddr,
     /// Absent where the socket has no peer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub remote: Option<SocketAddr>,
+    /// The owner's, as the worker's user namespace numbers it.
     pub uid: u32,
     /// Whose uid that is, of the users that a case acts as. Absent for other uids, and for sockets without a file: the
     /// kernel lists those as uid 0, whoever made them.
@@ -33,7 +37,9 @@ pub struct SocketRow {
 /// A socket that is looked for in the table, by what the kernel gives to tell it from others of its name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Sought {
+    /// In which table to look.
     pub protocol: Protocol,
+    /// The name that its row has.
     pub local: SocketAddr,
     /// The peer that its row has.
     pub remote: Option<SocketAddr>,

@@ -42,7 +42,7 @@ fn lines<T: Serialize>(header: &impl Serialize, items: &[T], out: &mut dyn Write
 
 /// Reads a report; what is wrong with the text, and at which line and column.
 pub fn read(text: &str) -> Result<Report, (usize, usize, String)> {
-    serde_json::from_str(text).map_err(|error| {
+    text.parse().map_err(|error: serde_json::Error| {
         let place = format!(" at line {} column {}", error.line(), error.column());
         (error.line(), error.column(), error.to_string().replace(&place, ""))
     })

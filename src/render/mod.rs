@@ -16,6 +16,7 @@ pub mod json;
 pub mod junit;
 pub mod markdown;
 pub mod policy;
+pub mod problem;
 pub mod style;
 pub mod summary;
 pub mod text;

@@ -23,17 +23,22 @@ pub struct Claims {
     pub file: String,
     /// The whole text, for messages.
     pub text: &'static str,
+    /// In the order of the file.
     pub claims: Vec<Claim>,
 }
 
 /// Every call that `selects` selects satisfies `holds`.
 #[derive(Clone, Debug)]
 pub struct Claim {
+    /// Lower-case letters, digits and single hyphens, with its place in the file.
     pub id: Spanned<String>,
     /// As people say it.
     pub statement: String,
+    /// Who says so; at least one.
     pub sources: Vec<Source>,
+    /// Which calls it is about.
     pub selects: Spanned<Condition>,
+    /// What it says of them.
     pub holds: Spanned<Condition>,
 }
 

@@ -28,6 +28,7 @@ words! {
     Kind {
         /// The kernel gives another outcome.
         Outcome = "outcome-changed",
+        /// The verdict is another.
         Verdict = "verdict-changed",
         /// Repeated runs no longer agree.
         Unstable = "became-unstable",
@@ -35,6 +36,7 @@ words! {
         Stable = "became-stable",
         /// The baseline has it and the current run has not.
         Disappeared = "disappeared",
+        /// The current run has it and the baseline has not.
         Appeared = "appeared",
     }
 }
@@ -58,10 +60,13 @@ pub struct Comparison {
     /// `errnoscope-comparison/3`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
+    /// The report that the other is held against.
     pub baseline: Side,
+    /// The other.
     pub current: Side,
     /// What differs around the findings. It may explain a change, and is none itself.
     pub environment: Vec<Difference>,
+    /// How many changes there are.
     pub summary: Summary,
     /// A change for each finding that differs, in the order of their cases' names.
     pub changes: Vec<Change>,
@@ -71,22 +76,28 @@ pub struct Comparison {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Side {
+    /// What answered: `linux 6.18`.
     pub stack: Text,
+    /// The kernel's release.
     pub release: Text,
     /// The command of `--on` that led to it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub behind: Option<Text>,
     /// When the run began.
     pub started: Moment,
+    /// Whether the run came to its end.
     pub complete: bool,
+    /// How many it has.
     pub findings: u64,
 }
 
+/// How many findings differ, and how.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Summary {
     /// Findings that both sides have and that do not differ.
     pub unchanged: u64,
+    /// Findings that differ, or that one side alone has.
     pub changed: u64,
     /// Changes by kind; every kind is there, and a change may be of several.
     pub kinds: BTreeMap<Kind, u64>,
@@ -98,13 +109,19 @@ pub struct Summary {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Change {
+    /// How much it weighs.
     pub weight: Weight,
+    /// In what it differs; at least one.
     pub kinds: BTreeSet<Kind>,
+    /// The scenario's id.
     pub scenario: Text,
+    /// The case's id.
     pub case: Text,
+    /// Which call.
     pub call: Call,
     /// 1 for the first call under test of the case, and so on.
     pub ordinal: u32,
+    /// What it ran into.
     pub cause: Cause,
     /// Absent where the finding appeared.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -121,9 +138,12 @@ pub struct Seen {
     /// Absent where the call was not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
+    /// The verdict.
     pub verdict: Verdict,
+    /// Why, for every verdict but `match`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub reason: Option<Text>,
+    /// Where the cases ran more than once: how often it gave what.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub distribution: Option<Distribution>,
 }

@@ -60,9 +60,11 @@ pub struct Compat {
     pub calls: Vec<Entry>,
 }
 
+/// One column: what answered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Stack {
+    /// The OS that it is, or passes for.
     pub os: Os,
     /// The versions that were observed, the oldest first; empty where the stack has none of its own.
     #[schemars(with = "Vec<String>")]
@@ -81,11 +83,15 @@ pub struct Stack {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Entry {
+    /// The scenario's id.
     pub scenario: String,
+    /// The case's id.
     pub case: String,
+    /// Which call.
     pub call: Call,
     /// 1 for the first call under test of the case, and so on.
     pub ordinal: u32,
+    /// What it runs into, by the newest report that has it.
     pub cause: Cause,
     /// By stack; every stack is there.
     pub on: IndexMap<String, Support>,
@@ -103,9 +109,11 @@ pub struct Support {
     pub missing: BTreeMap<String, String>,
 }
 
+/// What a call gives over some versions, or is expected to.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Value {
+    /// How that is known.
     pub basis: Basis,
     /// `ok`, `blocked`, an errno's name, or `not-reached` where an earlier call is expected to fail. Several where the
     /// kernel may choose, repeated runs or reports disagree; none where it is unknown.
@@ -138,8 +146,10 @@ pub struct Value {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Since {
+    /// That version.
     #[schemars(with = "String")]
     pub version: Version,
+    /// The one before it.
     #[schemars(with = "String")]
     pub after: Version,
 }
@@ -148,8 +158,10 @@ pub struct Since {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Until {
+    /// That version.
     #[schemars(with = "String")]
     pub version: Version,
+    /// The one after it.
     #[schemars(with = "String")]
     pub before: Version,
 }
@@ -158,6 +170,7 @@ pub struct Until {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Statement {
+    /// `ok`, `blocked`, an errno's name, or `unknown`.
     pub outcome: String,
     /// Absent where the outcome is unknown.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -168,6 +181,7 @@ pub struct Statement {
 }
 
 impl Compat {
+    /// Everything that the reports say and expect.
     pub fn of(sweep: &Sweep) -> Compat {
         let observed = sweep.stacks();
         let mut compat = Compat {

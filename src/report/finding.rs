@@ -4,6 +4,7 @@
 //! for readers and believed by none: verdicts, what is confirmed and the summary are computed again when a report is
 //! read, and a report that says something else is refused. It reads no file.
 
+mod contradiction;
 mod report;
 
 use std::collections::BTreeMap;
@@ -19,6 +20,7 @@ use crate::words::cause::Cause;
 use crate::words::names::{Call, Os, PortChoice, User, words};
 use crate::words::untrusted::Text;
 
+pub use contradiction::{Contradiction, Miscount};
 pub use report::{
     Behind, Catalogue, FORMAT, Format, Host, Report, Tool, behind, outdated, schema, stack, stack_version, stranger,
     summary,
@@ -46,10 +48,15 @@ words! {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(try_from = "WireFinding")]
 pub struct Finding {
+    /// The scenario's id.
     pub scenario: Text,
+    /// The case's id: `scenario[axis=value,…]`.
     pub case: Text,
+    /// The case's value of each axis.
     pub axes: IndexMap<Text, Text>,
+    /// What the call ran into, by construction.
     pub cause: Cause,
+    /// Which call it is.
     pub subject: SubjectRef,
     #[serde(skip_serializing_if = "Option::is_none")]
     outcome: Option<Outcome>,
@@ -59,10 +66,12 @@ pub struct Finding {
     #[serde(skip_serializing_if = "Option::is_none")]
     distribution: Option<Distribution>,
     expected: Arc<[Expectation]>,
+    /// What the other systems are expected to give, by the same scenario: not observed here.
     pub elsewhere: BTreeMap<Os, Arc<[Expectation]>>,
     witness: Vec<Witness>,
     #[serde(skip_serializing_if = "Option::is_none")]
     unwitnessed: Option<Text>,
+    /// The ops up to the call, with what each gave; where the call was not made, all that were performed.
     pub trail: Vec<Arc<TrailEntry>>,
 }
 
@@ -70,11 +79,14 @@ pub struct Finding {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct SubjectRef {
+    /// Which call.
     pub call: Call,
+    /// Whether it found its source port, or the kernel picked one.
     pub port: PortChoice,
     /// 1 for the first call under test of the case, and so on: the same in every run.
     #[schemars(range(min = 1))]
     pub ordinal: u32,
+    /// What made it.
     pub socket: SocketKind,
 }
 
@@ -87,11 +99,15 @@ pub fn call_name(call: Call, ordinal: u32) -> String {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TrailEntry {
+    /// What was done.
     pub op: Op,
+    /// As whom, where that is said.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub user: Option<User>,
+    /// What the op gave. There is this, or one of the next two.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// What the host lacked.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub unsupported: Option<Unsupported>,
     /// Why the harness itself could not go on.
@@ -99,6 +115,7 @@ pub struct TrailEntry {
     pub failed: Option<Text>,
     /// Wall-clock duration of the op alone, in microseconds.
     pub micros: f64,
+    /// What it gave beside its outcome.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<Detail>,
 }
@@ -109,6 +126,7 @@ pub struct TrailEntry {
 pub struct Distribution {
     /// By name; runs without an outcome are not among them.
     pub outcomes: BTreeMap<String, u32>,
+    /// How many runs had each verdict.
     pub verdicts: BTreeMap<Verdict, u32>,
 }
 
@@ -129,23 +147,23 @@ impl Distribution {
     }
 
     /// Why these cannot be the runs of a finding with this verdict and outcome.
-    fn contradiction(&self, verdict: Verdict, outcome: Option<&Outcome>) -> Option<String> {
+    fn contradiction(&self, verdict: Verdict, outcome: Option<&Outcome>) -> Option<Miscount> {
         let sum = |counts: &mut dyn Iterator<Item = u32>| counts.map(u64::from).sum::<u64>();
         let outcomes = sum(&mut self.outcomes.values().copied());
         let with = self.verdicts.iter().filter(|(verdict, _)| verdict.has_outcome());
         let with = sum(&mut with.map(|(_, &count)| count));
         let worst = self.verdicts.keys().copied().max_by_key(|verdict| verdict.severity());
         if outcomes != with {
-            return Some(format!("it counts {outcomes} outcomes, and {with} verdicts of runs with an outcome"));
+            return Some(Miscount::Outcomes { outcomes, verdicts: with });
         }
         if self.outcomes.values().chain(self.verdicts.values()).any(|count| *count == 0) {
-            return Some("it counts what never came".to_owned());
+            return Some(Miscount::Zero);
         }
         if worst != Some(verdict) {
-            return Some(format!("its verdicts do not make `{verdict}`: the worst of them speaks for all"));
+            return Some(Miscount::Verdict(verdict));
         }
         let own = outcome.map(Outcome::name)?;
-        (!self.outcomes.contains_key(own)).then(|| format!("it does not count the outcome `{own}`"))
+        (!self.outcomes.contains_key(own)).then(|| Miscount::Missing(own.to_owned()))
     }
 }
 
@@ -174,17 +192,25 @@ impl Verdict {
 /// What is judged, before it has a verdict.
 #[derive(Clone, Debug)]
 pub struct Evidence {
+    /// The scenario's id.
     pub scenario: Text,
+    /// The case's id.
     pub case: Text,
+    /// The case's value of each axis.
     pub axes: IndexMap<Text, Text>,
+    /// What the call ran into, by construction.
     pub cause: Cause,
+    /// Which call it is.
     pub subject: SubjectRef,
+    /// The outcomes that this host's platform permits.
     pub expected: Arc<[Expectation]>,
+    /// Those that other platforms are expected to give.
     pub elsewhere: BTreeMap<Os, Arc<[Expectation]>>,
     /// The preconditions of the call, with the kernel's answers.
     pub witness: Vec<Witness>,
     /// Why there is nothing to ask the kernel, in the words of the scenario.
     pub unwitnessed: Option<Text>,
+    /// The ops up to the call.
     pub trail: Vec<Arc<TrailEntry>>,
 }
 
@@ -241,14 +267,15 @@ impl Finding {
     }
 
     /// The same finding, of a case that ran once, or so often; `Err` says why these cannot be its runs.
-    pub fn ran(self, distribution: Option<Distribution>) -> Result<Finding, String> {
+    pub fn ran(self, distribution: Option<Distribution>) -> Result<Finding, Contradiction> {
         let why = distribution.as_ref().and_then(|runs| runs.contradiction(self.verdict, self.outcome.as_ref()));
         match why {
-            Some(why) => Err(format!("the distribution of call {} of {}: {why}", self.subject.ordinal, self.case)),
+            Some(why) => Err(Contradiction::Distribution { ordinal: self.subject.ordinal, case: self.case, why }),
             None => Ok(Finding { distribution, ..self }),
         }
     }
 
+    /// What it amounts to.
     pub fn verdict(&self) -> Verdict {
         self.verdict
     }
@@ -273,6 +300,8 @@ impl Finding {
         &self.expected
     }
 
+    /// The preconditions of the call, with the kernel's answers. Empty where the call was not made, or nothing can be
+    /// asked.
     pub fn witness(&self) -> &[Witness] {
         &self.witness
     }
@@ -335,6 +364,7 @@ pub enum Missing {
 }
 
 impl Missing {
+    /// The verdict that it makes.
     pub fn verdict(&self) -> Verdict {
         match self {
             Missing::Unsupported(_) => Verdict::Unsupported,
@@ -396,10 +426,10 @@ struct WireFinding {
 }
 
 impl TryFrom<WireFinding> for Finding {
-    type Error = String;
+    type Error = Contradiction;
 
-    fn try_from(wire: WireFinding) -> Result<Finding, String> {
-        let call = format!("call {} of {}", wire.subject.ordinal, wire.case);
+    fn try_from(wire: WireFinding) -> Result<Finding, Contradiction> {
+        let (ordinal, case) = (wire.subject.ordinal, wire.case.clone());
         let evidence = Evidence {
             scenario: wire.scenario,
             case: wire.case,
@@ -415,18 +445,17 @@ impl TryFrom<WireFinding> for Finding {
         let has_witness = !evidence.witness.is_empty();
         let finding = match (wire.outcome, wire.missing) {
             (Some(_), None) if has_witness && evidence.unwitnessed.is_some() => {
-                return Err(format!("{call} has witnesses and says why there are none"));
+                return Err(Contradiction::NeedlessReason { ordinal, case });
             }
             (Some(outcome), None) => Finding::observed(evidence, outcome),
-            (None, Some(_)) if has_witness => return Err(format!("{call} has witnesses and no outcome")),
+            (None, Some(_)) if has_witness => return Err(Contradiction::WitnessesAlone { ordinal, case }),
             (None, Some(missing)) => Finding::without_outcome(evidence, missing),
-            (Some(_), Some(_)) => return Err(format!("{call} has an outcome and says why there is none")),
-            (None, None) => return Err(format!("{call} has neither an outcome nor a reason why there is none")),
+            (Some(_), Some(_)) => return Err(Contradiction::Both { ordinal, case }),
+            (None, None) => return Err(Contradiction::Neither { ordinal, case }),
         };
         if finding.verdict != wire.verdict {
-            let reason = finding.reason().map(|reason| format!(" ({reason})")).unwrap_or_default();
-            let (says, follows) = (wire.verdict, finding.verdict);
-            return Err(format!("{call} says `{says}`, and what it has makes it `{follows}`{reason}"));
+            let (says, follows, reason) = (wire.verdict, finding.verdict, finding.reason());
+            return Err(Contradiction::Verdict { ordinal, case, says, follows, reason });
         }
         finding.ran(wire.distribution)
     }

@@ -10,10 +10,12 @@ use crate::words::names::{Need, Os};
 pub struct Case {
     /// `scenario[axis=value,…]`, in the order of the axes.
     pub id: String,
+    /// Name and value of each axis, in the order of the file.
     pub axes: Vec<(String, String)>,
 }
 
 impl Case {
+    /// The value of an axis, if the scenario has that axis.
     pub fn value(&self, axis: &str) -> Option<&str> {
         self.axes.iter().find(|(name, _)| name == axis).map(|(_, value)| value.as_str())
     }
@@ -48,6 +50,7 @@ fn point(scenario: &Scenario, mut index: usize) -> Case {
 }
 
 impl Scenario {
+    /// Whether it waits for kernel timers: such cases run only when they are asked for.
     pub fn is_slow(&self, case: &Case) -> bool {
         self.slow.as_ref().is_some_and(|slow| slow.holds(self, case))
     }

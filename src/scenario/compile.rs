@@ -13,7 +13,7 @@ use toml::de::{DeValue, ValueDeserializer};
 
 use super::hold::Compound;
 use super::{Case, PreconditionText, Problem, Scenario, StepText};
-use crate::plan::{Op, Plan, Role, SocketKind, SocketOption, Step};
+use crate::plan::{Made, Op, Plan, Role, SocketKind, SocketOption, Step};
 use crate::scenario::witness::{Moment, Precondition};
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
@@ -26,8 +26,11 @@ type Value = Spanned<DeValue<'static>>;
 /// A case ready to be sent, and what its answers will be held against.
 #[derive(Debug)]
 pub struct Compiled {
+    /// What to send to a worker: no expectation is in it.
     pub plan: Plan,
+    /// What the host must offer.
     pub needs: Vec<Need>,
+    /// The calls under test, in the order in which they are made.
     pub subjects: Vec<SubjectCall>,
 }
 
@@ -40,10 +43,15 @@ pub struct SubjectCall {
     pub subject: usize,
     /// 1 for the first call under test of the case, and so on.
     pub ordinal: u32,
+    /// Which call it is.
     pub call: Call,
+    /// Whether it finds its source port, or the kernel picks one.
     pub port: PortChoice,
+    /// What makes it.
     pub socket: SocketKind,
+    /// What it runs into.
     pub cause: Cause,
+    /// What must hold around it, and when.
     pub preconditions: Vec<(Moment, Precondition)>,
     /// Why there is no precondition, where there is none; every case of a checked scenario has either.
     pub unwitnessed: Option<Arc<str>>,
@@ -55,6 +63,12 @@ const REFERENCE_DEPTH: usize = 8;
 /// Values that one case may be made of: a value that holds references to values can be much from little.
 const MOST_VALUES: usize = 20_000;
 
+/// The plan of a case, with references resolved, conditions decided and compound ops spelled out.
+///
+/// # Errors
+///
+/// The first thing in the file that this case cannot be made of, with its place. A scenario that
+/// [`check`](super::check()) finds nothing in compiles in every case.
 pub fn compile(scenario: &Scenario, case: &Case) -> Result<Compiled, Problem> {
     compile_within(scenario, case, &mut { MOST_VALUES })
 }
@@ -147,7 +161,7 @@ impl Compiler<'_> {
         let user = self.user(text)?;
         let names = |errnos: &[String]| errnos.iter().filter_map(|errno| ErrnoName::new(errno)).collect();
         for op in self.ops(text)? {
-            if !matches!(op, Op::Socket { .. })
+            if !matches!(op.makes(), Some(Made::New { .. }))
                 && let Some(socket) = op.socket()
             {
                 self.is_made(socket, ops_of(steps), &text.op)?;
@@ -170,12 +184,16 @@ impl Compiler<'_> {
     ) -> Result<(), Problem> {
         // Of every op of every case, at each start.
         let all = ops.clone();
-        if ops.any(|op| op.makes() == Some(name)) { Ok(()) } else { Err(self.unmade(name, all, place)) }
+        if ops.any(|op| op.makes().is_some_and(|made| made.socket() == name)) {
+            Ok(())
+        } else {
+            Err(self.unmade(name, all, place))
+        }
     }
 
     /// That none does, and which they make.
     fn unmade<'o>(&self, name: &str, ops: impl Iterator<Item = &'o Op>, place: &Value) -> Problem {
-        let made: BTreeSet<&str> = ops.filter_map(Op::makes).collect();
+        let made: BTreeSet<&str> = ops.filter_map(|op| op.makes().map(Made::socket)).collect();
         let meant = did_you_mean(name, made.iter().copied()).unwrap_or_default();
         let message = format!("no op before this call makes a socket `{name}`{meant}");
         let mut problem = self.problem(socket_of(place), message);
@@ -197,7 +215,7 @@ impl Compiler<'_> {
     fn ops(&self, text: &StepText) -> Result<Vec<Op>, Problem> {
         if Compound::NAMES.contains(&text.name()) {
             let compound: Compound = self.parse(&text.op)?;
-            return compound.expand().map_err(|message| self.problem(text.span.clone(), message));
+            return compound.expand().map_err(|why| self.problem(text.span.clone(), why.to_string()));
         }
         self.parse(&text.op).map(|op| vec![op]).map_err(|mut problem| {
             let unknown = format!("unknown variant `{}`", text.name());
@@ -316,7 +334,7 @@ fn socket_of(op: &Value) -> Range<usize> {
 /// The kind of the socket that makes the call, or that the call makes.
 fn kind(steps: &[Step], op: &Op) -> Option<SocketKind> {
     let before = ops_of(steps);
-    let opens = matches!(op, Op::Socket { .. }).then_some(op);
+    let opens = matches!(op.makes(), Some(Made::New { .. })).then_some(op);
     SocketKind::after(&before.chain(opens).collect::<Vec<_>>(), op.socket()?)
 }
 
@@ -327,20 +345,20 @@ fn port_choice(steps: &[Step], call: Call, op: &Op) -> PortChoice {
     let deferred = steps.iter().any(|step| {
         matches!(&step.op, Op::SetOption { socket, option: SocketOption::BindAddressNoPort(true) } if is_own(socket))
     });
-    let port = match op {
-        // It dissolves an association, and asks for no port.
-        Op::Disconnect { .. } => return PortChoice::None,
-        Op::Bind { port, .. } => LocalPort::from(*port),
-        _ => steps
-            .iter()
-            .rev()
-            .find_map(|step| match &step.op {
-                Op::Bind { socket, port: 0, .. } if is_own(socket) && deferred => Some(LocalPort::Open),
-                Op::Bind { socket, .. } if is_own(socket) => Some(LocalPort::Set),
-                Op::Accept { new, .. } if is_own(new) => Some(LocalPort::Set),
-                _ => None,
-            })
-            .unwrap_or(LocalPort::Open),
+    // It dissolves an association, and asks for no port.
+    if let Op::Disconnect { .. } = op {
+        return PortChoice::None;
+    }
+    let given = |step: &Step| match (&step.op, step.op.makes()) {
+        (Op::Bind { socket, port: 0, .. }, _) if is_own(socket) && deferred => Some(LocalPort::Open),
+        (Op::Bind { socket, .. }, _) if is_own(socket) => Some(LocalPort::Set),
+        (_, Some(Made::Accepted { socket, .. })) if is_own(socket) => Some(LocalPort::Set),
+        (_, Some(Made::Accepted { .. } | Made::New { .. }) | None) => None,
+    };
+    let port = if let Op::Bind { port, .. } = op {
+        LocalPort::from(*port)
+    } else {
+        steps.iter().rev().find_map(given).unwrap_or(LocalPort::Open)
     };
     PortChoice::of(call, port)
 }

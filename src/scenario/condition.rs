@@ -15,6 +15,7 @@ use crate::words::values::tables;
 /// One of these clauses holds.
 #[derive(Clone, Debug, Default)]
 pub struct Condition {
+    /// The clauses; none is no condition, and never holds.
     pub any: Vec<Clause>,
 }
 

@@ -16,18 +16,27 @@ use crate::words::names::{Family, HolderState, Protocol, Reuse};
 pub enum Compound {
     /// socket() and its options.
     Open {
+        /// What to call it.
         socket: String,
+        /// Its transport.
         protocol: Protocol,
+        /// Its address family.
         family: Family,
+        /// SO_REUSEADDR and SO_REUSEPORT; neither where it is not said.
         #[serde(default = "none")]
         reuse: Reuse,
+        /// IPV6_V6ONLY, where it is set at all.
         v6only: Option<bool>,
     },
     /// A listener: open, bind, listen.
     Serve {
+        /// What to call it; it is open already.
         socket: String,
+        /// Where it listens.
         address: IpAddr,
+        /// 0: the kernel picks one.
         port: u16,
+        /// As listen(2) takes it; 8 where it is not said.
         #[serde(default = "backlog")]
         backlog: i32,
     },
@@ -35,27 +44,74 @@ pub enum Compound {
     Hold(Hold),
 }
 
+/// A socket in a state that others run into. Where the state takes a peer, that is made as well.
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Hold {
+    /// What to call it. What is made besides has names that begin with this one and a dot.
     pub socket: String,
+    /// The state that it is to be in, and to stay in.
     pub state: HolderState,
+    /// TCP or UDP; UDP has the states `bound` and `connected` alone.
     pub protocol: Protocol,
+    /// Its own address.
     pub address: IpAddr,
+    /// Its own port.
     pub port: u16,
+    /// Which options are set before bind(2).
     #[serde(default = "none")]
     pub reuse: Reuse,
+    /// IPV6_V6ONLY, where it is set at all.
     pub v6only: Option<bool>,
     /// The other end, for the states that have one.
     pub peer: Option<IpAddr>,
+    /// The other end's port; 0 where it has none.
     #[serde(default)]
     pub peer_port: u16,
 }
 
+/// Why a situation cannot be made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Impossible {
+    /// TCP has no connected sockets without a connection, UDP no connections.
+    #[error("no {protocol} socket is ever in the state {state}")]
+    State {
+        /// The protocol that was asked for.
+        protocol: Protocol,
+        /// The state that it does not have.
+        state: HolderState,
+    },
+    /// The peer is no address of this host, and would have to act for this state.
+    #[error(
+        "{protocol} in state {state} needs a peer that it can make do its part, and {peer} is somebody else's; choose an \
+         address of this host and a free port for it, or one of the states established, syn-sent, time-wait"
+    )]
+    ForeignPeer {
+        /// The protocol that was asked for.
+        protocol: Protocol,
+        /// The state that needs such a peer.
+        state: HolderState,
+        /// The address that is somebody else's.
+        peer: IpAddr,
+    },
+    /// The state is one of a connection, whose other end is not named.
+    #[error("a holder in state {state} needs `peer` and `peer_port`")]
+    NoPeer {
+        /// That state.
+        state: HolderState,
+    },
+}
+
 impl Compound {
+    /// What files call them.
     pub const NAMES: &'static [&'static str] = &["open", "serve", "hold"];
 
-    pub fn expand(self) -> Result<Vec<Op>, String> {
+    /// The ops that it stands for.
+    ///
+    /// # Errors
+    ///
+    /// There is no such state of that protocol, or its other end is not named.
+    pub fn expand(self) -> Result<Vec<Op>, Impossible> {
         match self {
             Compound::Open { socket, protocol, family, reuse, v6only } => {
                 Ok(open(&socket, protocol, family, reuse, v6only))
@@ -67,7 +123,7 @@ impl Compound {
 }
 
 impl Hold {
-    fn expand(&self) -> Result<Vec<Op>, String> {
+    fn expand(&self) -> Result<Vec<Op>, Impossible> {
         match (self.protocol, self.state) {
             (_, HolderState::Bound) => Ok(self.bound()),
             (Protocol::Tcp, HolderState::Listening) => Ok([self.bound(), vec![listen(&self.socket, 8)]].concat()),
@@ -112,13 +168,13 @@ impl Hold {
             (Protocol::Tcp, HolderState::TimeWait) => {
                 Ok([self.established()?, vec![close(&self.socket), close(&self.name("peer")), self.wait()]].concat())
             }
-            (protocol, state) => Err(format!("no {protocol} socket is ever in the state {state}")),
+            (protocol, state) => Err(Impossible::State { protocol, state }),
         }
     }
 
     /// As [`Compound::expand`], with a peer that is somebody else's: a server that accepts, or never answers, and closes
     /// when its client does.
-    pub fn towards_server(&self) -> Result<Vec<Op>, String> {
+    pub fn towards_server(&self) -> Result<Vec<Op>, Impossible> {
         let peer = self.peer()?;
         let mut ops = self.bound();
         match (self.protocol, self.state) {
@@ -130,11 +186,7 @@ impl Hold {
                 ops.extend([self.connect(peer), close(&self.socket), self.wait()]);
             }
             (protocol, state) => {
-                return Err(format!(
-                    "{protocol} in state {state} needs a peer that it can make do its part, and {peer} is somebody \
-                     else's; choose an address of this host and a free port for it, or one of the states established, \
-                     syn-sent, time-wait"
-                ));
+                return Err(Impossible::ForeignPeer { protocol, state, peer });
             }
         }
         Ok(ops)
@@ -147,7 +199,7 @@ impl Hold {
     }
 
     /// The holder connects to a listener of its peer, which accepts.
-    fn established(&self) -> Result<Vec<Op>, String> {
+    fn established(&self) -> Result<Vec<Op>, Impossible> {
         let peer = self.peer()?;
         let listener = self.name("peer-listener");
         let mut ops = serve(&listener, peer, self.peer_port, 8);
@@ -158,7 +210,7 @@ impl Hold {
     }
 
     /// The holder comes out of accept(), and its listener is closed.
-    fn accepted(&self) -> Result<Vec<Op>, String> {
+    fn accepted(&self) -> Result<Vec<Op>, Impossible> {
         let peer = self.peer()?;
         let (listener, client) = (self.name("listener"), self.name("peer"));
         let mut ops = open(&listener, self.protocol, family(self.address), self.reuse, self.v6only);
@@ -176,7 +228,7 @@ impl Hold {
     /// A listener whose accept queue is full drops the SYN: `tcp_conn_request` in net/ipv4/tcp_input.c. A backlog of
     /// one admits two connections (`sk_acceptq_is_full`), and keeps the kernel from logging a SYN flood, which
     /// a backlog of none would not.
-    fn syn_sent(&self) -> Result<Vec<Op>, String> {
+    fn syn_sent(&self) -> Result<Vec<Op>, Impossible> {
         let peer = self.peer()?;
         let mut ops = serve(&self.name("peer-listener"), peer, self.peer_port, 1);
         for filler in ["filler-1", "filler-2"] {
@@ -200,10 +252,8 @@ impl Hold {
         }
     }
 
-    fn peer(&self) -> Result<IpAddr, String> {
-        self.peer
-            .filter(|_| self.peer_port != 0)
-            .ok_or_else(|| format!("a holder in state {} needs `peer` and `peer_port`", self.state))
+    fn peer(&self) -> Result<IpAddr, Impossible> {
+        self.peer.filter(|_| self.peer_port != 0).ok_or(Impossible::NoPeer { state: self.state })
     }
 
     fn name(&self, part: &str) -> String {

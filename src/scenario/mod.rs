@@ -57,28 +57,44 @@ pub struct Scenario {
     pub file: String,
     /// The whole text, for messages.
     pub text: &'static str,
+    /// A sentence that says what the scenario is about.
     pub claim: Text,
+    /// `call.situation`, by which people and reports name it. It never changes.
     pub id: String,
     /// Where the id stands.
     pub id_span: Range<usize>,
+    /// Why anybody should care.
     pub why: Text,
+    /// What its calls run into, or a reference to a value that says it.
     pub cause: Spanned<DeValue<'static>>,
+    /// What the host must offer, in which cases.
     pub needs: Vec<NeedRule>,
     /// Cases that wait for kernel timers, and run only when asked for.
     pub slow: Option<Condition>,
+    /// Milliseconds after which a case is killed.
     pub deadline_ms: u32,
+    /// What varies, in the order of the file.
     pub axes: Vec<Axis>,
+    /// Points of the product that are no cases.
     pub exclude: Vec<Exclude>,
+    /// Conditions that have a name.
     pub facts: Vec<(Spanned<String>, Condition)>,
+    /// Tables from which cases take values.
     pub values: Vec<(Spanned<String>, Vec<ValueRow>)>,
+    /// What builds the situation.
     pub setup: Vec<StepText>,
+    /// Kernel state that must hold around every call under test.
     pub preconditions: Vec<PreconditionText>,
+    /// The calls under test.
     pub subjects: Vec<Subject>,
 }
 
+/// A parameter that varies.
 #[derive(Debug)]
 pub struct Axis {
+    /// Its name, with its place in the file.
     pub name: Spanned<String>,
+    /// What it may be, in the order in which cases have them.
     pub values: Vec<Spanned<String>>,
 }
 
@@ -86,14 +102,19 @@ pub struct Axis {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Exclude {
+    /// Which points these are.
     pub when: Spanned<Condition>,
+    /// A sentence.
     pub why: Text,
 }
 
+/// What the host must offer, and in which cases.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct NeedRule {
+    /// A word of [`Need`], with its place in the file.
     pub need: Spanned<String>,
+    /// In which cases; absent: in all.
     pub when: Option<Spanned<Condition>>,
     #[serde(skip)]
     pub(crate) parsed: Option<Need>,
@@ -102,14 +123,18 @@ pub struct NeedRule {
 /// One row of a `values` table: the first row whose condition holds gives the value.
 #[derive(Debug)]
 pub struct ValueRow {
+    /// Where it holds; absent: everywhere.
     pub when: Option<Condition>,
+    /// The value, or a reference to another.
     pub is: Spanned<DeValue<'static>>,
+    /// Its bytes in the file.
     pub span: Range<usize>,
 }
 
 /// An op as written, with `$name` references still in it.
 #[derive(Debug)]
 pub struct StepText {
+    /// In which cases it is performed; absent: in all.
     pub when: Option<Condition>,
     /// Whose effective uid.
     pub user: Option<Spanned<DeValue<'static>>>,
@@ -119,15 +144,20 @@ pub struct StepText {
     pub unsupported: Vec<String>,
     /// `{ bind = { … } }`.
     pub op: Spanned<DeValue<'static>>,
+    /// Its bytes in the file.
     pub span: Range<usize>,
 }
 
+/// A precondition as written, with `$name` references still in it.
 #[derive(Debug)]
 pub struct PreconditionText {
+    /// In which cases it is one; absent: in all.
     pub when: Option<Condition>,
+    /// When it must hold.
     pub at: crate::scenario::witness::Moment,
     /// `{ socket = { … } }`.
     pub what: Spanned<DeValue<'static>>,
+    /// Its bytes in the file.
     pub span: Range<usize>,
 }
 
@@ -138,11 +168,15 @@ pub struct Subject {
     pub after: Option<Spanned<String>>,
     /// Overrides the scenario's cause.
     pub cause: Option<Spanned<DeValue<'static>>>,
+    /// What is done before it, after what came earlier.
     pub before: Vec<StepText>,
+    /// The call.
     pub step: StepText,
+    /// What must hold around this call alone.
     pub preconditions: Vec<PreconditionText>,
     /// Why nothing is witnessed in the cases that have no precondition: a sentence.
     pub unwitnessed: Option<Spanned<Arc<str>>>,
+    /// What each OS is expected to answer. The first rule that applies decides.
     pub rules: Vec<Rule>,
 }
 

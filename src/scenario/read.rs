@@ -338,15 +338,15 @@ impl Reader {
         Some(Rule { os, kernel, need, when: text.when, outcomes, expectations, span })
     }
 
-    fn words<T: std::str::FromStr<Err = String>>(&mut self, list: &Spanned<OneOrMore>) -> Vec<T> {
+    fn words<T: std::str::FromStr<Err: std::fmt::Display>>(&mut self, list: &Spanned<OneOrMore>) -> Vec<T> {
         list.get_ref().iter().filter_map(|word| self.word(word, list.span())).collect()
     }
 
-    fn word<T: std::str::FromStr<Err = String>>(&mut self, word: &str, span: Range<usize>) -> Option<T> {
+    fn word<T: std::str::FromStr<Err: std::fmt::Display>>(&mut self, word: &str, span: Range<usize>) -> Option<T> {
         match word.parse() {
             Ok(word) => Some(word),
             Err(message) => {
-                self.problem(span, message, None);
+                self.problem(span, message.to_string(), None);
                 None
             }
         }

@@ -18,31 +18,41 @@ pub const NEWEST: semver::Version = semver::Version::new(9_999, 0, 0);
 /// One rule of one subject call. The first rule that applies decides.
 #[derive(Debug)]
 pub struct Rule {
+    /// The systems it is about.
     pub os: Vec<Os>,
     /// The kernel releases it applies to.
     pub kernel: Option<semver::VersionReq>,
     /// It applies only where the host offers this.
     pub need: Option<Need>,
+    /// The cases it is about; absent: all.
     pub when: Option<Condition>,
+    /// What is permitted.
     pub outcomes: Vec<Expected>,
     /// The outcomes with their authority, as findings share them.
     pub expectations: Arc<[Expectation]>,
+    /// Its bytes in the file.
     pub span: std::ops::Range<usize>,
 }
 
 /// What something is expected of: an OS, its release, and what it offers beyond what all of them do.
 #[derive(Clone, Debug)]
 pub struct Platform {
+    /// Which OS.
     pub os: Os,
+    /// The kernel's version.
     pub release: semver::Version,
+    /// What this host has of what not every host of the OS has.
     pub offers: Vec<Need>,
 }
 
 /// An outcome that an expectation permits.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Expected {
+    /// It succeeds.
     Ok,
+    /// It does not return within the time that the op waits.
     Blocked,
+    /// It fails with this errno.
     Errno(ErrnoName),
     /// Nobody has looked, and no source says: any outcome is news, none is a mismatch.
     Unknown,
@@ -65,6 +75,7 @@ pub struct Expectation {
 }
 
 impl Expected {
+    /// As files and reports spell it.
     pub fn as_str(&self) -> &str {
         match self {
             Expected::Ok => "ok",
@@ -77,7 +88,11 @@ impl Expected {
 
     /// Whether the outcome lets later calls on the same socket be made.
     pub fn goes_on(&self) -> bool {
-        matches!(self, Expected::Ok | Expected::Unknown) || self.as_str() == "EINPROGRESS"
+        match self {
+            Expected::Ok | Expected::Unknown => true,
+            Expected::Errno(errno) => *errno == ErrnoName::EINPROGRESS,
+            Expected::Blocked | Expected::NotReached => false,
+        }
     }
 }
 
@@ -86,19 +101,30 @@ pub fn permits(expected: &[Expectation], outcome: &Outcome) -> bool {
     expected.iter().any(|expectation| expectation.outcome == "unknown" || expectation.outcome == outcome.name())
 }
 
-impl std::str::FromStr for Expected {
-    type Err = String;
+/// A word that names no outcome.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown outcome `{word}`{}", meant(word))]
+pub struct UnknownOutcome {
+    /// The word.
+    pub word: String,
+}
 
-    fn from_str(text: &str) -> Result<Expected, String> {
+fn meant(word: &str) -> String {
+    did_you_mean(word, ErrnoName::names().chain(["ok", "blocked", "unknown"]))
+        .unwrap_or_else(|| ", expected `ok`, `blocked`, `unknown` or an errno such as `EADDRINUSE`".to_owned())
+}
+
+impl std::str::FromStr for Expected {
+    type Err = UnknownOutcome;
+
+    fn from_str(text: &str) -> Result<Expected, UnknownOutcome> {
         match text {
             "ok" => Ok(Expected::Ok),
             "blocked" => Ok(Expected::Blocked),
             "unknown" => Ok(Expected::Unknown),
-            errno => ErrnoName::new(errno).map(Expected::Errno).ok_or_else(|| {
-                let meant = did_you_mean(errno, ErrnoName::names().chain(["ok", "blocked", "unknown"]));
-                let otherwise = || ", expected `ok`, `blocked`, `unknown` or an errno such as `EADDRINUSE`".to_owned();
-                format!("unknown outcome `{errno}`{}", meant.unwrap_or_else(otherwise))
-            }),
+            errno => {
+                ErrnoName::new(errno).map(Expected::Errno).ok_or_else(|| UnknownOutcome { word: errno.to_owned() })
+            }
         }
     }
 }
@@ -111,6 +137,7 @@ impl Platform {
 }
 
 impl Rule {
+    /// Whether the rule says what this platform answers in this case.
     pub fn applies(&self, scenario: &Scenario, case: &Case, platform: &Platform) -> bool {
         self.os.contains(&platform.os)
             && self.kernel.as_ref().is_none_or(|kernel| kernel.matches(&platform.release))

@@ -4,8 +4,7 @@
 //! The case stays the one that the catalogue has, and its findings show the ports that it took. Whether they are free, and who
 //! may change the range of ephemeral ports, the host says.
 
-use crate::plan::{Fill, FillHow, Hello, Op, Query, Role};
-use crate::scenario::witness::Precondition;
+use crate::plan::{FillHow, Hello, Op, Query, Role};
 use crate::words::names::{Need, Os};
 use crate::words::ports::{PORT_RANGE, PortRange};
 
@@ -40,37 +39,32 @@ impl Compiled {
 
     /// The range of ephemeral ports that the case makes, if it is one alone.
     fn range(&self) -> Option<PortRange> {
-        let mut values = self.plan.steps.iter().filter_map(|step| match &step.op {
-            Op::SetSysctl { name, value } if name == PORT_RANGE => Some(PortRange::from_sysctl(value).ok()),
-            _ => None,
+        let mut ranges = self.plan.steps.iter().filter_map(|step| {
+            let Op::SetSysctl { name, value } = &step.op else { return None };
+            (name == PORT_RANGE).then(|| PortRange::from_sysctl(value).ok())
         });
-        let first = values.next()?;
-        if values.all(|value| value == first) { first } else { None }
+        let first = ranges.next()?;
+        if ranges.all(|range| range == first) { first } else { None }
     }
 
     /// Whether a larger range would be as good: all of it is bound, a port at a time, and that is all that is said of it.
     fn fills_nothing_but(&self, range: PortRange) -> bool {
-        let mut fills = self.plan.steps.iter().filter_map(|step| match &step.op {
-            Op::Fill(fill) => Some(fill.how == FillHow::Bind && fill.range == range && fill.leave == 0),
-            _ => None,
+        let mut fills = self.plan.steps.iter().filter_map(|step| {
+            let Op::Fill(fill) = &step.op else { return None };
+            Some(fill.how == FillHow::Bind && fill.range == range && fill.leave == 0)
         });
         fills.next() == Some(true) && fills.all(|whole| whole)
     }
 
     /// What is said of one range is said of another instead.
     fn put_range(&mut self, from: PortRange, to: PortRange) {
-        let text = to.to_sysctl();
         let put = |range: &mut PortRange| {
             if *range == from {
                 *range = to;
             }
         };
         for step in &mut self.plan.steps {
-            match &mut step.op {
-                Op::Fill(fill) => put(&mut fill.range),
-                Op::SetSysctl { name, value } if name == PORT_RANGE => value.clone_from(&text),
-                _ => {}
-            }
+            step.op.visit_ports(&mut |_| {}, &mut { put });
             if let Role::Subject { queries, .. } = &mut step.role {
                 for query in queries {
                     if let Query::Census(census) = query {
@@ -80,25 +74,13 @@ impl Compiled {
             }
         }
         for (_, precondition) in self.subjects.iter_mut().flat_map(|subject| &mut subject.preconditions) {
-            match precondition {
-                Precondition::Full(full) => put(&mut full.range),
-                Precondition::Sysctl { name, value } if name == PORT_RANGE => value.clone_from(&text),
-                _ => {}
-            }
+            precondition.visit_ranges(&mut { put });
         }
     }
 
     fn for_each_port(&mut self, mut shift: impl FnMut(&mut u16)) {
         for step in &mut self.plan.steps {
-            match &mut step.op {
-                Op::Bind { port, .. } | Op::Connect { port, .. } | Op::SendTo { port, .. } => shift(port),
-                Op::Fill(Fill { to: Some(to), .. }) => {
-                    let mut port = to.port();
-                    shift(&mut port);
-                    to.set_port(port);
-                }
-                _ => {}
-            }
+            step.op.visit_ports(&mut shift, &mut |_| {});
         }
     }
 }
@@ -121,12 +103,14 @@ fn own_range(hello: &Hello) -> Option<PortRange> {
     PortRange::from_sysctl(hello.sysctls.get(PORT_RANGE)?).ok()
 }
 
-#[cfg(test)]
+// They go through the catalogue.
+#[cfg(all(test, feature = "cli"))]
 mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
     use crate::plan::{Capability, PROTOCOL, Plan};
+    use crate::scenario::witness::Precondition;
     use crate::scenario::{cases, compile};
     use crate::suite::catalogue::Catalogue;
 

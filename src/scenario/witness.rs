@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 use crate::plan::socket_table::Sought;
 use crate::plan::{Answer, Census, Detail, Query, WaitFor};
 use crate::words::names::{Family, Protocol, User};
-use crate::words::ports::flat_range;
+use crate::words::ports::{PortRange, flat_range, visit_sysctl};
 use crate::words::untrusted::shown;
 
 /// When a precondition must hold.
@@ -20,6 +20,7 @@ pub enum Moment {
     Before,
     /// Right after it.
     After,
+    /// Before and after.
     Both,
 }
 
@@ -29,8 +30,11 @@ pub enum Moment {
 pub enum Precondition {
     /// The socket table shows the named socket in this state; `gone`: no row of it is that socket.
     Socket {
+        /// The name that the op which made it gave.
         socket: String,
+        /// In which table.
         protocol: Protocol,
+        /// In which state, or `gone`.
         state: WaitFor,
         /// Whose effective uid made it. The kernel lists no owner of sockets without a file, such as those in TIME_WAIT.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -40,43 +44,59 @@ pub enum Precondition {
     Full(Full),
     /// The address is, or is not, configured on an interface.
     Address {
+        /// The address.
         address: IpAddr,
+        /// Whether an interface has it.
         local: bool,
     },
     /// What the FIB has for a destination: `unicast`, `local`, `blackhole`, …, or `none`.
     Route {
+        /// The destination.
         destination: IpAddr,
+        /// What the FIB answers.
         kind: String,
     },
+    /// The sysctl has this value; white space between numbers does not count.
     Sysctl {
+        /// Named with dots.
         name: String,
+        /// The value.
         value: String,
     },
     /// No more than `free` descriptors can be opened.
     Descriptors {
+        /// How many at most.
         free: u64,
     },
     /// The nftables counter has gone up by at least `packets` over the subject op.
     Counted {
+        /// Its name.
         counter: String,
+        /// How many at least.
         packets: u64,
     },
     /// Whether the subject op's user may bind ports below ip_unprivileged_port_start.
     User {
+        /// Whether it may (CAP_NET_BIND_SERVICE, capabilities(7)).
         net_bind_service: bool,
     },
     /// The error queue entry that the subject op read names this router.
     Offender {
+        /// Its address.
         address: IpAddr,
     },
 }
 
 flat_range! {
+    /// A range of ports that is taken.
     #[derive(Clone, Debug, PartialEq, Eq)]
     pub struct Full {
+        /// By sockets of which protocol.
         protocol: Protocol,
+        /// And of which family.
         family: Family,
         ..range,
+        /// How many ports may be left, at most.
         #[serde(default, skip_serializing_if = "is_zero")]
         free: u16,
     }
@@ -86,9 +106,13 @@ flat_range! {
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "WireWitness")]
 pub struct Witness {
+    /// When it must hold.
     pub at: Moment,
+    /// What must hold.
     pub precondition: Precondition,
+    /// What the kernel answered right before the subject op, if that counts.
     pub before: Option<Answer>,
+    /// And right after it.
     pub after: Option<Answer>,
     /// What else shows it, where it is the subject op itself.
     pub detail: Option<Detail>,
@@ -120,19 +144,37 @@ impl Serialize for Witness {
     }
 }
 
-impl TryFrom<WireWitness> for Witness {
-    type Error = String;
+/// What is written of a witness does not follow from its answers.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum FalseWitness {
+    /// It says that it is confirmed.
+    #[error("`{precondition}` is said to be confirmed, and its answers do not confirm it")]
+    Confirmed {
+        /// In words.
+        precondition: String,
+    },
+    /// It says that it is not.
+    #[error("`{precondition}` is said not to be confirmed, and its answers confirm it")]
+    Unconfirmed {
+        /// In words.
+        precondition: String,
+    },
+}
 
-    fn try_from(wire: WireWitness) -> Result<Witness, String> {
+impl TryFrom<WireWitness> for Witness {
+    type Error = FalseWitness;
+
+    fn try_from(wire: WireWitness) -> Result<Witness, FalseWitness> {
         let WireWitness { at, precondition, before, after, detail, confirmed } = wire;
         let witness = Witness { at, precondition, before, after, detail };
         if witness.confirmed() == confirmed {
             return Ok(witness);
         }
-        let what = witness.precondition.describe();
-        Err(match confirmed {
-            true => format!("`{what}` is said to be confirmed, and its answers do not confirm it"),
-            false => format!("`{what}` is said not to be confirmed, and its answers confirm it"),
+        let precondition = witness.precondition.describe();
+        Err(if confirmed {
+            FalseWitness::Confirmed { precondition }
+        } else {
+            FalseWitness::Unconfirmed { precondition }
         })
     }
 }
@@ -245,6 +287,21 @@ impl Precondition {
         shown(&words).into_owned()
     }
 
+    /// Hands the range of ephemeral ports that it is about to `range`, which may put another in its place.
+    pub(super) fn visit_ranges(&mut self, range: &mut dyn FnMut(&mut PortRange)) {
+        match self {
+            Precondition::Full(full) => range(&mut full.range),
+            Precondition::Sysctl { name, value } => visit_sysctl(name, value, range),
+            Precondition::Socket { .. }
+            | Precondition::Address { .. }
+            | Precondition::Route { .. }
+            | Precondition::Descriptors { .. }
+            | Precondition::Counted { .. }
+            | Precondition::User { .. }
+            | Precondition::Offender { .. } => {}
+        }
+    }
+
     fn holds(&self, answer: &Answer) -> bool {
         match (self, answer) {
             (Precondition::Socket { protocol, state, user, .. }, Answer::Socket { rows, .. }) => {
@@ -269,7 +326,18 @@ impl Precondition {
             (Precondition::User { net_bind_service }, Answer::User { net_bind_service: seen, .. }) => {
                 net_bind_service == seen
             }
-            _ => false,
+            (
+                Precondition::Socket { .. }
+                | Precondition::Full(_)
+                | Precondition::Address { .. }
+                | Precondition::Route { .. }
+                | Precondition::Sysctl { .. }
+                | Precondition::Descriptors { .. }
+                | Precondition::Counted { .. }
+                | Precondition::User { .. }
+                | Precondition::Offender { .. },
+                _,
+            ) => false,
         }
     }
 
@@ -305,7 +373,6 @@ fn is_zero(count: &u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::words::ports::PortRange;
     use crate::words::untrusted::Text;
 
     fn full(free: u16) -> Precondition {

@@ -42,7 +42,12 @@ pub use watch::{Watch, be_watched, cannot_trace};
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
 pub use super::untraced::{Watch, be_watched, cannot_trace};
-use super::{Fault, Result, check};
+use std::os::fd::OwnedFd;
+
+use rustix::net::SocketFlags;
+use rustix::thread::CapabilitySet;
+
+use super::{Fault, Result, answer};
 use crate::words::names::Os;
 
 pub const OS: Os = Os::Linux;
@@ -59,20 +64,19 @@ pub(super) fn most_descriptors() -> u64 {
 /// Threads that are traced can be waited for like children.
 pub(super) const WAIT_FLAGS: i32 = libc::__WALL;
 
-pub(super) fn socket_flags(mode: super::Mode) -> i32 {
+pub(super) fn socket_flags(mode: super::Mode) -> SocketFlags {
     match mode {
-        super::Mode::Blocking => libc::SOCK_CLOEXEC,
-        super::Mode::Nonblocking => libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK,
+        super::Mode::Blocking => SocketFlags::CLOEXEC,
+        super::Mode::Nonblocking => SocketFlags::CLOEXEC | SocketFlags::NONBLOCK,
     }
 }
 
-pub(super) fn after_open(_: &std::os::fd::OwnedFd, _: super::Mode) -> Result<()> {
+pub(super) fn after_open(_: &OwnedFd, _: super::Mode) -> Result<()> {
     Ok(())
 }
 
-pub(super) fn raw_accept(fd: i32) -> Result<i32> {
-    // SAFETY: null pointers ask for no address.
-    check(unsafe { libc::accept4(fd, std::ptr::null_mut(), std::ptr::null_mut(), libc::SOCK_CLOEXEC) })
+pub(super) fn accept_on(fd: &OwnedFd) -> Result<OwnedFd> {
+    answer(rustix::net::accept_with(fd, SocketFlags::CLOEXEC))
 }
 
 /// Closes every descriptor from `first` on.
@@ -127,13 +131,8 @@ pub(super) fn threads() -> Option<usize> {
 
 /// Whether CAP_NET_BIND_SERVICE is effective (capget(2)).
 pub fn may_bind_low_ports() -> Result<bool> {
-    const VERSION_3: u32 = 0x2008_0522;
-    const CAP_NET_BIND_SERVICE: u32 = 10;
-    let mut header = [VERSION_3, 0];
-    let mut sets = [[0_u32; 3]; 2];
-    // SAFETY: a version 3 header, and room for the two sets that version 3 has.
-    check(unsafe { libc::syscall(libc::SYS_capget, header.as_mut_ptr(), sets.as_mut_ptr()) } as i32)?;
-    Ok(sets[0][0] & (1 << CAP_NET_BIND_SERVICE) != 0)
+    let sets = answer(rustix::thread::capabilities(None))?;
+    Ok(sets.effective.contains(CapabilitySet::NET_BIND_SERVICE))
 }
 
 #[cfg(test)]

@@ -8,7 +8,7 @@ use nix::ifaddrs::getifaddrs;
 
 use super::{Address, bind, connect, os, set_option, socket};
 use crate::plan::SocketOption;
-use crate::words::errno::Errno;
+use crate::words::errno::{Errno, ErrnoName};
 use crate::words::names::{Family, Os, Protocol};
 
 /// Whether there is no address to send to the destination from: no interface has one of its family, or none has `::1` for `::1`,
@@ -16,7 +16,7 @@ use crate::words::names::{Family, Os, Protocol};
 pub fn lacks_source(destination: IpAddr) -> bool {
     // What lacks ports is EAGAIN there (`inet_dgram_connect()`, net/ipv4/af_inet.c).
     let refused = || refuses_destination(SocketAddr::new(destination, 9), Broadcast::Permitted);
-    if os::OS == Os::Linux && refused().is_some_and(|errno| errno.name() == "EADDRNOTAVAIL") {
+    if os::OS == Os::Linux && refused().is_some_and(|errno| errno.is(ErrnoName::EADDRNOTAVAIL)) {
         return true;
     }
     let destination = match destination.to_canonical() {

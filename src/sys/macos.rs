@@ -52,7 +52,20 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
             Ok(socket::set_bytes(fd, level, name, &index)?)
         }
         SocketOption::QuickAck(_) => Ok(()),
-        other => Err(unsupported(Need::Linux, format!("macOS has no such socket option: {other:?}"))),
+        SocketOption::Freebind(_)
+        | SocketOption::BindAddressNoPort(_)
+        | SocketOption::LocalPortRange(_)
+        | SocketOption::RecvErr(_)
+        | SocketOption::Linger2(_)
+        | SocketOption::UserTimeout(_) => {
+            Err(unsupported(Need::Linux, format!("macOS has no such socket option: {option:?}")))
+        }
+        SocketOption::ReuseAddr(_)
+        | SocketOption::ReusePort(_)
+        | SocketOption::Linger(_)
+        | SocketOption::V6Only(_)
+        | SocketOption::Ttl(_)
+        | SocketOption::Broadcast(_) => socket::set_option(fd, family, option),
     }
 }
 

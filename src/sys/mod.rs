@@ -181,6 +181,11 @@ fn check_size(value: isize) -> Result<usize> {
     usize::try_from(value).map_err(|_| last())
 }
 
+/// What rustix gives, which is the kernel's answer, and which it asks for once.
+fn answer<T>(answer: rustix::io::Result<T>) -> Result<T> {
+    answer.map_err(|errno| Errno::from_raw(OS, errno.raw_os_error()))
+}
+
 /// Why a thread cannot be started.
 pub fn no_thread(error: &std::io::Error) -> String {
     let errno = errno_of(error);

@@ -3,14 +3,15 @@
 //! If no POSIX call can do it, `absent` says so.
 
 use std::net::IpAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 
 use nix::ifaddrs::{InterfaceAddress, getifaddrs};
 use nix::sys::socket::SockaddrStorage;
+use rustix::net::SocketFlags;
 
 use super::os::OS;
 pub use super::process::look_for as wait_for;
-use super::{Fault, Mode, Result, check, process, socket};
+use super::{Fault, Mode, Result, answer, process, socket};
 use crate::words::errno::Errno;
 
 pub(super) const WAIT_FLAGS: i32 = 0;
@@ -18,8 +19,8 @@ pub(super) const WAIT_FLAGS: i32 = 0;
 /// The standard library has SIGPIPE ignored.
 pub(super) const SEND_FLAGS: i32 = 0;
 
-pub(super) fn socket_flags(_: Mode) -> i32 {
-    0
+pub(super) fn socket_flags(_: Mode) -> SocketFlags {
+    SocketFlags::empty()
 }
 
 pub(super) fn after_open(fd: &OwnedFd, mode: Mode) -> Result<()> {
@@ -31,8 +32,7 @@ pub(super) fn after_open(fd: &OwnedFd, mode: Mode) -> Result<()> {
 }
 
 pub(super) fn close_on_exec(fd: &OwnedFd) -> Result<()> {
-    // SAFETY: F_SETFD takes an int.
-    check(unsafe { libc::fcntl(fd.as_raw_fd(), libc::F_SETFD, libc::FD_CLOEXEC) }).map(drop)
+    answer(rustix::io::fcntl_setfd(fd, rustix::io::FdFlags::CLOEXEC))
 }
 
 /// Not told without a file system of processes.
@@ -40,9 +40,8 @@ pub(super) fn threads() -> Option<usize> {
     None
 }
 
-pub(super) fn raw_accept(fd: i32) -> Result<i32> {
-    // SAFETY: null pointers ask for no address.
-    check(unsafe { libc::accept(fd, std::ptr::null_mut(), std::ptr::null_mut()) })
+pub(super) fn accept_on(fd: &OwnedFd) -> Result<OwnedFd> {
+    answer(rustix::net::accept(fd))
 }
 
 /// Closes what a process may have inherited.

@@ -2,7 +2,7 @@
 //!
 //! It starts processes and ends this one. Each operating system has its own way to wake a wait.
 
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -11,8 +11,11 @@ use std::time::{Duration, Instant};
 
 use nix::sys::signal::{SigSet, Signal};
 use nix::sys::time::TimeValLike;
+use rustix::io::{self, FdFlags};
+use rustix::process::{self, Pid, Resource, Rlimit, WaitId, WaitIdOptions, WaitOptions};
+use rustix::termios;
 
-use super::{Fault, Result, check, check_size};
+use super::{Fault, Result, answer, check};
 
 /// Which side of a fork() this is.
 pub enum Fork {
@@ -57,7 +60,7 @@ impl Ended {
 /// waitpid(2), without a deadline.
 pub fn reap(pid: i32) -> Result<Ended> {
     let mut status = 0;
-    // SAFETY: the pointer is to an int.
+    // SAFETY: the pointer is to an int. rustix has no __WALL.
     check(unsafe { libc::waitpid(pid, &mut status, super::os::WAIT_FLAGS) })?;
     Ok(ended(status))
 }
@@ -66,10 +69,8 @@ pub fn reap(pid: i32) -> Result<Ended> {
 pub fn look_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
     let end = Instant::now() + limit;
     loop {
-        let mut status = 0;
-        // SAFETY: the pointer is to an int.
-        if check(unsafe { libc::waitpid(pid, &mut status, libc::WNOHANG) })? == pid {
-            return Ok(Some(ended(status)));
+        if let Some((_, status)) = answer(process::waitpid(Pid::from_raw(pid), WaitOptions::NOHANG))? {
+            return Ok(Some(ended(status.as_raw())));
         }
         if Instant::now() >= end {
             return Ok(None);
@@ -80,15 +81,8 @@ pub fn look_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
 
 /// The signal by which a child is stopped now, if it is. It stays ours to reap.
 pub fn stopped_by(pid: i32) -> Option<i32> {
-    // SAFETY: zeroed is a valid siginfo_t, and the pointer is to a whole one.
-    let (code, info) = unsafe {
-        let mut info: libc::siginfo_t = std::mem::zeroed();
-        let flags = libc::WSTOPPED | libc::WNOHANG | libc::WNOWAIT;
-        (libc::waitid(libc::P_PID, pid as libc::id_t, &mut info, flags), info)
-    };
-    // SAFETY: waitid(2) has filled in both, or left them 0.
-    let (stopped, signal) = unsafe { (info.si_pid(), info.si_status()) };
-    (code == 0 && stopped == pid).then_some(signal)
+    let flags = WaitIdOptions::STOPPED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    process::waitid(WaitId::Pid(Pid::from_raw(pid)?), flags).ok()??.stopping_signal()
 }
 
 /// Whether a signal stops those that want something from a terminal which others have.
@@ -106,32 +100,30 @@ pub(super) fn ended(status: i32) -> Ended {
 
 /// Whether this process has any child left, ended or not; one that has ended is reaped.
 pub fn any_child() -> bool {
-    // SAFETY: a null status pointer asks for none.
-    unsafe { libc::waitpid(-1, std::ptr::null_mut(), libc::WNOHANG) != -1 }
+    process::wait(WaitOptions::NOHANG).is_ok()
 }
 
 /// kill(2) with SIGKILL.
 pub fn kill(pid: i32) {
-    // SAFETY: kill(2) takes no pointers.
-    unsafe { libc::kill(pid, libc::SIGKILL) };
+    signal(pid, process::Signal::KILL);
 }
 
 /// Lets a process that was stopped go on.
 pub fn wake(pid: i32) {
-    // SAFETY: kill(2) takes no pointers.
-    unsafe { libc::kill(pid, libc::SIGCONT) };
+    signal(pid, process::Signal::CONT);
+}
+
+fn signal(pid: i32, signal: process::Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = process::kill_process(pid, signal);
+    }
 }
 
 /// Gives a command an open file of this process, under the name that is returned.
 pub fn lend(command: &mut Command, file: &std::fs::File) -> PathBuf {
     let fd = file.as_raw_fd();
-    // SAFETY: fcntl(2) is all that the child calls, and takes no pointers here.
-    unsafe {
-        command.pre_exec(move || match libc::fcntl(fd, libc::F_SETFD, 0) {
-            -1 => Err(std::io::Error::last_os_error()),
-            _ => Ok(()),
-        })
-    };
+    // SAFETY: fcntl(2) is all that the child calls; the caller keeps the file open until the command runs.
+    unsafe { command.pre_exec(move || Ok(io::fcntl_setfd(BorrowedFd::borrow_raw(fd), FdFlags::empty())?)) };
     PathBuf::from(format!("/dev/fd/{fd}"))
 }
 
@@ -243,36 +235,25 @@ fn os_set_effective_uid(uid: u32) -> Result<()> {
 }
 
 pub fn effective_uid() -> u32 {
-    // SAFETY: it takes no arguments and cannot fail.
-    unsafe { libc::geteuid() }
+    process::geteuid().as_raw()
 }
 
 /// Soft and hard RLIMIT_NOFILE, as far as the kernel keeps to them.
 pub fn descriptor_limit() -> (u64, u64) {
-    let (limit, most) = (raw_descriptor_limit(), super::os::most_descriptors());
-    // They have a sign on FreeBSD.
-    let own = |limit| u64::try_from(i128::from(limit)).unwrap_or(u64::MAX).min(most);
-    (own(limit.rlim_cur), own(limit.rlim_max))
-}
-
-fn raw_descriptor_limit() -> libc::rlimit {
-    let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointer is to a whole rlimit.
-    unsafe { libc::getrlimit(libc::RLIMIT_NOFILE, &mut limit) };
-    limit
+    let (limit, most) = (process::getrlimit(Resource::Nofile), super::os::most_descriptors());
+    // None is RLIM_INFINITY.
+    let own = |limit: Option<u64>| limit.unwrap_or(u64::MAX).min(most);
+    (own(limit.current), own(limit.maximum))
 }
 
 pub fn set_descriptor_limit(soft: u64) -> Result<()> {
-    let limit = libc::rlimit { rlim_cur: soft as libc::rlim_t, rlim_max: raw_descriptor_limit().rlim_max };
-    // SAFETY: the pointer is to a whole rlimit.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
+    let limit = Rlimit { current: Some(soft), ..process::getrlimit(Resource::Nofile) };
+    answer(process::setrlimit(Resource::Nofile, limit))
 }
 
 /// Soft and hard RLIMIT_NOFILE, for good.
 pub fn limit_descriptors(most: u64) -> Result<()> {
-    let limit = libc::rlimit { rlim_cur: most as libc::rlim_t, rlim_max: most as libc::rlim_t };
-    // SAFETY: the pointer is to a whole rlimit.
-    check(unsafe { libc::setrlimit(libc::RLIMIT_NOFILE, &limit) }).map(drop)
+    answer(process::setrlimit(Resource::Nofile, Rlimit { current: Some(most), maximum: Some(most) }))
 }
 
 /// The lowest descriptor that is free in a program that this process becomes.
@@ -287,8 +268,7 @@ pub fn lowest_inheritable_gap() -> u64 {
 
 /// Whether standard input is a terminal, and this process's group has it.
 pub fn is_in_foreground() -> bool {
-    // SAFETY: these calls take no pointers.
-    unsafe { libc::tcgetpgrp(0) == libc::getpgrp() }
+    termios::tcgetpgrp(rustix::stdio::stdin()) == Ok(process::getpgrp())
 }
 
 /// From now on this process is a group of its own, which has the terminal of standard input.
@@ -304,24 +284,17 @@ pub fn take_foreground() {
 
 /// From now on signals of the terminal's keys are for others.
 pub fn lead_group() {
-    // SAFETY: setpgid(2) takes no pointers.
-    unsafe { libc::setpgid(0, 0) };
+    let _ = process::setpgid(None, None);
 }
 
 /// A case that crashes on purpose leaves no core file.
 pub fn no_core_files() {
-    let limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
-    // SAFETY: the pointer is to a whole rlimit.
-    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &limit) };
+    let _ = process::setrlimit(Resource::Core, Rlimit { current: Some(0), maximum: Some(0) });
 }
 
 /// The lowest descriptor that is free, below which all are open.
 pub fn lowest_free_descriptor() -> Result<u64> {
-    // SAFETY: dup(2) takes no pointers.
-    let fd = check(unsafe { libc::dup(0) })?;
-    // SAFETY: the descriptor is new and used nowhere else.
-    unsafe { libc::close(fd) };
-    Ok(fd as u64)
+    Ok(answer(io::dup(rustix::stdio::stdin()))?.as_raw_fd() as u64)
 }
 
 /// How many descriptors below `limit` are open: those above it, opened before it was lowered, leave none of them less free.
@@ -336,38 +309,24 @@ pub fn open_descriptors(limit: u64) -> Result<u64> {
 /// Moves standard input and output out of the way: children find /dev/null there, and plans stay ours.
 pub fn take_standard_streams() -> std::io::Result<(std::fs::File, std::fs::File)> {
     let null = std::fs::OpenOptions::new().read(true).write(true).open("/dev/null")?;
-    let take = |fd: i32| -> std::io::Result<std::fs::File> {
-        // SAFETY: fcntl(2) and dup2(2) take no pointers; the new descriptor is owned by the file that is returned.
-        unsafe {
-            let moved = libc::fcntl(fd, libc::F_DUPFD_CLOEXEC, 3);
-            if moved == -1 || libc::dup2(null.as_raw_fd(), fd) == -1 {
-                return Err(std::io::Error::last_os_error());
-            }
-            Ok(std::fs::File::from_raw_fd(moved))
-        }
-    };
-    Ok((take(0)?, take(1)?))
+    let (input, output) = (rustix::stdio::stdin(), rustix::stdio::stdout());
+    let moved = (io::fcntl_dupfd_cloexec(input, 3)?, io::fcntl_dupfd_cloexec(output, 3)?);
+    rustix::stdio::dup2_stdin(&null)?;
+    rustix::stdio::dup2_stdout(&null)?;
+    Ok((moved.0.into(), moved.1.into()))
 }
 
 /// Where `file` is a terminal, bytes pass it as they are from now on.
 pub fn raw_terminal(file: &std::fs::File) {
-    // SAFETY: zeroed is a valid termios, which tcgetattr(3) fills in; where it cannot, nothing else is called.
-    unsafe {
-        let mut terminal: libc::termios = std::mem::zeroed();
-        if libc::tcgetattr(file.as_raw_fd(), &mut terminal) == 0 {
-            libc::cfmakeraw(&mut terminal);
-            libc::tcsetattr(file.as_raw_fd(), libc::TCSANOW, &terminal);
-        }
+    if let Ok(mut terminal) = termios::tcgetattr(file) {
+        terminal.make_raw();
+        let _ = termios::tcsetattr(file, termios::OptionalActions::Now, &terminal);
     }
 }
 
 /// pipe(2): the end to read from, the end to write to.
 pub fn pipe() -> Result<(OwnedFd, OwnedFd)> {
-    let mut ends = [0; 2];
-    // SAFETY: the array has room for both descriptors.
-    check(unsafe { libc::pipe(ends.as_mut_ptr()) })?;
-    // SAFETY: both descriptors are new and owned by nobody.
-    Ok(unsafe { (OwnedFd::from_raw_fd(ends[0]), OwnedFd::from_raw_fd(ends[1])) })
+    answer(rustix::pipe::pipe())
 }
 
 /// Closes everything but this, which it gives back. Fails where not even descriptor 3 may be had (RLIMIT_NOFILE).
@@ -382,13 +341,11 @@ pub fn keep_only(fd: OwnedFd) -> Result<OwnedFd> {
 }
 
 pub fn read(fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
-    // SAFETY: the buffer is valid for its length.
-    check_size(unsafe { libc::read(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len()) })
+    answer(io::read(fd, buffer))
 }
 
 pub fn write(fd: &OwnedFd, data: &[u8]) -> Result<usize> {
-    // SAFETY: the data is valid for its length.
-    check_size(unsafe { libc::write(fd.as_raw_fd(), data.as_ptr().cast(), data.len()) })
+    answer(io::write(fd, data))
 }
 
 /// A number that nobody else guesses.

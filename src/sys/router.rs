@@ -3,15 +3,14 @@
 //! Each operating system has its own way to read and write the device.
 
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::RawFd;
+use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::{Fault, Until, poll};
 use crate::words::packet::{Syn, icmp_error};
 
 /// Waits for a TCP SYN, answers it, and says whose it was.
-pub(super) fn answer_syn<D>(
-    fd: RawFd,
+pub(super) fn answer_syn<D: AsFd>(
     device: &mut D,
     receive: impl Fn(&mut D, &mut [u8]) -> Result<usize, Fault>,
     send: impl Fn(&mut D, &[u8]) -> Result<(), Fault>,
@@ -23,7 +22,7 @@ pub(super) fn answer_syn<D>(
     let mut packet = [0_u8; 2048];
     loop {
         let left = end.saturating_duration_since(Instant::now()).as_millis() as u32;
-        if left == 0 || !poll(fd, Until::Readable, left)? {
+        if left == 0 || !poll(&*device, Until::Readable, left)? {
             return Err(Fault::Blocked { ms: wait_ms });
         }
         let size = receive(device, &mut packet)?;

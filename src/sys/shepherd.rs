@@ -3,7 +3,6 @@
 //! Linux has its own way, which also sees other processes that the command has left. Here they live on.
 
 use std::io::{ErrorKind, Read};
-use std::os::fd::AsRawFd;
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::process::{Child, Command, Stdio};
@@ -139,7 +138,7 @@ pub fn shepherd(child: i32, flock: Flock) -> Result<(Ended, bool)> {
         match &mut waker {
             Some(waker) => {
                 // Rounded up, or the last millisecond would be one of many looks.
-                match poll(waker.as_raw_fd(), Until::Readable, left.as_millis() as u32 + 1) {
+                match poll(&waker, Until::Readable, left.as_millis() as u32 + 1) {
                     Err(errno) if errno.raw() != libc::EINTR => return Err(errno),
                     _ => drain(waker),
                 }

@@ -5,11 +5,13 @@
 
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd, RawFd};
+use std::os::fd::{AsFd, AsRawFd, OwnedFd};
 
+use rustix::event::{PollFd, PollFlags, Timespec};
+use rustix::net::{self, AddressFamily, RecvFlags, SocketType};
 use socket2::{SockAddr, SockAddrStorage};
 
-use super::{Result, check, check_size, last, os};
+use super::{Result, answer, check, check_size, last, os};
 use crate::plan::{How, SocketOption};
 use crate::words::names::{Family, Protocol};
 
@@ -23,41 +25,38 @@ impl Address {
 }
 
 pub fn socket(family: Family, protocol: Protocol) -> Result<OwnedFd> {
-    open(family, kind(protocol), 0, Mode::Blocking)
+    open(family, kind(protocol), None, Mode::Blocking)
 }
 
 /// A socket whose calls never wait, made in one call where the OS can.
 pub fn socket_nonblocking(family: Family, protocol: Protocol) -> Result<OwnedFd> {
-    open(family, kind(protocol), 0, Mode::Nonblocking)
+    open(family, kind(protocol), None, Mode::Nonblocking)
 }
 
 /// A raw socket that never waits and gets every ICMP error sent to this host. It takes privileges.
 pub fn icmp_socket(family: Family) -> Result<OwnedFd> {
     let protocol = match family {
-        Family::Ipv4 => libc::IPPROTO_ICMP,
-        Family::Ipv6 => libc::IPPROTO_ICMPV6,
+        Family::Ipv4 => net::ipproto::ICMP,
+        Family::Ipv6 => net::ipproto::ICMPV6,
     };
-    let fd = open(family, libc::SOCK_RAW, protocol, Mode::Nonblocking)?;
+    let fd = open(family, SocketType::RAW, Some(protocol), Mode::Nonblocking)?;
     os::filter_icmp(&fd, family)?;
     Ok(fd)
 }
 
-fn kind(protocol: Protocol) -> i32 {
+fn kind(protocol: Protocol) -> SocketType {
     match protocol {
-        Protocol::Tcp => libc::SOCK_STREAM,
-        Protocol::Udp => libc::SOCK_DGRAM,
+        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Udp => SocketType::DGRAM,
     }
 }
 
-fn open(family: Family, kind: i32, protocol: i32, mode: Mode) -> Result<OwnedFd> {
+fn open(family: Family, kind: SocketType, protocol: Option<net::Protocol>, mode: Mode) -> Result<OwnedFd> {
     let domain = match family {
-        Family::Ipv4 => libc::AF_INET,
-        Family::Ipv6 => libc::AF_INET6,
+        Family::Ipv4 => AddressFamily::INET,
+        Family::Ipv6 => AddressFamily::INET6,
     };
-    // SAFETY: socket(2) takes no pointers.
-    let fd = check(unsafe { libc::socket(domain, kind | os::socket_flags(mode), protocol) })?;
-    // SAFETY: the kernel has just handed out this descriptor, and nothing else owns it.
-    let fd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let fd = answer(net::socket_with(domain, kind, os::socket_flags(mode), protocol))?;
     os::after_open(&fd, mode)?;
     Ok(fd)
 }
@@ -81,8 +80,7 @@ pub fn bind_length(fd: &OwnedFd, address: &Address, length: u32) -> Result<()> {
 }
 
 pub fn listen(fd: &OwnedFd, backlog: i32) -> Result<()> {
-    // SAFETY: listen(2) takes no pointers.
-    check(unsafe { libc::listen(fd.as_raw_fd(), backlog) }).map(drop)
+    answer(net::listen(fd, backlog))
 }
 
 pub fn connect(fd: &OwnedFd, address: &Address) -> Result<()> {
@@ -101,9 +99,7 @@ pub fn disconnect(fd: &OwnedFd) -> Result<()> {
 }
 
 pub fn accept(fd: &OwnedFd) -> Result<OwnedFd> {
-    let fd = os::raw_accept(fd.as_raw_fd())?;
-    // SAFETY: the kernel has just handed out this descriptor, and nothing else owns it.
-    Ok(unsafe { OwnedFd::from_raw_fd(fd) })
+    os::accept_on(fd)
 }
 
 /// send(2), or sendto(2) with an address, that never waits.
@@ -115,31 +111,22 @@ pub fn send(fd: &OwnedFd, data: &[u8], to: Option<&Address>) -> Result<usize> {
 }
 
 pub fn receive(fd: &OwnedFd, buffer: &mut [u8]) -> Result<usize> {
-    // SAFETY: the buffer is valid for its length.
-    check_size(unsafe { libc::recv(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0) })
+    answer(net::recv(fd, buffer, RecvFlags::empty())).map(|(size, _)| size)
 }
 
 /// recvfrom(2): a datagram's size and who sent it. What does not fit the buffer is lost.
 pub fn receive_from(fd: &OwnedFd, buffer: &mut [u8]) -> Result<(usize, Option<SocketAddr>)> {
-    let mut storage = SockAddrStorage::zeroed();
-    let mut length = storage.size_of();
-    // SAFETY: buffer and storage are valid for the lengths that are passed with them.
-    let size = check_size(unsafe {
-        let address = (&raw mut storage).cast();
-        libc::recvfrom(fd.as_raw_fd(), buffer.as_mut_ptr().cast(), buffer.len(), 0, address, &mut length)
-    })?;
-    // SAFETY: the kernel has written an address of this length.
-    Ok((size, unsafe { SockAddr::new(storage, length) }.as_socket()))
+    let (size, _, from) = answer(net::recvfrom(fd, buffer, RecvFlags::empty()))?;
+    Ok((size, from.and_then(|from| from.try_into().ok())))
 }
 
 pub fn shutdown(fd: &OwnedFd, how: How) -> Result<()> {
     let how = match how {
-        How::Read => libc::SHUT_RD,
-        How::Write => libc::SHUT_WR,
-        How::Both => libc::SHUT_RDWR,
+        How::Read => net::Shutdown::Read,
+        How::Write => net::Shutdown::Write,
+        How::Both => net::Shutdown::Both,
     };
-    // SAFETY: shutdown(2) takes no pointers.
-    check(unsafe { libc::shutdown(fd.as_raw_fd(), how) }).map(drop)
+    answer(net::shutdown(fd, how))
 }
 
 pub fn close(fd: OwnedFd) -> Result<()> {
@@ -149,59 +136,31 @@ pub fn close(fd: OwnedFd) -> Result<()> {
 }
 
 pub fn local_name(fd: &OwnedFd) -> Result<Option<SocketAddr>> {
-    // SAFETY: the pointers are to a storage of the stated length.
-    name(|address, length| unsafe { libc::getsockname(fd.as_raw_fd(), address, length) })
+    answer(net::getsockname(fd)).map(|name| name.try_into().ok())
 }
 
 pub fn peer_name(fd: &OwnedFd) -> Result<Option<SocketAddr>> {
-    // SAFETY: the pointers are to a storage of the stated length.
-    name(|address, length| unsafe { libc::getpeername(fd.as_raw_fd(), address, length) })
-}
-
-fn name(call: impl FnOnce(*mut libc::sockaddr, *mut libc::socklen_t) -> i32) -> Result<Option<SocketAddr>> {
-    let mut storage = SockAddrStorage::zeroed();
-    let mut length = storage.size_of();
-    check(call((&raw mut storage).cast(), &mut length))?;
-    // SAFETY: the kernel has written an address of this length.
-    Ok(unsafe { SockAddr::new(storage, length) }.as_socket())
+    answer(net::getpeername(fd)).map(|name| name?.try_into().ok())
 }
 
 /// The uid of an open socket's owner, and its inode (fstat(2)).
 pub fn owner(fd: &OwnedFd) -> Result<(u32, u32)> {
-    // SAFETY: zeroed is a valid stat, which fstat(2) fills in.
-    let stat = unsafe {
-        let mut stat: libc::stat = std::mem::zeroed();
-        check(libc::fstat(fd.as_raw_fd(), &mut stat))?;
-        stat
-    };
+    let stat = answer(rustix::fs::fstat(fd))?;
     Ok((stat.st_uid, stat.st_ino as u32))
 }
 
 /// Whether an IPv6 socket refuses to speak IPv4.
 pub fn is_v6_only(fd: &OwnedFd) -> Result<bool> {
-    let (mut value, mut length) = (0_i32, size_of::<i32>() as libc::socklen_t);
-    // SAFETY: the pointers are to an int and its length.
-    check(unsafe {
-        let value = (&raw mut value).cast();
-        libc::getsockopt(fd.as_raw_fd(), libc::IPPROTO_IPV6, libc::IPV6_V6ONLY, value, &mut length)
-    })?;
-    Ok(value != 0)
+    answer(net::sockopt::ipv6_v6only(fd))
 }
 
 /// getsockopt(SO_ERROR), which clears what it reads.
 pub fn socket_error(fd: &OwnedFd) -> Result<()> {
-    let (mut error, mut length) = (0_i32, size_of::<i32>() as libc::socklen_t);
-    // SAFETY: the pointers are to an int and to its length.
-    check(unsafe {
-        libc::getsockopt(fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_ERROR, (&raw mut error).cast(), &mut length)
-    })?;
-    if error == 0 { Ok(()) } else { Err(crate::words::errno::Errno::from_raw(os::OS, error)) }
+    answer(answer(net::sockopt::socket_error(fd))?)
 }
 
 pub fn set_nonblocking(fd: &OwnedFd, mode: Mode) -> Result<()> {
-    let mut value = i32::from(mode == Mode::Nonblocking);
-    // SAFETY: FIONBIO reads one int.
-    check(unsafe { libc::ioctl(fd.as_raw_fd(), libc::FIONBIO, &raw mut value) }).map(drop)
+    answer(rustix::io::ioctl_fionbio(fd, mode == Mode::Nonblocking))
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -219,15 +178,14 @@ pub enum Until {
 }
 
 /// poll(2) on one descriptor: whether anything came within `ms`.
-pub fn poll(fd: RawFd, until: Until, ms: u32) -> Result<bool> {
-    let events = match until {
-        Until::Readable => libc::POLLIN,
-        Until::Writable => libc::POLLOUT,
-        Until::Error => 0,
+pub fn poll(fd: impl AsFd, until: Until, ms: u32) -> Result<bool> {
+    let flags = match until {
+        Until::Readable => PollFlags::IN,
+        Until::Writable => PollFlags::OUT,
+        Until::Error => PollFlags::empty(),
     };
-    let mut entry = libc::pollfd { fd, events, revents: 0 };
-    // SAFETY: one pollfd, and its count is one.
-    Ok(check(unsafe { libc::poll(&mut entry, 1, i32::try_from(ms).unwrap_or(i32::MAX)) })? != 0)
+    let limit = Timespec { tv_sec: (ms / 1000).into(), tv_nsec: (ms % 1000 * 1_000_000).into() };
+    answer(rustix::event::poll(&mut [PollFd::new(&fd, flags)], Some(&limit))).map(|ready| ready > 0)
 }
 
 /// One typed option, by the level and name that it has for `family`.
@@ -246,7 +204,14 @@ pub fn set_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Result
             let linger = libc::linger { l_onoff: 1, l_linger: i32::from(seconds) };
             return Ok(set_bytes(fd, socket, os::SO_LINGER_SECONDS, &linger)?);
         }
-        _ => return os::set_own_option(fd, family, option),
+        SocketOption::BindToDevice(_)
+        | SocketOption::Freebind(_)
+        | SocketOption::BindAddressNoPort(_)
+        | SocketOption::LocalPortRange(_)
+        | SocketOption::RecvErr(_)
+        | SocketOption::Linger2(_)
+        | SocketOption::UserTimeout(_)
+        | SocketOption::QuickAck(_) => return os::set_own_option(fd, family, option),
     };
     Ok(set_bytes(fd, level, name, &value)?)
 }

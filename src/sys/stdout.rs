@@ -4,7 +4,6 @@
 //! report that went there would be lost without a word. It does not decide what is written.
 
 use std::io::{self, Write};
-use std::os::fd::AsRawFd;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use nix::unistd::write;
@@ -44,7 +43,7 @@ impl Write for Stdout {
         match write(&stdout, bytes) {
             // Somebody else made it so, who has it as well.
             Err(nix::Error::EAGAIN) => {
-                let _ = poll(stdout.as_raw_fd(), Until::Writable, u32::MAX);
+                let _ = poll(&stdout, Until::Writable, u32::MAX);
                 Err(io::ErrorKind::Interrupted.into())
             }
             written => Ok(written?),

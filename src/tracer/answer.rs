@@ -8,6 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::record::IcmpError;
 use super::{Answer, Icmp};
+use crate::words::errno::ErrnoName;
 use crate::words::names::{Family, words};
 use crate::words::packet::{port_unreachable, time_exceeded};
 
@@ -50,11 +51,11 @@ pub fn meaning(target: SocketAddr, answer: &Answer) -> Meaning {
                 Meaning::Unreachable
             }
         }
-        None => match errno.name() {
-            "ECONNREFUSED" | "ECONNRESET" => Meaning::Closed,
+        None => match errno.known() {
+            Some(ErrnoName::ECONNREFUSED | ErrnoName::ECONNRESET) => Meaning::Closed,
             // What both kernels make of time exceeded; a host unreachable looks the same without its message.
-            "EHOSTUNREACH" => Meaning::Router,
-            "ETIMEDOUT" => Meaning::Silence,
+            Some(ErrnoName::EHOSTUNREACH) => Meaning::Router,
+            Some(ErrnoName::ETIMEDOUT) => Meaning::Silence,
             _ => Meaning::Unreachable,
         },
     }

@@ -183,7 +183,8 @@ impl Wire {
     /// What the host knows of an errno of socket() or connect() that the errno does not tell. Without an address to send from
     /// connect() gives EADDRNOTAVAIL (`ip6_dst_lookup_tail()`, net/ipv6/ip6_output.c), as it does where ports are taken.
     fn told(&self, errno: &Errno) -> Option<Cause> {
-        let may_be = matches!(errno.name(), "EADDRNOTAVAIL" | "ENETUNREACH" | "EAFNOSUPPORT");
+        let may_be =
+            matches!(errno.known(), Some(ErrnoName::EADDRNOTAVAIL | ErrnoName::ENETUNREACH | ErrnoName::EAFNOSUPPORT));
         (may_be && sys::lacks_source(self.target.ip())).then_some(Cause::NoSourceAddress)
     }
 }
@@ -201,7 +202,9 @@ impl Network for Wire {
         let connected = sys::connect(&socket, &self.address);
         let stage = match &connected {
             Ok(()) => Stage::Connected,
-            Err(errno) if matches!(errno.name(), "EINPROGRESS" | "EALREADY") => Stage::Connecting,
+            Err(errno) if matches!(errno.known(), Some(ErrnoName::EINPROGRESS | ErrnoName::EALREADY)) => {
+                Stage::Connecting
+            }
             Err(_) => Stage::Dead,
         };
         let is_whole = |source: &SocketAddr| source.port() != 0 && !source.ip().is_unspecified();
@@ -237,7 +240,7 @@ impl Network for Wire {
             match self.poll.poll(&mut self.events, Some(timeout)) {
                 Ok(()) => {}
                 // A signal, which counts if it writes to the pipe.
-                Err(error) if sys::errno_of(&error).name() == "EINTR" => self.events.clear(),
+                Err(error) if sys::errno_of(&error).is(ErrnoName::EINTR) => self.events.clear(),
                 Err(error) => unreachable!("waiting for events only fails on signals: {error}"),
             }
             now = self.now();
@@ -342,8 +345,8 @@ fn errno(fault: Fault) -> Errno {
     match fault {
         Fault::Errno(errno) => errno,
         Fault::Blocked { .. } | Fault::Unsupported(_) | Fault::Failed(_) => {
-            let raw = ErrnoName::new("ENOPROTOOPT").and_then(|name| name.raw(sys::OS));
-            Errno::recorded("ENOPROTOOPT", raw.unwrap_or_default())
+            let unknown = ErrnoName::ENOPROTOOPT;
+            Errno::recorded(unknown.as_str(), unknown.raw(sys::OS).unwrap_or_default())
         }
     }
 }

@@ -148,7 +148,7 @@ impl<'t> State<'t> {
         };
         let Judged { signal, decision, action } = self.judge(&failed);
         let took = failed.call == TracerCall::Connect;
-        let in_progress = took && matches!(failed.errno.name(), "EINPROGRESS" | "EALREADY");
+        let in_progress = took && matches!(failed.errno.known(), Some(ErrnoName::EINPROGRESS | ErrnoName::EALREADY));
         match action {
             Action::Proceed if in_progress => return self.send(probe),
             Action::Proceed if took => {

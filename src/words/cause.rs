@@ -6,6 +6,7 @@ use crate::words::names::words;
 use serde::{Deserialize, Serialize};
 
 words! {
+    /// What a call runs into. A scenario says which it makes; nothing reads it from an errno.
     Cause {
         /// Another socket holds the local port.
         PortInUse = "port-in-use",

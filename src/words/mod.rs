@@ -9,10 +9,12 @@ pub mod glossary;
 pub mod moment;
 pub mod names;
 pub mod near;
-pub mod packet;
+// What a path is made of, for the tracer and its networks.
+#[cfg(feature = "cli")]
+pub(crate) mod packet;
 pub mod ports;
 pub mod problem;
 pub mod release;
-pub mod schema;
+pub(crate) mod schema;
 pub mod untrusted;
 pub mod values;

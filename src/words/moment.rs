@@ -21,6 +21,7 @@ impl Moment {
         Moment(time.trunc_subsecs(0))
     }
 
+    /// It, as a time of `chrono`.
     pub fn time(self) -> DateTime<Utc> {
         self.0
     }
@@ -32,15 +33,24 @@ impl fmt::Display for Moment {
     }
 }
 
-impl FromStr for Moment {
-    type Err = String;
+/// A text that is no second in UTC.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is no time, which is written `2026-11-22T17:16:08Z`")]
+pub struct NoMoment(
+    /// The text.
+    pub String,
+);
 
-    fn from_str(text: &str) -> Result<Moment, String> {
+/// RFC 3339 with whole seconds and `Z`, and nothing else.
+impl FromStr for Moment {
+    type Err = NoMoment;
+
+    fn from_str(text: &str) -> Result<Moment, NoMoment> {
         // The parser takes fewer digits, and years with more.
         let time = NaiveDateTime::parse_from_str(text, FORMAT).map(|time| Moment(time.and_utc()));
         time.ok()
             .filter(|time| text.len() == LENGTH && time.to_string() == text)
-            .ok_or_else(|| format!("`{text}` is no time, which is written `2026-11-22T17:16:08Z`"))
+            .ok_or_else(|| NoMoment(text.to_owned()))
     }
 }
 

@@ -4,6 +4,20 @@
 
 use serde::{Deserialize, Serialize};
 
+use crate::words::near::or_list;
+
+/// A word that is none of a vocabulary.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("unknown {} `{word}`{}", vocabulary.to_lowercase(), or_list(word, known.iter().copied()))]
+pub struct UnknownWord {
+    /// The name of the type: `Protocol`.
+    pub vocabulary: &'static str,
+    /// What was read instead.
+    pub word: String,
+    /// Every word of the vocabulary.
+    pub known: &'static [&'static str],
+}
+
 /// An enum whose variants have one spelling each, the same in every format.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
@@ -14,8 +28,10 @@ macro_rules! words {
         }
 
         impl $name {
+            /// Every value, in the order of this list.
             pub const ALL: &'static [$name] = &[$($name::$variant),+];
 
+            /// The word, as every format spells it.
             pub fn as_str(self) -> &'static str {
                 match self {
                     $($name::$variant => $word,)+
@@ -30,13 +46,13 @@ macro_rules! words {
         }
 
         impl std::str::FromStr for $name {
-            type Err = String;
+            type Err = $crate::words::names::UnknownWord;
 
-            fn from_str(word: &str) -> Result<$name, String> {
-                $name::ALL.iter().copied().find(|name| name.as_str() == word).ok_or_else(|| {
-                    let known = $name::ALL.iter().map(|name| name.as_str());
-                    let kind = stringify!($name).to_lowercase();
-                    format!("unknown {kind} `{word}`{}", crate::words::near::or_list(word, known))
+            fn from_str(word: &str) -> Result<$name, Self::Err> {
+                $name::ALL.iter().copied().find(|name| name.as_str() == word).ok_or_else(|| Self::Err {
+                    vocabulary: stringify!($name),
+                    word: word.to_owned(),
+                    known: &[$($word),+],
                 })
             }
         }
@@ -45,7 +61,8 @@ macro_rules! words {
 pub(crate) use words;
 
 words! {
-    /// An operating system that a scenario has expectations for.
+    /// An operating system that a scenario has expectations for: Linux, of any distribution, or macOS, whose kernel is XNU.
+    #[expect(missing_docs, reason = "schemas of maps by OS name their keys only where these have no descriptions")]
     Os {
         Linux = "linux",
         Macos = "macos",
@@ -53,15 +70,21 @@ words! {
 }
 
 words! {
+    /// The transport of a socket.
     Protocol {
+        /// `SOCK_STREAM` (tcp(7)).
         Tcp = "tcp",
+        /// `SOCK_DGRAM` (udp(7)).
         Udp = "udp",
     }
 }
 
 words! {
+    /// The address family of a socket.
     Family {
+        /// `AF_INET` (ip(7)).
         Ipv4 = "ipv4",
+        /// `AF_INET6` (ipv6(7)).
         Ipv6 = "ipv6",
     }
 }
@@ -69,9 +92,13 @@ words! {
 words! {
     /// Which of SO_REUSEADDR and SO_REUSEPORT are set.
     Reuse {
+        /// Neither of them.
         None = "none",
+        /// SO_REUSEADDR alone.
         Addr = "addr",
+        /// SO_REUSEPORT alone.
         Port = "port",
+        /// Both of them.
         Both = "both",
     }
 }
@@ -79,16 +106,26 @@ words! {
 words! {
     /// The situation of the socket that holds a port or a 4-tuple.
     HolderState {
+        /// It has a port by bind(2), and nothing else has happened to it.
         Bound = "bound",
+        /// listen(2) has made it a listener (TCP).
         Listening = "listening",
+        /// Its connect(2) has sent a SYN that nobody answers (TCP).
         SynSent = "syn-sent",
+        /// It is one end of a connection, and has called connect(2) (TCP).
         Established = "established",
         /// Established, and made by accept(), so that it shares its port with its listener.
         Accepted = "accepted",
+        /// It has closed its direction, and its FIN is not acknowledged (TCP).
         FinWait1 = "fin-wait-1",
+        /// Its FIN is acknowledged, and the peer has not closed (TCP).
         FinWait2 = "fin-wait-2",
+        /// The peer has closed its direction, and this socket has not (TCP).
         CloseWait = "close-wait",
+        /// It has closed after its peer, and its FIN is not acknowledged (TCP).
         LastAck = "last-ack",
+        /// It closed first, and the kernel keeps the 4-tuple for a while: 60 seconds on Linux (`TCP_TIMEWAIT_LEN`),
+        /// twice `net.inet.tcp.msl` on macOS.
         TimeWait = "time-wait",
         /// A connected UDP socket.
         Connected = "connected",
@@ -98,18 +135,29 @@ words! {
 words! {
     /// A state as the kernel's socket table spells it (`include/net/tcp_states.h`; RFC 9293 section 3.3.2).
     SocketState {
+        /// Connected; for UDP, any socket with a peer.
         Established = "ESTABLISHED",
+        /// A SYN is sent.
         SynSent = "SYN_SENT",
+        /// A SYN has come and is answered.
         SynRecv = "SYN_RECV",
+        /// Closed here, not acknowledged.
         FinWait1 = "FIN_WAIT_1",
+        /// Closed here, acknowledged.
         FinWait2 = "FIN_WAIT_2",
+        /// Closed by both, here first.
         TimeWait = "TIME_WAIT",
         /// Not connected; for UDP, any bound socket without a peer.
         Close = "CLOSE",
+        /// Closed by the peer.
         CloseWait = "CLOSE_WAIT",
+        /// Closed by the peer and then here, not acknowledged.
         LastAck = "LAST_ACK",
+        /// Listening.
         Listen = "LISTEN",
+        /// Closed by both at once.
         Closing = "CLOSING",
+        /// A request for a connection, before there is a socket for it (`TCP_NEW_SYN_RECV`).
         NewSynRecv = "NEW_SYN_RECV",
         /// Bound and neither connected nor listening (Linux 6.8 and later list these).
         Bound = "BOUND",
@@ -119,8 +167,11 @@ words! {
 words! {
     /// Whose effective uid an op runs under. `root` is uid 0 of the case's own user namespace.
     User {
+        /// Uid 0.
         Root = "root",
+        /// An ordinary user.
         UserA = "user-a",
+        /// Another ordinary user.
         UserB = "user-b",
     }
 }
@@ -128,16 +179,27 @@ words! {
 words! {
     /// The call under test, as programmers name it.
     Call {
+        /// socket(2).
         Socket = "socket",
+        /// setsockopt(2).
         Setsockopt = "setsockopt",
+        /// bind(2).
         Bind = "bind",
+        /// listen(2).
         Listen = "listen",
+        /// connect(2); also with `AF_UNSPEC`, which dissolves an association.
         Connect = "connect",
+        /// accept(2).
         Accept = "accept",
+        /// send(2), without an address.
         Send = "send",
+        /// sendto(2), with an address.
         Sendto = "sendto",
+        /// recv(2) and its like.
         Recv = "recv",
+        /// shutdown(2).
         Shutdown = "shutdown",
+        /// close(2).
         Close = "close",
         /// getsockopt(SO_ERROR): the error of a connect that was in progress.
         SoError = "SO_ERROR",
@@ -170,13 +232,19 @@ pub enum LocalPort {
 words! {
     /// What the host must offer.
     Need {
+        /// A network of the case's own (network_namespaces(7)), which the worker may change.
         NetworkNamespace = "network-namespace",
+        /// IPv6, with `::1` on the loopback interface.
         Ipv6 = "ipv6",
+        /// A process that may become other users (setresuid(2)).
         SecondUser = "second-user",
+        /// A TUN device (`/dev/net/tun`).
         Tun = "tun",
+        /// nftables, and the program nft(8).
         Nft = "nft",
         /// XNU's own rules, which no other kernel has.
         Xnu = "xnu",
+        /// Linux's own rules or options, which no other kernel has, or not at this release.
         Linux = "linux",
         /// SELinux is enabled: its hooks answer some calls before the protocol does.
         Selinux = "selinux",
@@ -188,9 +256,13 @@ words! {
 words! {
     /// Why an expectation is believed.
     Authority {
+        /// The text of POSIX.1-2024.
         Posix = "posix",
+        /// A manual page of the OS.
         Manual = "manual",
+        /// The source of the kernel: a function, and the release where that matters.
         KernelSource = "kernel-source",
+        /// Somebody saw it: on which host and release is in the reference.
         Observed = "observed",
     }
 }
@@ -228,12 +300,14 @@ impl PortChoice {
 }
 
 impl Family {
+    /// That of an address.
     pub fn of(address: std::net::IpAddr) -> Family {
         if address.is_ipv4() { Family::Ipv4 } else { Family::Ipv6 }
     }
 }
 
 impl Reuse {
+    /// The value for two options that are on or off.
     pub fn of(address: bool, port: bool) -> Reuse {
         match (address, port) {
             (false, false) => Reuse::None,
@@ -243,10 +317,12 @@ impl Reuse {
         }
     }
 
+    /// Whether SO_REUSEADDR is set.
     pub fn address(self) -> bool {
         matches!(self, Reuse::Addr | Reuse::Both)
     }
 
+    /// Whether SO_REUSEPORT is set.
     pub fn port(self) -> bool {
         matches!(self, Reuse::Port | Reuse::Both)
     }

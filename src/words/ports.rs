@@ -20,17 +20,29 @@ pub struct PortRange {
 }
 
 /// Why two numbers, or a text, are no range of ports.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum RangeError {
     /// The first port is higher than the last.
-    Empty { low: u16, high: u16 },
+    #[error("the range {low}-{high} is empty: the first port must not be higher than the last")]
+    Empty {
+        /// The first.
+        low: u16,
+        /// The last.
+        high: u16,
+    },
     /// Port 0 asks the kernel for a port, and is none.
+    #[error("a range of ports begins at 1: port 0 asks the kernel for a port")]
     Zero,
     /// It is not two numbers of ports.
-    Unreadable { text: String },
+    #[error("`{text}` is no range of ports, expected LOW-HIGH, such as 40000-40015")]
+    Unreadable {
+        /// What was read.
+        text: String,
+    },
 }
 
 impl PortRange {
+    /// The range from `low` to `high`, both of them in it. It is an error for `low` to be 0, or higher than `high`.
     pub const fn new(low: u16, high: u16) -> Result<PortRange, RangeError> {
         match (low, high) {
             (low, high) if low > high => Err(RangeError::Empty { low, high }),
@@ -50,10 +62,12 @@ impl PortRange {
         PortRange::new(port, port)
     }
 
+    /// The lowest port.
     pub fn low(self) -> u16 {
         self.low
     }
 
+    /// The highest port.
     pub fn high(self) -> u16 {
         self.high
     }
@@ -63,14 +77,17 @@ impl PortRange {
         u32::from(self.high - self.low) + 1
     }
 
+    /// Whether the port is in it.
     pub fn contains(self, port: u16) -> bool {
         self.ports().contains(&port)
     }
 
+    /// Whether any port is in both.
     pub fn overlaps(self, other: PortRange) -> bool {
         self.low <= other.high && other.low <= self.high
     }
 
+    /// Every port, the lowest first.
     pub fn ports(self) -> RangeInclusive<u16> {
         self.low..=self.high
     }
@@ -80,8 +97,22 @@ impl PortRange {
         read(value, value.trim().split_once(char::is_whitespace))
     }
 
+    /// As [`PORT_RANGE`] takes it: `32768 60999`.
     pub fn to_sysctl(self) -> String {
         format!("{} {}", self.low, self.high)
+    }
+}
+
+/// Hands the range of ephemeral ports that the sysctl has, if it is [`PORT_RANGE`], to `range`, and writes what becomes of it.
+pub(crate) fn visit_sysctl(name: &str, value: &mut String, range: &mut dyn FnMut(&mut PortRange)) {
+    if name != PORT_RANGE {
+        return;
+    }
+    let Ok(old) = PortRange::from_sysctl(value) else { return };
+    let mut new = old;
+    range(&mut new);
+    if new != old {
+        *value = new.to_sysctl();
     }
 }
 
@@ -105,22 +136,6 @@ impl fmt::Display for PortRange {
         write!(f, "{}-{}", self.low, self.high)
     }
 }
-
-impl fmt::Display for RangeError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            RangeError::Empty { low, high } => {
-                write!(f, "the range {low}-{high} is empty: the first port must not be higher than the last")
-            }
-            RangeError::Zero => f.write_str("a range of ports begins at 1: port 0 asks the kernel for a port"),
-            RangeError::Unreadable { text } => {
-                write!(f, "`{text}` is no range of ports, expected LOW-HIGH, such as 40000-40015")
-            }
-        }
-    }
-}
-
-impl std::error::Error for RangeError {}
 
 impl TryFrom<(u16, u16)> for PortRange {
     type Error = RangeError;
@@ -147,6 +162,7 @@ macro_rules! flat_range {
         $(#[$meta])*
         pub struct $name {
             $($(#[doc = $before_doc])* pub $before: $before_type,)*
+            /// The range, written flat as `low` and `high`.
             pub range: $crate::words::ports::PortRange,
             $($(#[doc = $after_doc])* pub $after: $after_type,)*
         }

@@ -5,7 +5,6 @@
 use std::fmt;
 use std::ops::Range;
 
-use annotate_snippets::{AnnotationKind, Level, Origin, Renderer, Snippet};
 use serde::de::DeserializeOwned;
 use toml::Spanned;
 
@@ -15,20 +14,19 @@ use crate::words::untrusted::{cut, shown};
 /// Faults of one file that are told; the others are counted.
 const MOST: usize = 100;
 
-/// A longer line is shown around its fault only.
-const LONGEST_LINE: usize = 400;
-/// As much of such a line before and after where the fault begins.
-const AROUND: usize = 120;
-
 /// Characters of a message: it may quote what somebody wrote.
 const LONGEST_MESSAGE: usize = 500;
 
 /// One fault: a place in a file, what is there, what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
+    /// The name of the file, for people.
     pub file: String,
+    /// All of its text.
     pub text: &'static str,
+    /// Where the fault is: bytes of `text`. It may be longer than what is shown of it.
     pub span: Range<usize>,
+    /// What is wrong, in a sentence without its full stop. It may quote the file.
     pub message: String,
     /// What would be right.
     pub help: Option<String>,
@@ -37,11 +35,14 @@ pub struct Problem {
 /// A text with the name of the file that it is from: what its faults are told with.
 #[derive(Clone, Copy, Debug)]
 pub struct Input<'s> {
+    /// Its name, for people.
     pub file: &'s str,
+    /// All of it. Faults keep it, which is why it lives for ever: `String::leak` or `include_str!` give such a text.
     pub text: &'static str,
 }
 
 impl Input<'_> {
+    /// A fault at these bytes of the text.
     pub fn problem(self, span: Range<usize>, message: String, help: Option<&str>) -> Problem {
         Problem { file: self.file.to_owned(), text: self.text, span, message, help: help.map(str::to_owned) }
     }
@@ -91,56 +92,22 @@ impl Problem {
     }
 
     /// Where it begins. The end of a file is the end of its last line, not a line of its own below it.
-    fn start(&self) -> usize {
+    pub(crate) fn start(&self) -> usize {
         let last = self.text.strip_suffix('\n').map_or(self.text.len(), str::len);
         floor_boundary(self.text, self.span.start.min(last))
     }
 
-    /// The fault with its line of source, as rustc shows one.
-    pub fn render(&self, renderer: &Renderer) -> String {
-        let (line, column) = self.line_and_column();
-        let text = self.text;
-        let start = self.start();
-        let first = text[..start].rfind('\n').map_or(0, |newline| newline + 1);
-        let last = text[start..].find('\n').map_or(text.len(), |newline| start + newline);
-        // A table can span half the file: its first line says enough.
-        let end = floor_boundary(text, self.span.end.clamp(start, last));
-        let (from, to) = if last - first > LONGEST_LINE {
-            let around = |place: usize| floor_boundary(text, place.clamp(first, last));
-            (around(start.saturating_sub(AROUND)), around(start + AROUND))
-        } else {
-            (first, last)
-        };
-        let end = end.min(to);
-        let [before, fault, after] = [from..start, start..end, end..to].map(|part| in_line(&text[part]));
-        let source = format!("{before}{fault}{after}");
-        let fault = AnnotationKind::Primary.span(before.len()..before.len() + fault.len());
-        let snippet = Snippet::source(&*source).line_start(line).annotation(fault);
-        let file = shown(&self.file);
-        let message = self.message();
-        let title = Level::ERROR.primary_title(&*message);
-        let mut group = if source == text[first..last] {
-            title.element(snippet.path(&*file))
-        } else {
-            // The columns of what is shown are not those of the file.
-            title.element(Origin::path(&*file).line(line).char_column(column)).element(snippet)
-        };
-        let help = self.help();
-        if let Some(help) = &help {
-            group = group.element(Level::HELP.message(&**help));
-        }
-        renderer.render(&[group])
-    }
-
     /// The message as something that a terminal only shows.
-    fn message(&self) -> String {
+    pub(crate) fn message(&self) -> String {
         shown(&cut(&self.message, LONGEST_MESSAGE)).into_owned()
     }
 
-    fn help(&self) -> Option<String> {
+    pub(crate) fn help(&self) -> Option<String> {
         self.help.as_ref().map(|help| shown(&cut(help, LONGEST_MESSAGE)).into_owned())
     }
 }
+
+impl std::error::Error for Problem {}
 
 impl fmt::Display for Problem {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -158,6 +125,7 @@ pub struct Problems {
 }
 
 impl Problems {
+    /// Adds one; from the hundred-and-first on they are only counted.
     pub fn push(&mut self, problem: Problem) {
         if self.told.len() < MOST {
             self.told.push(problem);
@@ -166,6 +134,7 @@ impl Problems {
         }
     }
 
+    /// Whether there is none.
     pub fn is_empty(&self) -> bool {
         self.told.is_empty()
     }
@@ -201,13 +170,7 @@ pub fn listed<'w>(words: impl IntoIterator<Item = &'w str>) -> String {
     }
 }
 
-/// A piece of a line: a tab has no column of its own, and a carriage return ends most lines of some files.
-fn in_line(text: &str) -> String {
-    let pieces: Vec<_> = text.trim_end_matches('\r').split('\t').map(shown).collect();
-    pieces.join("\t")
-}
-
 /// The nearest character boundary at or before `index`.
-fn floor_boundary(text: &str, index: usize) -> usize {
+pub(crate) fn floor_boundary(text: &str, index: usize) -> usize {
     (0..=index.min(text.len())).rev().find(|&index| text.is_char_boundary(index)).unwrap_or(0)
 }

@@ -4,12 +4,13 @@
 //! case. It does not say that a range is exhausted: a census of the socket table does.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::case::{Case, DetailedFault, Listed};
 use crate::plan::{Cost, Detail, Fill, FillHow, MOST_COSTS, SocketOption, Unsupported};
 use crate::sys::{self, Address, Fault, Fork, Isolation};
+use crate::words::errno::ErrnoName;
 use crate::words::names::{Family, Need, Protocol, Reuse};
 
 /// Descriptors that a case keeps for itself.
@@ -210,7 +211,7 @@ fn hold(
                 },
                 None => match sys::bind(&fd, &name) {
                     // Somebody else has it, which fills the range as well; whether it is full the socket table says.
-                    Err(errno) if isolation.is_shared() && port != 0 && errno.name() == "EADDRINUSE" => return Ok(()),
+                    Err(errno) if isolation.is_shared() && port != 0 && errno.is(ErrnoName::EADDRINUSE) => return Ok(()),
                     result => result?,
                 },
             }
@@ -265,7 +266,7 @@ fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> 
         let client = open(family, fill)?;
         sys::bind(&client, &Address::new(SocketAddr::new(fill.address, port)))?;
         connect(&client, &target, stuck_ms)?;
-        if !sys::poll(listener.as_raw_fd(), sys::Until::Readable, stuck_ms)? {
+        if !sys::poll(listener, sys::Until::Readable, stuck_ms)? {
             return Err(Fault::Blocked { ms: stuck_ms });
         }
         let server = sys::accept(listener)?;
@@ -280,7 +281,7 @@ fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> 
 fn connect(fd: &OwnedFd, to: &Address, stuck_ms: u32) -> Result<(), Fault> {
     sys::limit_connect(fd, stuck_ms)?;
     match sys::connect(fd, to) {
-        Err(errno) if errno.name() == "EINPROGRESS" => Err(Fault::Blocked { ms: stuck_ms }),
+        Err(errno) if errno.is(ErrnoName::EINPROGRESS) => Err(Fault::Blocked { ms: stuck_ms }),
         result => Ok(result?),
     }
 }

@@ -2,18 +2,16 @@
 //!
 //! It knows which step ends a case. It does not know the expected result of any step.
 
-use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::net::SocketAddr;
+use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
 use super::case::{Bound, Case, DetailedFault, Known, Listed, Tried, known_as, not_open};
 use super::{fill, give_up, queries, table};
-use crate::plan::{
-    Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, SocketOption, Step, StepResult, Unsupported, WaitFor,
-};
+use crate::plan::{Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, Step, StepResult, Unsupported, WaitFor};
 use crate::sys::{self, Address, Fault, Isolation, Mode, Trail, Tun, Until};
-use crate::words::errno::Errno;
-use crate::words::names::{Family, Need, Protocol, SocketState, User};
+use crate::words::errno::{Errno, ErrnoName};
+use crate::words::names::{Need, Protocol, SocketState, User};
 
 /// How long AnswerSyn waits for its SYN.
 const SYN_WAIT_MS: u32 = 500;
@@ -73,19 +71,17 @@ fn by_role(op: &Op, role: &Role, exhausted_at: Option<u64>, tried: Tried) -> (Pe
         Err(DetailedFault(fault, detail)) => (fault, detail),
     };
     let result = match (fault, role) {
-        (Fault::Errno(errno), Role::Setup { unsupported, .. })
-            if unsupported.iter().any(|name| name.as_str() == errno.name()) =>
-        {
+        (Fault::Errno(errno), Role::Setup { unsupported, .. }) if unsupported.iter().any(|name| errno.is(*name)) => {
             let (name, arguments) = op.describe();
             Performed::Unsupported(Unsupported {
-                need: need_of(op),
+                need: op.lacks(),
                 reason: format!("{name} {arguments}: {errno}").into(),
             })
         }
         (Fault::Errno(errno), Role::Setup { permit, .. })
             if exhausted_at.is_none()
-                && ["EMFILE", "ENFILE"].contains(&errno.name())
-                && !permit.iter().any(|name| name.as_str() == errno.name()) =>
+                && matches!(errno.known(), Some(ErrnoName::EMFILE | ErrnoName::ENFILE))
+                && !permit.iter().any(|name| errno.is(*name)) =>
         {
             let (name, _) = op.describe();
             let (limit, _) = sys::descriptor_limit();
@@ -106,8 +102,8 @@ fn goes_on(op: &Op, role: &Role, result: &Performed) -> bool {
     match result {
         Performed::Outcome(Outcome::Ok) => true,
         Performed::Outcome(Outcome::Errno(errno)) => {
-            permit.iter().any(|name| name.as_str() == errno.name())
-                || (matches!(op, Op::Connect { nonblocking: true, .. }) && errno.name() == "EINPROGRESS")
+            permit.iter().any(|name| errno.is(*name))
+                || (matches!(op, Op::Connect { nonblocking: true, .. }) && errno.is(ErrnoName::EINPROGRESS))
         }
         Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
     }
@@ -128,22 +124,6 @@ fn write_sysctl(name: &str, value: &str) -> Result<(), Fault> {
 fn is_network_sysctl(name: &str) -> bool {
     let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"._-".contains(&byte);
     name.starts_with("net.") && name.bytes().all(plain)
-}
-
-/// What the host lacks when it refuses this op.
-fn need_of(op: &Op) -> Need {
-    match op {
-        Op::AddTun { .. } | Op::AnswerSyn { .. } => Need::Tun,
-        Op::Nft { .. } => Need::Nft,
-        Op::Socket { family: Family::Ipv6, .. }
-        | Op::SetOption { option: SocketOption::V6Only(_), .. }
-        | Op::Bind { address: IpAddr::V6(_), .. }
-        | Op::Connect { address: IpAddr::V6(_), .. }
-        | Op::AddAddress { address: IpAddr::V6(_), .. }
-        | Op::AddRoute { destination: IpAddr::V6(_), .. } => Need::Ipv6,
-        Op::AddVeth { .. } | Op::AddAddress { .. } | Op::AddRoute { .. } | Op::SetUp { .. } => Need::NetworkNamespace,
-        _ => Need::Linux,
-    }
 }
 
 impl Case<'_> {
@@ -188,11 +168,11 @@ impl Case<'_> {
         match op {
             Op::Fill(fill) => {
                 self.has_filled = true;
-                return fill::fill(self, fill);
+                fill::fill(self, fill)
             }
             Op::ErrorQueue { socket, wait_ms } => {
                 let (errno, detail) = self.error_queue(socket, self.patient(*wait_ms))?;
-                return Err(DetailedFault(Fault::Errno(errno), Some(detail)));
+                Err(DetailedFault(Fault::Errno(errno), Some(detail)))
             }
             Op::Bind { socket, .. }
             | Op::Connect { socket, .. }
@@ -201,11 +181,32 @@ impl Case<'_> {
             | Op::SendTo { socket, .. } => {
                 let result = self.call(op);
                 let detail = self.names(socket, op, &result);
-                return result.map(|_| detail.clone()).map_err(|fault| DetailedFault(fault, detail));
+                result.map(|_| detail.clone()).map_err(|fault| DetailedFault(fault, detail))
             }
-            _ => {}
+            Op::Socket { .. }
+            | Op::SetOption { .. }
+            | Op::Accept { .. }
+            | Op::Send { .. }
+            | Op::SendUntilFull { .. }
+            | Op::Receive { .. }
+            | Op::Shutdown { .. }
+            | Op::Close { .. }
+            | Op::SoError { .. }
+            | Op::GetName { .. }
+            | Op::Wait { .. }
+            | Op::Elapse { .. }
+            | Op::SetSysctl { .. }
+            | Op::SetUp { .. }
+            | Op::AddAddress { .. }
+            | Op::DeleteAddress { .. }
+            | Op::AddRoute { .. }
+            | Op::AddVeth { .. }
+            | Op::AddTun { .. }
+            | Op::AnswerSyn { .. }
+            | Op::Nft { .. }
+            | Op::ExhaustDescriptors {}
+            | Op::Raise { .. } => Ok(self.call(op)?),
         }
-        Ok(self.call(op)?)
     }
 
     /// The ops that give back nothing beside their outcome unless it is ok.
@@ -295,7 +296,7 @@ impl Case<'_> {
             }
             Op::SoError { socket, wait_ms } => {
                 let wait_ms = self.patient(*wait_ms);
-                self.on(socket, |fd| match sys::poll(fd.as_raw_fd(), Until::Writable, wait_ms)? {
+                self.on(socket, |fd| match sys::poll(fd, Until::Writable, wait_ms)? {
                     true => Ok(sys::socket_error(fd)?),
                     false => Err(Fault::Blocked { ms: wait_ms }),
                 })?;
@@ -381,42 +382,40 @@ impl Case<'_> {
         if let Ok(local) = sys::local_name(fd) {
             known.local = local;
         }
-        match op {
-            Op::Connect { address, port, .. } => {
-                let target = Some(SocketAddr::new(*address, *port)).filter(|_| known.protocol == Protocol::Tcp);
-                let earlier = known.remote;
-                known.remote = match (sys::peer_name(fd), result) {
-                    (Ok(Some(peer)), _) => Some(peer),
-                    (_, Ok(_)) => target,
-                    (_, Err(Fault::Errno(errno))) => match errno.name() {
-                        "EINPROGRESS" => target,
-                        // An earlier attempt is still under way, or has succeeded.
-                        "EALREADY" | "EISCONN" => known.remote,
-                        _ => None,
-                    },
-                    // A SYN is out that nobody has answered: this one's, or that of an earlier attempt.
-                    (_, Err(Fault::Blocked { .. })) => known.remote.or(target),
-                    (_, Err(Fault::Unsupported(_) | Fault::Failed(_))) => known.remote,
-                };
-                let began = match result {
-                    Ok(_) => true,
-                    Err(Fault::Errno(errno)) => errno.name() == "EINPROGRESS",
-                    Err(Fault::Blocked { .. }) => known.remote != earlier,
-                    Err(Fault::Unsupported(_) | Fault::Failed(_)) => false,
-                };
-                if began {
-                    self.joined += 1;
-                    known.joined = self.joined;
-                }
+        if let Op::Connect { address, port, .. } = op {
+            let target = Some(SocketAddr::new(*address, *port)).filter(|_| known.protocol == Protocol::Tcp);
+            let earlier = known.remote;
+            known.remote = match (sys::peer_name(fd), result) {
+                (Ok(Some(peer)), _) => Some(peer),
+                (_, Ok(_)) => target,
+                (_, Err(Fault::Errno(errno))) => match errno.known() {
+                    Some(ErrnoName::EINPROGRESS) => target,
+                    // An earlier attempt is still under way, or has succeeded.
+                    Some(ErrnoName::EALREADY | ErrnoName::EISCONN) => known.remote,
+                    _ => None,
+                },
+                // A SYN is out that nobody has answered: this one's, or that of an earlier attempt.
+                (_, Err(Fault::Blocked { .. })) => known.remote.or(target),
+                (_, Err(Fault::Unsupported(_) | Fault::Failed(_))) => known.remote,
+            };
+            let began = match result {
+                Ok(_) => true,
+                Err(Fault::Errno(errno)) => errno.is(ErrnoName::EINPROGRESS),
+                Err(Fault::Blocked { .. }) => known.remote != earlier,
+                Err(Fault::Unsupported(_) | Fault::Failed(_)) => false,
+            };
+            if began {
+                self.joined += 1;
+                known.joined = self.joined;
             }
-            Op::Disconnect { .. } if result.is_ok() => known.remote = None,
-            _ => {}
+        } else if matches!(op, Op::Disconnect { .. }) && result.is_ok() {
+            known.remote = None;
         }
         Some(Detail::Names { local: known.local, remote: known.remote })
     }
 
     fn error_queue(&mut self, socket: &str, wait_ms: u32) -> Result<(Errno, Detail), Fault> {
-        self.on(socket, |fd| match sys::poll(fd.as_raw_fd(), Until::Error, wait_ms)? {
+        self.on(socket, |fd| match sys::poll(fd, Until::Error, wait_ms)? {
             true => sys::receive_error(fd),
             false => Err(Fault::Blocked { ms: wait_ms }),
         })
@@ -464,7 +463,7 @@ fn send_until_full(fd: &OwnedFd) -> Result<u64, Fault> {
     for _ in 0..MOST_PIECES {
         match sys::send(fd, &piece, None) {
             Ok(sent) => count += sent as u64,
-            Err(errno) if errno.name() == "EAGAIN" => return Ok(count),
+            Err(errno) if errno.is(ErrnoName::EAGAIN) => return Ok(count),
             Err(errno) => return Err(errno.into()),
         }
     }

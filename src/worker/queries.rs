@@ -10,6 +10,7 @@ use super::table;
 use crate::plan::socket_table::Sought;
 use crate::plan::{Answer, Census, MOST_FREE, MOST_ROWS, Query, Unsupported};
 use crate::sys::{self, Fault};
+use crate::words::errno::ErrnoName;
 use crate::words::names::{Family, Need, Protocol, User};
 
 pub fn ask(case: &mut Case, query: &Query, user: Option<User>) -> Answer {
@@ -62,7 +63,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
 fn sysctl(name: &str) -> Result<String, Fault> {
     match sys::read_sysctl(name) {
         // Where there is no such switch, a new socket tells the default that it would be for (gVisor).
-        Err(errno) if errno.name() == "ENOENT" && name == "net.ipv6.bindv6only" => {
+        Err(errno) if errno.is(ErrnoName::ENOENT) && name == "net.ipv6.bindv6only" => {
             let socket = sys::socket(Family::Ipv6, Protocol::Tcp)?;
             Ok(u8::from(sys::is_v6_only(&socket)?).to_string())
         }
@@ -89,7 +90,8 @@ pub fn nft(arguments: &[&str], input: &str) -> Result<String, Fault> {
     let start = |path: &str| {
         Command::new(path).args(arguments).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn()
     };
-    let is_absent = |tried: &std::io::Result<_>| matches!(tried, Err(error) if sys::errno_of(error).name() == "ENOENT");
+    let is_absent =
+        |tried: &std::io::Result<_>| matches!(tried, Err(error) if sys::errno_of(error).is(ErrnoName::ENOENT));
     let mut tried = ["nft", "/usr/sbin/nft", "/sbin/nft"].into_iter().map(start);
     let mut child = match tried.find(|tried| !is_absent(tried)) {
         Some(Ok(child)) => child,

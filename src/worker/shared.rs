@@ -4,7 +4,7 @@
 
 use std::time::{Duration, Instant};
 
-use crate::plan::{Op, Plan};
+use crate::plan::Plan;
 use crate::sys::{self, Fault, Isolation, SocketTable};
 use crate::words::names::Protocol;
 
@@ -31,12 +31,11 @@ pub fn in_the_way(isolation: &Isolation, plan: &Plan) -> Option<String> {
 }
 
 fn ports(plan: &Plan) -> Vec<u16> {
-    let named = plan.steps.iter().filter_map(|step| match &step.op {
-        Op::Bind { port, .. } | Op::Connect { port, .. } | Op::SendTo { port, .. } => Some(*port),
-        Op::Fill(fill) => fill.to.map(|to| to.port()),
-        _ => None,
-    });
-    let mut ports: Vec<u16> = named.filter(|port| *port != 0).collect();
+    let mut ports = Vec::new();
+    for step in &plan.steps {
+        step.op.clone().visit_ports(&mut |port| ports.push(*port), &mut |_| {});
+    }
+    ports.retain(|port| *port != 0);
     ports.sort_unstable();
     ports.dedup();
     ports
@@ -63,7 +62,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::plan::{Role, Step};
+    use crate::plan::{Op, Role, Step};
 
     #[test]
     fn a_port_that_somebody_has_is_told_and_a_free_one_is_not() {

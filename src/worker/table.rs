@@ -10,11 +10,12 @@ use super::case::{Bound, Case, Known, Listed};
 use crate::plan::Unsupported;
 use crate::plan::socket_table::{SocketRow, Sought};
 use crate::sys::{self, Fault, SocketTable};
+use crate::words::errno::ErrnoName;
 use crate::words::names::{Need, Protocol, SocketState};
 
 pub fn listed() -> Listed {
     match SocketTable::open() {
-        Err(errno) if errno.name() == "EPROTONOSUPPORT" => Listed::Nothing,
+        Err(errno) if errno.is(ErrnoName::EPROTONOSUPPORT) => Listed::Nothing,
         _ if sys::lists_bound() => Listed::All,
         _ => Listed::AllButBound,
     }

@@ -30,6 +30,7 @@ use crate::tracer::check::judge::{Behaviour, Judgement, Run, Verdict, judge};
 use crate::tracer::check::profile::Profile;
 use crate::tracer::check::trouble::{PORT, ROUTERS, Trouble};
 use crate::tracer::check::{Check, FORMAT, Row, Tracer};
+use crate::words::errno::ErrnoName;
 
 /// What timeout(1) exits with when the time is up.
 const TIMED_OUT: i32 = 124;
@@ -243,7 +244,7 @@ fn under(
         // A signal cuts it short.
         match sys::wait_for(child.id() as i32, Duration::from_millis(100)) {
             Ok(Some(ended)) => break ended,
-            Err(errno) if errno.name() != "EINTR" => {
+            Err(errno) if !errno.is(ErrnoName::EINTR) => {
                 return Err(Failure::bad(format!("errnoscope exec cannot be waited for: {errno}")));
             }
             // Its world ends with it.

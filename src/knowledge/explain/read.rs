@@ -17,35 +17,36 @@ use crate::words::names::{Call, Family, Os, PortChoice, Protocol};
 pub struct Reading {
     /// Empty: the text names none. Several: it does not say which of them.
     pub calls: Vec<Call>,
+    /// Its name.
     pub errno: Option<ErrnoName>,
     /// An error number whose name the text does not give.
     pub number: Option<i32>,
+    /// The system that the text is from, where it shows that.
     pub os: Option<Os>,
+    /// Whether the call found its source port.
     pub port: Option<PortChoice>,
+    /// The socket's protocol.
     pub protocol: Option<Protocol>,
+    /// The socket's address family.
     pub family: Option<Family>,
+    /// The socket's own end.
     pub local: End,
+    /// Its peer.
     pub remote: End,
 }
 
 /// Why a text cannot be explained.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum Unreadable {
+    /// Neither a name nor a number of an errno is in it, and no message that is known here.
+    #[error(
+        "no errno in this text; expected a call and an errno (`connect EADDRNOTAVAIL`), a number (`os error 48`), or the \
+         message as it came: a line of strace, of a log, of an exception"
+    )]
     NoErrno,
     /// No scenario knows sockets that are files.
+    #[error("this is about a UNIX socket; expected IPv4 or IPv6")]
     UnixSocket,
-}
-
-impl std::fmt::Display for Unreadable {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str(match self {
-            Unreadable::NoErrno => {
-                "no errno in this text; expected a call and an errno (`connect EADDRNOTAVAIL`), a number (`os error 48`), \
-                 or the message as it came: a line of strace, of a log, of an exception"
-            }
-            Unreadable::UnixSocket => "this is about a UNIX socket; expected IPv4 or IPv6",
-        })
-    }
 }
 
 /// Reads one failed call; of several lines of strace the last that failed.
@@ -163,7 +164,7 @@ fn group<'t>(found: &Captures<'t>, index: usize) -> &'t str {
 
 fn named(name: &str) -> Option<ErrnoName> {
     let name = name.to_ascii_uppercase();
-    ErrnoName::new(if name == "EWOULDBLOCK" { "EAGAIN" } else { &name })
+    if name == "EWOULDBLOCK" { Some(ErrnoName::EAGAIN) } else { ErrnoName::new(&name) }
 }
 
 fn errno(text: &str, reading: &mut Reading) {

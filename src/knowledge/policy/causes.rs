@@ -25,8 +25,10 @@ pub const FORMAT: &str = "errnoscope-knowledge/2";
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Knowledge {
+    /// `errnoscope-knowledge/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: String,
+    /// Sorted, and no two alike.
     pub known: Vec<Known>,
 }
 
@@ -34,12 +36,19 @@ pub struct Knowledge {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Known {
+    /// On which system.
     pub os: Os,
+    /// Which call.
     pub call: Call,
+    /// Whether it found its source port.
     pub port: PortChoice,
+    /// What it gave.
     pub errno: ErrnoName,
+    /// What it ran into.
     pub cause: Cause,
+    /// The scenario's id.
     pub scenario: String,
+    /// How it is known.
     pub basis: Basis,
     /// The stack that was observed (`linux 6.18`), or the authority of what is only expected.
     pub by: String,
@@ -49,27 +58,38 @@ pub struct Known {
     /// Absent where the case leaves it open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub protocol: Option<Protocol>,
+    /// Absent where the case leaves it open.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub family: Option<Family>,
+    /// The socket's options.
     pub reuse: Reuse,
+    /// How many findings it stands for.
     pub findings: u64,
+    /// The id of one of their cases.
     pub example: String,
 }
 
 /// What is known of a call, before the evidence is weighed. An open field takes every value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Query {
+    /// On which system.
     pub os: Option<Os>,
     /// Empty: every call.
     pub calls: Vec<Call>,
+    /// Which errno.
     pub errno: Option<ErrnoName>,
+    /// Whether the call found its source port.
     pub port: Option<PortChoice>,
+    /// Which transport.
     pub protocol: Option<Protocol>,
+    /// Which address family.
     pub family: Option<Family>,
+    /// Which options.
     pub reuse: Option<Reuse>,
 }
 
 impl Query {
+    /// Whether this may be what was asked for.
     pub fn selects(&self, known: &Known) -> bool {
         fn is<T: PartialEq>(asked: Option<T>, value: T) -> bool {
             asked.is_none_or(|asked| asked == value)
@@ -91,10 +111,15 @@ impl Query {
 /// One cause with all that speaks for it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ranked<'k> {
+    /// The cause.
     pub cause: Cause,
+    /// How many scenarios have it.
     pub scenarios: u64,
+    /// How many findings have it.
     pub findings: u64,
+    /// Whether a kernel gave it, and not only documents say so.
     pub observed: bool,
+    /// All that speaks for it.
     pub known: Vec<&'k Known>,
 }
 

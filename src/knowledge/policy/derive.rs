@@ -22,43 +22,60 @@ const OTHERWISE: Action = Action::Abort;
 /// What follows from some evidence.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Derived {
+    /// Its last rule has no conditions and stops the trace.
     pub policy: Policy,
     /// Whether it is known that no policy over the fields that it needs has fewer rules.
     pub shortest: bool,
+    /// Signals for which no policy is right with every cause.
     pub ambiguities: Vec<Ambiguity>,
 }
 
 /// Causes that want different actions and give one signal.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Ambiguity {
+    /// The signal's system.
     pub os: Os,
+    /// Its call.
     pub call: ProbeCall,
+    /// Whether that finds its source port.
     pub port: PortChoice,
+    /// Its errno.
     pub errno: ErrnoName,
     /// The kinds of sockets where it was met.
     pub protocol: BTreeSet<Protocol>,
+    /// And their address families.
     pub family: BTreeSet<Family>,
+    /// And their options.
     pub reuse: BTreeSet<Reuse>,
+    /// Each action with the causes that want it.
     pub sides: Vec<Side>,
     /// What a policy does that cannot tell them apart.
     pub safe: Action,
+    /// Why that is the safe one.
     pub why: String,
     /// What would tell them apart.
     pub separate: BTreeSet<&'static str>,
 }
 
+/// A cause, with what it wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Side {
+    /// What would be right.
     pub action: Action,
+    /// The cause.
     pub cause: Cause,
+    /// In how many cases of systems that were observed.
     pub observed: u64,
+    /// In how many of systems that are only expected to behave so.
     pub expected: u64,
+    /// The id of one of the cases.
     pub example: String,
 }
 
 /// What a policy should do with each signal: the right action, or the safe one where there are several.
 pub type Targets = BTreeMap<Signal, Action>;
 
+/// The policy that the evidence makes, which is the same whatever the order of the evidence.
 pub fn derive(evidence: &Evidence) -> Derived {
     let (targets, ambiguities) = targets(&evidence.items);
     let fields = Fields::new(&targets);

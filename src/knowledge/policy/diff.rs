@@ -11,8 +11,11 @@ use super::{Action, Policy, Signal};
 /// Signals that two policies treat differently, as a box: a set of values for each field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Difference {
+    /// What the first of them does.
     pub first: Action,
+    /// What the second does.
     pub second: Action,
+    /// How many signals are in the box.
     pub signals: u64,
     /// Field by field; a field that makes no difference is absent.
     pub when: BTreeMap<&'static str, BTreeSet<&'static str>>,

@@ -14,23 +14,31 @@ use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
 use crate::words::names::{Os, PortChoice};
 
+/// One policy, held against evidence.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Evaluation {
+    /// Its name.
     pub policy: String,
     /// Where the tracer was seen whose policy this is; empty for policies that somebody wrote or derived.
     pub seen: Vec<Os>,
+    /// All decisions.
     pub total: Tally,
     /// What happens to each cause on each system.
     pub table: Vec<Row>,
+    /// The wrong decisions; those that no policy avoids come last.
     pub wrong: Vec<Wrong>,
 }
 
 /// How many decisions amount to what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Tally {
+    /// What a tracer would do that knew the cause.
     pub right: u64,
+    /// A real error is taken for something that passes.
     pub hides: u64,
+    /// Something that another try would have got is given up.
     pub gives_up: u64,
+    /// A probe, or the wait for it, is spent on nothing.
     pub wastes: u64,
     /// Wrong in a way that no policy over these signals avoids without being wrong elsewhere. Not among the above.
     pub unavoidable: u64,
@@ -39,12 +47,16 @@ pub struct Tally {
     pub not_seen: u64,
 }
 
+/// The decisions about one cause on one system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Row {
+    /// On which system.
     pub os: Os,
     /// Whether the system was not observed.
     pub expected: bool,
+    /// The cause.
     pub cause: Cause,
+    /// How many decisions amount to what.
     #[serde(flatten)]
     pub tally: Tally,
 }
@@ -52,26 +64,40 @@ pub struct Row {
 /// Wrong decisions that differ in nothing but the kind of socket and the case.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Wrong {
+    /// What they amount to.
     pub kind: Kind,
+    /// Whether no policy over these signals avoids them without being wrong elsewhere.
     pub unavoidable: bool,
+    /// On which system.
     pub os: Os,
+    /// Whether that system was not observed.
     pub expected: bool,
+    /// The call that failed.
     pub call: ProbeCall,
+    /// Whether it finds its source port.
     pub port: PortChoice,
+    /// What it gave.
     pub errno: ErrnoName,
+    /// What it ran into.
     pub cause: Cause,
+    /// What the policy does.
     pub action: Action,
+    /// What would be right.
     pub right: Action,
+    /// What the difference costs.
     pub why: &'static str,
     /// The rule that decided, from 1.
     pub rule: usize,
+    /// How many there are.
     pub count: u64,
+    /// The id of the first of the cases.
     pub example: String,
     /// Every case, for who asks.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     pub cases: Vec<String>,
 }
 
+/// Every decision of the policy that the evidence asks for.
 pub fn evaluate(policy: &Policy, evidence: &Evidence) -> Evaluation {
     let (targets, _) = targets(&evidence.items);
     let mut total = Tally::default();

@@ -47,16 +47,22 @@ words! {
 /// One signal with the cause behind it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Item {
+    /// What a tracer knows.
     pub signal: Signal,
+    /// What it does not know.
     pub cause: Cause,
+    /// How that is known.
     pub basis: Basis,
+    /// The scenario's id.
     pub scenario: String,
+    /// The case's id.
     pub case: String,
 }
 
 /// All that some reports say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
+    /// Sorted, and no two alike.
     pub items: Vec<Item>,
     /// Findings (and expectations of systems that nobody observed) that say nothing, by reason.
     pub left_out: BTreeMap<LeftOut, u64>,

@@ -12,7 +12,9 @@ use crate::words::names::words;
 /// What a tracer that knew the cause would do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Right {
+    /// What to do.
     pub action: Action,
+    /// Why that, as a fragment.
     pub why: &'static str,
 }
 
@@ -23,7 +25,7 @@ pub struct Right {
 /// the call itself contradicts it: another system finds fault with what this one accepts.
 pub fn right(cause: Cause, errno: ErrnoName) -> Right {
     let of = |action, why| Right { action, why };
-    if errno.as_str() == "EINPROGRESS" {
+    if errno == ErrnoName::EINPROGRESS {
         return of(Action::Proceed, "the kernel took the call; the probe is under way");
     }
     if !accounts_for(cause, errno) {
@@ -53,10 +55,15 @@ pub fn right(cause: Cause, errno: ErrnoName) -> Right {
 words! {
     /// What a program that is no tracer does next.
     Step {
+        /// Try again from another port.
         NextPort = "next port",
+        /// Try again later, and ever later.
         BackOff = "back off",
+        /// Say what is wrong, and stop.
         GiveUp = "give up",
+        /// Nothing but another address, user or setting helps.
         Fix = "fix the configuration",
+        /// Nothing is wrong.
         Proceed = "proceed",
     }
 }
@@ -64,7 +71,7 @@ words! {
 /// What a program should do that has no probes to lose, and why.
 pub fn step(cause: Cause, errno: ErrnoName) -> (Step, &'static str) {
     let right = right(cause, errno);
-    if errno.as_str() == "EINPROGRESS" {
+    if errno == ErrnoName::EINPROGRESS {
         return (Step::Proceed, "the kernel took the call: wait until the socket is writable, then read SO_ERROR");
     }
     if !accounts_for(cause, errno) {
@@ -96,15 +103,16 @@ pub fn step(cause: Cause, errno: ErrnoName) -> (Step, &'static str) {
 pub fn accounts_for(cause: Cause, errno: ErrnoName) -> bool {
     match cause {
         Cause::InProgress | Cause::None => {
-            matches!(errno.as_str(), "EINPROGRESS" | "EALREADY" | "ECONNREFUSED")
+            matches!(errno, ErrnoName::EINPROGRESS | ErrnoName::EALREADY | ErrnoName::ECONNREFUSED)
         }
         // ECONNABORTED: what Linux gives to the attempt after the refused one.
         Cause::Refused => {
-            let answers = ["EINPROGRESS", "ECONNREFUSED", "ECONNRESET", "ECONNABORTED", "ENOPROTOOPT"];
-            answers.contains(&errno.as_str())
+            use ErrnoName as E;
+            let answers = [E::EINPROGRESS, E::ECONNREFUSED, E::ECONNRESET, E::ECONNABORTED, E::ENOPROTOOPT];
+            answers.contains(&errno)
         }
         // Of ports and addresses, which were looked at before the route.
-        Cause::NoRoute => !matches!(errno.as_str(), "EAGAIN" | "EADDRINUSE" | "EADDRNOTAVAIL"),
+        Cause::NoRoute => !matches!(errno, ErrnoName::EAGAIN | ErrnoName::EADDRINUSE | ErrnoName::EADDRNOTAVAIL),
         Cause::PortInUse
         | Cause::TupleInUse
         | Cause::PortsExhausted
@@ -124,6 +132,7 @@ pub fn accounts_for(cause: Cause, errno: ErrnoName) -> bool {
 words! {
     /// What an action amounts to.
     Kind {
+        /// Nothing.
         Right = "right",
         /// A real error is taken for something that passes.
         Hides = "hides",
@@ -137,9 +146,11 @@ words! {
 /// An action held against the right one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
+    /// What it amounts to.
     pub kind: Kind,
     /// How bad it is, to choose between mistakes; nothing else depends on it.
     pub cost: u64,
+    /// Why, as a fragment.
     pub why: &'static str,
 }
 

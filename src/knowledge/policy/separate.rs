@@ -51,15 +51,20 @@ const ICMP: &str = "the ICMP message behind it: type, code and sender, from the 
 /// One end of a connection, as far as it is known.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, serde::Serialize, schemars::JsonSchema)]
 pub struct End {
+    /// Its address.
     pub address: Option<IpAddr>,
+    /// Its port.
     pub port: Option<u16>,
 }
 
 /// What the failed call was about.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct About {
+    /// The socket's protocol.
     pub protocol: Option<Protocol>,
+    /// The socket's own end.
     pub local: End,
+    /// Its peer.
     pub remote: End,
 }
 

@@ -8,8 +8,11 @@ use crate::words::names::{Call, Family, Os, PortChoice, Protocol, Reuse, words};
 words! {
     /// The calls that make a probe.
     ProbeCall {
+        /// socket(2).
         Socket = "socket",
+        /// bind(2).
         Bind = "bind",
+        /// connect(2).
         Connect = "connect",
         /// getsockopt(SO_ERROR), once the socket is ready.
         SoError = "SO_ERROR",
@@ -51,14 +54,19 @@ impl From<ProbeCall> for Call {
 /// One failed call of a probe.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize)]
 pub struct Signal {
+    /// The system that the tracer runs on.
     pub os: Os,
+    /// The call that failed.
     pub call: ProbeCall,
     /// `none` for socket() alone.
     pub port: PortChoice,
+    /// Of the probe.
     pub protocol: Protocol,
+    /// Of the target.
     pub family: Family,
     /// The probe's own options.
     pub reuse: Reuse,
+    /// What the call gave.
     pub errno: ErrnoName,
 }
 

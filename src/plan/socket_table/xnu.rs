@@ -29,8 +29,35 @@ const KINDS: [(u32, &[usize]); 7] = [SOCKET, RECEIVE_BUFFER, SEND_BUFFER, STATIS
 const IPV4: u8 = 1;
 const IPV6: u8 = 2;
 
+/// Why bytes are no list of sockets as it is known here.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+#[expect(missing_docs, reason = "the fields are what the messages name")]
+pub enum TableError {
+    /// It stops in the middle of something.
+    #[error("it ends at byte {at}")]
+    End { at: usize },
+    /// `xig_len` is not the size of a `struct xinpgen`.
+    #[error("a header of {size} bytes instead of {HEADER}, at byte {at}")]
+    Header { size: usize, at: usize },
+    /// A record of a kind that nobody knows, or of another size.
+    #[error("record of kind {kind:#x} with {size} bytes, at byte {at}")]
+    Record { kind: u32, size: usize, at: usize },
+    /// A record that belongs to a socket, before the first of them.
+    #[error("record of kind {kind:#x} before any socket, at byte {at}")]
+    Early { kind: u32, at: usize },
+    /// `inp_vflag` has neither `INP_IPV4` nor `INP_IPV6`.
+    #[error("a socket of neither family (inp_vflag {flags:#x}), at byte {at}")]
+    Family { flags: u8, at: usize },
+    /// `t_state` has a number that `tcp_fsm.h` has not.
+    #[error("TCP state {state}, on port {port}")]
+    State { state: u32, port: u16 },
+    /// A TCP socket without a record of its state.
+    #[error("a TCP socket without a state, on port {port}")]
+    Stateless { port: u16 },
+}
+
 /// The rows of a whole list, which is a header alone where there is no socket; what is wrong with it, and at which byte.
-pub fn rows(protocol: Protocol, list: &[u8]) -> Result<Vec<SocketRow>, String> {
+pub fn rows(protocol: Protocol, list: &[u8]) -> Result<Vec<SocketRow>, TableError> {
     let mut rows = Vec::new();
     let mut socket: Option<Socket> = None;
     let mut at = rounded(header(list, 0)?);
@@ -43,14 +70,14 @@ pub fn rows(protocol: Protocol, list: &[u8]) -> Result<Vec<SocketRow>, String> {
         let known = KINDS.iter().find(|(known, _)| *known == kind);
         let Some(record) = list.get(at..at + size).filter(|_| known.is_some_and(|(_, sizes)| sizes.contains(&size)))
         else {
-            return Err(format!("record of kind {kind:#x} with {size} bytes, at byte {at}"));
+            return Err(TableError::Record { kind, size, at });
         };
         match (kind, &mut socket) {
             (kind, _) if kind == ENDPOINTS.0 => {
                 rows.extend(socket.take().map(|socket| socket.row(protocol)).transpose()?);
-                socket = Some(Socket::new(record).map_err(|why| format!("{why}, at byte {at}"))?);
+                socket = Some(Socket::new(record, at)?);
             }
-            (_, None) => return Err(format!("record of kind {kind:#x} before any socket, at byte {at}")),
+            (_, None) => return Err(TableError::Early { kind, at }),
             (kind, Some(socket)) if kind == SOCKET.0 => socket.uid = number(record, 64)?,
             (kind, Some(socket)) if kind == TCP.0 => socket.state = Some(number(record, 36)?),
             (_, Some(_)) => {}
@@ -74,10 +101,10 @@ pub fn ports(rows: &[SocketRow]) -> Vec<u64> {
 }
 
 /// The size of the header there, which is one if it says its own.
-fn header(list: &[u8], at: usize) -> Result<usize, String> {
+fn header(list: &[u8], at: usize) -> Result<usize, TableError> {
     match number(list, at)? as usize {
         HEADER if list.len() >= at + HEADER => Ok(HEADER),
-        other => Err(format!("a header of {other} bytes instead of {HEADER}, at byte {at}")),
+        size => Err(TableError::Header { size, at }),
     }
 }
 
@@ -87,9 +114,9 @@ fn rounded(size: usize) -> usize {
 }
 
 /// Fields are as the machine has them, and all Macs are little-endian.
-fn number(bytes: &[u8], at: usize) -> Result<u32, String> {
+fn number(bytes: &[u8], at: usize) -> Result<u32, TableError> {
     let field = bytes.get(at..).and_then(|bytes| bytes.first_chunk::<4>());
-    field.map(|field| u32::from_le_bytes(*field)).ok_or_else(|| format!("it ends at byte {}", bytes.len()))
+    field.map(|field| u32::from_le_bytes(*field)).ok_or(TableError::End { at: bytes.len() })
 }
 
 /// One socket, as far as its records have been read.
@@ -103,7 +130,7 @@ struct Socket {
 
 impl Socket {
     /// From `struct xinpcb_n`, whose size is known.
-    fn new(record: &[u8]) -> Result<Socket, String> {
+    fn new(record: &[u8], at: usize) -> Result<Socket, TableError> {
         let family = record[44];
         let end = |port: usize, address: usize| {
             let port = u16::from_be_bytes([record[port], record[port + 1]]);
@@ -115,18 +142,18 @@ impl Socket {
                 let [.., a, b, c, d] = bytes;
                 (family & IPV4 != 0).then_some(IpAddr::V4(Ipv4Addr::new(a, b, c, d)))
             };
-            let address = address.ok_or_else(|| format!("a socket of neither family (inp_vflag {family:#x})"))?;
-            Ok::<_, String>(SocketAddr::new(address, port))
+            let address = address.ok_or(TableError::Family { flags: family, at })?;
+            Ok::<_, TableError>(SocketAddr::new(address, port))
         };
         Ok(Socket { remote: end(16, 48)?, local: end(18, 64)?, uid: 0, state: None })
     }
 
-    fn row(self, protocol: Protocol) -> Result<SocketRow, String> {
+    fn row(self, protocol: Protocol) -> Result<SocketRow, TableError> {
         let Socket { local, remote, uid, state } = self;
         let remote = (remote.port() != 0).then_some(remote);
         let state = match (protocol, state) {
             (Protocol::Tcp, Some(state)) => tcp_state(state, local.port())?,
-            (Protocol::Tcp, None) => return Err(format!("a TCP socket without a state, on port {}", local.port())),
+            (Protocol::Tcp, None) => return Err(TableError::Stateless { port: local.port() }),
             (Protocol::Udp, _) if remote.is_some() => SocketState::Established,
             (Protocol::Udp, _) => SocketState::Close,
         };
@@ -143,7 +170,7 @@ fn unscoped(mut bytes: [u8; 16]) -> Ipv6Addr {
 }
 
 /// `bsd/netinet/tcp_fsm.h`. A socket with a port that is in no state yet is bound.
-fn tcp_state(state: u32, port: u16) -> Result<SocketState, String> {
+fn tcp_state(state: u32, port: u16) -> Result<SocketState, TableError> {
     Ok(match state {
         0 if port != 0 => SocketState::Bound,
         0 => SocketState::Close,
@@ -157,7 +184,7 @@ fn tcp_state(state: u32, port: u16) -> Result<SocketState, String> {
         8 => SocketState::LastAck,
         9 => SocketState::FinWait2,
         10 => SocketState::TimeWait,
-        other => return Err(format!("TCP state {other}, on port {port}")),
+        state => return Err(TableError::State { state, port }),
     })
 }
 
@@ -281,7 +308,7 @@ mod tests {
         };
         #[track_caller]
         fn refused(bytes: &[u8], why: &str) {
-            let said = rows(Protocol::Tcp, bytes).expect_err(why);
+            let said = rows(Protocol::Tcp, bytes).expect_err(why).to_string();
             assert!(said.contains(why), "{said}");
         }
         refused(&[], "it ends at byte 0");

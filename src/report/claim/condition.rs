@@ -20,6 +20,7 @@ use crate::words::values::{Values, tables};
 /// One of these clauses holds.
 #[derive(Clone, Debug)]
 pub struct Condition {
+    /// The clauses.
     pub any: Vec<Clause>,
 }
 
@@ -27,16 +28,20 @@ pub struct Condition {
 #[derive(Clone, Debug, Default, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Clause {
+    /// The systems.
     #[serde(default)]
     pub os: Values<Os>,
     /// Ids of scenarios; `*` and `?` are wildcards.
     #[serde(default)]
     #[schemars(with = "Values<String>")]
     pub scenario: Option<Spanned<Values<String>>>,
+    /// The calls.
     #[serde(default)]
     pub call: Values<Call>,
+    /// Whether the call finds its source port.
     #[serde(default)]
     pub port: Values<PortChoice>,
+    /// What the call ran into.
     #[serde(default)]
     pub cause: Values<Cause>,
     /// `ok`, `blocked` or an errno.
@@ -46,6 +51,7 @@ pub struct Clause {
     #[serde(default)]
     #[schemars(with = "BTreeMap<String, Values<String>>")]
     pub axes: BTreeMap<Spanned<String>, Spanned<Values<String>>>,
+    /// This must not hold.
     pub not: Option<Condition>,
 }
 
@@ -56,16 +62,24 @@ pub struct OutcomeName(pub String);
 /// One call of one case, with one outcome.
 #[derive(Clone, Copy, Debug)]
 pub struct View<'f> {
+    /// The system that gave it, or is expected to.
     pub os: Os,
+    /// The scenario's id.
     pub scenario: &'f str,
+    /// The call.
     pub call: Call,
+    /// Whether it found its source port.
     pub port: PortChoice,
+    /// What it ran into.
     pub cause: Cause,
+    /// The case's value of each axis.
     pub axes: &'f IndexMap<Text, Text>,
+    /// `ok`, `blocked` or an errno's name.
     pub outcome: &'f str,
 }
 
 impl Condition {
+    /// Whether it is so of this call.
     pub fn holds(&self, view: &View<'_>) -> bool {
         self.any.iter().any(|clause| clause.holds(view))
     }

@@ -37,7 +37,9 @@ words! {
 words! {
     /// Whether a claim holds for one call.
     Answer {
+        /// It does.
         Holds = "holds",
+        /// It does not: a counter-example.
         Fails = "fails",
         /// The kernel may choose between outcomes for which it does and others.
         Either = "either",
@@ -48,18 +50,23 @@ words! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Judged {
+    /// The claim's.
     pub id: String,
+    /// As people say it.
     pub statement: String,
+    /// Who says so.
     pub source: Vec<Source>,
     /// Every OS is there.
     pub systems: BTreeMap<Os, OnOs>,
 }
 
+/// What is known of a claim on one OS.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct OnOs {
     /// That of what was observed, and of nothing else.
     pub verdict: Verdict,
+    /// The calls that were observed.
     pub observed: Tally,
     /// What documents and sources say of calls that nobody observed there.
     pub expected: Tally,
@@ -108,15 +115,21 @@ pub struct Part {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Group {
+    /// Whether the claim holds for them.
     pub answer: Answer,
+    /// Their scenario's id.
     pub scenario: String,
+    /// Which call.
     pub call: Call,
+    /// Whether it found its source port.
     pub port: PortChoice,
+    /// What they ran into.
     pub cause: Cause,
     /// Several where the kernel may choose.
     pub outcomes: BTreeSet<String>,
     /// The stacks that were observed.
     pub stacks: BTreeSet<String>,
+    /// How many there are.
     pub calls: u64,
     /// The case with the shortest name.
     pub example: String,
@@ -366,6 +379,7 @@ pub struct Judgement {
     #[serde(skip_serializing_if = "Behind::is_empty")]
     #[schemars(default)]
     pub behind: Behind,
+    /// In the order of their file.
     pub claims: Vec<Judged>,
 }
 

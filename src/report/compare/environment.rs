@@ -16,14 +16,17 @@ pub struct Difference {
     /// Absent where that side does not know it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub baseline: Option<String>,
+    /// And on the other.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub current: Option<String>,
 }
 
+/// What differs around two reports, in the order of [`facts`].
 pub fn differences(baseline: &Report, current: &Report) -> Vec<Difference> {
     between(facts(baseline), facts(current))
 }
 
+/// What differs between two lists of facts.
 pub fn between(mut before: IndexMap<String, String>, mut after: IndexMap<String, String>) -> Vec<Difference> {
     let names: IndexSet<String> = before.keys().chain(after.keys()).cloned().collect();
     names

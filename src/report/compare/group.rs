@@ -11,13 +11,17 @@ use crate::words::names::Call;
 /// Changes that are alike.
 #[derive(Clone, Debug)]
 pub struct Group<'c> {
+    /// That of each.
     pub weight: Weight,
+    /// The scenario's id.
     pub scenario: &'c str,
+    /// Which call.
     pub call: Call,
     /// As that of a change: all of the group have the same, so that each is a case of its own.
     pub ordinal: u32,
     /// `EADDRNOTAVAIL → ok, match → mismatch`.
     pub words: String,
+    /// In the order of their cases' names.
     pub changes: Vec<&'c Change>,
 }
 

@@ -39,6 +39,7 @@ pub struct Boundaries {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Boundary {
+    /// Its name.
     pub stack: String,
     /// The last version that was observed to give what was before.
     #[schemars(with = "String")]
@@ -62,13 +63,16 @@ pub struct Refused {
     pub op: String,
     /// By the version before, and not by the one after; or the other way round.
     pub by: Side,
+    /// Their ids.
     pub cases: Vec<String>,
 }
 
 words! {
     /// One side of a boundary.
     Side {
+        /// The older versions.
         Before = "before",
+        /// The newer versions.
         Since = "since",
     }
 }
@@ -77,16 +81,21 @@ words! {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Class {
+    /// The scenario's id.
     pub scenario: String,
+    /// Which call.
     pub call: Call,
     /// 1 for the first call under test of the cases, and so on.
     pub ordinal: u32,
+    /// What the older versions give.
     pub from: BTreeSet<String>,
+    /// What the newer versions give.
     pub to: BTreeSet<String>,
     /// Repeated runs, or reports of one version, disagree on one side or the other.
     pub unstable: bool,
     /// Where the last version before is documented to give what it gave, and the first one after.
     pub because: Reasons,
+    /// Their ids.
     pub cases: Vec<String>,
 }
 
@@ -94,7 +103,9 @@ pub struct Class {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
 pub struct Reasons {
+    /// Of what was before.
     pub before: BTreeSet<String>,
+    /// Of what is since.
     pub since: BTreeSet<String>,
 }
 
@@ -123,6 +134,7 @@ type Alike<'s> = (&'s str, Call, u32, BTreeSet<&'s str>, BTreeSet<&'s str>, bool
 
 type Classes<'s> = BTreeMap<Alike<'s>, (Reasons, Vec<String>)>;
 
+/// Where the versions of each stack differ.
 pub fn boundaries(sweep: &Sweep) -> Boundaries {
     let mut versions = IndexMap::new();
     let mut boundaries = Vec::new();

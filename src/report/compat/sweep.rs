@@ -29,7 +29,9 @@ pub struct Source {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(with = "Option<String>")]
     pub version: Option<Version>,
+    /// The kernel's release, as it calls itself.
     pub release: String,
+    /// The processor: `x86_64`.
     pub arch: String,
     /// `netns`, `sandbox` (a fresh stack for each case), or `none`.
     pub isolation: String,
@@ -38,6 +40,7 @@ pub struct Source {
     pub behind: Option<String>,
     /// When the run began.
     pub started: Moment,
+    /// Whether the run came to its end.
     pub complete: bool,
     /// How often each case ran.
     pub repeat: u32,
@@ -47,7 +50,9 @@ pub struct Source {
     pub tool: String,
     /// The report file's uncompressed text.
     pub digest: String,
+    /// How many it has.
     pub findings: u64,
+    /// The OS that it is, or passes for.
     #[serde(skip)]
     pub os: Os,
     #[serde(skip)]

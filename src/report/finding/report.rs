@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 use serde::{Deserialize, Serialize};
 
-use super::{Finding, Verdict};
+use super::{Contradiction, Finding, Verdict};
 use crate::plan::{Capability, Hello};
 use crate::words::moment::Moment;
 use crate::words::names::{Need, Os};
@@ -22,8 +22,11 @@ const OLD: &[&str] = &["errnoscope-report/1", "errnoscope-report/2"];
 #[derive(Clone, Debug, PartialEq, Deserialize)]
 #[serde(try_from = "WireReport<Vec<Finding>>")]
 pub struct Report {
+    /// What wrote it.
     pub tool: Tool,
+    /// Where it ran.
     pub host: Host,
+    /// What was run.
     pub catalogue: Catalogue,
     /// When the run began, by the clock of the host that wrote the report.
     pub started: Moment,
@@ -31,6 +34,7 @@ pub struct Report {
     pub complete: bool,
     /// How often each case ran.
     pub repeat: u32,
+    /// In the order of the catalogue. No two are of the same call of the same case.
     pub findings: Vec<Finding>,
 }
 
@@ -62,24 +66,32 @@ impl Serialize for Report {
 }
 
 impl TryFrom<WireReport<Vec<Finding>>> for Report {
-    type Error = String;
+    type Error = Contradiction;
 
-    fn try_from(wire: WireReport<Vec<Finding>>) -> Result<Report, String> {
+    fn try_from(wire: WireReport<Vec<Finding>>) -> Result<Report, Contradiction> {
         let WireReport { format: Format, tool, host, catalogue, started, complete, repeat, summary, findings } = wire;
         let report = Report { tool, host, catalogue, started, complete, repeat, findings };
         let counted = report.summary();
         if let Some(verdict) = Verdict::ALL.iter().find(|verdict| summary.get(verdict) != counted.get(verdict)) {
-            let says = summary.get(verdict).map_or("nothing of".to_owned(), |says| format!("{says}"));
-            let counted = counted.get(verdict).unwrap_or(&0);
-            return Err(format!("its summary says {says} `{verdict}`, and its findings have {counted}"));
+            let (says, counted) = (summary.get(verdict).copied(), counted.get(verdict).copied().unwrap_or(0));
+            return Err(Contradiction::Summary { verdict: *verdict, says, counted });
         }
         let mut seen = HashSet::with_capacity(report.findings.len());
         for finding in &report.findings {
             if !seen.insert((&*finding.case, finding.subject.ordinal)) {
-                return Err(format!("it has two findings of call {} of {}", finding.subject.ordinal, finding.case));
+                return Err(Contradiction::Twice { ordinal: finding.subject.ordinal, case: finding.case.clone() });
             }
         }
         Ok(report)
+    }
+}
+
+/// The JSON of a report. The error has the line and column of what is wrong, and says if a report contradicts itself.
+impl std::str::FromStr for Report {
+    type Err = serde_json::Error;
+
+    fn from_str(text: &str) -> Result<Report, serde_json::Error> {
+        serde_json::from_str(text)
     }
 }
 
@@ -124,24 +136,32 @@ pub fn outdated(text: &str) -> Option<&'static str> {
     OLD.iter().find(|old| **old == any.format).copied()
 }
 
+/// The program that wrote a report.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Tool {
+    /// `errnoscope`.
     pub name: Text,
+    /// Its version.
     pub version: Text,
 }
 
 impl Tool {
+    /// This version of this program.
     pub fn this() -> Tool {
         Tool { name: env!("CARGO_PKG_NAME").into(), version: env!("CARGO_PKG_VERSION").into() }
     }
 }
 
+/// The host of a run, as its worker describes it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Host {
+    /// The OS that it is, or passes for.
     pub os: Os,
+    /// The kernel's release, as uname(2) has it.
     pub release: Text,
+    /// The processor, as uname(2) has it: `x86_64`.
     pub arch: Text,
     /// What answered: `linux 6.18`, the OS's own, or one that passes for it: `gvisor 20240729.0`.
     pub stack: Text,
@@ -150,13 +170,17 @@ pub struct Host {
     pub behind: Option<Text>,
     /// `netns`, `sandbox` (a fresh stack for each case), or `none`.
     pub isolation: Text,
+    /// Whether it offers each need, and why not.
     pub capabilities: BTreeMap<Need, Capability>,
+    /// The settings that decide what calls give, by name.
     pub sysctls: BTreeMap<Text, Text>,
 }
 
+/// The catalogue that cases were taken from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Catalogue {
+    /// How many scenarios it has.
     pub scenarios: u64,
     /// All cases of the catalogue, run or not.
     pub cases: u64,
@@ -165,6 +189,7 @@ pub struct Catalogue {
 }
 
 impl Report {
+    /// A report of this program, of the host that said hello.
     pub fn new(
         hello: &Hello,
         catalogue: Catalogue,

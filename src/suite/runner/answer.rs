@@ -5,7 +5,9 @@
 
 use std::collections::BTreeSet;
 
-use crate::plan::{Answer, Detail, Fate, Observations, Op, Outcome, Performed, Plan, Query, Role, Step, StepResult};
+use crate::plan::{
+    Answer, Detail, Fate, Gives, Observations, Op, Outcome, Performed, Plan, Query, Role, Step, StepResult,
+};
 use crate::words::untrusted::Text;
 
 /// The most of a reason, or of any other text in an answer, that is kept.
@@ -50,15 +52,14 @@ fn of_step<'p>(op: &'p Op, role: &Role, made: &mut BTreeSet<&'p str>, result: &m
         Role::Subject { queries, .. } => queries,
     };
     of_questions(questions, made, &mut result.before)?;
-    match (&mut result.result, op) {
-        (Performed::Outcome(Outcome::Ok), Op::Socket { socket, .. }) => drop(made.insert(socket)),
-        (Performed::Outcome(Outcome::Ok), Op::Accept { new, .. }) => drop(made.insert(new)),
-        (Performed::Outcome(Outcome::Errno(errno)), _) if errno.name().len() > MOST_NAME => {
+    match &mut result.result {
+        Performed::Outcome(Outcome::Ok) => made.extend(op.makes().map(|made| made.socket())),
+        Performed::Outcome(Outcome::Errno(errno)) if errno.name().len() > MOST_NAME => {
             return Err(format!("an errno with a name of {} bytes", errno.name().len()));
         }
-        (Performed::Outcome(_), _) => {}
-        (Performed::Unsupported(lack), _) => cut(&mut lack.reason),
-        (Performed::Failed(why), _) => cut(why),
+        Performed::Outcome(Outcome::Errno(_) | Outcome::Blocked { .. }) => {}
+        Performed::Unsupported(lack) => cut(&mut lack.reason),
+        Performed::Failed(why) => cut(why),
     }
     if !result.micros.is_finite() || result.micros < 0.0 {
         return Err(format!("it took {} µs", result.micros));
@@ -105,22 +106,14 @@ fn of_questions(questions: &[Query], made: &BTreeSet<&str>, answers: &mut [Answe
 
 /// Whether an op can give this back.
 fn fits(op: &Op, detail: &Detail) -> bool {
-    match detail {
-        Detail::Names { .. } => matches!(
-            op,
-            Op::Bind { .. }
-                | Op::Connect { .. }
-                | Op::Listen { .. }
-                | Op::Disconnect { .. }
-                | Op::SendTo { .. }
-                | Op::Accept { .. }
-                | Op::GetName { .. }
-        ),
-        Detail::ErrorQueue { .. } => matches!(op, Op::ErrorQueue { .. }),
-        Detail::Syn { .. } => matches!(op, Op::AnswerSyn { .. }),
-        Detail::Fill { .. } => matches!(op, Op::Fill(_)),
-        Detail::Bytes { .. } => matches!(op, Op::Send { .. } | Op::SendUntilFull { .. } | Op::Receive { .. }),
-    }
+    op.gives()
+        == match detail {
+            Detail::Names { .. } => Gives::Names,
+            Detail::ErrorQueue { .. } => Gives::ErrorQueue,
+            Detail::Syn { .. } => Gives::Syn,
+            Detail::Fill { .. } => Gives::Fill,
+            Detail::Bytes { .. } => Gives::Bytes,
+        }
 }
 
 /// Cuts a text that is longer than anybody reads.

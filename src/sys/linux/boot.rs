@@ -3,14 +3,16 @@
 //! It mounts what the kernel offers, loads the modules that [`MODULES`] lists, and finds the line to the coordinator.
 //! The worker talks on that line; when it ends, the machine ends. There is no shell, and nothing to configure.
 
-use std::ffi::CString;
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::os::fd::{AsRawFd, IntoRawFd};
 use std::process::ExitCode;
 
-use crate::sys::{Fork, check, fork, pause_for_ever};
-use crate::words::errno::Errno;
+use rustix::io::Errno;
+use rustix::mount::MountFlags;
+use rustix::process::{self, Resource, Rlimit, WaitOptions};
+use rustix::{stdio, system};
+
+use crate::sys::{Fork, fork, pause_for_ever};
 
 /// Where a Linux system has the kernel's own file systems, in the order in which they can be mounted.
 const KERNEL_FILE_SYSTEMS: [(&str, &str); 3] = [("proc", "/proc"), ("sysfs", "/sys"), ("devtmpfs", "/dev")];
@@ -27,7 +29,7 @@ pub fn boot(work: fn() -> ExitCode) -> ExitCode {
         complain("only a kernel can start this, as the first process of its machine");
         return ExitCode::from(2);
     }
-    match prepare().and_then(|()| fork().map_err(as_error)) {
+    match prepare().and_then(|()| fork().map_err(|errno| io::Error::from_raw_os_error(errno.raw()))) {
         Ok(Fork::Child) => return work(),
         Ok(Fork::Parent(worker)) => reap_until(worker),
         Err(error) => complain(&error.to_string()),
@@ -45,29 +47,23 @@ fn prepare() -> io::Result<()> {
             complain(&format!("{path}: {error}"));
         }
     }
-    let limit = libc::rlimit64 { rlim_cur: DESCRIPTORS, rlim_max: DESCRIPTORS };
-    // SAFETY: the pointer is to a whole rlimit.
-    check(unsafe { libc::setrlimit64(libc::RLIMIT_NOFILE, &limit) }).map_err(as_error)?;
+    let limit = Rlimit { current: Some(DESCRIPTORS), maximum: Some(DESCRIPTORS) };
+    process::setrlimit(Resource::Nofile, limit)?;
     port()?.map_or(Ok(()), become_streams)
 }
 
 fn mount(kind: &str, place: &str) -> io::Result<()> {
     fs::create_dir_all(place)?;
-    let (kind, place) = (CString::new(kind)?, CString::new(place)?);
-    // SAFETY: C strings, no flags and no data.
-    match check(unsafe { libc::mount(kind.as_ptr(), place.as_ptr(), kind.as_ptr(), 0, std::ptr::null()) }) {
+    match rustix::mount::mount(kind, place, kind, MountFlags::empty(), None) {
         // The kernel has done it itself.
-        Err(errno) if errno.raw() == libc::EBUSY => Ok(()),
-        mounted => mounted.map(drop).map_err(as_error),
+        Err(Errno::BUSY) => Ok(()),
+        mounted => Ok(mounted?),
     }
 }
 
 /// finit_module(2), without parameters.
 fn load(module: &File) -> io::Result<()> {
-    // SAFETY: an open descriptor, and an empty C string for the parameters.
-    check(unsafe { libc::syscall(libc::SYS_finit_module, module.as_raw_fd(), c"".as_ptr(), 0) } as i32)
-        .map(drop)
-        .map_err(as_error)
+    Ok(system::finit_module(module, c"", 0)?)
 }
 
 fn port() -> io::Result<Option<File>> {
@@ -84,37 +80,25 @@ fn port() -> io::Result<Option<File>> {
 
 /// Makes `file` the standard input and output of this process.
 fn become_streams(file: File) -> io::Result<()> {
-    let fd = file.into_raw_fd();
-    for stream in [0, 1] {
-        // SAFETY: dup2(2) takes no pointers.
-        check(unsafe { libc::dup2(fd, stream) }).map_err(as_error)?;
-    }
-    Ok(())
+    stdio::dup2_stdin(&file)?;
+    Ok(stdio::dup2_stdout(&file)?)
 }
 
 /// Reaps until `pid` has ended. Orphans of the whole machine come to its first process.
 fn reap_until(pid: i32) {
     loop {
-        // SAFETY: a null status pointer asks for none.
-        let reaped = unsafe { libc::waitpid(-1, std::ptr::null_mut(), 0) };
-        if reaped == pid || reaped == -1 {
-            return;
+        match process::wait(WaitOptions::empty()) {
+            Ok(Some((reaped, _))) if reaped.as_raw_pid() != pid => {}
+            _ => return,
         }
     }
 }
 
 /// reboot(2). A machine without a power switch stays where it is.
 fn power_off() -> ! {
-    // SAFETY: neither call takes pointers.
-    unsafe {
-        libc::sync();
-        libc::reboot(libc::RB_POWER_OFF);
-    }
+    rustix::fs::sync();
+    let _ = system::reboot(system::RebootCommand::PowerOff);
     pause_for_ever()
-}
-
-fn as_error(errno: Errno) -> io::Error {
-    io::Error::from_raw_os_error(errno.raw())
 }
 
 fn complain(what: &str) {

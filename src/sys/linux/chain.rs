@@ -5,7 +5,7 @@
 
 use std::fs::File;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
 use nix::sched::{CloneFlags, setns};
@@ -248,9 +248,7 @@ fn answers(host: IpAddr, family: Family, rtt: Duration, patience: Duration) -> R
     while Instant::now() < end {
         // What one attempt runs into, the next may not.
         let _ = send(&fd, b"", None);
-        if poll(fd.as_raw_fd(), Until::Error, wait)?
-            && socket_error(&fd).is_err_and(|errno| errno.raw() == libc::ECONNREFUSED)
-        {
+        if poll(&fd, Until::Error, wait)? && socket_error(&fd).is_err_and(|errno| errno.raw() == libc::ECONNREFUSED) {
             return Ok(true);
         }
     }

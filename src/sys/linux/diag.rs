@@ -4,7 +4,7 @@
 //! `socket_table` finds out which socket a row is.
 
 use std::net::SocketAddr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
 use netlink_packet_core::{
     DecodeError, Emitable, ErrorBuffer, ErrorMessage, NLM_F_DUMP, NLM_F_REQUEST, NLMSG_DONE, NLMSG_ERROR,
@@ -12,10 +12,12 @@ use netlink_packet_core::{
 };
 use netlink_packet_sock_diag::constants::SOCK_DIAG_BY_FAMILY;
 use netlink_packet_sock_diag::inet::{ExtensionFlags, InetRequest, InetResponseHeader, SocketId, StateFlags};
+use rustix::buffer::spare_capacity;
+use rustix::net::{self, AddressFamily, RecvFlags, SendFlags, SocketFlags, SocketType};
 
 use super::OS;
 use crate::plan::socket_table::SocketRow;
-use crate::sys::{Fault, Result, check, check_size};
+use crate::sys::{Fault, Result, answer, check};
 use crate::words::errno::Errno;
 use crate::words::names::{Family, Protocol, SocketState};
 
@@ -82,12 +84,9 @@ pub struct SocketTable {
 
 impl SocketTable {
     pub fn open() -> Result<SocketTable> {
-        // SAFETY: socket(2) takes no pointers.
-        let fd = check(unsafe {
-            libc::socket(libc::AF_NETLINK, libc::SOCK_RAW | libc::SOCK_CLOEXEC, libc::NETLINK_SOCK_DIAG)
-        })?;
-        // SAFETY: the kernel has just handed out this descriptor, and nothing else owns it.
-        Ok(SocketTable { fd: unsafe { OwnedFd::from_raw_fd(fd) }, buffer: Vec::new(), sequence: 0 })
+        let (family, kind, protocol) = (AddressFamily::NETLINK, SocketType::RAW, net::netlink::SOCK_DIAG);
+        let fd = answer(net::socket_with(family, kind, SocketFlags::CLOEXEC, Some(protocol)))?;
+        Ok(SocketTable { fd, buffer: Vec::new(), sequence: 0 })
     }
 
     /// The sockets of both families on a local port: connections, and those of the [`UNCONNECTED`] that are named.
@@ -122,18 +121,12 @@ impl SocketTable {
     fn ask(&mut self, request: impl Fn(u32) -> Vec<u8>, visit: &mut impl Visit) -> Result<(), Fault> {
         self.sequence += 1;
         let request = request(self.sequence);
-        // SAFETY: the request is valid for its length.
-        check_size(unsafe { libc::send(self.fd.as_raw_fd(), request.as_ptr().cast(), request.len(), 0) })?;
+        answer(net::send(&self.fd, &request, SendFlags::empty()))?;
         // The kernel fills at most 32 KiB at a time (netlink_dump), and that only for those who ask for as much. What
         // it does not fill is never touched: a fresh process pays for every page.
         self.buffer.reserve(64 * 1024);
         loop {
-            // SAFETY: the buffer's capacity is what it is said to be.
-            let size = check_size(unsafe {
-                libc::recv(self.fd.as_raw_fd(), self.buffer.as_mut_ptr().cast(), self.buffer.capacity(), 0)
-            })?;
-            // SAFETY: the kernel has written this many bytes.
-            unsafe { self.buffer.set_len(size) };
+            answer(net::recv(&self.fd, spare_capacity(&mut self.buffer), RecvFlags::empty()))?;
             let end = parse(&self.buffer, self.sequence, visit)?;
             self.buffer.clear();
             if end == Dump::Done {

@@ -3,10 +3,11 @@
 //! It waits for no process, and ends none.
 
 use std::fs::{read_dir, read_to_string};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::AsRawFd;
 
 use super::OS;
-use crate::sys::{Life, Result, check, errno_of};
+use super::namespace::open_process;
+use crate::sys::{Life, Result, errno_of};
 use crate::words::errno::Errno;
 
 const fn bit(signal: i32) -> u64 {
@@ -40,10 +41,7 @@ pub fn others() -> Vec<i32> {
 
 /// What /proc calls a process. It may be that of another PID namespace, which numbers processes otherwise.
 fn number_of(pid: i32) -> Result<String> {
-    // SAFETY: pidfd_open(2) takes no pointers.
-    let fd = check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32)?;
-    // SAFETY: the descriptor is new.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(fd) };
+    let pidfd = open_process(pid)?;
     let text = read_to_string(format!("/proc/self/fdinfo/{}", pidfd.as_raw_fd())).map_err(|error| errno_of(&error))?;
     let number = text.lines().find_map(|line| line.strip_prefix("Pid:")).map(str::trim);
     number.filter(|number| number.parse().is_ok_and(|number: i32| number > 0)).map(str::to_owned).ok_or_else(gone)

@@ -4,20 +4,24 @@
 //! it ends with it. It does not decide what a case or a command does there.
 
 use std::ffi::CStr;
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use rustix::mount::{self, MountFlags, MountPropagationFlags};
+use rustix::{fs, process};
+
 use super::command::{shepherd, take_terminal};
 use super::user_namespace::{advice, map_self, map_subordinate, unshare};
 use crate::sys::{
-    Ended, Fault, Flock, Fork, Isolation, Outside, Result, Until, any_child, check, effective_uid, exit_now, fork,
-    keep_signals, look_for, machine, pipe, poll, read, reap,
+    Ended, Fault, Flock, Fork, Isolation, Outside, Result, Until, answer, any_child, check, effective_uid, exit_now,
+    fork, keep_signals, look_for, machine, pipe, poll, read, reap, socket,
 };
-use crate::words::errno::Errno;
+use crate::words::errno::{Errno, ErrnoName};
+use crate::words::names::{Family, Protocol};
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
 const PRIVILEGED_USERS: [u32; 2] = [60_001, 60_002];
@@ -44,11 +48,10 @@ pub(super) fn only_private() -> Result<(), Fault> {
 pub fn isolate(outside: Outside) -> Isolation {
     match outside {
         Outside::Worker => {
-            // SAFETY: getppid(2) takes no arguments.
-            let parent = unsafe { libc::getppid() };
+            let parent = process::getppid();
             die_with_parent();
-            // SAFETY: as above. A parent that died before is noticed by the end of standard input.
-            if unsafe { libc::getppid() } != parent {
+            // A parent that died before is noticed by the end of standard input.
+            if process::getppid() != parent {
                 exit_now(1);
             }
         }
@@ -82,13 +85,12 @@ pub fn isolate(outside: Outside) -> Isolation {
 /// table that tells one namespace's sockets from another's: what is private is the sandbox, if nobody else is in it.
 fn sandbox(stack: &str) -> Isolation {
     let users = PRIVILEGED_USERS;
-    // SAFETY: getpid(2) takes no arguments.
-    match unsafe { libc::getpid() } {
-        1 => {
+    match process::getpid().is_init() {
+        true => {
             PRIVATE.store(true, Ordering::Relaxed);
             Isolation { kind: "sandbox", users, lacking: None }
         }
-        _ => {
+        false => {
             let lacking = format!(
                 "{stack} has no private network for a case but that of a fresh sandbox, and this one is in use: from outside, \
                  `errnoscope run --on 'runsc --network=none do --'` starts one for each"
@@ -147,11 +149,10 @@ fn become_init(outside: Outside) -> Result<(), String> {
             drop(held);
             die_with_parent();
             // From in here the parent's pid is always 0; its end of the pipe tells whether it died before this.
-            if poll(alive.as_raw_fd(), Until::Readable, 0).map_err(text)? {
+            if poll(&alive, Until::Readable, 0).map_err(text)? {
                 exit_now(1);
             }
-            // SAFETY: getpid(2) takes no arguments.
-            if unsafe { libc::getpid() } != 1 {
+            if !process::getpid().is_init() {
                 return Err("there is none; a seccomp filter answers for the kernel".to_owned());
             }
             match outside {
@@ -166,10 +167,8 @@ fn become_init(outside: Outside) -> Result<(), String> {
 
 /// Container runtimes mount /proc/sys read-only. A procfs of our own, where we may mount one, is not.
 fn writable_sysctls() {
-    let probe = c"/proc/sys/net/ipv4/ip_local_port_range".as_ptr();
-    // SAFETY: the argument is a C string.
-    let writable = check(unsafe { libc::access(probe, libc::W_OK) });
-    if writable.is_err_and(|errno| errno.raw() == libc::EROFS) {
+    let writable = fs::access("/proc/sys/net/ipv4/ip_local_port_range", fs::Access::WRITE_OK);
+    if writable == Err(rustix::io::Errno::ROFS) {
         let _ = private_proc();
     }
 }
@@ -179,13 +178,9 @@ fn private_proc() -> Result<()> {
     if !unshare_for_sure(libc::CLONE_NEWNS, "mnt")? {
         return Err(crate::words::errno::Errno::from_raw(super::OS, libc::ENOSYS));
     }
-    let (none, root, proc) = (std::ptr::null(), c"/".as_ptr(), c"proc".as_ptr());
-    // SAFETY: all arguments are C strings, flags, or the null pointers that mount(2) allows here.
-    unsafe {
-        check(libc::mount(none, root, none, libc::MS_REC | libc::MS_PRIVATE, none.cast()))?;
-        PRIVATE_MOUNTS.store(true, Ordering::Relaxed);
-        check(libc::mount(proc, c"/proc".as_ptr(), proc, 0, none.cast())).map(drop)
-    }
+    answer(mount::mount_change("/", MountPropagationFlags::REC | MountPropagationFlags::PRIVATE))?;
+    PRIVATE_MOUNTS.store(true, Ordering::Relaxed);
+    answer(mount::mount("proc", "/proc", "proc", MountFlags::empty(), None))
 }
 
 /// An empty directory that everybody in there may write to, and that ends with this mount namespace: a file system over
@@ -198,16 +193,15 @@ pub fn empty_directory() -> Result<PathBuf> {
     let (Some((place, path)), true) = (place, PRIVATE_MOUNTS.load(Ordering::Relaxed)) else {
         return Err(Errno::from_raw(super::OS, libc::ENOTSUP));
     };
-    let (kind, flags) = (c"tmpfs".as_ptr(), libc::MS_NOSUID | libc::MS_NODEV);
-    // SAFETY: all arguments are C strings or flags.
-    check(unsafe { libc::mount(kind, place.as_ptr(), kind, flags, c"mode=1777".as_ptr().cast()) })?;
+    let flags = MountFlags::NOSUID | MountFlags::NODEV;
+    answer(mount::mount("tmpfs", place, "tmpfs", flags, Some(c"mode=1777")))?;
     Ok(path)
 }
 
 /// Becomes uid 0 of a new user namespace, with two more uids where subordinate ids are to be had.
 fn user_namespace() -> Result<[u32; 2], String> {
-    // SAFETY: neither call takes arguments or can fail.
-    let (uid, gid, pid) = unsafe { (libc::geteuid(), libc::getegid(), libc::getpid()) };
+    let (uid, gid) = (process::geteuid().as_raw(), process::getegid().as_raw());
+    let pid = process::getpid().as_raw_pid();
     let text = |errno: Errno| errno.to_string();
     // newuidmap(1) must run outside, and can only do so once we are inside.
     let (go, inside) = pipe().map_err(text)?;
@@ -232,27 +226,18 @@ fn user_namespace() -> Result<[u32; 2], String> {
 
 /// PR_SET_PDEATHSIG. It is lost on every change of credentials, and never inherited.
 pub fn die_with_parent() {
-    // SAFETY: prctl(2) takes no pointers here.
-    unsafe { libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL) };
+    let _ = process::set_parent_process_death_signal(Some(process::Signal::KILL));
 }
 
 /// Does something that changes this process's credentials. Whoever wants it to die with its parent, as a worker does
 /// or who started it ([`end_with_this`]), still has that.
 fn keeping_death_signal<T>(change: impl FnOnce() -> T) -> T {
-    let mut signal = 0;
-    // SAFETY: PR_GET_PDEATHSIG writes one int; getppid(2) takes no arguments.
-    let parent = unsafe {
-        libc::prctl(libc::PR_GET_PDEATHSIG, &raw mut signal);
-        libc::getppid()
-    };
+    let (signal, parent) = (process::parent_process_death_signal().ok().flatten(), process::getppid());
     let changed = change();
-    if signal != 0 {
-        // SAFETY: neither call takes a pointer here.
-        unsafe {
-            libc::prctl(libc::PR_SET_PDEATHSIG, signal);
-            if libc::getppid() != parent {
-                libc::raise(signal);
-            }
+    if let Some(signal) = signal {
+        let _ = process::set_parent_process_death_signal(Some(signal));
+        if process::getppid() != parent {
+            let _ = process::kill_process(process::getpid(), signal);
         }
     }
     changed
@@ -260,16 +245,13 @@ fn keeping_death_signal<T>(change: impl FnOnce() -> T) -> T {
 
 /// Has a command die when this thread does, whatever ends it.
 pub fn end_with_this(command: &mut Command) {
-    let parent = std::process::id();
-    // SAFETY: prctl(2) and getppid(2) are all that the child calls, and take no pointers here.
+    let parent = Some(process::getpid());
+    // SAFETY: prctl(2) and getppid(2) are all that the child calls.
     unsafe {
         command.pre_exec(move || {
-            libc::prctl(libc::PR_SET_PDEATHSIG, libc::SIGKILL);
+            die_with_parent();
             // It may have died before.
-            match u32::try_from(libc::getppid()) {
-                Ok(now) if now == parent => Ok(()),
-                _ => Err(std::io::Error::from_raw_os_error(libc::ESRCH)),
-            }
+            if process::getppid() == parent { Ok(()) } else { Err(rustix::io::Errno::SRCH.into()) }
         })
     };
 }
@@ -298,9 +280,7 @@ pub fn size_tables(tables: Tables) {
 /// A fresh network namespace with `lo` up.
 pub fn enter_case() -> Result<()> {
     unshare(libc::CLONE_NEWNET)?;
-    // SAFETY: socket(2) takes no pointers; the descriptor is new.
-    let control =
-        unsafe { OwnedFd::from_raw_fd(check(libc::socket(libc::AF_INET, libc::SOCK_DGRAM | libc::SOCK_CLOEXEC, 0))?) };
+    let control = socket(Family::Ipv4, Protocol::Udp)?;
     // SAFETY: zeroed is a valid ifreq.
     let mut request: libc::ifreq = unsafe { std::mem::zeroed() };
     request.ifr_name[0] = b'l' as libc::c_char;
@@ -314,17 +294,20 @@ pub fn enter_case() -> Result<()> {
     }
 }
 
+/// A descriptor of a process.
+pub(super) fn open_process(pid: i32) -> Result<OwnedFd> {
+    let pid = process::Pid::from_raw(pid).ok_or_else(|| Errno::from_raw(super::OS, libc::ESRCH))?;
+    answer(process::pidfd_open(pid, process::PidfdFlags::empty()))
+}
+
 /// Waits for a child for at most `limit`; `None` if it is still running then.
 pub fn wait_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
-    // SAFETY: pidfd_open(2) takes no pointers.
-    let pidfd = match check(unsafe { libc::syscall(libc::SYS_pidfd_open, pid, 0) } as i32) {
+    let pidfd = match open_process(pid) {
         // gVisor.
-        Err(errno) if errno.raw() == libc::ENOSYS => return look_for(pid, limit),
+        Err(errno) if errno.is(ErrnoName::ENOSYS) => return look_for(pid, limit),
         pidfd => pidfd?,
     };
-    // SAFETY: the descriptor is new.
-    let pidfd = unsafe { OwnedFd::from_raw_fd(pidfd) };
-    if poll(pidfd.as_raw_fd(), Until::Readable, limit.as_millis() as u32)? { reap(pid).map(Some) } else { Ok(None) }
+    if poll(&pidfd, Until::Readable, limit.as_millis() as u32)? { reap(pid).map(Some) } else { Ok(None) }
 }
 
 /// Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.

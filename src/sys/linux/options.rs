@@ -47,7 +47,12 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
         SocketOption::QuickAck(on) => ((libc::SOL_TCP, libc::TCP_QUICKACK), i32::from(on)),
         SocketOption::Linger2(seconds) => ((libc::SOL_TCP, libc::TCP_LINGER2), seconds),
         SocketOption::UserTimeout(ms) => ((libc::SOL_TCP, libc::TCP_USER_TIMEOUT), ms),
-        ref other => return Err(Fault::Failed(format!("{other:?} is not an option of Linux alone"))),
+        SocketOption::ReuseAddr(_)
+        | SocketOption::ReusePort(_)
+        | SocketOption::Linger(_)
+        | SocketOption::V6Only(_)
+        | SocketOption::Ttl(_)
+        | SocketOption::Broadcast(_) => return socket::set_option(fd, family, option),
     };
     Ok(socket::set_bytes(fd, level, name, &value)?)
 }

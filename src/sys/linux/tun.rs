@@ -5,7 +5,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Write};
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::namespace::only_private;
 use crate::sys::{Fault, check, errno_of, router, unsupported, write_sysctl};
@@ -13,6 +13,12 @@ use crate::words::names::Need;
 
 pub struct Tun {
     file: File,
+}
+
+impl AsFd for Tun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.file.as_fd()
+    }
 }
 
 impl Tun {
@@ -57,7 +63,7 @@ impl Tun {
         icmp: (u8, u8),
         wait_ms: u32,
     ) -> Result<(SocketAddr, SocketAddr), Fault> {
-        router::answer_syn(self.file.as_raw_fd(), self, Tun::receive, Tun::send, from, icmp, wait_ms)
+        router::answer_syn(self, Tun::receive, Tun::send, from, icmp, wait_ms)
     }
 
     /// Waits for the next packet that is sent into the device, and gives its size.

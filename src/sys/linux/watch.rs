@@ -23,7 +23,7 @@ use super::OS;
 use crate::knowledge::calls::{MOST_CALLS, Record, Seen};
 use crate::plan::Outcome;
 use crate::sys::Result;
-use crate::words::errno::Errno;
+use crate::words::errno::{Errno, ErrnoName};
 use crate::words::names::{Call, LocalPort, PortChoice, Protocol};
 use ask::Sent;
 use call::{About, Begun};
@@ -57,7 +57,15 @@ impl Bound {
     fn is_given_back(self, record: &Record) -> bool {
         let is_over = match record.call {
             Call::Connect => {
-                matches!(record.outcome.name(), "EADDRNOTAVAIL" | "ECONNREFUSED" | "ECONNRESET" | "ETIMEDOUT")
+                matches!(
+                    record.outcome.errno(),
+                    Some(
+                        ErrnoName::EADDRNOTAVAIL
+                            | ErrnoName::ECONNREFUSED
+                            | ErrnoName::ECONNRESET
+                            | ErrnoName::ETIMEDOUT
+                    )
+                )
             }
             Call::SoError => record.outcome != Outcome::Ok,
             _ => false,
@@ -223,7 +231,7 @@ impl Watch {
     fn end_call_of_socket(&mut self, mut record: Record, begun: &Begun, value: i64) {
         // Nothing has come yet, or there is no room yet: it is asked again.
         let is_traffic = matches!(record.call, Call::Send | Call::Recv | Call::Accept | Call::ErrorQueue);
-        if is_traffic && record.outcome.name() == "EAGAIN" {
+        if is_traffic && record.outcome.is(ErrnoName::EAGAIN) {
             return;
         }
         let addresses = match (record.call, &record.outcome) {

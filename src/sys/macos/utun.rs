@@ -7,11 +7,11 @@
 use std::collections::BTreeMap;
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, FromRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, OwnedFd};
 use std::sync::Mutex;
 
 use super::super::darwin::{UTUN_HEADER, utun_frame, utun_packet};
-use super::super::{Fault, Result, check, check_size, posix, router, unsupported};
+use super::super::{Fault, Result, check, posix, router, unsupported};
 use crate::words::names::Need;
 
 /// What plans call a device, and what the kernel does: it numbers them.
@@ -24,6 +24,12 @@ pub struct Tun {
 /// The utun device that plans call so, in this process.
 pub(super) fn named(device: &str) -> Option<String> {
     NAMES.lock().ok()?.get(device).cloned()
+}
+
+impl AsFd for Tun {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
 }
 
 impl Tun {
@@ -45,14 +51,13 @@ impl Tun {
         icmp: (u8, u8),
         wait_ms: u32,
     ) -> Result<(SocketAddr, SocketAddr), Fault> {
-        router::answer_syn(self.fd.as_raw_fd(), self, Tun::receive, Tun::send, from, icmp, wait_ms)
+        router::answer_syn(self, Tun::receive, Tun::send, from, icmp, wait_ms)
     }
 
     /// Waits for the next packet that is sent into the device, and gives its size, which is 0 for what is no IP packet.
     pub fn receive(&mut self, packet: &mut [u8]) -> Result<usize, Fault> {
         let mut frame = vec![0; packet.len() + UTUN_HEADER];
-        // SAFETY: the buffer is valid for its length.
-        let size = check_size(unsafe { libc::read(self.fd.as_raw_fd(), frame.as_mut_ptr().cast(), frame.len()) })?;
+        let size = crate::sys::read(&self.fd, &mut frame)?;
         let found = utun_packet(&frame[..size]).unwrap_or_default();
         packet[..found.len()].copy_from_slice(found);
         Ok(found.len())
@@ -61,8 +66,7 @@ impl Tun {
     /// The packet comes out of the device.
     pub fn send(&mut self, packet: &[u8]) -> Result<(), Fault> {
         let frame = utun_frame(packet).ok_or_else(|| Fault::Failed("neither IPv4 nor IPv6".to_owned()))?;
-        // SAFETY: the buffer is valid for its length.
-        check_size(unsafe { libc::write(self.fd.as_raw_fd(), frame.as_ptr().cast(), frame.len()) })?;
+        crate::sys::write(&self.fd, &frame)?;
         Ok(())
     }
 }

@@ -114,7 +114,9 @@ pub fn attempts(calls: &[Record], os: Os) -> Vec<Attempt> {
                 }
                 match &record.outcome {
                     // A reset is the target's answer, to a connect() that waits.
-                    Outcome::Errno(errno) if ["EINPROGRESS", "ECONNREFUSED"].contains(&errno.name()) => {
+                    Outcome::Errno(errno)
+                        if matches!(errno.known(), Some(ErrnoName::EINPROGRESS | ErrnoName::ECONNREFUSED)) =>
+                    {
                         attempt.under_way = true;
                     }
                     Outcome::Errno(_) if attempt.failure.is_none() => attempt.failure = signal(record, call, os),

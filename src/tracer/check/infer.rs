@@ -116,7 +116,7 @@ pub fn policy(tracer: &str, os: Os, habits: &[Habit]) -> Policy {
         })
         .collect();
     let going_on = Rule {
-        when: Conditions { errno: ErrnoName::new("EINPROGRESS").into_iter().collect(), ..Conditions::default() },
+        when: Conditions { errno: vec![ErrnoName::EINPROGRESS], ..Conditions::default() },
         action: Action::Proceed,
         why: "the connection is being made".to_owned(),
         forced: None,

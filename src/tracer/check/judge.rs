@@ -207,13 +207,12 @@ fn wanted(cause: Cause) -> Action {
 
 /// An errno that the cause accounts for.
 fn usual(cause: Cause) -> ErrnoName {
-    let name = match cause {
-        Cause::None => "EINPROGRESS",
-        Cause::NoRoute => "ENETUNREACH",
-        Cause::AddressNotLocal | Cause::TupleInUse => "EADDRNOTAVAIL",
-        _ => "EADDRINUSE",
-    };
-    ErrnoName::new(name).expect("the tests know these names")
+    match cause {
+        Cause::None => ErrnoName::EINPROGRESS,
+        Cause::NoRoute => ErrnoName::ENETUNREACH,
+        Cause::AddressNotLocal | Cause::TupleInUse => ErrnoName::EADDRNOTAVAIL,
+        _ => ErrnoName::EADDRINUSE,
+    }
 }
 
 /// Whether the tracer met the trouble. A run that is not complete did.
@@ -229,7 +228,7 @@ fn is_exercised(trouble: Trouble, profile: &Profile, calls: &[Record], failed: &
 
 fn is_about_the_way(record: &Record) -> bool {
     [Call::Connect, Call::Sendto].contains(&record.call)
-        && ["ENETUNREACH", "EHOSTUNREACH"].contains(&record.outcome.name())
+        && matches!(record.outcome.errno(), Some(ErrnoName::ENETUNREACH | ErrnoName::EHOSTUNREACH))
 }
 
 fn reached(profile: &Profile, output: &str, attempts: &[Attempt]) -> BTreeSet<u8> {
@@ -248,7 +247,7 @@ fn message(run: &Run<'_>, calls: &[Record], trouble: Trouble) -> Option<String> 
     let errnos: BTreeSet<&str> = calls.iter().filter(|it| is_trouble(it)).map(|it| it.outcome.name()).collect();
     let said = |line: &&str| {
         // tcptraceroute: "requested local port is already in use".
-        if line.contains("already in use") && errnos.contains("EADDRINUSE") {
+        if line.contains("already in use") && errnos.contains(ErrnoName::EADDRINUSE.as_str()) {
             return true;
         }
         let Ok(reading) = read::read(line) else { return false };
@@ -280,14 +279,14 @@ fn words_of(text: &str) -> Option<String> {
 /// Whether the kernel refused it something that a privilege allows, or it says so.
 fn lacks_privileges(calls: &[Record], message: Option<&str>) -> bool {
     let said = message.unwrap_or_default().to_lowercase();
-    calls.iter().any(|record| ["EPERM", "EACCES"].contains(&record.outcome.name()))
+    calls.iter().any(|record| matches!(record.outcome.errno(), Some(ErrnoName::EPERM | ErrnoName::EACCES)))
         || UNPRIVILEGED.iter().any(|word| said.contains(word))
 }
 
 /// A call that failed, other than what every trace sees.
 fn is_trouble(record: &Record) -> bool {
     let Outcome::Errno(errno) = &record.outcome else { return false };
-    errno.name() != "EINPROGRESS" && [Call::Socket, Call::Bind, Call::Connect, Call::Sendto].contains(&record.call)
+    !errno.is(ErrnoName::EINPROGRESS) && [Call::Socket, Call::Bind, Call::Connect, Call::Sendto].contains(&record.call)
 }
 
 /// The first failed attempts with what came after them; where none failed, the calls that met the trouble.

@@ -11,6 +11,7 @@ use crate::knowledge::calls::{Reason, Record};
 use crate::plan::Outcome;
 use crate::sys::linux::read_sysctl;
 use crate::sys::{self, Broadcast, check};
+use crate::words::errno::ErrnoName;
 use crate::words::names::{Call, Family, Protocol};
 
 /// `include/uapi/asm-generic/socket.h`; since 5.14.
@@ -86,7 +87,7 @@ pub(super) fn about_new_socket(record: &Record, arguments: [u64; 6]) -> Option<R
         // `inet_create()`, net/ipv4/af_inet.c: EPERM.
         libc::SOCK_RAW if !may(record.thread, CAP_NET_RAW) => Reason::RawSocket,
         // `ping_init_sock()`, net/ipv4/ping.c: EACCES, whatever the capabilities.
-        libc::SOCK_DGRAM if is_icmp && record.outcome.name() == "EACCES" => Reason::PingSocket,
+        libc::SOCK_DGRAM if is_icmp && record.outcome.is(ErrnoName::EACCES) => Reason::PingSocket,
         _ => Reason::SecurityModule,
     })
 }
@@ -103,23 +104,23 @@ pub(super) fn about(
     let alone = |reason| Some((reason, None));
     let earlier = || sent.of(socket).map(|earlier| (Reason::EarlierDatagram, earlier));
     let here = || is_here(socket, record.thread);
-    match (record.call, errno.name()) {
+    match (record.call, errno.known()?) {
         (Call::Recv, name) if is_udp && may_come_back(name) => earlier(),
         (Call::Send | Call::Sendto, name) if is_udp && only_comes_back(name) => {
             earlier().or(Some((Reason::EarlierDatagram, None)))
         }
-        (Call::Bind, "EADDRNOTAVAIL") => {
+        (Call::Bind, ErrnoName::EADDRNOTAVAIL) => {
             let refused = here().then(|| sys::refuses_address(destination?)).flatten();
             refused.filter(|refused| refused == errno).and_then(|_| alone(Reason::AddressNotLocal))
         }
-        (Call::Bind, "EACCES" | "EPERM") => {
+        (Call::Bind, ErrnoName::EACCES | ErrnoName::EPERM) => {
             let port = destination?.port();
             let first = read_sysctl("net.ipv4.ip_unprivileged_port_start").ok().filter(|_| here())?.parse().ok()?;
             let is_privileged = port != 0 && port < first && !may(record.thread, CAP_NET_BIND_SERVICE);
             alone(if is_privileged { Reason::PrivilegedPort } else { Reason::SecurityModule })
         }
-        (Call::Listen, "EACCES" | "EPERM") => alone(Reason::SecurityModule),
-        (Call::Connect | Call::Send | Call::Sendto, "EADDRNOTAVAIL" | "ENETUNREACH") => {
+        (Call::Listen, ErrnoName::EACCES | ErrnoName::EPERM) => alone(Reason::SecurityModule),
+        (Call::Connect | Call::Send | Call::Sendto, ErrnoName::EADDRNOTAVAIL | ErrnoName::ENETUNREACH) => {
             let destination = destination?;
             if here() && sys::lacks_source(destination.ip()) {
                 return alone(Reason::NoSourceAddress);
@@ -127,14 +128,14 @@ pub(super) fn about(
             (record.call != Call::Connect && is_fine(destination)).then(earlier).flatten()
         }
         // No route gives it, and TCP does not tell what a packet filter says (`tcp_connect()`, net/ipv4/tcp_output.c).
-        (Call::Connect, "EPERM") => alone(Reason::SecurityModule),
-        (Call::Connect | Call::Send | Call::Sendto, "EACCES") => {
+        (Call::Connect, ErrnoName::EPERM) => alone(Reason::SecurityModule),
+        (Call::Connect | Call::Send | Call::Sendto, ErrnoName::EACCES) => {
             let destination = destination.filter(|_| here())?;
             let refused = |broadcast| sys::refuses_destination(destination, broadcast);
             match (refused(Broadcast::Permitted), refused(Broadcast::Refused)) {
-                (Some(why), _) if why.name() == "EACCES" => alone(Reason::Route),
-                (Some(why), _) if why.name() == "EPERM" => alone(Reason::SecurityModule),
-                (None, Some(why)) if why.name() == "EACCES" && is_udp => alone(Reason::Broadcast),
+                (Some(why), _) if why.is(ErrnoName::EACCES) => alone(Reason::Route),
+                (Some(why), _) if why.is(ErrnoName::EPERM) => alone(Reason::SecurityModule),
+                (None, Some(why)) if why.is(ErrnoName::EACCES) && is_udp => alone(Reason::Broadcast),
                 (None, _) if record.call != Call::Connect && is_udp && sent.of(socket).is_some() => earlier(),
                 (None, _) => alone(Reason::SecurityModule),
                 (Some(_), _) => None,
@@ -152,17 +153,26 @@ fn is_fine(destination: SocketAddr) -> bool {
 }
 
 /// Errnos that ICMP errors are turned into (`icmp_err_convert`, net/ipv4/icmp.c; `icmpv6_err_convert()`, net/ipv6/icmp.c).
-fn may_come_back(errno: &str) -> bool {
-    only_comes_back(errno) || matches!(errno, "ENETUNREACH" | "EHOSTUNREACH" | "EACCES" | "EMSGSIZE")
+fn may_come_back(errno: ErrnoName) -> bool {
+    only_comes_back(errno)
+        || matches!(errno, ErrnoName::ENETUNREACH | ErrnoName::EHOSTUNREACH | ErrnoName::EACCES | ErrnoName::EMSGSIZE)
 }
 
 /// Those of them that nothing on this host gives to a datagram that is being sent.
-fn only_comes_back(errno: &str) -> bool {
-    matches!(errno, "ECONNREFUSED" | "ENOPROTOOPT" | "EPROTO" | "EHOSTDOWN" | "ENONET" | "EOPNOTSUPP")
+fn only_comes_back(errno: ErrnoName) -> bool {
+    matches!(
+        errno,
+        ErrnoName::ECONNREFUSED
+            | ErrnoName::ENOPROTOOPT
+            | ErrnoName::EPROTO
+            | ErrnoName::EHOSTDOWN
+            | ErrnoName::ENONET
+            | ErrnoName::EOPNOTSUPP
+    )
 }
 
 fn is_denied(outcome: &Outcome) -> bool {
-    matches!(outcome.name(), "EACCES" | "EPERM")
+    matches!(outcome.errno(), Some(ErrnoName::EACCES | ErrnoName::EPERM))
 }
 
 /// Whether a thread has a capability in effect; in doubt it has.

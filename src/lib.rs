@@ -51,7 +51,6 @@
 //! `ARCHITECTURE.md` shows how the rooms fit together. `tests/rooms.rs` has the table of which room may know which.
 
 #![warn(missing_docs)]
-#![cfg_attr(not(feature = "cli"), expect(dead_code, reason = "the command line is not there to ask for it"))]
 
 // They talk to people, files, processes and the kernel. They are public for the program, its tests and its benchmarks alone.
 #[cfg(feature = "cli")]

@@ -29,6 +29,7 @@ fn the_library_needs_few_crates() {
         "serde",
         "serde_json",
         "sha2",
+        "strsim",
         "thiserror",
         "toml",
         "wildmatch",

@@ -11,7 +11,8 @@ use std::path::Path;
 use std::time::{Duration, Instant};
 
 use flate2::read::MultiGzDecoder;
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::sys::{self, Ready, Until};
 
 /// What gzip files begin with (RFC 1952 section 2.3.1).
 const GZIP: [u8; 2] = [0x1f, 0x8b];
@@ -120,10 +121,9 @@ struct Patient {
 
 impl Patient {
     /// Whether there is something to read, or will be nothing.
-    fn wait(&self, limit: PollTimeout) -> io::Result<PollFlags> {
-        let mut polled = [PollFd::new(self.file.as_fd(), PollFlags::POLLIN)];
-        poll(&mut polled, limit)?;
-        Ok(polled[0].revents().unwrap_or(PollFlags::empty()))
+    fn wait(&self, limit: Option<Duration>) -> io::Result<Option<Ready>> {
+        let ready = sys::poll_all(&[(self.file.as_fd(), Until::Readable)], limit);
+        Ok(ready.map_err(|errno| io::Error::from_raw_os_error(errno.raw()))?.into_iter().next())
     }
 }
 
@@ -136,16 +136,14 @@ impl Read for Patient {
                     if left.is_zero() {
                         return Err(io::Error::other(Refused::NobodyWrites));
                     }
-                    let limit = PollTimeout::try_from(left).unwrap_or(PollTimeout::MAX);
                     // The last writer of a pipe is gone, which a FIFO that never had one does not say.
-                    let said = self.wait(limit)?;
-                    if said.contains(PollFlags::POLLHUP) && !said.contains(PollFlags::POLLIN) {
+                    if self.wait(Some(left))?.is_some_and(|said| said.ended && !said.came) {
                         return Ok(0);
                     }
                 }
                 (Err(error), _) if error.kind() == io::ErrorKind::WouldBlock => {
                     self.nobody = None;
-                    self.wait(PollTimeout::NONE)?;
+                    self.wait(None)?;
                 }
                 (read, _) => {
                     self.nobody = None;

@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use clap::builder::{PossibleValuesParser, TypedValueParser};
+use strsim::levenshtein;
 use wildmatch::WildMatch;
 
 use super::{Failure, source};
@@ -13,7 +14,7 @@ use crate::suite::catalogue::Catalogue;
 use crate::suite::runner::Item;
 use crate::words::cause::Cause;
 use crate::words::names::Call;
-use crate::words::near::{did_you_mean, distance, or_list};
+use crate::words::near::{did_you_mean, or_list};
 
 #[derive(clap::Args)]
 pub struct Selection {
@@ -142,7 +143,7 @@ pub fn unknown_id(pattern: &str, catalogue: &Catalogue) -> String {
         None => format!("no case matches `{pattern}`{}", or_hint(id, ids())),
         Some(scenario) => {
             let near: Vec<String> = cases(scenario).map(|case| case.id).collect();
-            let near = near.iter().min_by_key(|case| distance(&case[id.len()..], &format!("[{point}")));
+            let near = near.iter().min_by_key(|case| levenshtein(&case[id.len()..], &format!("[{point}")));
             let near = near.map(|case| format!("; the nearest is `{case}`")).unwrap_or_default();
             format!("no case of {id} matches `[{point}`{near}")
         }

@@ -177,8 +177,7 @@ pub fn bystanders() -> Result<Surroundings, Fault> {
     let mut table = SocketTable::open()?;
     for protocol in [Protocol::Tcp, Protocol::Udp] {
         let held = table.ports(protocol)?;
-        let ports = (1..=u16::MAX).filter(|port| held[usize::from(*port) / 64] & (1 << (port % 64)) != 0);
-        around.taken.extend(ports.map(|port| (protocol, port)));
+        around.taken.extend(held.iter().filter(|port| *port != 0).map(|port| (protocol, port)));
     }
     Ok(around)
 }

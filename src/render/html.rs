@@ -12,6 +12,7 @@ use askama::Template;
 use askama::filters::{Escaper as Escape, Html};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::document::answers::AnswerRow;
@@ -150,18 +151,12 @@ fn word(text: &str) -> String {
     text.chars().map(encoded).collect()
 }
 
-/// Percent-encoded, except for what stands for itself in a fragment (RFC 3986 section 3.5).
+/// What stands for itself in a fragment (RFC 3986 section 3.5), of what such a text has.
+const FRAGMENT: AsciiSet =
+    NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'=').remove(b',').remove(b':').remove(b'/');
+
 fn encoded(text: &str) -> String {
-    let mut encoded = String::with_capacity(text.len());
-    for byte in text.bytes() {
-        match byte {
-            b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'=' | b',' | b':' | b'/' => {
-                encoded.push(byte.into());
-            }
-            byte => encoded.push_str(&format!("%{byte:02X}")),
-        }
-    }
-    encoded
+    utf8_percent_encode(text, &FRAGMENT).to_string()
 }
 
 /// As a content security policy names a script or a style that it lets run.

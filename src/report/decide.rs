@@ -22,6 +22,7 @@ const TERMS: usize = 64;
 /// True where any of its terms is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
+    /// None: it holds nowhere.
     pub terms: Vec<Term>,
     /// Whether no condition with fewer terms, or with as many and fewer literals, exists.
     pub shortest: bool,
@@ -33,6 +34,7 @@ pub type Term = Vec<Literal>;
 /// The case has one of some values of an axis.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Literal {
+    /// The number of the axis, from 0.
     pub axis: usize,
     /// The values for which it is true, as far as cases that the other literals admit have them.
     pub values: Set,

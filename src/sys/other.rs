@@ -16,6 +16,7 @@ use crate::plan::socket_table::SocketRow;
 use crate::plan::{RouteKind, SocketOption};
 use crate::words::errno::Errno;
 use crate::words::names::{Family, Need, Os, Protocol, SocketState};
+use crate::words::ports::PortSet;
 
 /// Whose numbers errnos are taken to have: those of 4.4BSD, as on macOS.
 pub const OS: Os = Os::Macos;
@@ -108,7 +109,7 @@ impl SocketTable {
         match self.0 {}
     }
 
-    pub fn ports(&mut self, _: Protocol) -> Result<Vec<u64>, Fault> {
+    pub fn ports(&mut self, _: Protocol) -> Result<PortSet, Fault> {
         match self.0 {}
     }
 }

@@ -1,11 +1,12 @@
 //! The socket calls that Unix systems share.
 //!
 //! Each function is one system call, or one and what is needed to read its result. None waits by itself except
-//! [`poll`]; [`bounded`] is what keeps a blocking call from lasting.
+//! [`poll_all`]; [`bounded`] is what keeps a blocking call from lasting.
 
 use std::mem::size_of;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsFd, AsRawFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
 
 use rustix::event::{PollFd, PollFlags, Timespec};
 use rustix::net::{self, AddressFamily, RecvFlags, SocketType};
@@ -169,7 +170,7 @@ pub enum Mode {
     Nonblocking,
 }
 
-/// What [`poll`] waits for; errors and hang-ups always end it.
+/// What a descriptor is waited for until; errors and hang-ups always end it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Until {
     Readable,
@@ -177,15 +178,37 @@ pub enum Until {
     Error,
 }
 
+/// What became of a descriptor that was waited for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ready {
+    /// What it was waited for.
+    pub came: bool,
+    /// An error, or that the other end has hung up.
+    pub ended: bool,
+}
+
 /// poll(2) on one descriptor: whether anything came within `ms`.
 pub fn poll(fd: impl AsFd, until: Until, ms: u32) -> Result<bool> {
-    let flags = match until {
+    let ready = poll_all(&[(fd.as_fd(), until)], Some(Duration::from_millis(ms.into())))?;
+    Ok(ready.iter().any(|ready| ready.came || ready.ended))
+}
+
+/// poll(2) until something comes of one of them, for so long at most.
+pub fn poll_all(fds: &[(BorrowedFd<'_>, Until)], limit: Option<Duration>) -> Result<Vec<Ready>> {
+    let flags = |until| match until {
         Until::Readable => PollFlags::IN,
         Until::Writable => PollFlags::OUT,
         Until::Error => PollFlags::empty(),
     };
-    let limit = Timespec { tv_sec: (ms / 1000).into(), tv_nsec: (ms % 1000 * 1_000_000).into() };
-    answer(rustix::event::poll(&mut [PollFd::new(&fd, flags)], Some(&limit))).map(|ready| ready > 0)
+    let limit = limit.and_then(|limit| Timespec::try_from(limit).ok());
+    let mut polled: Vec<PollFd<'_>> =
+        fds.iter().map(|(fd, until)| PollFd::from_borrowed_fd(*fd, flags(*until))).collect();
+    answer(rustix::event::poll(&mut polled, limit.as_ref()))?;
+    let ready = |(polled, (_, until)): (&PollFd<'_>, &(_, Until))| {
+        let (came, wanted) = (polled.revents(), flags(*until));
+        Ready { came: came.intersects(wanted), ended: came.intersects(wanted.complement()) }
+    };
+    Ok(polled.iter().zip(fds).map(ready).collect())
 }
 
 /// One typed option, by the level and name that it has for `family`.

@@ -2,6 +2,8 @@
 //!
 //! Where the words come from is known elsewhere.
 
+use strsim::levenshtein;
+
 /// The words that are near, or else all there are.
 pub fn or_list<'k>(word: &str, known: impl Iterator<Item = &'k str> + Clone) -> String {
     did_you_mean(word, known.clone())
@@ -24,26 +26,11 @@ pub fn nearest<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> Vec<&'k 
     // Of a short word everything is near.
     let most = if bare.len() < 4 { 1 } else { 2.max(bare.len() / 4) };
     let near = |known: &str| {
-        let distance = distance(bare, known);
+        let distance = levenshtein(bare, known);
         let part = bare.len() >= 3 && (known.contains(bare) || known.len() >= 3 && bare.contains(known));
         (part || distance <= most).then_some(distance)
     };
     let mut found: Vec<(usize, &str)> = known.filter_map(|known| Some((near(known)?, known))).collect();
     found.sort();
     found.into_iter().map(|(_, known)| known).take(3).collect()
-}
-
-/// Levenshtein's distance.
-pub fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, left) in a.chars().enumerate() {
-        let mut diagonal = std::mem::replace(&mut row[0], i + 1);
-        for (j, &right) in b.iter().enumerate() {
-            let replaced = diagonal + usize::from(left != right);
-            diagonal = row[j + 1];
-            row[j + 1] = replaced.min(diagonal + 1).min(row[j] + 1);
-        }
-    }
-    row[b.len()]
 }

@@ -6,6 +6,7 @@ use std::fmt;
 use std::ops::RangeInclusive;
 use std::str::FromStr;
 
+use fixedbitset::FixedBitSet;
 use serde::{Deserialize, Serialize};
 
 /// The sysctl that has a network namespace's range of ephemeral ports.
@@ -17,6 +18,46 @@ pub const PORT_RANGE: &str = "net.ipv4.ip_local_port_range";
 pub struct PortRange {
     low: u16,
     high: u16,
+}
+
+/// Which ports something has.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PortSet(FixedBitSet);
+
+impl PortSet {
+    /// None.
+    pub fn new() -> PortSet {
+        PortSet(FixedBitSet::with_capacity(1 << 16))
+    }
+
+    /// Adds a port.
+    pub fn insert(&mut self, port: u16) {
+        self.0.insert(port.into());
+    }
+
+    /// Whether the port is in it.
+    pub fn contains(&self, port: u16) -> bool {
+        self.0.contains(port.into())
+    }
+
+    /// Every port that is in it, the lowest first.
+    pub fn iter(&self) -> impl Iterator<Item = u16> {
+        self.0.ones().filter_map(|port| port.try_into().ok())
+    }
+}
+
+impl Default for PortSet {
+    fn default() -> PortSet {
+        PortSet::new()
+    }
+}
+
+impl FromIterator<u16> for PortSet {
+    fn from_iter<I: IntoIterator<Item = u16>>(ports: I) -> PortSet {
+        let mut set = PortSet::new();
+        ports.into_iter().for_each(|port| set.insert(port));
+        set
+    }
 }
 
 /// Why two numbers, or a text, are no range of ports.

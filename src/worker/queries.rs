@@ -41,7 +41,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
         }
         Query::Census(Census { protocol, family: _, range }) => {
             let held = table::ports(case, *protocol)?;
-            let is_free = |port: &u16| held[usize::from(*port) / 64] & (1 << (port % 64)) == 0;
+            let is_free = |port: &u16| !held.contains(*port);
             let free = range.ports().filter(is_free).count() as u32;
             let size = range.size();
             Answer::Census { held: size - free, size, free: range.ports().filter(is_free).take(MOST_FREE).collect() }

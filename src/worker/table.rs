@@ -12,6 +12,7 @@ use crate::plan::socket_table::{SocketRow, Sought};
 use crate::sys::{self, Fault, SocketTable};
 use crate::words::errno::ErrnoName;
 use crate::words::names::{Need, Protocol, SocketState};
+use crate::words::ports::PortSet;
 
 pub fn listed() -> Listed {
     match SocketTable::open() {
@@ -44,12 +45,11 @@ fn listed_rows(case: &mut Case<'_>, protocol: Protocol, port: u16) -> Result<Vec
     case.table()?.rows(protocol, port, &named)
 }
 
-/// The ports of either family that any socket holds, as a bitmap.
-pub fn ports(case: &mut Case<'_>, protocol: Protocol) -> Result<Vec<u64>, Fault> {
-    let mut held = if case.listed == Listed::Nothing { vec![0; 1024] } else { case.table()?.ports(protocol)? };
+/// The ports of either family that any socket holds.
+pub fn ports(case: &mut Case<'_>, protocol: Protocol) -> Result<PortSet, Fault> {
+    let mut held = if case.listed == Listed::Nothing { PortSet::new() } else { case.table()?.ports(protocol)? };
     for row in unlisted(case, protocol)? {
-        let port = usize::from(row.local.port());
-        held[port / 64] |= 1 << (port % 64);
+        held.insert(row.local.port());
     }
     Ok(held)
 }

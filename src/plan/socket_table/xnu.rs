@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use super::SocketRow;
 use crate::words::names::{Protocol, SocketState};
+use crate::words::ports::PortSet;
 
 /// `struct xinpgen`.
 const HEADER: usize = 24;
@@ -90,14 +91,9 @@ pub fn rows(protocol: Protocol, list: &[u8]) -> Result<Vec<SocketRow>, TableErro
     Ok(rows)
 }
 
-/// Which local ports the rows hold, as a bitmap.
-pub fn ports(rows: &[SocketRow]) -> Vec<u64> {
-    let mut held = vec![0_u64; 1024];
-    for row in rows {
-        let port = usize::from(row.local.port());
-        held[port / 64] |= 1 << (port % 64);
-    }
-    held
+/// Which local ports the rows hold.
+pub fn ports(rows: &[SocketRow]) -> PortSet {
+    rows.iter().map(|row| row.local.port()).collect()
 }
 
 /// The size of the header there, which is one if it says its own.
@@ -266,9 +262,7 @@ mod tests {
             row(Protocol::Tcp, SocketState::Established, "[fe80::1]:22", Some("[fe80::2]:4000"), 501),
         ];
         assert_eq!(rows, expected);
-        let held = ports(&rows);
-        let held: Vec<usize> = (0..65536).filter(|port| held[port / 64] >> (port % 64) & 1 == 1).collect();
-        assert_eq!(held, [22, 80, 20000]);
+        assert_eq!(ports(&rows).iter().collect::<Vec<_>>(), [22, 80, 20000]);
     }
 
     #[test]

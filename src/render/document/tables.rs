@@ -1,6 +1,6 @@
 //! A scenario's tables: for each call the smallest ones that say all of its answers.
 //!
-//! Up to [`BESIDE`] rows, all stacks stand beside each other. Above, each has a grid of its own, and what answers like the stack
+//! Up to `BESIDE` rows, all stacks stand beside each other. Above, each has a grid of its own, and what answers like the stack
 //! before it, but for some cases, only the rows that differ. How cases are folded into rows is the business of `fold`.
 
 use std::collections::{HashMap, HashSet};

@@ -14,18 +14,17 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
-use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::answer::{self, cut_to};
 use super::guard::Guard;
 use crate::plan::{Hello, MARK, Observations, PROTOCOL, Plan, message};
-use crate::sys;
+use crate::sys::{self, Until};
 use crate::words::untrusted::Text;
 
 /// How often a wait looks whether the run was interrupted.
-const SLICE_MS: u16 = 100;
+const SLICE: Duration = Duration::from_millis(100);
 
 /// How often a process that has closed its output is asked whether it has ended.
 const ENDED_POLL: Duration = Duration::from_millis(1);
@@ -322,13 +321,13 @@ impl Process {
 
     /// Sends and receives what can be, or waits a while until something can; true at the end of its output.
     fn exchange(&mut self) -> std::io::Result<bool> {
-        let mut fds = vec![PollFd::new(self.stdout.as_fd(), PollFlags::POLLIN)];
-        fds.extend(self.stderr.as_ref().map(|stderr| PollFd::new(stderr.as_fd(), PollFlags::POLLIN)));
+        let mut fds = vec![(self.stdout.as_fd(), Until::Readable)];
+        fds.extend(self.stderr.as_ref().map(|stderr| (stderr.as_fd(), Until::Readable)));
         if let (Some(stdin), false) = (&self.stdin, self.unsent.is_empty()) {
-            fds.push(PollFd::new(stdin.as_fd(), PollFlags::POLLOUT));
+            fds.push((stdin.as_fd(), Until::Writable));
         }
         // EINTR comes from our own signals, and the caller looks at what they set.
-        let _ = poll(&mut fds, PollTimeout::from(SLICE_MS));
+        let _ = sys::poll_all(&fds, Some(SLICE));
         self.flush();
         let mut piece = [0; 1 << 16];
         match self.stderr.as_mut().map(|stderr| stderr.read(&mut piece)) {

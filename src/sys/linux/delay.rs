@@ -6,12 +6,11 @@ use std::collections::VecDeque;
 use std::os::fd::{AsFd, OwnedFd};
 use std::time::{Duration, Instant};
 
-use nix::poll::{PollFd, PollFlags, ppoll};
 use nix::sys::prctl::set_timerslack;
-use nix::sys::time::TimeSpec;
 
 use super::chain::Line;
-use crate::sys::{Mode, exit_now, read, set_nonblocking, write};
+use crate::sys::{Mode, Result, Until, exit_now, poll_all, read, set_nonblocking, write};
+use crate::words::errno::ErrnoName;
 
 /// How many packets may be under way in one direction; what comes then waits in the device, which drops what is too
 /// much for it.
@@ -28,14 +27,14 @@ pub fn carry((near, far): Line, rtt: Duration) -> ! {
     exit_now(1)
 }
 
-fn carry_all(ends: [OwnedFd; 2], delay: Duration) -> nix::Result<()> {
+fn carry_all(ends: [OwnedFd; 2], delay: Duration) -> Result<()> {
     // Or the kernel may let us sleep 50 microseconds longer, to wake up less often.
-    set_timerslack(1)?;
+    let _ = set_timerslack(1);
     // A processor that is busy with others is the other way to be late. Not everybody may ask for this.
     // SAFETY: setpriority(2) takes no pointers.
     unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, -20) };
     for end in &ends {
-        set_nonblocking(end, Mode::Nonblocking).map_err(|errno| nix::Error::from_raw(errno.raw()))?;
+        set_nonblocking(end, Mode::Nonblocking)?;
     }
     // By the end that they came in at.
     let mut under_way: [VecDeque<(Instant, Vec<u8>)>; 2] = Default::default();
@@ -48,21 +47,19 @@ fn carry_all(ends: [OwnedFd; 2], delay: Duration) -> nix::Result<()> {
             }
         }
         let wanted = |queue: &VecDeque<_>| {
-            if queue.len() < MOST_PACKETS { PollFlags::POLLIN } else { PollFlags::empty() }
+            if queue.len() < MOST_PACKETS { Until::Readable } else { Until::Error }
         };
         let due = under_way.iter().filter_map(|queue| queue.front()).map(|(due, _)| *due).min();
         let wait = due.map(|due| {
             let left = due.saturating_duration_since(Instant::now());
-            TimeSpec::from_duration(if left > NAP { left - NAP / 2 } else { left })
+            if left > NAP { left - NAP / 2 } else { left }
         });
-        let mut polled = [0, 1].map(|end| PollFd::new(ends[end].as_fd(), wanted(&under_way[end])));
-        match ppoll(&mut polled, wait, None) {
+        let ready = match poll_all(&[0, 1].map(|end| (ends[end].as_fd(), wanted(&under_way[end]))), wait) {
             // It was stopped and continued.
-            Err(nix::Error::EINTR) => continue,
-            count => count?,
+            Err(errno) if errno.is(ErrnoName::EINTR) => continue,
+            ready => ready?,
         };
-        let readable = polled.map(|end| end.any() == Some(true));
-        for end in (0..2).filter(|&end| readable[end]) {
+        for end in (0..2).filter(|&end| ready[end].came || ready[end].ended) {
             for _ in 0..BATCH {
                 let Ok(size @ 1..) = read(&ends[end], &mut packet) else { break };
                 under_way[end].push_back((Instant::now() + delay, packet[..size].to_vec()));

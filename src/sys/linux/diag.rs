@@ -20,6 +20,7 @@ use crate::plan::socket_table::SocketRow;
 use crate::sys::{Fault, Result, answer, check};
 use crate::words::errno::Errno;
 use crate::words::names::{Family, Protocol, SocketState};
+use crate::words::ports::PortSet;
 
 /// `include/uapi/linux/inet_diag.h`; the crate knows only its successor.
 const TCPDIAG_GETSOCK: u16 = 18;
@@ -98,12 +99,11 @@ impl SocketTable {
         Ok(rows)
     }
 
-    /// Which local ports any socket of either family holds, as a bitmap.
-    pub fn ports(&mut self, protocol: Protocol) -> Result<Vec<u64>, Fault> {
-        let mut held = vec![0_u64; 1024];
+    /// Which local ports any socket of either family holds.
+    pub fn ports(&mut self, protocol: Protocol) -> Result<PortSet, Fault> {
+        let mut held = PortSet::new();
         self.dump(protocol, u32::MAX, 0, |header| {
-            let port = usize::from(header.socket_id.source_port);
-            held[port / 64] |= 1 << (port % 64);
+            held.insert(header.socket_id.source_port);
         })?;
         Ok(held)
     }

@@ -7,6 +7,7 @@ use std::os::fd::OwnedFd;
 use super::super::{Fault, Result, check};
 use crate::plan::socket_table::{SocketRow, xnu};
 use crate::words::names::{Protocol, SocketState};
+use crate::words::ports::PortSet;
 
 pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bound];
 
@@ -42,8 +43,8 @@ impl SocketTable {
         Ok(rows)
     }
 
-    /// Which local ports any socket of either family holds, as a bitmap.
-    pub fn ports(&mut self, protocol: Protocol) -> Result<Vec<u64>, Fault> {
+    /// Which local ports any socket of either family holds.
+    pub fn ports(&mut self, protocol: Protocol) -> Result<PortSet, Fault> {
         Ok(xnu::ports(&all_rows(protocol)?))
     }
 }

@@ -79,6 +79,7 @@ const HARMLESS: &[&str] = &[
     "flate2",
     "include_dir",
     "indexmap",
+    "ipnet",
     "percent_encoding",
     "quick_junit",
     "regex_lite",

@@ -5,6 +5,8 @@
 
 use std::net::{IpAddr, Ipv6Addr};
 
+use ipnet::{IpNet, Ipv6Net};
+
 use super::journal::Change;
 use crate::words::ports::{PORT_RANGE, PortRange};
 
@@ -118,12 +120,16 @@ pub struct Own {
     pub peer: Option<IpAddr>,
 }
 
+/// RFC 3849; RFC 4193 section 3.1, of which these are the ones that are made up locally.
+const DOCUMENTATION: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32);
+const PRIVATE: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0), 8);
+
 /// Why the loopback interface cannot lend a case this address: whoever has it would no longer be reached. Of `others`, the
 /// machine's interfaces but loopback, none has it in its network.
 pub fn refuses(address: IpAddr, others: &[Own]) -> Option<String> {
     let nobodys = match address {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_documentation() || v4.is_private(),
-        IpAddr::V6(v6) => is_within(v6, [0x2001, 0xdb8], 32) || is_within(v6, [0xfd00, 0], 8),
+        IpAddr::V6(v6) => DOCUMENTATION.contains(&v6) || PRIVATE.contains(&v6),
     };
     if !nobodys {
         return Some(format!(
@@ -135,21 +141,8 @@ pub fn refuses(address: IpAddr, others: &[Own]) -> Option<String> {
 }
 
 fn is_near(address: IpAddr, own: &Own) -> bool {
-    let bits = |address: IpAddr| match address {
-        IpAddr::V4(v4) => u128::from(v4.to_bits()),
-        IpAddr::V6(v6) => v6.to_bits(),
-    };
-    let Some(mask) = own.netmask.filter(|mask| mask.is_ipv4() == address.is_ipv4()) else {
-        return own.address == address;
-    };
-    own.address.is_ipv4() == address.is_ipv4() && bits(own.address) & bits(mask) == bits(address) & bits(mask)
-}
-
-fn is_within(address: Ipv6Addr, prefix: [u16; 2], length: u32) -> bool {
-    let mask = u32::MAX << (32 - length);
-    let [first, second, ..] = address.segments();
-    let bits = |[first, second]: [u16; 2]| u32::from(first) << 16 | u32::from(second);
-    bits([first, second]) & mask == bits(prefix) & mask
+    let network = own.netmask.and_then(|mask| IpNet::with_netmask(own.address, mask).ok());
+    network.map_or(own.address == address, |network| network.contains(&address))
 }
 
 /// Whether the machine already is as an earlier change has left it, so that there is something to undo.

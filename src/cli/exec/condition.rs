@@ -6,6 +6,8 @@ use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::str::FromStr;
 
+use ipnet::IpNet;
+
 use crate::exec::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
 use crate::plan::RouteKind;
 use crate::words::names::{HolderState, Protocol, Reuse, User};
@@ -366,16 +368,7 @@ fn prefix(text: &str) -> Result<Prefix, String> {
             .filter(|length| *length <= most)
             .ok_or_else(|| format!("`{length}` is no length of a prefix, from 0 to {most}"))?,
     };
-    let network: IpAddr = match address {
-        IpAddr::V4(address) => {
-            let mask = u32::MAX.checked_shl(32 - u32::from(length)).unwrap_or(0);
-            Ipv4Addr::from_bits(address.to_bits() & mask).into()
-        }
-        IpAddr::V6(address) => {
-            let mask = u128::MAX.checked_shl(128 - u32::from(length)).unwrap_or(0);
-            Ipv6Addr::from_bits(address.to_bits() & mask).into()
-        }
-    };
+    let network = IpNet::new(address, length).map_err(|why| why.to_string())?.network();
     if network != address {
         return Err(format!("{address} has bits beyond the prefix: write {network}/{length}"));
     }

@@ -7,6 +7,7 @@ use std::net::IpAddr;
 use std::os::fd::{AsRawFd, BorrowedFd};
 use std::time::{Duration, Instant};
 
+use ipnet::IpNet;
 use netlink_packet_core::{
     NLM_F_ACK, NLM_F_CREATE, NLM_F_DUMP, NLM_F_EXCL, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload,
 };
@@ -302,16 +303,7 @@ fn family(address: IpAddr) -> AddressFamily {
 }
 
 fn matches_prefix(network: IpAddr, prefix: u8, address: IpAddr) -> bool {
-    let prefix = u32::from(prefix);
-    match (network, address) {
-        (IpAddr::V4(network), IpAddr::V4(address)) => {
-            (network.to_bits() ^ address.to_bits()).checked_shr(32 - prefix.min(32)).unwrap_or(0) == 0
-        }
-        (IpAddr::V6(network), IpAddr::V6(address)) => {
-            (network.to_bits() ^ address.to_bits()).checked_shr(128 - prefix.min(128)).unwrap_or(0) == 0
-        }
-        _ => false,
-    }
+    IpNet::new(network, prefix).is_ok_and(|network| network.contains(&address))
 }
 
 fn change(message: RouteNetlinkMessage, flags: u16) -> Result<(), Fault> {

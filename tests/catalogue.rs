@@ -6,7 +6,7 @@ use crate::common;
 use crate::harness::test;
 use errnoscope::knowledge::policy::evaluate::evaluate;
 use errnoscope::knowledge::policy::evidence::evidence;
-use errnoscope::knowledge::policy::right::Kind;
+use errnoscope::knowledge::policy::right::Consequence;
 use errnoscope::knowledge::policy::{self, ProbeCall};
 use errnoscope::report::finding::{self, Report, Verdict};
 use errnoscope::scenario::cases;
@@ -94,7 +94,7 @@ fn holds_the_committed_policy(report: &Report) {
     let built_in = |name: &str| policy::built_in(name).expect("built in").unwrap_or_else(|problem| panic!("{problem}"));
     let committed = built_in(policy::DEFAULT);
     assert!(evaluate(&committed, &evidence).is_right(), "{:#?}", evaluate(&committed, &evidence).wrong);
-    let wrong = |name: &str, kind: Kind, call: ProbeCall, errno: &str, cause: Cause| {
+    let wrong = |name: &str, kind: Consequence, call: ProbeCall, errno: &str, cause: Cause| {
         let wrong = evaluate(&built_in(name), &evidence).wrong;
         let alike = wrong.iter().any(|wrong| {
             (wrong.kind, wrong.call, wrong.cause, wrong.errno.as_str(), wrong.expected)
@@ -102,11 +102,11 @@ fn holds_the_committed_policy(report: &Report) {
         });
         assert!(alike, "{name} {kind} {call} {errno} {cause}: {wrong:#?}");
     };
-    wrong("conflate", Kind::Hides, ProbeCall::Bind, "EADDRINUSE", Cause::PortsExhausted);
-    wrong("conflate", Kind::Hides, ProbeCall::Connect, "EADDRNOTAVAIL", Cause::PortsExhausted);
-    wrong("addr-in-use-only", Kind::GivesUp, ProbeCall::Connect, "EADDRNOTAVAIL", Cause::TupleInUse);
-    wrong("addr-in-use-only", Kind::Hides, ProbeCall::Bind, "EADDRINUSE", Cause::PortsExhausted);
-    wrong("next-port-on-both", Kind::Hides, ProbeCall::Bind, "EADDRNOTAVAIL", Cause::AddressNotLocal);
+    wrong("conflate", Consequence::Hides, ProbeCall::Bind, "EADDRINUSE", Cause::PortsExhausted);
+    wrong("conflate", Consequence::Hides, ProbeCall::Connect, "EADDRNOTAVAIL", Cause::PortsExhausted);
+    wrong("addr-in-use-only", Consequence::GivesUp, ProbeCall::Connect, "EADDRNOTAVAIL", Cause::TupleInUse);
+    wrong("addr-in-use-only", Consequence::Hides, ProbeCall::Bind, "EADDRINUSE", Cause::PortsExhausted);
+    wrong("next-port-on-both", Consequence::Hides, ProbeCall::Bind, "EADDRNOTAVAIL", Cause::AddressNotLocal);
 }
 
 /// The committed schema is the one that the types give.

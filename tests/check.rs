@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{MARK, PROGRAM, marked};
 use crate::harness::{rstest, test};
-use errnoscope::knowledge::policy::{self, right::Kind};
+use errnoscope::knowledge::policy::{self, right::Consequence};
 use errnoscope::sys;
 use errnoscope::tracer::check::judge::{Behaviour, Verdict};
 use errnoscope::tracer::check::trouble::Trouble;
@@ -51,7 +51,7 @@ fn checked(output: &Output) -> Tracer {
     tracer
 }
 
-fn wrong(tracer: &Tracer) -> BTreeMap<Trouble, (Behaviour, Option<Kind>)> {
+fn wrong(tracer: &Tracer) -> BTreeMap<Trouble, (Behaviour, Option<Consequence>)> {
     let wrong = tracer.runs.iter().filter(|row| row.verdict == Verdict::Wrong);
     wrong.map(|row| (row.trouble, (row.behaviour, row.kind))).collect()
 }
@@ -79,15 +79,15 @@ fn the_reference_tracer_is_right_about_everything() {
 }
 
 #[rstest(Namespaces, Ptrace, Bash)]
-#[case("conflate", &[(Trouble::SourceNotLocal, Behaviour::SkipsInVain, Kind::Hides)])]
+#[case("conflate", &[(Trouble::SourceNotLocal, Behaviour::SkipsInVain, Consequence::Hides)])]
 #[case("addr-in-use-only", &[
-    (Trouble::TupleSynSent, Behaviour::Aborts, Kind::GivesUp),
-    (Trouble::TupleEstablished, Behaviour::Aborts, Kind::GivesUp),
-    (Trouble::TupleTimeWait, Behaviour::Aborts, Kind::GivesUp),
+    (Trouble::TupleSynSent, Behaviour::Aborts, Consequence::GivesUp),
+    (Trouble::TupleEstablished, Behaviour::Aborts, Consequence::GivesUp),
+    (Trouble::TupleTimeWait, Behaviour::Aborts, Consequence::GivesUp),
 ])]
 fn a_wrong_policy_is_caught_doing_what_it_does_wrong_and_nothing_else(
     #[case] name: &str,
-    #[case] expected: &[(Trouble, Behaviour, Kind)],
+    #[case] expected: &[(Trouble, Behaviour, Consequence)],
 ) {
     let (place, fake) = profile(&with_policy(name), 60);
     let inferred = place.path().join("inferred.toml");
@@ -461,7 +461,7 @@ fn results_fit_their_schema_and_are_held_against_others() {
     assert!(said.contains("tuple-time-wait  skips (right) → aborts (wrong)"), "{said}");
     // What a wrong behaviour does may change as well; and what the baseline has is shown in short.
     let mut both = check.clone();
-    for (check, kind) in [(&mut check, Kind::GivesUp), (&mut both, Kind::Hides)] {
+    for (check, kind) in [(&mut check, Consequence::GivesUp), (&mut both, Consequence::Hides)] {
         check.tracers[0].runs.iter_mut().find(|row| row.trouble == Trouble::TupleTimeWait).unwrap().kind = Some(kind);
     }
     let (hides, gives_up) = (place.path().join("hides.json"), place.path().join("gives-up.json"));

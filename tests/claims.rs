@@ -8,8 +8,8 @@ use crate::common::reports::{BASELINE, baseline};
 use crate::common::said::{Said, run};
 use crate::harness::{rstest, test};
 use errnoscope::plan::{Hello, PROTOCOL, Unsupported};
-use errnoscope::report::claim::verdict::Answer;
-use errnoscope::report::claim::{self, Claim, Claims, Judged, Verdict, judge};
+use errnoscope::report::claim::verdict::ClaimAnswer;
+use errnoscope::report::claim::{self, Claim, ClaimVerdict, Claims, Judged, judge};
 use errnoscope::report::finding::{Missing, Report};
 use errnoscope::scenario::{cases, compile};
 use errnoscope::suite;
@@ -144,22 +144,22 @@ fn the_built_in_claims_are_sound() {
 
 /// What SEMANTICS says of them: of Linux 6.18 observed, of macOS expected only.
 #[rstest]
-#[case("eaddrinuse-means-port-in-use", Verdict::Mixed, Verdict::Mixed)]
-#[case("eaddrnotavail-means-address-not-local", Verdict::Mixed, Verdict::Mixed)]
-#[case("linux-eaddrnotavail-means-range-full", Verdict::Mixed, Verdict::Unknown)]
-#[case("macos-tracer-sees-only-eaddrinuse", Verdict::Unknown, Verdict::Mixed)]
-#[case("linux-reuseport-prevents-eaddrnotavail", Verdict::Refuted, Verdict::Unknown)]
-#[case("macos-reuseport-is-for-udp", Verdict::Unknown, Verdict::Refuted)]
-#[case("skip-on-eaddrinuse-alone", Verdict::Mixed, Verdict::Mixed)]
-#[case("reuseaddr-on-new-socket-is-enough", Verdict::Refuted, Verdict::Confirmed)]
-#[case("time-wait-makes-connect-fail", Verdict::Mixed, Verdict::Confirmed)]
-#[case("exhaustion-is-per-server", Verdict::Mixed, Verdict::Refuted)]
-fn the_ten_claims_are_what_they_are(#[case] id: &str, #[case] linux: Verdict, #[case] macos: Verdict) {
+#[case("eaddrinuse-means-port-in-use", ClaimVerdict::Mixed, ClaimVerdict::Mixed)]
+#[case("eaddrnotavail-means-address-not-local", ClaimVerdict::Mixed, ClaimVerdict::Mixed)]
+#[case("linux-eaddrnotavail-means-range-full", ClaimVerdict::Mixed, ClaimVerdict::Unknown)]
+#[case("macos-tracer-sees-only-eaddrinuse", ClaimVerdict::Unknown, ClaimVerdict::Mixed)]
+#[case("linux-reuseport-prevents-eaddrnotavail", ClaimVerdict::Refuted, ClaimVerdict::Unknown)]
+#[case("macos-reuseport-is-for-udp", ClaimVerdict::Unknown, ClaimVerdict::Refuted)]
+#[case("skip-on-eaddrinuse-alone", ClaimVerdict::Mixed, ClaimVerdict::Mixed)]
+#[case("reuseaddr-on-new-socket-is-enough", ClaimVerdict::Refuted, ClaimVerdict::Confirmed)]
+#[case("time-wait-makes-connect-fail", ClaimVerdict::Mixed, ClaimVerdict::Confirmed)]
+#[case("exhaustion-is-per-server", ClaimVerdict::Mixed, ClaimVerdict::Refuted)]
+fn the_ten_claims_are_what_they_are(#[case] id: &str, #[case] linux: ClaimVerdict, #[case] macos: ClaimVerdict) {
     let claims: Vec<Claim> = embedded().claims.into_iter().filter(|claim| claim.id.get_ref() == id).collect();
     let judged = judge(&claims, [baseline()]);
     let [claim] = &*judged else { panic!("one claim is called {id}") };
     assert_eq!(claim.systems[&Os::Linux].verdict, linux, "{claim:#?}");
-    assert_eq!(claim.systems[&Os::Macos].verdict, Verdict::Unknown, "nobody has run it on a Mac");
+    assert_eq!(claim.systems[&Os::Macos].verdict, ClaimVerdict::Unknown, "nobody has run it on a Mac");
     assert_eq!(claim.systems[&Os::Macos].expected.verdict, macos, "{claim:#?}");
 }
 
@@ -168,25 +168,25 @@ fn what_is_only_expected_makes_no_verdict() {
     let judged = judge(&embedded().claims, &[nothing_observed()]);
     for claim in &judged {
         for on in claim.systems.values() {
-            assert_eq!((on.verdict, on.observed.calls), (Verdict::Unknown, 0), "{}", claim.id);
+            assert_eq!((on.verdict, on.observed.calls), (ClaimVerdict::Unknown, 0), "{}", claim.id);
         }
         assert!(claim.systems.values().any(|on| on.expected.calls > 0), "{} is about nothing", claim.id);
     }
     // What is expected of Linux is what Linux does.
     for (expected, observed) in judged.iter().zip(judge(&embedded().claims, [baseline()])) {
         let linux = &observed.systems[&Os::Linux];
-        if linux.verdict != Verdict::Unknown {
+        if linux.verdict != ClaimVerdict::Unknown {
             assert_eq!(expected.systems[&Os::Linux].expected.verdict, linux.verdict, "{}", observed.id);
         }
     }
 }
 
 /// The verdict of two parts together.
-fn both(a: Verdict, b: Verdict) -> Verdict {
+fn both(a: ClaimVerdict, b: ClaimVerdict) -> ClaimVerdict {
     match (a, b) {
-        (Verdict::Unknown, other) | (other, Verdict::Unknown) => other,
+        (ClaimVerdict::Unknown, other) | (other, ClaimVerdict::Unknown) => other,
         (a, b) if a == b => a,
-        _ => Verdict::Mixed,
+        _ => ClaimVerdict::Mixed,
     }
 }
 
@@ -230,12 +230,12 @@ fn a_claim_and_its_negation_are_never_both_confirmed() {
             let [on, not] = [claim, &negation].map(|judged| &judged.systems[os]);
             for (on, not) in [(&on.observed, &not.observed), (&on.expected, &not.expected)] {
                 let opposite = match on.verdict {
-                    Verdict::Confirmed => Verdict::Refuted,
-                    Verdict::Refuted => Verdict::Confirmed,
+                    ClaimVerdict::Confirmed => ClaimVerdict::Refuted,
+                    ClaimVerdict::Refuted => ClaimVerdict::Confirmed,
                     same => same,
                 };
                 assert_eq!(not.verdict, opposite, "{} on {os}", claim.id);
-                assert_eq!(on.answers[&Answer::Holds], not.answers[&Answer::Fails]);
+                assert_eq!(on.answers[&ClaimAnswer::Holds], not.answers[&ClaimAnswer::Fails]);
             }
         }
     }
@@ -265,7 +265,10 @@ fn where_a_kernel_may_choose_a_claim_is_neither_confirmed_nor_refuted() {
         let claims = read(&text).unwrap_or_else(|problem| panic!("{problem}")).claims;
         let judged = judge(&claims, [baseline()]);
         let linux = &judged[0].systems[&Os::Linux];
-        assert_eq!((linux.verdict, linux.observed.answers[&Answer::Either]), (Verdict::Mixed, linux.observed.calls));
+        assert_eq!(
+            (linux.verdict, linux.observed.answers[&ClaimAnswer::Either]),
+            (ClaimVerdict::Mixed, linux.observed.calls)
+        );
     }
 }
 

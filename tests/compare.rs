@@ -15,7 +15,7 @@ use crate::harness::test;
 use errnoscope::plan::{Outcome, Unsupported};
 use errnoscope::render::compare::{Cases, comparison as text};
 use errnoscope::render::{github, json};
-use errnoscope::report::compare::{self, Comparison, Kind, Weight, compare};
+use errnoscope::report::compare::{self, ChangeKind, Comparison, Weight, compare};
 use errnoscope::report::finding::{Finding, Missing, Report, Verdict};
 use errnoscope::words::errno::Errno;
 use errnoscope::words::names::Os;
@@ -68,33 +68,36 @@ const MUTATIONS: [Mutation; 8] = [
 ];
 
 /// What the finding becomes, and in what that differs.
-fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kind]) {
+fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [ChangeKind]) {
     let mut new = finding.clone();
     match mutation {
-        Mutation::Gone => return (vec![], &[Kind::Disappeared]),
+        Mutation::Gone => return (vec![], &[ChangeKind::Disappeared]),
         Mutation::Added => {
             new.case = format!("{}[added]", new.case).into();
-            return (vec![finding.clone(), new], &[Kind::Appeared]);
+            return (vec![finding.clone(), new], &[ChangeKind::Appeared]);
         }
         Mutation::Mismatch => {
-            return (vec![Finding::observed(evidence(finding), errno(NEVER))], &[Kind::Outcome, Kind::Verdict]);
+            return (
+                vec![Finding::observed(evidence(finding), errno(NEVER))],
+                &[ChangeKind::Outcome, ChangeKind::Verdict],
+            );
         }
         Mutation::OtherOutcome => {
-            return (vec![given(finding, errno(NEVER))], &[Kind::Outcome]);
+            return (vec![given(finding, errno(NEVER))], &[ChangeKind::Outcome]);
         }
         Mutation::Broken => {
             let why = Missing::Broken("killed by signal 9".into());
-            return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
+            return (vec![Finding::without_outcome(evidence(finding), why)], &[ChangeKind::Verdict]);
         }
         Mutation::Unsupported => {
             let need = errnoscope::words::names::Need::Nft;
             let why = Missing::Unsupported(Unsupported { need, reason: "not installed".into() });
-            return (vec![Finding::without_outcome(evidence(finding), why)], &[Kind::Verdict]);
+            return (vec![Finding::without_outcome(evidence(finding), why)], &[ChangeKind::Verdict]);
         }
         Mutation::Unstable => {
             return (
                 vec![common::reports::repeated(finding, &[(finding.outcome_name(), 7), ("ELOOP", 3)])],
-                &[Kind::Unstable],
+                &[ChangeKind::Unstable],
             );
         }
         Mutation::Nothing => {}
@@ -105,7 +108,7 @@ fn mutate(finding: &Finding, mutation: Mutation) -> (Vec<Finding>, &'static [Kin
     (vec![new], &[])
 }
 
-type Found = BTreeSet<(String, String, Vec<Kind>)>;
+type Found = BTreeSet<(String, String, Vec<ChangeKind>)>;
 
 fn found(comparison: &Comparison) -> Found {
     let found = comparison.changes.iter().map(|change| {
@@ -128,7 +131,7 @@ fn mutated() -> impl Strategy<Value = (Report, Found)> {
             };
             let (new, kinds) = mutate(finding, MUTATIONS[mutation]);
             if !kinds.is_empty() {
-                let case = if kinds == [Kind::Appeared] { &new[1].case } else { &finding.case };
+                let case = if kinds == [ChangeKind::Appeared] { &new[1].case } else { &finding.case };
                 found.insert((case.to_string(), finding.subject.call.to_string(), kinds.to_vec()));
             }
             findings.extend(new);
@@ -191,10 +194,10 @@ proptest! {
             let changes = comparison.changes.iter().filter(|change| change.kinds.contains(&kind));
             changes.map(|change| change.case.to_string()).collect::<BTreeSet<String>>()
         };
-        prop_assert_eq!(of(&there, Kind::Appeared), of(&back, Kind::Disappeared));
-        prop_assert_eq!(of(&there, Kind::Disappeared), of(&back, Kind::Appeared));
-        prop_assert_eq!(of(&there, Kind::Outcome), of(&back, Kind::Outcome));
-        prop_assert_eq!(of(&there, Kind::Verdict), of(&back, Kind::Verdict));
+        prop_assert_eq!(of(&there, ChangeKind::Appeared), of(&back, ChangeKind::Disappeared));
+        prop_assert_eq!(of(&there, ChangeKind::Disappeared), of(&back, ChangeKind::Appeared));
+        prop_assert_eq!(of(&there, ChangeKind::Outcome), of(&back, ChangeKind::Outcome));
+        prop_assert_eq!(of(&there, ChangeKind::Verdict), of(&back, ChangeKind::Verdict));
     }
 
     #[test]
@@ -203,7 +206,7 @@ proptest! {
         prop_assert_eq!(counts(&comparison), [expected.len() as u64; 5]);
         let summary = &comparison.summary;
         prop_assert_eq!(summary.changed, summary.weights.values().sum::<u64>());
-        let both = summary.unchanged + summary.changed - summary.kinds[&Kind::Appeared];
+        let both = summary.unchanged + summary.changed - summary.kinds[&ChangeKind::Appeared];
         prop_assert_eq!(both, SOME.findings.len() as u64);
         prop_assert_eq!(comparison.groups().iter().map(|group| group.changes.len()).sum::<usize>(), comparison.changes.len());
     }
@@ -239,9 +242,9 @@ fn a_comparison_is_as_its_schema_says() {
 
 /// One finding before and after, and in what it differs.
 #[track_caller]
-fn check(old: Finding, new: Finding, kinds: &[Kind], weight: Option<Weight>) {
+fn check(old: Finding, new: Finding, kinds: &[ChangeKind], weight: Option<Weight>) {
     let comparison = compare(&with(vec![old]), &with(vec![new]));
-    let found: Vec<Kind> = comparison.changes.iter().flat_map(|change| &change.kinds).copied().collect();
+    let found: Vec<ChangeKind> = comparison.changes.iter().flat_map(|change| &change.kinds).copied().collect();
     assert_eq!((&*found, comparison.changes.first().map(|change| change.weight)), (kinds, weight));
 }
 
@@ -263,18 +266,18 @@ fn counted(finding: Finding, outcomes: &[(&str, u32)]) -> Finding {
 fn instability_is_a_change_and_which_outcome_it_shows_is_not() {
     let both = [("EADDRINUSE", 7), ("ok", 3)];
     let fewer = [("EADDRINUSE", 1), ("ok", 9)];
-    check(matching(), repeated(&both), &[Kind::Unstable], Some(Weight::Warning));
+    check(matching(), repeated(&both), &[ChangeKind::Unstable], Some(Weight::Warning));
     check(repeated(&both), repeated(&fewer), &[], None);
     check(repeated(&both), given(&matching(), Outcome::Ok), &[], None);
-    check(repeated(&both), repeated(&[("EADDRINUSE", 10)]), &[Kind::Stable], Some(Weight::Notice));
+    check(repeated(&both), repeated(&[("EADDRINUSE", 10)]), &[ChangeKind::Stable], Some(Weight::Notice));
     check(repeated(&both), matching(), &[], None);
-    check(repeated(&both), repeated(&[("ok", 5), ("ELOOP", 5)]), &[Kind::Outcome], Some(Weight::Error));
+    check(repeated(&both), repeated(&[("ok", 5), ("ELOOP", 5)]), &[ChangeKind::Outcome], Some(Weight::Error));
     let elsewhere = [("ok", 5), ("ELOOP", 5)];
-    check(matching(), repeated(&elsewhere), &[Kind::Outcome, Kind::Unstable], Some(Weight::Error));
+    check(matching(), repeated(&elsewhere), &[ChangeKind::Outcome, ChangeKind::Unstable], Some(Weight::Error));
     let (broken, _) = mutate(&matching(), Mutation::Broken);
     let once = matching().and(broken[0].clone());
     assert_eq!((once.verdict(), once.is_unstable()), (Verdict::Broken, true), "the worse speaks");
-    check(once, matching(), &[Kind::Verdict], Some(Weight::Notice));
+    check(once, matching(), &[ChangeKind::Verdict], Some(Weight::Notice));
 }
 
 #[test]
@@ -289,7 +292,7 @@ fn what_the_kernel_may_choose_is_no_change() {
     check(
         first.clone(),
         Finding::observed(evidence(free), errno(NEVER)),
-        &[Kind::Outcome, Kind::Verdict],
+        &[ChangeKind::Outcome, ChangeKind::Verdict],
         Some(Weight::Error),
     );
     // Nobody knowing better is no such freedom: where nothing has been observed yet, this is how a change shows.
@@ -300,18 +303,18 @@ fn what_the_kernel_may_choose_is_no_change() {
         evidence.expected = Arc::from([expectation]);
         Finding::observed(evidence, outcome)
     };
-    check(unknown(errno(raw(&one))), unknown(errno(raw(&other))), &[Kind::Outcome], Some(Weight::Error));
+    check(unknown(errno(raw(&one))), unknown(errno(raw(&other))), &[ChangeKind::Outcome], Some(Weight::Error));
 }
 
 #[test]
 fn what_heals_weighs_less_than_what_breaks() {
     let mismatch = Finding::observed(evidence(&matching()), errno(NEVER));
-    check(mismatch.clone(), matching(), &[Kind::Outcome, Kind::Verdict], Some(Weight::Notice));
+    check(mismatch.clone(), matching(), &[ChangeKind::Outcome, ChangeKind::Verdict], Some(Weight::Notice));
     let (broken, _) = mutate(&matching(), Mutation::Broken);
-    check(broken[0].clone(), matching(), &[Kind::Verdict], Some(Weight::Notice));
-    check(matching(), broken[0].clone(), &[Kind::Verdict], Some(Weight::Error));
+    check(broken[0].clone(), matching(), &[ChangeKind::Verdict], Some(Weight::Notice));
+    check(matching(), broken[0].clone(), &[ChangeKind::Verdict], Some(Weight::Error));
     let (unsupported, _) = mutate(&matching(), Mutation::Unsupported);
-    check(matching(), unsupported[0].clone(), &[Kind::Verdict], Some(Weight::Warning));
+    check(matching(), unsupported[0].clone(), &[ChangeKind::Verdict], Some(Weight::Warning));
 }
 
 #[test]

@@ -13,7 +13,7 @@ use errnoscope::plan::{Outcome, Unsupported};
 use errnoscope::render::json;
 use errnoscope::report::compat::boundaries::{Boundaries, Side, boundaries};
 use errnoscope::report::compat::{self, Basis, Compat, Sweep};
-use errnoscope::report::finding::{Evidence, Finding, Missing, Report, TrailEntry, Verdict};
+use errnoscope::report::finding::{Finding, Missing, Report, TrailEntry, Unjudged, Verdict};
 use errnoscope::words::errno::Errno;
 use errnoscope::words::names::{Call, Need, Os};
 use proptest::prelude::*;
@@ -291,7 +291,7 @@ fn refusing(need: Need) -> Vec<Finding> {
     let refuse = |finding: &Finding| {
         let last = finding.trail.last().expect("it was run");
         let entry = TrailEntry { unsupported: Some(unsupported.clone()), outcome: None, ..(**last).clone() };
-        let evidence = Evidence { trail: vec![Arc::new(entry)], ..evidence(finding) };
+        let evidence = Unjudged { trail: vec![Arc::new(entry)], ..evidence(finding) };
         Finding::without_outcome(evidence, Missing::Unsupported(unsupported.clone()))
     };
     plain().iter().map(refuse).collect()

@@ -8,17 +8,17 @@ use crate::common;
 use crate::harness::test;
 use errnoscope::plan::{Answer, Hello, Outcome, SocketKind, Unsupported};
 use errnoscope::render::junit::junit;
-use errnoscope::report::finding::{Catalogue, Evidence, Finding, Missing, Report, SubjectRef, Verdict};
+use errnoscope::report::finding::{Catalogue, Finding, Missing, Report, SubjectRef, Unjudged, Verdict};
 use errnoscope::scenario::Expectation;
 use errnoscope::scenario::witness::{Moment, Precondition, Witness};
 use errnoscope::words::cause::Cause;
 use errnoscope::words::names::{Call, Family, Need, Os, PortChoice, Protocol, Reuse};
 use roxmltree::{Document, Node};
 
-fn evidence(scenario: &str, case: &str, expected: &str, confirmed: bool) -> Evidence {
+fn evidence(scenario: &str, case: &str, expected: &str, confirmed: bool) -> Unjudged {
     let socket = SocketKind { protocol: Protocol::Tcp, family: Family::Ipv4, reuse: Reuse::None };
     let reference = "a \"reference\" with <angles> & ]]> and \u{1}".to_owned();
-    Evidence {
+    Unjudged {
         scenario: scenario.into(),
         case: case.into(),
         axes: Default::default(),

@@ -9,8 +9,8 @@ use crate::harness::test;
 use errnoscope::knowledge::policy::derive::{Derived, decides, derive, targets};
 use errnoscope::knowledge::policy::diff::diff;
 use errnoscope::knowledge::policy::evaluate::{Evaluation, evaluate};
-use errnoscope::knowledge::policy::evidence::{Basis, Evidence, Item, LeftOut, evidence};
-use errnoscope::knowledge::policy::right::{Kind, decision, right};
+use errnoscope::knowledge::policy::evidence::{Basis, CausedSignal, Evidence, LeftOut, evidence};
+use errnoscope::knowledge::policy::right::{Consequence, decision, right};
 use errnoscope::knowledge::policy::{self, Action, BUILT_IN, Policy, ProbeCall, Rule, Signal, built_in};
 use errnoscope::plan::{Hello, PROTOCOL, Unsupported};
 use errnoscope::report::finding::{Missing, Report};
@@ -145,7 +145,7 @@ fn an_action_is_right_where_it_is_the_right_one() {
     for &taken in Action::ALL {
         for &wanted in Action::ALL {
             let decision = decision(taken, wanted);
-            assert_eq!(decision.kind == Kind::Right, taken == wanted);
+            assert_eq!(decision.kind == Consequence::Right, taken == wanted);
             assert_eq!(decision.cost == 0, taken == wanted);
         }
     }
@@ -190,7 +190,14 @@ fn what_was_not_observed_is_expected() {
 }
 
 /// How many wrong decisions of this kind have a signal like this and this cause.
-fn wrong(evaluation: &Evaluation, kind: Kind, call: ProbeCall, port: PortChoice, name: &str, cause: Cause) -> u64 {
+fn wrong(
+    evaluation: &Evaluation,
+    kind: Consequence,
+    call: ProbeCall,
+    port: PortChoice,
+    name: &str,
+    cause: Cause,
+) -> u64 {
     let found = evaluation.wrong.iter().filter(|wrong| {
         (wrong.kind, wrong.call, wrong.port, wrong.cause) == (kind, call, port, cause) && wrong.errno == errno(name)
     });
@@ -203,14 +210,18 @@ fn what_is_known_of_the_others_is_found() {
     use ProbeCall::{Bind, Connect};
     let conflate = evaluate(&named("conflate"), &linux);
     let exhausted = Cause::PortsExhausted;
-    assert!(wrong(&conflate, Kind::Hides, Bind, PortChoice::Ephemeral, "EADDRINUSE", exhausted) > 0);
-    assert!(wrong(&conflate, Kind::Hides, Connect, PortChoice::Ephemeral, "EADDRNOTAVAIL", exhausted) > 0);
-    assert!(wrong(&conflate, Kind::Hides, Bind, PortChoice::Explicit, "EADDRNOTAVAIL", Cause::AddressNotLocal) > 0);
+    assert!(wrong(&conflate, Consequence::Hides, Bind, PortChoice::Ephemeral, "EADDRINUSE", exhausted) > 0);
+    assert!(wrong(&conflate, Consequence::Hides, Connect, PortChoice::Ephemeral, "EADDRNOTAVAIL", exhausted) > 0);
+    assert!(
+        wrong(&conflate, Consequence::Hides, Bind, PortChoice::Explicit, "EADDRNOTAVAIL", Cause::AddressNotLocal) > 0
+    );
     let in_use = evaluate(&named("addr-in-use-only"), &linux);
-    assert!(wrong(&in_use, Kind::GivesUp, Connect, PortChoice::Explicit, "EADDRNOTAVAIL", Cause::TupleInUse) > 0);
-    assert!(wrong(&in_use, Kind::Hides, Bind, PortChoice::Ephemeral, "EADDRINUSE", exhausted) > 0);
+    assert!(
+        wrong(&in_use, Consequence::GivesUp, Connect, PortChoice::Explicit, "EADDRNOTAVAIL", Cause::TupleInUse) > 0
+    );
+    assert!(wrong(&in_use, Consequence::Hides, Bind, PortChoice::Ephemeral, "EADDRINUSE", exhausted) > 0);
     let next = evaluate(&named("next-port-on-both"), &linux);
-    assert!(wrong(&next, Kind::Hides, Bind, PortChoice::Explicit, "EADDRNOTAVAIL", Cause::AddressNotLocal) > 0);
+    assert!(wrong(&next, Consequence::Hides, Bind, PortChoice::Explicit, "EADDRNOTAVAIL", Cause::AddressNotLocal) > 0);
     for evaluation in [conflate, in_use, next] {
         assert!(!evaluation.is_right());
     }
@@ -275,7 +286,7 @@ fn a_difference_reads_like_a_rule() {
 #[test]
 fn an_ambiguity_is_a_result() {
     let signal = signal(Os::Linux, ProbeCall::Connect, PortChoice::Explicit, "EADDRNOTAVAIL");
-    let item = |cause, scenario: &str| Item {
+    let item = |cause, scenario: &str| CausedSignal {
         signal,
         cause,
         basis: Basis::Observed,
@@ -297,7 +308,7 @@ fn an_ambiguity_is_a_result() {
     assert!(evaluation.is_right());
 }
 
-fn items() -> impl Strategy<Value = Vec<Item>> {
+fn items() -> impl Strategy<Value = Vec<CausedSignal>> {
     let calls: Vec<(ProbeCall, PortChoice)> = vec![
         (ProbeCall::Socket, PortChoice::None),
         (ProbeCall::Bind, PortChoice::Explicit),
@@ -317,7 +328,7 @@ fn items() -> impl Strategy<Value = Vec<Item>> {
         prop::sample::select(Cause::ALL),
         0..4_u8,
     );
-    let item = item.prop_map(|(os, (call, port), protocol, family, reuse, name, cause, scenario)| Item {
+    let item = item.prop_map(|(os, (call, port), protocol, family, reuse, name, cause, scenario)| CausedSignal {
         signal: Signal { os, call, port, protocol, family, reuse, errno: errno(name) },
         cause,
         basis: if os == Os::Linux { Basis::Observed } else { Basis::Expected },
@@ -327,12 +338,12 @@ fn items() -> impl Strategy<Value = Vec<Item>> {
     prop::collection::vec(item, 0..14)
 }
 
-fn of(items: Vec<Item>) -> Evidence {
+fn of(items: Vec<CausedSignal>) -> Evidence {
     Evidence { items, ..Evidence::default() }
 }
 
 /// Nothing can be left out: no rule, no condition, no value. What a rule does names its errnos, unless it stops.
-fn irredundant(rules: &[Rule], items: &[Item]) {
+fn irredundant(rules: &[Rule], items: &[CausedSignal]) {
     let (targets, _) = targets(items);
     assert!(decides(rules, &targets));
     for index in 0..rules.len() - 1 {

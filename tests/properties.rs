@@ -9,7 +9,7 @@ use errnoscope::knowledge::{explain, policy};
 use errnoscope::plan::{self, Answer, Fate, Hello, Observations, Outcome, Performed, Plan, StepResult};
 use errnoscope::render::{self, json};
 use errnoscope::report::claim;
-use errnoscope::report::finding::{Evidence, Finding, Report, Verdict};
+use errnoscope::report::finding::{Finding, Report, Unjudged, Verdict};
 use errnoscope::scenario::rule::{Expected, permits};
 use errnoscope::scenario::{self, Expectation};
 use errnoscope::suite::catalogue;
@@ -314,7 +314,7 @@ fn what_does_not_follow_is_not_read() {
 fn a_call_without_preconditions_says_why() {
     let matching = small().findings.iter().find(|finding| finding.verdict() == Verdict::Match).expect("there is one");
     let outcome = matching.outcome().expect("a match has one").clone();
-    let bare = |unwitnessed| Evidence { witness: Vec::new(), unwitnessed, ..evidence(matching) };
+    let bare = |unwitnessed| Unjudged { witness: Vec::new(), unwitnessed, ..evidence(matching) };
     assert_eq!(Finding::observed(bare(None), outcome.clone()).verdict(), Verdict::Unwitnessed);
     let explained = Finding::observed(bare(Some("socket() asks nothing of anybody".into())), outcome);
     assert_eq!(explained.verdict(), Verdict::Match);

@@ -13,7 +13,7 @@ use crate::render::text::{count, glossary, truncate};
 use crate::scenario::{Expectation, Platform, Scenario, compile};
 use crate::suite::catalogue::Catalogue;
 use crate::suite::judge;
-use crate::suite::runner::Item;
+use crate::suite::runner::CaseRun;
 use crate::words::cause::Cause;
 use crate::words::names::{Call, Os};
 
@@ -99,7 +99,7 @@ struct Counted<'c> {
     slow: u64,
 }
 
-fn counted<'c>(catalogue: &'c Catalogue, items: &[Item]) -> Vec<Counted<'c>> {
+fn counted<'c>(catalogue: &'c Catalogue, items: &[CaseRun]) -> Vec<Counted<'c>> {
     let mut counts: BTreeMap<usize, (u64, u64)> = BTreeMap::new();
     for item in items {
         let (cases, slow) = counts.entry(item.scenario).or_default();
@@ -128,7 +128,7 @@ fn scenario_entry(counted: &Counted<'_>) -> serde_json::Value {
     entry
 }
 
-fn tree(catalogue: &Catalogue, items: &[Item], out: &mut dyn Write) -> Result<(), Failure> {
+fn tree(catalogue: &Catalogue, items: &[CaseRun], out: &mut dyn Write) -> Result<(), Failure> {
     let counted = counted(catalogue, items);
     let widest = |text: fn(&Counted<'_>) -> usize| counted.iter().map(text).max().unwrap_or(0);
     let id_width = widest(|counted| counted.scenario.id.len());

@@ -21,7 +21,7 @@ use crate::render::text::{count, glossary};
 use crate::render::{json, junit, summary};
 use crate::report::finding::{self, Finding, Host, Report, Verdict};
 use crate::suite::catalogue::Catalogue;
-use crate::suite::runner::{self, Item, Place, Ran, Settings};
+use crate::suite::runner::{self, CaseRun, Place, Ran, Settings};
 use crate::sys::{Directory, Signals};
 use crate::words::moment::Moment;
 use crate::words::names::Need;
@@ -363,9 +363,9 @@ fn sum_up(report: &Report, place: &Place, arguments: &Arguments) -> String {
     }
 }
 
-fn fast_or_slow(items: Vec<Item>, slow: bool) -> Result<Vec<Item>, Failure> {
+fn fast_or_slow(items: Vec<CaseRun>, slow: bool) -> Result<Vec<CaseRun>, Failure> {
     let selected = items.len();
-    let items: Vec<Item> = items.into_iter().filter(|item| slow || !item.slow).collect();
+    let items: Vec<CaseRun> = items.into_iter().filter(|item| slow || !item.slow).collect();
     if items.is_empty() {
         let all = match selected {
             1 => "the selected case waits".to_owned(),
@@ -420,7 +420,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn start(items: &[Item], settings: &[Settings], quiet: bool) -> Progress {
+    fn start(items: &[CaseRun], settings: &[Settings], quiet: bool) -> Progress {
         let each = items.len() as u64;
         let cases = each * settings.len() as u64;
         let terminal = io::stderr().is_terminal() && !quiet;

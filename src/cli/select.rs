@@ -11,7 +11,7 @@ use wildmatch::WildMatch;
 use super::{Failure, source};
 use crate::scenario::{Case, Scenario, cases, compile};
 use crate::suite::catalogue::Catalogue;
-use crate::suite::runner::Item;
+use crate::suite::runner::CaseRun;
 use crate::words::cause::Cause;
 use crate::words::names::Call;
 use crate::words::near::{did_you_mean, or_list};
@@ -55,7 +55,7 @@ impl Selection {
     }
 
     /// The selected cases, slow ones too, in the order of the catalogue.
-    pub fn items(&self, catalogue: &Catalogue) -> Result<Vec<Item>, Failure> {
+    pub fn items(&self, catalogue: &Catalogue) -> Result<Vec<CaseRun>, Failure> {
         let axes = self.wanted_axes(catalogue)?;
         let patterns: Vec<WildMatch> = self.patterns.iter().map(|pattern| WildMatch::new(pattern)).collect();
         let mut matched = vec![false; patterns.len()];
@@ -69,7 +69,7 @@ impl Selection {
                     (*matched, selected) = (*matched || hit, selected || hit);
                 }
                 if selected && has_axes(&case, &axes) && self.has_subject(scenario, &case)? {
-                    items.push(Item { scenario: index, slow: scenario.is_slow(&case), case });
+                    items.push(CaseRun { scenario: index, slow: scenario.is_slow(&case), case });
                 }
             }
         }

@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 
 use crate::knowledge::calls::{Record, Seen};
 use crate::plan::Unsupported;
-use crate::sys::{self, Caller, Ended, Flock, Fork, Outside, Watch};
+use crate::sys::{self, Credentials, Ended, Fork, Purpose, Supervision, Watch};
 use crate::words::errno::Errno;
 use crate::words::near::or_list;
 use crate::words::ports::{PORT_RANGE, PortRange};
@@ -92,8 +92,8 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
     let Request { world, conditions, may_change, limit, watch, startup, empty_home, foreground } = request;
     let what = |what: &'static str| move |errno: Errno| Failed::World(format!("{what}: {errno}"));
     let no_signals = |error: std::io::Error| Failed::World(format!("cannot handle signals: {error}"));
-    let caller = Caller::current().map_err(what("cannot prepare for signals"))?;
-    let isolation = sys::isolate(Outside::Command);
+    let caller = Credentials::current().map_err(what("cannot prepare for signals"))?;
+    let isolation = sys::isolate(Purpose::Command);
     if let Some(lacking) = &isolation.lacking {
         return Err(Failed::World(format!("cannot create a private network for the command: {lacking}")));
     }
@@ -249,7 +249,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
                 }
             };
             let (at_end, others) = (&mut at_end, &mut others);
-            let flock = Flock { begin: &mut begin, limit: *limit, at_end, others, watch: watch.as_mut() };
+            let flock = Supervision { begin: &mut begin, limit: *limit, at_end, others, watch: watch.as_mut() };
             let (ended, timed_out) = sys::shepherd(pid, flock).map_err(|errno| {
                 Failed::World(match has_begun {
                     true => format!("cannot wait for the command: {errno}"),

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::condition::Surroundings;
 use crate::plan::RouteKind;
-use crate::sys::{self, Caller, Chain, Ended, Fault, Fork, Life, SocketTable};
+use crate::sys::{self, Chain, Credentials, Ended, Fault, Fork, Life, SocketTable};
 use crate::words::names::{Protocol, SocketState};
 
 /// The most routers that a path may have. Its addresses have room for four times as many.
@@ -77,7 +77,7 @@ impl World {
     }
 
     /// Everything but conditions and the command, in working order. Only then does anything go wrong on purpose.
-    pub fn build(&self, caller: &Caller) -> Result<Built, String> {
+    pub fn build(&self, caller: &Credentials) -> Result<Built, String> {
         let mut helpers = Vec::new();
         let ours = |what: &str, pid| Helper { pid, what: what.to_owned(), kind: Kind::Own };
         let (chain, line) = match self.path {
@@ -197,7 +197,7 @@ fn start(work: impl FnOnce()) -> Result<i32, String> {
 
 /// Starts a helper in the namespace that this process is in, as the caller, and waits until it listens. One that has
 /// ended then, in good order, is in the background, and nobody to look after.
-fn help(command: &OsString, ready: Option<u16>, caller: &Caller) -> Result<Option<Helper>, String> {
+fn help(command: &OsString, ready: Option<u16>, caller: &Credentials) -> Result<Option<Helper>, String> {
     let what = command.to_string_lossy();
     let fault = |fault: Fault| format!("cannot read the socket table, which shows when `{what}` is ready: {fault}");
     let mut table = SocketTable::open().map_err(|errno| fault(errno.into()))?;

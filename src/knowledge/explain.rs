@@ -120,7 +120,7 @@ pub struct Candidate {
     /// How many findings have it.
     pub findings: u64,
     /// Who says so, the surest first.
-    pub evidence: Vec<Evidence>,
+    pub evidence: Vec<CauseEvidence>,
     /// The kinds of socket in its findings.
     pub protocols: BTreeSet<Protocol>,
     /// Their address families.
@@ -139,7 +139,8 @@ pub struct Candidate {
 
 /// What one stack did, or one authority says.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Evidence {
+#[schemars(rename = "Evidence")]
+pub struct CauseEvidence {
     /// How it is known.
     pub basis: Basis,
     /// The stack, or the authority of what is only expected.
@@ -318,7 +319,7 @@ fn candidate(ranked: Ranked<'_>, understood: &Understood) -> Candidate {
         // A scenario that is about the call says more about it than one that is about an earlier call.
         let about = |known: &&&Known| !known.scenario.starts_with(known.call.as_str());
         let example = known.iter().min_by_key(about).map(|known| known.example.clone()).unwrap_or_default();
-        Evidence { basis, by: by.to_owned(), behind, findings, example }
+        CauseEvidence { basis, by: by.to_owned(), behind, findings, example }
     });
     let (step, why) = step(cause, understood.errno);
     // What does not account for the errno has nothing to show.

@@ -6,7 +6,7 @@ use comfy_table::{Cell, Row as Line};
 
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{count, field, heading, lines, shown, table, unwrapped};
-use crate::knowledge::policy::right::Kind;
+use crate::knowledge::policy::right::Consequence;
 use crate::tracer::check::infer::{Habit, Likeness};
 use crate::tracer::check::judge::{Behaviour, Verdict};
 use crate::tracer::check::{Change, Check, Outcome, Row, Tracer};
@@ -201,7 +201,7 @@ far than by itself. Wrong behaviour is **bold**.\n\n",
                 .by_cause
                 .iter()
                 .map(|(cause, kind)| match kind {
-                    Kind::Right => format!("{cause}: {kind}"),
+                    Consequence::Right => format!("{cause}: {kind}"),
                     _ => format!("{cause}: **{kind}**"),
                 })
                 .collect();

@@ -9,8 +9,8 @@ use comfy_table::{Cell, Color, Row};
 use super::document::{Said, phrase};
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{self, count, field, heading, lines, marked, table, unwrapped};
-use crate::report::claim::verdict::{Answer, Group};
-use crate::report::claim::{Judged, OnOs, Tally, Verdict};
+use crate::report::claim::verdict::{ClaimAnswer, Group};
+use crate::report::claim::{ClaimVerdict, Judged, OnOs, Tally};
 use crate::report::finding::Behind;
 use crate::words::names::{Os, PortChoice};
 
@@ -29,10 +29,10 @@ pub fn verdicts(judged: &[Judged], stacks: &BTreeSet<String>, behind: &Behind, w
         let cells = Os::ALL.iter().filter_map(|os| claim.systems.get(os)).map(|on| {
             let cell = Cell::new(short(on));
             match on.verdict {
-                Verdict::Confirmed => cell.fg(Color::Green),
-                Verdict::Refuted => cell.fg(Color::Red),
-                Verdict::Mixed => cell.fg(Color::Yellow),
-                Verdict::Unknown => cell.add_attribute(comfy_table::Attribute::Dim),
+                ClaimVerdict::Confirmed => cell.fg(Color::Green),
+                ClaimVerdict::Refuted => cell.fg(Color::Red),
+                ClaimVerdict::Mixed => cell.fg(Color::Yellow),
+                ClaimVerdict::Unknown => cell.add_attribute(comfy_table::Attribute::Dim),
             }
         });
         rows.add_row(Row::from(std::iter::once(Cell::new(&claim.id)).chain(cells).collect::<Vec<_>>()));
@@ -50,26 +50,26 @@ pub fn verdicts(judged: &[Judged], stacks: &BTreeSet<String>, behind: &Behind, w
 /// `mixed 3/12`; where nothing was observed, what is expected, with a star.
 fn short(on: &OnOs) -> String {
     match (on.verdict, on.expected.verdict) {
-        (Verdict::Unknown, Verdict::Unknown) => Verdict::Unknown.to_string(),
-        (Verdict::Unknown, _) => format!("{}*", counted(&on.expected)),
+        (ClaimVerdict::Unknown, ClaimVerdict::Unknown) => ClaimVerdict::Unknown.to_string(),
+        (ClaimVerdict::Unknown, _) => format!("{}*", counted(&on.expected)),
         _ => counted(&on.observed),
     }
 }
 
 /// When it holds, by what was observed or else is expected.
 fn of_either(on: &OnOs) -> Option<String> {
-    when(if on.verdict == Verdict::Unknown { &on.expected } else { &on.observed })
+    when(if on.verdict == ClaimVerdict::Unknown { &on.expected } else { &on.observed })
 }
 
 fn only_expected(on: &OnOs) -> bool {
-    on.verdict == Verdict::Unknown && on.expected.verdict != Verdict::Unknown
+    on.verdict == ClaimVerdict::Unknown && on.expected.verdict != ClaimVerdict::Unknown
 }
 
 fn counted(tally: &Tally) -> String {
-    format!("{} {}/{}", tally.verdict, of(tally, Answer::Holds), tally.calls)
+    format!("{} {}/{}", tally.verdict, of(tally, ClaimAnswer::Holds), tally.calls)
 }
 
-fn of(tally: &Tally, answer: Answer) -> u64 {
+fn of(tally: &Tally, answer: ClaimAnswer) -> u64 {
     tally.answers.get(&answer).copied().unwrap_or(0)
 }
 
@@ -82,15 +82,15 @@ pub fn claim(judged: &Judged, behind: &Behind, width: usize) -> String {
     }
     for (os, on) in &judged.systems {
         let style = match on.verdict {
-            Verdict::Confirmed => GOOD,
-            Verdict::Refuted => BAD,
-            Verdict::Mixed => WARN,
-            Verdict::Unknown => FAINT,
+            ClaimVerdict::Confirmed => GOOD,
+            ClaimVerdict::Refuted => BAD,
+            ClaimVerdict::Mixed => WARN,
+            ClaimVerdict::Unknown => FAINT,
         };
         text.push_str(&format!("\n  {os}  {}", paint(style, on.verdict.as_str())));
         match (on.verdict, on.expected.verdict) {
-            (Verdict::Unknown, Verdict::Unknown) => text.push_str(": nothing there is what it is about\n"),
-            (Verdict::Unknown, expected) => {
+            (ClaimVerdict::Unknown, ClaimVerdict::Unknown) => text.push_str(": nothing there is what it is about\n"),
+            (ClaimVerdict::Unknown, expected) => {
                 text.push_str(&format!(": not observed; expected {expected}, {}\n", answers(&on.expected)));
                 text.push_str(&groups(&on.expected, width));
             }
@@ -129,17 +129,17 @@ fn when(tally: &Tally) -> Option<String> {
 
 /// `holds in 3 of 12 calls`.
 fn answers(tally: &Tally) -> String {
-    let either = match of(tally, Answer::Either) {
+    let either = match of(tally, ClaimAnswer::Either) {
         0 => String::new(),
         either => format!(", and may in {either}"),
     };
-    format!("holds in {} of {}{either}", of(tally, Answer::Holds), count(tally.calls, "call"))
+    format!("holds in {} of {}{either}", of(tally, ClaimAnswer::Holds), count(tally.calls, "call"))
 }
 
 /// The largest groups of each answer, and a command that shows one of the calls against the claim.
 fn groups(tally: &Tally, width: usize) -> String {
     let mut text = when(tally).map_or_else(String::new, |when| field("    holds if  ", &when, width));
-    for &answer in Answer::ALL {
+    for &answer in ClaimAnswer::ALL {
         let own: Vec<&Group> = tally.groups.iter().filter(|group| group.answer == answer).collect();
         for group in own.iter().take(SHOWN) {
             let what = format!("{} {}: {}, {}", group.calls, call(group), group.cause, outcomes(group).text);
@@ -159,7 +159,7 @@ fn groups(tally: &Tally, width: usize) -> String {
 
 /// The smallest counter-example.
 fn against(tally: &Tally) -> Option<&Group> {
-    let against = tally.groups.iter().filter(|group| group.answer != Answer::Holds);
+    let against = tally.groups.iter().filter(|group| group.answer != ClaimAnswer::Holds);
     against.min_by_key(|group| (group.example.len(), &group.example))
 }
 

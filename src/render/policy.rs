@@ -12,7 +12,7 @@ use crate::knowledge::policy::derive::{Ambiguity, Derived};
 use crate::knowledge::policy::diff::Difference;
 use crate::knowledge::policy::evaluate::{Evaluation, Tally, Wrong};
 use crate::knowledge::policy::evidence::{Basis, Evidence, LeftOut};
-use crate::knowledge::policy::right::Kind;
+use crate::knowledge::policy::right::Consequence;
 use crate::knowledge::policy::{Action, Policy};
 use crate::words::names::Os;
 
@@ -177,9 +177,11 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
     if evaluation.table.iter().any(|row| row.expected) {
         text.push_str("  * expected, not observed\n");
     }
-    for (kind, title) in
-        [(Kind::Hides, "hides a real error"), (Kind::GivesUp, "gives up too early"), (Kind::Wastes, "wastes probes")]
-    {
+    for (kind, title) in [
+        (Consequence::Hides, "hides a real error"),
+        (Consequence::GivesUp, "gives up too early"),
+        (Consequence::Wastes, "wastes probes"),
+    ] {
         let own: Vec<&Wrong> =
             evaluation.wrong.iter().filter(|wrong| wrong.kind == kind && !wrong.unavoidable).collect();
         section(&mut text, title, &own, width);

@@ -14,7 +14,7 @@ use crate::words::problem::Problem;
 
 pub use condition::Condition;
 pub use read::{LIST, is_list, read, schema};
-pub use verdict::{FORMAT, Judged, OnOs, Tally, Verdict, judge, result_schema};
+pub use verdict::{ClaimVerdict, FORMAT, Judged, OnOs, Tally, judge, result_schema};
 
 /// A claims file that has been read.
 #[derive(Debug)]

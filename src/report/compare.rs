@@ -25,7 +25,8 @@ pub const FORMAT: &str = "errnoscope-comparison/3";
 
 words! {
     /// In what a finding differs; several may hold at once.
-    Kind {
+    #[schemars(rename = "Kind")]
+    ChangeKind {
         /// The kernel gives another outcome.
         Outcome = "outcome-changed",
         /// The verdict is another.
@@ -100,7 +101,7 @@ pub struct Summary {
     /// Findings that differ, or that one side alone has.
     pub changed: u64,
     /// Changes by kind; every kind is there, and a change may be of several.
-    pub kinds: BTreeMap<Kind, u64>,
+    pub kinds: BTreeMap<ChangeKind, u64>,
     /// Changes by weight; every weight is there, and each change has one.
     pub weights: BTreeMap<Weight, u64>,
 }
@@ -112,7 +113,7 @@ pub struct Change {
     /// How much it weighs.
     pub weight: Weight,
     /// In what it differs; at least one.
-    pub kinds: BTreeSet<Kind>,
+    pub kinds: BTreeSet<ChangeKind>,
     /// The scenario's id.
     pub scenario: Text,
     /// The case's id.
@@ -155,7 +156,7 @@ pub fn compare(baseline: &Report, current: &Report) -> Comparison {
     let mut unchanged = 0;
     for (key, old) in before {
         match after.remove(&key) {
-            None => changes.push(change(&key, old, BTreeSet::from([Kind::Disappeared]), Some(old), None)),
+            None => changes.push(change(&key, old, BTreeSet::from([ChangeKind::Disappeared]), Some(old), None)),
             Some(new) => {
                 let kinds = kinds(old, new);
                 if kinds.is_empty() {
@@ -167,7 +168,7 @@ pub fn compare(baseline: &Report, current: &Report) -> Comparison {
         }
     }
     changes.extend(
-        after.into_iter().map(|(key, new)| change(&key, new, BTreeSet::from([Kind::Appeared]), None, Some(new))),
+        after.into_iter().map(|(key, new)| change(&key, new, BTreeSet::from([ChangeKind::Appeared]), None, Some(new))),
     );
     changes.sort_by(|a, b| a.place().cmp(&b.place()));
     Comparison {
@@ -203,7 +204,7 @@ impl Side {
 
 impl Summary {
     fn of(unchanged: u64, changes: &[Change]) -> Summary {
-        let mut kinds: BTreeMap<Kind, u64> = Kind::ALL.iter().map(|&kind| (kind, 0)).collect();
+        let mut kinds: BTreeMap<ChangeKind, u64> = ChangeKind::ALL.iter().map(|&kind| (kind, 0)).collect();
         let mut weights: BTreeMap<Weight, u64> = Weight::ALL.iter().map(|&weight| (weight, 0)).collect();
         for change in changes {
             *weights.entry(change.weight).or_default() += 1;
@@ -248,7 +249,7 @@ fn key(finding: &Finding) -> Key<'_> {
 fn change(
     key: &Key<'_>,
     named: &Finding,
-    kinds: BTreeSet<Kind>,
+    kinds: BTreeSet<ChangeKind>,
     old: Option<&Finding>,
     new: Option<&Finding>,
 ) -> Change {
@@ -266,18 +267,18 @@ fn change(
     }
 }
 
-fn kinds(old: &Finding, new: &Finding) -> BTreeSet<Kind> {
+fn kinds(old: &Finding, new: &Finding) -> BTreeSet<ChangeKind> {
     let mut kinds = BTreeSet::new();
     if outcome_changed(old, new) {
-        kinds.insert(Kind::Outcome);
+        kinds.insert(ChangeKind::Outcome);
     }
     if old.verdict() != new.verdict() {
-        kinds.insert(Kind::Verdict);
+        kinds.insert(ChangeKind::Verdict);
     }
     match (is_unstable(old), is_unstable(new)) {
-        (false, true) => kinds.extend([Kind::Unstable]),
+        (false, true) => kinds.extend([ChangeKind::Unstable]),
         // One run says nothing about the next.
-        (true, false) if new.distribution().is_some() => kinds.extend([Kind::Stable]),
+        (true, false) if new.distribution().is_some() => kinds.extend([ChangeKind::Stable]),
         (true, false) | (false, false) | (true, true) => {}
     }
     kinds
@@ -323,22 +324,23 @@ pub fn choice(finding: &Finding) -> BTreeSet<&str> {
     permitted.map(|expectation| &*expectation.outcome).collect()
 }
 
-fn weight(kinds: &BTreeSet<Kind>, new: Option<&Finding>) -> Weight {
+fn weight(kinds: &BTreeSet<ChangeKind>, new: Option<&Finding>) -> Weight {
     let Some(new) = new else { return Weight::Warning };
     // A finding that is unstable as before, and wrong as before, weighs what its change does.
-    let is_new = [Kind::Outcome, Kind::Verdict, Kind::Appeared].iter().any(|kind| kinds.contains(kind));
+    let is_new =
+        [ChangeKind::Outcome, ChangeKind::Verdict, ChangeKind::Appeared].iter().any(|kind| kinds.contains(kind));
     match new.verdict() {
         Verdict::Mismatch | Verdict::Unwitnessed | Verdict::Broken | Verdict::TimedOut if is_new => Weight::Error,
-        Verdict::Match if kinds.contains(&Kind::Verdict) => healed(kinds),
-        _ if kinds.contains(&Kind::Outcome) => Weight::Error,
-        Verdict::Unsupported if kinds.contains(&Kind::Verdict) => Weight::Warning,
+        Verdict::Match if kinds.contains(&ChangeKind::Verdict) => healed(kinds),
+        _ if kinds.contains(&ChangeKind::Outcome) => Weight::Error,
+        Verdict::Unsupported if kinds.contains(&ChangeKind::Verdict) => Weight::Warning,
         _ => healed(kinds),
     }
 }
 
 /// What a change weighs that is for the better, unless it comes with doubt.
-fn healed(kinds: &BTreeSet<Kind>) -> Weight {
-    if kinds.contains(&Kind::Unstable) { Weight::Warning } else { Weight::Notice }
+fn healed(kinds: &BTreeSet<ChangeKind>) -> Weight {
+    if kinds.contains(&ChangeKind::Unstable) { Weight::Warning } else { Weight::Notice }
 }
 
 /// The JSON Schema of a comparison.

@@ -191,7 +191,7 @@ impl Verdict {
 
 /// What is judged, before it has a verdict.
 #[derive(Clone, Debug)]
-pub struct Evidence {
+pub struct Unjudged {
     /// The scenario's id.
     pub scenario: Text,
     /// The case's id.
@@ -216,19 +216,19 @@ pub struct Evidence {
 
 impl Finding {
     /// A finding of a call that was made: a match, a mismatch or unwitnessed. Nothing else makes a match.
-    pub fn observed(evidence: Evidence, outcome: Outcome) -> Finding {
+    pub fn observed(evidence: Unjudged, outcome: Outcome) -> Finding {
         let verdict = verdict(&evidence, &outcome);
         Finding::new(evidence, Some(outcome), None, verdict)
     }
 
     /// A finding of a call that was not made, or whose case did not end. Nobody was asked about its situation.
-    pub fn without_outcome(evidence: Evidence, why: Missing) -> Finding {
+    pub fn without_outcome(evidence: Unjudged, why: Missing) -> Finding {
         let verdict = why.verdict();
-        Finding::new(Evidence { witness: Vec::new(), ..evidence }, None, Some(why), verdict)
+        Finding::new(Unjudged { witness: Vec::new(), ..evidence }, None, Some(why), verdict)
     }
 
-    fn new(evidence: Evidence, outcome: Option<Outcome>, missing: Option<Missing>, verdict: Verdict) -> Finding {
-        let Evidence { scenario, case, axes, cause, subject, expected, elsewhere, witness, unwitnessed, trail } =
+    fn new(evidence: Unjudged, outcome: Option<Outcome>, missing: Option<Missing>, verdict: Verdict) -> Finding {
+        let Unjudged { scenario, case, axes, cause, subject, expected, elsewhere, witness, unwitnessed, trail } =
             evidence;
         Finding {
             scenario,
@@ -340,7 +340,7 @@ impl Finding {
 }
 
 /// The verdict of a call that was made: rule 6 of ARCHITECTURE.md.
-fn verdict(evidence: &Evidence, outcome: &Outcome) -> Verdict {
+fn verdict(evidence: &Unjudged, outcome: &Outcome) -> Verdict {
     let is_explained = !evidence.witness.is_empty() || evidence.unwitnessed.is_some();
     if !is_explained || !evidence.witness.iter().all(Witness::confirmed) {
         Verdict::Unwitnessed
@@ -430,7 +430,7 @@ impl TryFrom<WireFinding> for Finding {
 
     fn try_from(wire: WireFinding) -> Result<Finding, Contradiction> {
         let (ordinal, case) = (wire.subject.ordinal, wire.case.clone());
-        let evidence = Evidence {
+        let evidence = Unjudged {
             scenario: wire.scenario,
             case: wire.case,
             axes: wire.axes,

@@ -6,7 +6,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::plan::{Answer, Fate, Hello, Observations, Op, Performed, Plan, Role, StepResult, Unsupported};
-use crate::report::finding::{self, Evidence, Finding, Missing, SubjectRef, TrailEntry, Verdict};
+use crate::report::finding::{self, Finding, Missing, SubjectRef, TrailEntry, Unjudged, Verdict};
 use crate::scenario::witness::Witness;
 use crate::scenario::{Case, Compiled, Expectation, Expected, Platform, Scenario, SubjectCall};
 use crate::words::names::{Need, Os};
@@ -105,7 +105,7 @@ pub fn expectations(
     all.values().any(|expected| !not_reached(expected)).then_some(all)
 }
 
-fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hello) -> Option<Evidence> {
+fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hello) -> Option<Unjudged> {
     // A stack that passes for an OS is not that OS, which is one of those elsewhere.
     let stranger = finding::stranger(hello);
     let platform = |os| if os == hello.os && stranger.is_none() { platform_of(hello) } else { Platform::current(os) };
@@ -121,7 +121,7 @@ fn evidence(scenario: &Scenario, case: &Case, subject: &SubjectCall, hello: &Hel
     if not_reached(&expected) {
         return None;
     }
-    Some(Evidence {
+    Some(Unjudged {
         scenario: scenario.id.clone().into(),
         case: case.id.clone().into(),
         axes: case.axes.iter().map(|(axis, value)| (axis.as_str().into(), value.as_str().into())).collect(),

@@ -28,7 +28,7 @@ pub use link::Place;
 
 /// One case to run.
 #[derive(Clone, Debug)]
-pub struct Item {
+pub struct CaseRun {
     /// Index into the catalogue's scenarios.
     pub scenario: usize,
     pub case: Case,
@@ -106,7 +106,7 @@ const LINK_DESCRIPTORS: u64 = 4;
 /// Runs `items`. `progress` sees the findings of each case as it ends, in no order, and now and then nothing.
 pub fn run(
     catalogue: &Catalogue,
-    items: &[Item],
+    items: &[CaseRun],
     settings: &Settings,
     interrupted: &AtomicBool,
     mut progress: impl FnMut(Option<&[Finding]>),
@@ -221,7 +221,7 @@ impl Collected {
 /// What the threads of one run share.
 struct Run<'r> {
     catalogue: &'r Catalogue,
-    items: &'r [Item],
+    items: &'r [CaseRun],
     settings: &'r Settings,
     interrupted: &'r AtomicBool,
     hello: Hello,
@@ -377,7 +377,7 @@ impl Run<'_> {
     }
 
     /// What a worker is to do for a case.
-    fn compiled(&self, item: &Item) -> Result<Compiled, String> {
+    fn compiled(&self, item: &CaseRun) -> Result<Compiled, String> {
         let mut compiled =
             compile(&self.catalogue.scenarios[item.scenario], &item.case).map_err(|problem| problem.to_string())?;
         compiled.plan.patience = self.settings.patience;

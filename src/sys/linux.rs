@@ -21,7 +21,7 @@ mod watch;
 
 pub use boot::boot;
 pub use chain::{Chain, Line, ONWARD};
-pub use command::{Caller, become_command, descriptor_limit_of, shepherd};
+pub use command::{Credentials, become_command, descriptor_limit_of, shepherd};
 pub(super) use command::{forget_signals, hold_signals};
 pub use delay::carry;
 pub use diag::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state};

@@ -15,7 +15,7 @@ pub use utun::Tun;
 
 pub use super::absent::*;
 pub use super::posix::*;
-pub use super::shepherd::{Caller, become_command, shepherd};
+pub use super::shepherd::{Credentials, become_command, shepherd};
 pub(super) use super::shepherd::{forget_signals, hold_signals};
 
 use std::os::fd::OwnedFd;

@@ -105,7 +105,7 @@ pub struct Isolation {
 
 /// Who stays outside of the private host, and for whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outside {
+pub enum Purpose {
     /// A worker dies with its parent: nobody else wants its answers.
     Worker,
     /// A command of the user's lives on, as any command would, and gets the signals that were meant for it.
@@ -113,7 +113,7 @@ pub enum Outside {
 }
 
 /// Who looks after a command, and what for.
-pub struct Flock<'f> {
+pub struct Supervision<'f> {
     /// Called when signals reach the command and everything is there to look after it; if this fails it never runs.
     pub begin: &'f mut dyn FnMut() -> Result<()>,
     /// How long it may run: then it is asked to end (SIGTERM), and a while later made to (SIGKILL).

@@ -8,10 +8,10 @@ use std::os::fd::OwnedFd;
 
 pub use super::absent::*;
 pub use super::posix::*;
-pub use super::shepherd::{Caller, become_command, shepherd};
+pub use super::shepherd::{Credentials, become_command, shepherd};
 pub(super) use super::shepherd::{forget_signals, hold_signals};
 
-use super::{Fault, Isolation, Outside, Result, exit_now, unsupported};
+use super::{Fault, Isolation, Purpose, Result, exit_now, unsupported};
 use crate::plan::socket_table::SocketRow;
 use crate::plan::{RouteKind, SocketOption};
 use crate::words::errno::Errno;
@@ -28,9 +28,9 @@ pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER;
 pub const BOUND_INTERFACE: &str = "";
 pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bound];
 
-pub fn isolate(outside: Outside) -> Isolation {
+pub fn isolate(outside: Purpose) -> Isolation {
     const WHY: &str = "cases and commands run on Linux and macOS";
-    if outside == Outside::Worker {
+    if outside == Purpose::Worker {
         let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("errnoscope worker: {WHY}\n"));
         exit_now(2);
     }

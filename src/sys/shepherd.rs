@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use signal_hook::low_level;
 
 use super::signals::{FORWARDED, GRACE, ending, is_ignored, is_sent_by_terminals, stop};
-use super::{Ended, Flock, Result, Until, check, errno_of, poll, process};
+use super::{Ended, Result, Supervision, Until, check, errno_of, poll, process};
 use crate::words::errno::Errno;
 
 /// The longest sleep: a signal that comes between two looks ends it at once, and this is for what has no signal.
@@ -34,10 +34,10 @@ static WAKER: Mutex<Option<UnixStream>> = Mutex::new(None);
 static CANARY: Mutex<Option<Canary>> = Mutex::new(None);
 
 /// From now on signals wait for [`shepherd`]. Nothing has to be restored: a command gets the usual handlers of all.
-pub struct Caller;
+pub struct Credentials;
 
-impl Caller {
-    pub fn current() -> Result<Caller> {
+impl Credentials {
+    pub fn current() -> Result<Credentials> {
         let failed = |error: std::io::Error| errno_of(&error);
         let (ours, theirs) = UnixStream::pair().map_err(failed)?;
         for end in [&ours, &theirs] {
@@ -62,7 +62,7 @@ impl Caller {
         if let Ok(mut canary) = CANARY.lock() {
             *canary = Some(Canary::new());
         }
-        Ok(Caller)
+        Ok(Credentials)
     }
 
     pub fn restore(&self) -> Result<(), String> {
@@ -115,7 +115,7 @@ impl Drop for Canary {
 }
 
 /// Waits for a child, and meanwhile passes signals on to it. Says whether its time was up.
-pub fn shepherd(child: i32, flock: Flock) -> Result<(Ended, bool)> {
+pub fn shepherd(child: i32, flock: Supervision) -> Result<(Ended, bool)> {
     let mut canary = CANARY.lock().ok().and_then(|mut canary| canary.take()).unwrap_or_else(Canary::new);
     (flock.begin)()?;
     let mut waker = WAKER.lock().ok().and_then(|mut waker| waker.take());
@@ -208,20 +208,21 @@ mod tests {
             let mut at_end = |pid| ended = Some(pid);
             let (begin, others) = (&mut || Ok(()), &mut |_, _| ());
             let limit = limit.map(Duration::from_millis);
-            let result = shepherd(child, Flock { begin, limit, at_end: &mut at_end, others, watch: None }).unwrap();
+            let result =
+                shepherd(child, Supervision { begin, limit, at_end: &mut at_end, others, watch: None }).unwrap();
             assert_eq!(ended, Some(child), "{script}");
             result
         };
         assert_eq!(run("exit 3", None, None), (Ended::Exited(3), false), "also without the signals");
-        Caller::current().unwrap().restore().unwrap();
+        Credentials::current().unwrap().restore().unwrap();
         assert_eq!(run("kill -USR1 $$", None, None), (Ended::Killed(libc::SIGUSR1), false));
-        Caller::current().unwrap();
+        Credentials::current().unwrap();
         assert_eq!(run("exec sleep 60", None, Some(libc::SIGUSR2)), (Ended::Killed(libc::SIGUSR2), false));
-        Caller::current().unwrap();
+        Credentials::current().unwrap();
         assert_eq!(run("exec sleep 60", Some(20), None), (Ended::Killed(libc::SIGTERM), true));
-        Caller::current().unwrap();
+        Credentials::current().unwrap();
         assert_eq!(run(": deaf; exec sleep 60", Some(20), None), (Ended::Killed(libc::SIGKILL), true));
-        Caller::current().unwrap();
+        Credentials::current().unwrap();
         assert!(run("kill -STOP $$; exit 4", Some(20), None).1, "one that is stopped is woken up to end");
     }
 
@@ -254,7 +255,7 @@ mod tests {
         };
         if inside == "the end" {
             use crate::sys::signals::{end_on_signals, keep_signals};
-            Caller::current().unwrap();
+            Credentials::current().unwrap();
             end_on_signals(&[], Duration::ZERO).unwrap();
             keep_signals();
             hold_signals();
@@ -275,7 +276,7 @@ mod tests {
             (Signal::SIGHUP, Pid::this()),
             (Signal::SIGWINCH, Pid::this()),
         ] {
-            Caller::current().unwrap();
+            Credentials::current().unwrap();
             let script = format!(
                 "n=0; trap 'n=$((n+1))' {}; echo ready; i=0; while [ $i -lt 150 ]; do sleep .01; i=$((i+1)); done; exit $n",
                 &signal.as_str()[3..]
@@ -288,7 +289,7 @@ mod tests {
                 output.read_to_end(&mut Vec::new()).unwrap();
             });
             let (begin, others) = (&mut || Ok(()), &mut |_, _| ());
-            let flock = Flock { begin, limit: None, at_end: &mut |_| (), others, watch: None };
+            let flock = Supervision { begin, limit: None, at_end: &mut |_| (), others, watch: None };
             assert_eq!(shepherd(child.id() as i32, flock).unwrap(), (Ended::Exited(1), false), "{signal} to {to}");
             sender.join().unwrap();
         }

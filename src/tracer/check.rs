@@ -13,7 +13,7 @@ use std::collections::BTreeSet;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::knowledge::policy::right::Kind;
+use crate::knowledge::policy::right::Consequence;
 use crate::report::finding::Tool;
 use crate::words::cause::Cause;
 
@@ -65,7 +65,7 @@ pub struct Row {
     pub verdict: Verdict,
     /// What a wrong behaviour does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub kind: Option<Kind>,
+    pub kind: Option<Consequence>,
     pub why: String,
     /// The TTLs that were answered, as far as its output says.
     pub reached: BTreeSet<u8>,
@@ -127,7 +127,7 @@ pub struct Change {
 }
 
 /// What a tracer did, whether that was right, and what it does where it was wrong.
-pub type Outcome = (Behaviour, Verdict, Option<Kind>);
+pub type Outcome = (Behaviour, Verdict, Option<Consequence>);
 
 /// What the current runs show that the baseline does not. A tracer is held against itself, in the same version if the baseline
 /// has that; what did not run now is no change.

@@ -64,7 +64,7 @@ impl Path {
     /// Enters a network of its own, in which this path leads to its target. The process that returns from this may be
     /// another than the one that called it: see [`sys::isolate`].
     pub fn enter(self) -> Result<(), String> {
-        let Isolation { lacking, .. } = sys::isolate(sys::Outside::Command);
+        let Isolation { lacking, .. } = sys::isolate(sys::Purpose::Command);
         if let Some(lacking) = lacking {
             return Err(format!("cannot create a private network: {lacking}"));
         }

@@ -21,8 +21,8 @@ pub struct UnknownWord {
 /// An enum whose variants have one spelling each, the same in every format.
 macro_rules! words {
     ($(#[$meta:meta])* $name:ident { $($(#[$doc:meta])* $variant:ident = $word:literal,)+ }) => {
-        $(#[$meta])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, schemars::JsonSchema)]
+        $(#[$meta])*
         pub enum $name {
             $($(#[$doc])* #[serde(rename = $word)] $variant,)+
         }

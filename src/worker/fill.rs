@@ -211,7 +211,9 @@ fn hold(
                 },
                 None => match sys::bind(&fd, &name) {
                     // Somebody else has it, which fills the range as well; whether it is full the socket table says.
-                    Err(errno) if isolation.is_shared() && port != 0 && errno.is(ErrnoName::EADDRINUSE) => return Ok(()),
+                    Err(errno) if isolation.is_shared() && port != 0 && errno.is(ErrnoName::EADDRINUSE) => {
+                        return Ok(());
+                    }
                     result => result?,
                 },
             }

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::plan::{Fate, MARK, Op, Performed, Plan, StepResult, Unsupported, message};
-use crate::sys::{self, Ended, Fork, Isolation, Outside, Tables, Trail};
+use crate::sys::{self, Ended, Fork, Isolation, Purpose, Tables, Trail};
 use crate::words::names::Need;
 use case::Listed;
 
@@ -41,7 +41,7 @@ pub fn main_booted() -> ExitCode {
 pub fn main(patience: u32) -> ExitCode {
     sys::close_from(3);
     sys::ignore_interrupts();
-    let isolation = sys::isolate(Outside::Worker);
+    let isolation = sys::isolate(Purpose::Worker);
     match serve(&isolation, patience) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

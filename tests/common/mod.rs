@@ -14,7 +14,7 @@ use std::sync::atomic::AtomicBool;
 use errnoscope::report::finding::Finding;
 use errnoscope::scenario::cases;
 use errnoscope::suite::catalogue::Catalogue;
-use errnoscope::suite::runner::{self, Item, Place, Ran, Settings};
+use errnoscope::suite::runner::{self, CaseRun, Place, Ran, Settings};
 use errnoscope::words::moment::Moment;
 use errnoscope::words::names::Family;
 
@@ -125,7 +125,7 @@ pub fn run_all(catalogue: &Catalogue) -> Ran {
     let mut items = Vec::new();
     for (index, scenario) in catalogue.scenarios.iter().enumerate() {
         for case in cases(scenario).filter(|case| !scenario.is_slow(case)) {
-            items.push(Item { scenario: index, case, slow: false });
+            items.push(CaseRun { scenario: index, case, slow: false });
         }
     }
     let settings = Settings::new(Place::Here(Path::new(PROGRAM).to_owned()), 2.try_into().expect("two is not zero"));

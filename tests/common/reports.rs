@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use errnoscope::plan::Outcome;
 use errnoscope::render::json;
-use errnoscope::report::finding::{Distribution, Evidence, Finding, Report, Verdict};
+use errnoscope::report::finding::{Distribution, Finding, Report, Unjudged, Verdict};
 use serde_json::Value;
 
 pub const BASELINE: &str = "ci/baselines/linux-6.18.json.gz";
@@ -68,9 +68,9 @@ pub fn text_of(report: &Report) -> Vec<u8> {
 }
 
 /// What a finding is made of, for another one.
-pub fn evidence(finding: &Finding) -> Evidence {
+pub fn evidence(finding: &Finding) -> Unjudged {
     let Finding { scenario, case, axes, cause, subject, elsewhere, trail, .. } = finding.clone();
-    Evidence {
+    Unjudged {
         scenario,
         case,
         axes,
@@ -88,7 +88,7 @@ pub fn evidence(finding: &Finding) -> Evidence {
 pub fn given(finding: &Finding, outcome: Outcome) -> Finding {
     let mut expectation = finding.expected()[0].clone();
     expectation.outcome = outcome.name().into();
-    Finding::observed(Evidence { expected: [expectation].into(), ..evidence(finding) }, outcome)
+    Finding::observed(Unjudged { expected: [expectation].into(), ..evidence(finding) }, outcome)
 }
 
 /// The finding of a case that ran so often with these outcomes; a verdict's name stands for runs without one.

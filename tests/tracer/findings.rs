@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use errnoscope::knowledge::policy::causes::causes;
 use errnoscope::knowledge::policy::derive::targets;
-use errnoscope::knowledge::policy::evidence::{Basis, Item, evidence};
+use errnoscope::knowledge::policy::evidence::{Basis, CausedSignal, evidence};
 use errnoscope::knowledge::policy::right::right;
 use errnoscope::knowledge::policy::{Action, ProbeCall, Signal};
 use errnoscope::words::cause::Cause;
@@ -18,16 +18,16 @@ use crate::common::reports::baseline;
 use crate::harness::test;
 use crate::tracer::simulated::Fault;
 
-static ITEMS: LazyLock<Vec<Item>> = LazyLock::new(|| {
+static ITEMS: LazyLock<Vec<CausedSignal>> = LazyLock::new(|| {
     let items = evidence(std::slice::from_ref(baseline())).items;
-    let happens = |item: &Item| item.signal.protocol == Protocol::Tcp && item.cause != Cause::SocketState;
+    let happens = |item: &CausedSignal| item.signal.protocol == Protocol::Tcp && item.cause != Cause::SocketState;
     items.into_iter().filter(happens).collect()
 });
 
 /// The faults behind each kind of signal; the errno is the fault's own.
 static FAULTS: LazyLock<BTreeMap<Signal, BTreeSet<Fault>>> = LazyLock::new(|| {
     let mut faults: BTreeMap<Signal, BTreeSet<Fault>> = BTreeMap::new();
-    for Item { signal, cause, .. } in ITEMS.iter() {
+    for CausedSignal { signal, cause, .. } in ITEMS.iter() {
         let fault = Fault { call: signal.call, errno: signal.errno, cause: *cause };
         faults.entry(*signal).or_default().insert(fault);
     }

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::Serialize;
 
-use super::evidence::{Basis, Evidence, Item};
+use super::evidence::{Basis, CausedSignal, Evidence};
 use super::right::{decision, right};
 use super::search::{Box as Values, FIELDS, Point, search};
 use super::separate::separate;
@@ -95,14 +95,14 @@ pub fn derive(evidence: &Evidence) -> Derived {
 }
 
 /// What to do with each signal, and which signals leave a doubt.
-pub fn targets(items: &[Item]) -> (Targets, Vec<Ambiguity>) {
+pub fn targets(items: &[CausedSignal]) -> (Targets, Vec<Ambiguity>) {
     let mut by_signal: BTreeMap<Signal, BTreeSet<Action>> = BTreeMap::new();
     for item in items {
         by_signal.entry(item.signal).or_default().insert(right(item.cause, item.signal.errno).action);
     }
     let doubtful: BTreeSet<Signal> =
         by_signal.iter().filter(|(_, actions)| actions.len() > 1).map(|(&signal, _)| signal).collect();
-    let mut groups: BTreeMap<(Os, ProbeCall, PortChoice, ErrnoName), Vec<&Item>> = BTreeMap::new();
+    let mut groups: BTreeMap<(Os, ProbeCall, PortChoice, ErrnoName), Vec<&CausedSignal>> = BTreeMap::new();
     for item in items.iter().filter(|item| doubtful.contains(&item.signal)) {
         let Signal { os, call, port, errno, .. } = item.signal;
         groups.entry((os, call, port, errno)).or_default().push(item);
@@ -124,7 +124,7 @@ impl Ambiguity {
 }
 
 /// One ambiguity of the items that share OS, call, port and errno.
-fn ambiguity(items: &[&Item]) -> Ambiguity {
+fn ambiguity(items: &[&CausedSignal]) -> Ambiguity {
     let Signal { os, call, port, errno, .. } = items[0].signal;
     let mut sides: BTreeMap<(Action, Cause), Side> = BTreeMap::new();
     for item in items {
@@ -183,7 +183,7 @@ fn ambiguity(items: &[&Item]) -> Ambiguity {
 
 /// Of the actions that are right for some of the causes the one whose mistakes cost least. Each scenario has one vote for each action that is right in it, so that an
 /// axis with many values does not outvote another scenario.
-fn safe(items: &[&Item]) -> Action {
+fn safe(items: &[&CausedSignal]) -> Action {
     let votes: BTreeSet<(&str, Action)> =
         items.iter().map(|item| (item.scenario.as_str(), right(item.cause, item.signal.errno).action)).collect();
     let cost = |action: Action| -> u64 { votes.iter().map(|&(_, right)| decision(action, right).cost).sum() };
@@ -283,12 +283,12 @@ fn attempt_value(rules: &mut [Rule], index: usize, targets: &Targets, drop: Drop
 
 /// The findings that the rule decides right and that would be decided otherwise without it; of the last one, all that
 /// it decides right.
-fn forced(rules: &[Rule], index: usize, items: &[Item]) -> Forced {
+fn forced(rules: &[Rule], index: usize, items: &[CausedSignal]) -> Forced {
     let mut without = rules.to_vec();
     without.remove(index);
     let last = index == without.len();
     let (mut observed, mut expected) = (0, 0);
-    let mut example: Option<&Item> = None;
+    let mut example: Option<&CausedSignal> = None;
     let action = rules[index].action;
     for item in items.iter().filter(|item| right(item.cause, item.signal.errno).action == action) {
         if decide(rules, &item.signal).0 != index {
@@ -296,7 +296,7 @@ fn forced(rules: &[Rule], index: usize, items: &[Item]) -> Forced {
         }
         if last || decide(&without, &item.signal).1 != action {
             *if item.basis == Basis::Expected { &mut expected } else { &mut observed } += 1;
-            let key = |item: &Item| (item.basis == Basis::Expected, item.case.clone());
+            let key = |item: &CausedSignal| (item.basis == Basis::Expected, item.case.clone());
             if example.is_none_or(|example| key(item) < key(example)) {
                 example = Some(item);
             }
@@ -306,7 +306,7 @@ fn forced(rules: &[Rule], index: usize, items: &[Item]) -> Forced {
 }
 
 /// The causes that a rule decides, with the reasons for its action.
-fn why(rules: &[Rule], index: usize, items: &[Item]) -> String {
+fn why(rules: &[Rule], index: usize, items: &[CausedSignal]) -> String {
     let decided = items.iter().filter(|item| decide(rules, &item.signal).0 == index);
     let mut reasons: BTreeMap<&str, BTreeSet<Cause>> = BTreeMap::new();
     for item in decided {

@@ -8,7 +8,7 @@ use serde::Serialize;
 
 use super::derive::targets;
 use super::evidence::{Basis, Evidence};
-use super::right::{Kind, decision, right};
+use super::right::{Consequence, decision, right};
 use super::{Action, Policy, ProbeCall};
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
@@ -24,7 +24,7 @@ pub struct Evaluation {
     /// All decisions.
     pub total: Tally,
     /// What happens to each cause on each system.
-    pub table: Vec<Row>,
+    pub table: Vec<CauseRow>,
     /// The wrong decisions; those that no policy avoids come last.
     pub wrong: Vec<Wrong>,
 }
@@ -49,7 +49,8 @@ pub struct Tally {
 
 /// The decisions about one cause on one system.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct Row {
+#[schemars(rename = "Row")]
+pub struct CauseRow {
     /// On which system.
     pub os: Os,
     /// Whether the system was not observed.
@@ -65,7 +66,7 @@ pub struct Row {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 pub struct Wrong {
     /// What they amount to.
-    pub kind: Kind,
+    pub kind: Consequence,
     /// Whether no policy over these signals avoids them without being wrong elsewhere.
     pub unavoidable: bool,
     /// On which system.
@@ -114,10 +115,10 @@ pub fn evaluate(policy: &Policy, evidence: &Evidence) -> Evaluation {
         let wanted = right(item.cause, item.signal.errno).action;
         let decision = decision(action, wanted);
         // The target of a signal without a doubt is right for each of its causes.
-        let unavoidable = decision.kind != Kind::Right && targets[&item.signal] == action;
+        let unavoidable = decision.kind != Consequence::Right && targets[&item.signal] == action;
         total.add(decision.kind, unavoidable);
         table.entry((item.signal.os, expected, item.cause)).or_default().add(decision.kind, unavoidable);
-        if decision.kind == Kind::Right {
+        if decision.kind == Consequence::Right {
             continue;
         }
         let signal = item.signal;
@@ -147,7 +148,8 @@ pub fn evaluate(policy: &Policy, evidence: &Evidence) -> Evaluation {
         wrong.cases.sort();
         wrong.example.clone_from(&wrong.cases[0]);
     }
-    let table = table.into_iter().map(|((os, expected, cause), tally)| Row { os, expected, cause, tally }).collect();
+    let table =
+        table.into_iter().map(|((os, expected, cause), tally)| CauseRow { os, expected, cause, tally }).collect();
     Evaluation { policy: policy.name.clone(), seen: policy.seen.clone(), total, table, wrong }
 }
 
@@ -159,13 +161,13 @@ impl Evaluation {
 }
 
 impl Tally {
-    fn add(&mut self, kind: Kind, unavoidable: bool) {
+    fn add(&mut self, kind: Consequence, unavoidable: bool) {
         *match kind {
             _ if unavoidable => &mut self.unavoidable,
-            Kind::Right => &mut self.right,
-            Kind::Hides => &mut self.hides,
-            Kind::GivesUp => &mut self.gives_up,
-            Kind::Wastes => &mut self.wastes,
+            Consequence::Right => &mut self.right,
+            Consequence::Hides => &mut self.hides,
+            Consequence::GivesUp => &mut self.gives_up,
+            Consequence::Wastes => &mut self.wastes,
         } += 1;
     }
 }

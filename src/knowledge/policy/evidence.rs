@@ -46,7 +46,7 @@ words! {
 
 /// One signal with the cause behind it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Item {
+pub struct CausedSignal {
     /// What a tracer knows.
     pub signal: Signal,
     /// What it does not know.
@@ -63,7 +63,7 @@ pub struct Item {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Evidence {
     /// Sorted, and no two alike.
-    pub items: Vec<Item>,
+    pub items: Vec<CausedSignal>,
     /// Findings (and expectations of systems that nobody observed) that say nothing, by reason.
     pub left_out: BTreeMap<LeftOut, u64>,
     /// The stacks that were observed: `linux 6.18`.
@@ -140,7 +140,7 @@ impl Evidence {
                     };
                     found = true;
                     let (port, SocketKind { protocol, family, reuse }) = (finding.subject.port, finding.subject.socket);
-                    self.items.push(Item {
+                    self.items.push(CausedSignal {
                         signal: Signal { os, call, port, protocol, family, reuse, errno },
                         cause: finding.cause,
                         basis,

@@ -131,7 +131,8 @@ pub fn accounts_for(cause: Cause, errno: ErrnoName) -> bool {
 
 words! {
     /// What an action amounts to.
-    Kind {
+    #[schemars(rename = "Kind")]
+    Consequence {
         /// Nothing.
         Right = "right",
         /// A real error is taken for something that passes.
@@ -147,7 +148,7 @@ words! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Decision {
     /// What it amounts to.
-    pub kind: Kind,
+    pub kind: Consequence,
     /// How bad it is, to choose between mistakes; nothing else depends on it.
     pub cost: u64,
     /// Why, as a fragment.
@@ -159,18 +160,20 @@ pub fn decision(taken: Action, right: Action) -> Decision {
     use Action::{Abort, FailProbe, Proceed, Skip};
     let of = |kind, cost, why| Decision { kind, cost, why };
     match (taken, right) {
-        (Skip, Skip) | (FailProbe, FailProbe) | (Abort, Abort) | (Proceed, Proceed) => of(Kind::Right, 0, "right"),
-        (Skip, Abort) => of(Kind::Hides, 8, "takes a real error for a busy port and tries the next, in vain"),
-        (Proceed, Abort) => of(Kind::Hides, 8, "waits for the answer to a probe that was never sent"),
-        (FailProbe, Abort) => of(Kind::Hides, 3, "shows an error of this host as a hop that lost a probe"),
-        (Abort, Skip) => of(Kind::GivesUp, 6, "loses the trace to one busy port"),
-        (FailProbe, Skip) => of(Kind::GivesUp, 3, "loses the probe to one busy port"),
-        (Abort, FailProbe) => of(Kind::GivesUp, 5, "loses the trace with one probe"),
-        (Abort, Proceed) => of(Kind::GivesUp, 6, "loses the trace where nothing is wrong"),
-        (FailProbe, Proceed) => of(Kind::Wastes, 3, "throws away a probe that is under way or answered"),
-        (Skip, Proceed) => of(Kind::Wastes, 2, "sends a second probe where the first is under way or answered"),
-        (Skip, FailProbe) => of(Kind::Wastes, 2, "tries other ports where the port is not the trouble"),
-        (Proceed, Skip) => of(Kind::Wastes, 2, "waits for the answer to a probe that was never sent"),
-        (Proceed, FailProbe) => of(Kind::Wastes, 1, "takes a lost probe for one that is answered"),
+        (Skip, Skip) | (FailProbe, FailProbe) | (Abort, Abort) | (Proceed, Proceed) => {
+            of(Consequence::Right, 0, "right")
+        }
+        (Skip, Abort) => of(Consequence::Hides, 8, "takes a real error for a busy port and tries the next, in vain"),
+        (Proceed, Abort) => of(Consequence::Hides, 8, "waits for the answer to a probe that was never sent"),
+        (FailProbe, Abort) => of(Consequence::Hides, 3, "shows an error of this host as a hop that lost a probe"),
+        (Abort, Skip) => of(Consequence::GivesUp, 6, "loses the trace to one busy port"),
+        (FailProbe, Skip) => of(Consequence::GivesUp, 3, "loses the probe to one busy port"),
+        (Abort, FailProbe) => of(Consequence::GivesUp, 5, "loses the trace with one probe"),
+        (Abort, Proceed) => of(Consequence::GivesUp, 6, "loses the trace where nothing is wrong"),
+        (FailProbe, Proceed) => of(Consequence::Wastes, 3, "throws away a probe that is under way or answered"),
+        (Skip, Proceed) => of(Consequence::Wastes, 2, "sends a second probe where the first is under way or answered"),
+        (Skip, FailProbe) => of(Consequence::Wastes, 2, "tries other ports where the port is not the trouble"),
+        (Proceed, Skip) => of(Consequence::Wastes, 2, "waits for the answer to a probe that was never sent"),
+        (Proceed, FailProbe) => of(Consequence::Wastes, 1, "takes a lost probe for one that is answered"),
     }
 }

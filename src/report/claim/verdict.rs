@@ -22,7 +22,8 @@ pub const FORMAT: &str = "errnoscope-claims/3";
 
 words! {
     /// What findings say of a claim.
-    Verdict {
+    #[schemars(rename = "Verdict")]
+    ClaimVerdict {
         /// It holds for every call that it is about.
         Confirmed = "confirmed",
         /// It holds for none.
@@ -36,7 +37,8 @@ words! {
 
 words! {
     /// Whether a claim holds for one call.
-    Answer {
+    #[schemars(rename = "Answer")]
+    ClaimAnswer {
         /// It does.
         Holds = "holds",
         /// It does not: a counter-example.
@@ -65,7 +67,7 @@ pub struct Judged {
 #[serde(deny_unknown_fields)]
 pub struct OnOs {
     /// That of what was observed, and of nothing else.
-    pub verdict: Verdict,
+    pub verdict: ClaimVerdict,
     /// The calls that were observed.
     pub observed: Tally,
     /// What documents and sources say of calls that nobody observed there.
@@ -77,11 +79,11 @@ pub struct OnOs {
 #[serde(deny_unknown_fields)]
 pub struct Tally {
     /// What these calls alone would say.
-    pub verdict: Verdict,
+    pub verdict: ClaimVerdict,
     /// How many of them there are; a case that makes two such calls counts twice, and so does one on two stacks.
     pub calls: u64,
     /// Every answer is there.
-    pub answers: BTreeMap<Answer, u64>,
+    pub answers: BTreeMap<ClaimAnswer, u64>,
     /// When it holds, if it holds for some of the calls and a condition of a few terms tells them apart.
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(default)]
@@ -104,6 +106,7 @@ pub struct When {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Part {
+    /// The axis, or one of those words.
     pub axis: String,
     /// An empty one is that of a scenario without the axis.
     pub values: Vec<String>,
@@ -116,7 +119,7 @@ pub struct Part {
 #[serde(deny_unknown_fields)]
 pub struct Group {
     /// Whether the claim holds for them.
-    pub answer: Answer,
+    pub answer: ClaimAnswer,
     /// Their scenario's id.
     pub scenario: String,
     /// Which call.
@@ -139,7 +142,7 @@ pub struct Group {
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Item<'r> {
     key: Key<'r>,
-    answer: Answer,
+    answer: ClaimAnswer,
     cause: Cause,
     outcomes: BTreeSet<String>,
     /// Empty where nobody observed it.
@@ -258,9 +261,9 @@ fn answer<'r>(
     let held = selected.iter().filter(|outcome| claim.holds.get_ref().holds(&view(outcome))).count();
     let answer = match (held, selected.len()) {
         (_, 0) => return None,
-        (0, _) => Answer::Fails,
-        (held, all) if held == all => Answer::Holds,
-        _ => Answer::Either,
+        (0, _) => ClaimAnswer::Fails,
+        (held, all) if held == all => ClaimAnswer::Holds,
+        _ => ClaimAnswer::Either,
     };
     Some(Item { key, answer, cause: finding.cause, outcomes: selected.into_iter().map(str::to_owned).collect(), stack })
 }
@@ -269,7 +272,7 @@ fn answer<'r>(
 type Axes<'r> = BTreeMap<&'r str, &'r IndexMap<Text, Text>>;
 
 fn tally(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Tally {
-    let mut answers: BTreeMap<Answer, u64> = Answer::ALL.iter().map(|&answer| (answer, 0)).collect();
+    let mut answers: BTreeMap<ClaimAnswer, u64> = ClaimAnswer::ALL.iter().map(|&answer| (answer, 0)).collect();
     let mut groups: BTreeMap<_, Group> = BTreeMap::new();
     for Item { key, answer, cause, outcomes, stack } in items {
         *answers.entry(*answer).or_default() += 1;
@@ -294,13 +297,13 @@ fn tally(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Tally {
     let mut groups: Vec<Group> = groups.into_values().collect();
     groups.sort_by(|a, b| b.calls.cmp(&a.calls).then_with(|| a.cmp(b)));
     let calls = items.len() as u64;
-    let verdict = match (calls, answers.get(&Answer::Holds), answers.get(&Answer::Fails)) {
-        (0, ..) => Verdict::Unknown,
-        (calls, Some(holds), _) if *holds == calls => Verdict::Confirmed,
-        (calls, _, Some(fails)) if *fails == calls => Verdict::Refuted,
-        _ => Verdict::Mixed,
+    let verdict = match (calls, answers.get(&ClaimAnswer::Holds), answers.get(&ClaimAnswer::Fails)) {
+        (0, ..) => ClaimVerdict::Unknown,
+        (calls, Some(holds), _) if *holds == calls => ClaimVerdict::Confirmed,
+        (calls, _, Some(fails)) if *fails == calls => ClaimVerdict::Refuted,
+        _ => ClaimVerdict::Mixed,
     };
-    let when = (verdict == Verdict::Mixed).then(|| when(items, axes)).flatten();
+    let when = (verdict == ClaimVerdict::Mixed).then(|| when(items, axes)).flatten();
     Tally { verdict, calls, answers, when, groups }
 }
 
@@ -331,7 +334,7 @@ fn when(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Option<When> {
     };
     let places = |apart: bool| {
         let mut places: IndexMap<Vec<String>, bool> = IndexMap::new();
-        let holds = |item: &Item<'_>| item.answer == Answer::Holds;
+        let holds = |item: &Item<'_>| item.answer == ClaimAnswer::Holds;
         let same = items.iter().all(|item| *places.entry(place(item, apart)).or_insert(holds(item)) == holds(item));
         same.then_some(places)
     };

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, Comparison, Kind, Seen, Weight};
+use super::{Change, ChangeKind, Comparison, Seen, Weight};
 use crate::report::finding::{Distribution, call_name};
 use crate::words::names::Call;
 
@@ -70,8 +70,9 @@ fn words(change: &Change) -> String {
             if was.verdict != is.verdict {
                 parts.push(arrow(was.verdict.as_str(), is.verdict.as_str()));
             }
-            let steadiness = change.kinds.iter().filter(|kind| matches!(kind, Kind::Unstable | Kind::Stable));
-            parts.extend(steadiness.map(Kind::to_string));
+            let steadiness =
+                change.kinds.iter().filter(|kind| matches!(kind, ChangeKind::Unstable | ChangeKind::Stable));
+            parts.extend(steadiness.map(ChangeKind::to_string));
             parts.join(", ")
         }
     }

@@ -16,19 +16,19 @@ use nix::unistd::{Pid, getegid};
 use super::OS;
 use super::user_namespace::leave_root_to;
 use crate::sys::signals::{FORWARDED, GRACE, is_sent_by_terminals, stop};
-use crate::sys::{Ended, Flock, Result, Watch, check, effective_uid, errno_of, reap};
+use crate::sys::{Ended, Result, Supervision, Watch, check, effective_uid, errno_of, reap};
 use crate::words::errno::Errno;
 
 /// What a command inherits, and this process loses on the way to it.
-pub struct Caller {
+pub struct Credentials {
     ids: [u32; 2],
     mask: SigSet,
 }
 
-impl Caller {
-    pub fn current() -> Result<Caller> {
+impl Credentials {
+    pub fn current() -> Result<Credentials> {
         let ids = [effective_uid(), getegid().as_raw()];
-        Ok(Caller { ids, mask: SigSet::thread_get_mask().map_err(own)? })
+        Ok(Credentials { ids, mask: SigSet::thread_get_mask().map_err(own)? })
     }
 
     /// To be the caller again, before a command takes this process over. There is no way back.
@@ -67,11 +67,11 @@ pub(in crate::sys) fn forget_signals() {
 }
 
 /// Waits for a child, and meanwhile passes signals on to it and reaps every other. Says whether its time was up.
-pub fn shepherd(child: i32, flock: Flock) -> Result<(Ended, bool)> {
+pub fn shepherd(child: i32, flock: Supervision) -> Result<(Ended, bool)> {
     let time_is_up = Arc::new(AtomicBool::new(false));
     let mut attention = Attention { child, deadline: flock.limit.map(|limit| Instant::now() + limit), time_is_up };
     let time_is_up = attention.time_is_up.clone();
-    let Flock { begin, at_end, others, watch, limit: _ } = flock;
+    let Supervision { begin, at_end, others, watch, limit: _ } = flock;
     let ended = match watch {
         None => {
             begin()?;

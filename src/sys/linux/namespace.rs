@@ -17,8 +17,8 @@ use rustix::{fs, process};
 use super::command::{shepherd, take_terminal};
 use super::user_namespace::{advice, map_self, map_subordinate, unshare};
 use crate::sys::{
-    Ended, Fault, Flock, Fork, Isolation, Outside, Result, Until, answer, any_child, check, effective_uid, exit_now,
-    fork, keep_signals, look_for, machine, pipe, poll, read, reap, socket,
+    Ended, Fault, Fork, Isolation, Purpose, Result, Supervision, Until, answer, any_child, check, effective_uid,
+    exit_now, fork, keep_signals, look_for, machine, pipe, poll, read, reap, socket,
 };
 use crate::words::errno::{Errno, ErrnoName};
 use crate::words::names::{Family, Protocol};
@@ -45,9 +45,9 @@ pub(super) fn only_private() -> Result<(), Fault> {
 
 /// Enters a private network and PID namespace. Returns in the process that is pid 1 there, or, where that is not
 /// possible, in the caller with the reason.
-pub fn isolate(outside: Outside) -> Isolation {
+pub fn isolate(outside: Purpose) -> Isolation {
     match outside {
-        Outside::Worker => {
+        Purpose::Worker => {
             let parent = process::getppid();
             die_with_parent();
             // A parent that died before is noticed by the end of standard input.
@@ -55,9 +55,9 @@ pub fn isolate(outside: Outside) -> Isolation {
                 exit_now(1);
             }
         }
-        Outside::Command => keep_signals(),
+        Purpose::Command => keep_signals(),
     }
-    if outside == Outside::Worker
+    if outside == Purpose::Worker
         && let Some(stack) = machine().stack
     {
         return sandbox(stack);
@@ -127,17 +127,18 @@ fn unshare_for_sure(flags: i32, kind: &str) -> Result<bool> {
 }
 
 /// Forks; the parent mirrors how the child ends and never returns.
-fn become_init(outside: Outside) -> Result<(), String> {
+fn become_init(outside: Purpose) -> Result<(), String> {
     let text = |errno: crate::words::errno::Errno| errno.to_string();
     let (alive, held) = pipe().map_err(text)?;
     match fork().map_err(text)? {
         Fork::Parent(pid) => {
             drop(alive);
             let ended = match outside {
-                Outside::Worker => reap(pid),
-                Outside::Command => {
+                Purpose::Worker => reap(pid),
+                Purpose::Command => {
                     let (begin, others) = (&mut || Ok(()), &mut |_, _| ());
-                    let ended = shepherd(pid, Flock { begin, limit: None, at_end: &mut |_| (), others, watch: None });
+                    let ended =
+                        shepherd(pid, Supervision { begin, limit: None, at_end: &mut |_| (), others, watch: None });
                     take_terminal();
                     ended.map(|(ended, _)| ended)
                 }
@@ -156,9 +157,9 @@ fn become_init(outside: Outside) -> Result<(), String> {
                 return Err("there is none; a seccomp filter answers for the kernel".to_owned());
             }
             match outside {
-                Outside::Worker => writable_sysctls(),
+                Purpose::Worker => writable_sysctls(),
                 // For ps(1) in there. Where a container hides parts of /proc, the kernel refuses: the old one has to do.
-                Outside::Command => drop(private_proc()),
+                Purpose::Command => drop(private_proc()),
             }
             Ok(())
         }

@@ -16,7 +16,7 @@ use nix::net::if_::InterfaceFlags;
 
 use super::super::darwin::{self, Own, Setting};
 use super::super::journal::{Change, Journal};
-use super::super::{Fault, Isolation, Outside, Result, check, effective_uid, exit_now, pause_ms, unsupported};
+use super::super::{Fault, Isolation, Purpose, Result, check, effective_uid, exit_now, pause_ms, unsupported};
 use super::{NAME, OS, has_address, interfaces, ip, no_private_host, orphans, utun};
 use crate::plan::RouteKind;
 use crate::words::errno::Errno;
@@ -45,8 +45,8 @@ impl From<String> for Fault {
 
 /// There is no private host. A worker makes sure that it is the only one, and undoes what a killed one has left; otherwise there
 /// is none.
-pub fn isolate(outside: Outside) -> Isolation {
-    if outside == Outside::Worker {
+pub fn isolate(outside: Purpose) -> Isolation {
+    if outside == Purpose::Worker {
         let mut told = Vec::new();
         let taken = text("kern.bootsessionuuid")
             .map_err(|errno| format!("kern.bootsessionuuid: {errno}"))

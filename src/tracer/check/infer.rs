@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 
 use super::attempt::{Attempt, Next};
-use crate::knowledge::policy::right::{Kind, decision, right};
+use crate::knowledge::policy::right::{Consequence, decision, right};
 use crate::knowledge::policy::{Action, BUILT_IN, Conditions, Policy, ProbeCall, Rule, Signal, built_in, causes};
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
@@ -26,7 +26,7 @@ pub struct Habit {
     /// How often it did something else.
     pub otherwise: u64,
     /// What it amounts to for each cause that findings know to give this signal.
-    pub by_cause: BTreeMap<Cause, Kind>,
+    pub by_cause: BTreeMap<Cause, Consequence>,
 }
 
 /// A policy of this binary that decides every signal as the tracer did, or not.
@@ -166,7 +166,7 @@ mod tests {
             (ProbeCall::Connect, "EADDRNOTAVAIL", Action::Abort, 1, 0),
         ];
         assert_eq!(told, expected);
-        assert_eq!(habits[1].by_cause[&Cause::TupleInUse], Kind::GivesUp);
+        assert_eq!(habits[1].by_cause[&Cause::TupleInUse], Consequence::GivesUp);
         let agrees = |name: &str| observed.likenesses(&habits).iter().find(|it| it.policy == name).unwrap().agrees;
         assert_eq!((agrees("addr-in-use-only"), agrees("evidence"), agrees("conflate")), (2, 1, 1));
         // What a file would say reads as the same policy.

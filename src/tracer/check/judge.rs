@@ -13,7 +13,7 @@ use super::trouble::{Trouble, address_at};
 use crate::knowledge::calls::{Calls, Record};
 use crate::knowledge::explain::read;
 use crate::knowledge::policy::Action;
-use crate::knowledge::policy::right::{Kind, decision, right};
+use crate::knowledge::policy::right::{Consequence, decision, right};
 use crate::plan::Outcome;
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
@@ -85,7 +85,7 @@ pub struct Run<'r> {
 pub struct Judgement {
     pub behaviour: Behaviour,
     pub verdict: Verdict,
-    pub kind: Option<Kind>,
+    pub kind: Option<Consequence>,
     pub why: String,
     /// The TTLs whose routers, or server, are in its output at their place. Without a pattern for it, the TTLs of the
     /// probes that were under way.
@@ -149,7 +149,7 @@ pub fn judge(trouble: Trouble, profile: &Profile, run: &Run<'_>) -> Judgement {
     Judgement { behaviour, verdict, kind, why, reached, message, proof }
 }
 
-fn verdict(trouble: Trouble, behaviour: Behaviour, nothing_sent: bool) -> (Verdict, Option<Kind>, String) {
+fn verdict(trouble: Trouble, behaviour: Behaviour, nothing_sent: bool) -> (Verdict, Option<Consequence>, String) {
     let wrong = |kind, why: &str| (Verdict::Wrong, Some(kind), why.to_owned());
     let fine = |why: &str| (Verdict::Right, None, why.to_owned());
     if trouble == Trouble::Nothing {
@@ -167,7 +167,7 @@ fn verdict(trouble: Trouble, behaviour: Behaviour, nothing_sent: bool) -> (Verdi
     let judged = |action: Action| {
         let decision = decision(action, wanted);
         match decision.kind {
-            Kind::Right => fine(right(cause, usual(cause)).why),
+            Consequence::Right => fine(right(cause, usual(cause)).why),
             kind => wrong(kind, decision.why),
         }
     };
@@ -177,11 +177,11 @@ fn verdict(trouble: Trouble, behaviour: Behaviour, nothing_sent: bool) -> (Verdi
         }
         Behaviour::NotRun => (Verdict::Broken, None, String::new()),
         Behaviour::Completes | Behaviour::Skips => fine("the whole path, trouble or not"),
-        Behaviour::Spins => wrong(Kind::Hides, "it tries on and on, and never says what is wrong"),
-        Behaviour::Hangs => wrong(Kind::Hides, "it waits for nothing, and never says what is wrong"),
-        Behaviour::Crashes => wrong(Kind::GivesUp, "a signal or a panic ends it"),
-        Behaviour::EndsUnclearly => wrong(Kind::Hides, "it ends, and what it says does not name the error"),
-        Behaviour::EndsSilently => wrong(Kind::Hides, "it ends, and the error is nowhere to be read"),
+        Behaviour::Spins => wrong(Consequence::Hides, "it tries on and on, and never says what is wrong"),
+        Behaviour::Hangs => wrong(Consequence::Hides, "it waits for nothing, and never says what is wrong"),
+        Behaviour::Crashes => wrong(Consequence::GivesUp, "a signal or a panic ends it"),
+        Behaviour::EndsUnclearly => wrong(Consequence::Hides, "it ends, and what it says does not name the error"),
+        Behaviour::EndsSilently => wrong(Consequence::Hides, "it ends, and the error is nowhere to be read"),
         Behaviour::Aborts if wanted == Action::FailProbe && nothing_sent => {
             fine("no probe at all could be sent, and it says why")
         }
@@ -347,30 +347,30 @@ mod tests {
     #[test]
     fn the_cause_decides_what_is_right() {
         use Behaviour::{Aborts, Completes, EndsSilently, LosesProbes, NotExercised, Skips, SkipsInVain, Spins};
-        let check = |trouble, behaviour, expected: Option<Kind>| {
+        let check = |trouble, behaviour, expected: Option<Consequence>| {
             let (verdict, kind, why) = verdict(trouble, behaviour, true);
             let expected_verdict = if expected.is_some() { Verdict::Wrong } else { Verdict::Right };
             assert_eq!((verdict, kind), (expected_verdict, expected), "{trouble} {behaviour}: {why}");
         };
         for trouble in Trouble::ALL.iter().copied().filter(|trouble| *trouble != Trouble::Nothing) {
             check(trouble, Completes, None);
-            check(trouble, Spins, Some(Kind::Hides));
-            check(trouble, EndsSilently, Some(Kind::Hides));
+            check(trouble, Spins, Some(Consequence::Hides));
+            check(trouble, EndsSilently, Some(Consequence::Hides));
             assert_eq!(verdict(trouble, NotExercised, true).0, Verdict::NotExercised);
         }
         check(Trouble::PortListening, Skips, None);
-        check(Trouble::PortListening, LosesProbes, Some(Kind::GivesUp));
-        check(Trouble::TupleTimeWait, Aborts, Some(Kind::GivesUp));
+        check(Trouble::PortListening, LosesProbes, Some(Consequence::GivesUp));
+        check(Trouble::TupleTimeWait, Aborts, Some(Consequence::GivesUp));
         check(Trouble::SourceNotLocal, Aborts, None);
-        check(Trouble::SourceNotLocal, LosesProbes, Some(Kind::Hides));
-        check(Trouble::SourceNotLocal, SkipsInVain, Some(Kind::Hides));
+        check(Trouble::SourceNotLocal, LosesProbes, Some(Consequence::Hides));
+        check(Trouble::SourceNotLocal, SkipsInVain, Some(Consequence::Hides));
         check(Trouble::PortsExhausted, Aborts, None);
-        check(Trouble::EveryPortHeld, LosesProbes, Some(Kind::Hides));
+        check(Trouble::EveryPortHeld, LosesProbes, Some(Consequence::Hides));
         check(Trouble::NoRoute, LosesProbes, None);
         check(Trouble::NoRoute, Aborts, None);
-        check(Trouble::NoRoute, SkipsInVain, Some(Kind::Wastes));
+        check(Trouble::NoRoute, SkipsInVain, Some(Consequence::Wastes));
         // Some probes were sent: then the others are no reason to end.
-        assert_eq!(verdict(Trouble::NoRoute, Aborts, false).1, Some(Kind::GivesUp));
+        assert_eq!(verdict(Trouble::NoRoute, Aborts, false).1, Some(Consequence::GivesUp));
         assert_eq!(verdict(Trouble::Nothing, Aborts, true).0, Verdict::Broken);
     }
 

@@ -39,7 +39,12 @@ fn condition(named: &Named, own: PortRange) -> Result<Condition, String> {
         Condition::DescriptorsExhausted { .. } => {
             refused("nobody can ask whether another process still has that limit; use `ulimit -n` for the command")
         }
-        _ => refused("it takes a network of its own, which only Linux has"),
+        Condition::SourceNotLocal { .. }
+        | Condition::NoRoute { .. }
+        | Condition::Route { .. }
+        | Condition::OutputDropped { .. }
+        | Condition::Icmp { .. }
+        | Condition::Sysctl { .. } => refused("it takes a network of its own, which only Linux has"),
     }
 }
 

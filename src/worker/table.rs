@@ -67,7 +67,7 @@ fn unlisted(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
         // Not all of them need be sockets, nor of this protocol.
         rows.extend(match case.listed {
             Listed::Nothing => own_row(fd, protocol).unwrap_or(None),
-            _ => sys::bound_row(fd).unwrap_or(None),
+            Listed::All | Listed::AllButBound => sys::bound_row(fd).unwrap_or(None),
         });
     }
     Ok(rows)
@@ -120,7 +120,7 @@ fn row(case: &Case, known: &Known) -> Result<Option<SocketRow>, Fault> {
     }
     match known.protocol {
         Protocol::Tcp if known.bound != Bound::No => Ok(sys::bound_row(fd)?),
-        _ => Ok(None),
+        Protocol::Tcp | Protocol::Udp => Ok(None),
     }
 }
 

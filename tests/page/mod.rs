@@ -136,6 +136,42 @@ fn each_filter_finds_what_the_reports_have() {
     page.was_quiet();
 }
 
+/// The newest version, then what is expected of systems that nobody observed; and nothing that a link asks for is dropped
+/// without a word.
+#[test(Chromium)]
+fn stacks_that_answer_alike_share_a_column_and_what_is_unknown_is_said() {
+    let first = baseline().clone();
+    let reports = [another(&first, "linux 9.8"), another(&first, "linux 9.9"), first];
+    let mut page = Page::of(&reports);
+    page.open("#call=listen");
+    let heads = |page: &mut Page| {
+        page.browser
+            .text("[...document.querySelectorAll('#found thead th')].map((head) => head.textContent).join(' | ')")
+    };
+    assert_eq!(heads(&mut page), "call | cause | linux 6.18, 9.9, 9.8 | macos*");
+    page.open("#call=listen&system=macos&system=linux%209.9");
+    assert_eq!(heads(&mut page), "call | cause | linux 9.9 | macos*");
+    let status = |page: &mut Page| page.browser.text("document.getElementById('status').textContent");
+    page.open("#call=listen&system=plan9");
+    assert!(
+        status(&mut page).starts_with("There is no system plan9 here: not filtered by it."),
+        "{}",
+        status(&mut page)
+    );
+    assert_eq!(heads(&mut page), "call | cause | linux 6.18, 9.9, 9.8 | macos*");
+    let case = &reports[0].findings[0].case;
+    page.open(&format!("#case={case}&stack=macos"));
+    assert_eq!(page.browser.text("document.querySelector('[data-tab][aria-pressed=true]').textContent"), "macos*");
+    page.open(&format!("#case={case}&stack=plan9"));
+    assert_eq!(
+        page.browser.text("document.querySelector('#case-body .note').textContent"),
+        "No stack here is called plan9."
+    );
+    page.open("#scenario-bind.port-held");
+    assert_eq!(page.browser.value("document.getElementById('scenario-bind.port-held').open").as_bool(), Some(true));
+    page.was_quiet();
+}
+
 #[test(Chromium)]
 fn a_cell_opens_its_trail_and_witness_and_so_does_a_link() {
     let reports = [baseline().clone()];
@@ -199,7 +235,7 @@ fn the_keyboard_is_enough() {
     reach(browser, "[name=with]", 400);
     browser.write(&CASE["bind.port-held[".len()..CASE.len() - 1].replace(',', " "));
     assert_eq!(browser.value("document.querySelectorAll('#found tr.call').length"), json!(1));
-    reach(browser, "#found button", 10);
+    reach(browser, "#found button", 16);
     browser.key("Enter");
     browser.wait("document.getElementById('case').open && document.activeElement.id === 'case-id'");
     // The focus stays in the dialog, which can be left.

@@ -36,7 +36,7 @@
   // What there is to choose from, in the order in which it appears.
   const fill = (name, values, all) => {
     const select = form.elements[name];
-    select.append(make("option", { value: "" }, all));
+    if (!select.multiple) select.append(make("option", { value: "" }, all));
     for (const value of values) select.append(make("option", { value }, value));
   };
   const unique = (values) => [...new Set(values)];
@@ -46,8 +46,19 @@
   fill("cause", unique(calls.map((call) => call[CAUSE])).sort(), "all");
   fill("errno", unique(answers.flatMap((answer) => answer.outcomes)).sort(), "all");
   fill("verdict", unique(answers.map((answer) => answer.verdict || "expected")), "all");
-  const systems = unique(stacks.map((stack) => stack.os));
-  fill("system", unique([...systems.filter((os) => stacks.some((stack) => stack.os === os && stack.observed)), ...stacks.map((stack) => stack.label)]), "all");
+  fill("system", unique([...stacks.map((stack) => stack.os), ...stacks.map((stack) => stack.label)]));
+  // A system's newest version, what is expected of systems that nobody observed, older versions, and what passes for a system.
+  const isOwn = ({ os, label }) => label.split(" ")[0] === os;
+  const ordered = (places) => {
+    const rank = (place) => {
+      const { os, observed } = stacks[place];
+      if (!observed) return 1;
+      if (!isOwn(stacks[place])) return 3;
+      return places.some((later) => later > place && stacks[later].observed && stacks[later].os === os && isOwn(stacks[later])) ? 2 : 0;
+    };
+    return [...places].sort((a, b) => rank(a) - rank(b) || b - a);
+  };
+  const places = ordered(stacks.map((_, place) => place));
   const pairs = new Set(cases.flatMap((one) => Object.entries(one.axes).map(([axis, value]) => `${axis}=${value}`)));
   $("options").append(...[...pairs].map((value) => make("option", { value })));
 
@@ -61,39 +72,58 @@
     return (one) => name in one.axes && (known ? whole.includes(one.axes[name]) : one.axes[name].startsWith(decoded(values)));
   });
 
+  // Columns are stacks that answer alike, each with their places.
   let shown = [], showing = PAGE, columns = [];
-  const values = () => Object.fromEntries(
-    [...form.elements].filter((field) => field.name).map((field) => [field.name, field.type === "checkbox" ? (field.checked ? field.value : "") : field.value.trim()]),
-  );
+  const valueOf = (field) => {
+    if (field.type === "checkbox") return field.checked ? field.value : "";
+    return field.multiple ? [...field.selectedOptions].map((option) => option.value) : field.value.trim();
+  };
+  const values = () => Object.fromEntries([...form.elements].filter((field) => field.name).map((field) => [field.name, valueOf(field)]));
   const counted = (number, noun) => `${number.toLocaleString("en")} ${noun}${number === 1 ? "" : "s"}`;
 
   const filter = () => {
     const chosen = values();
-    columns = stacks.map((_, place) => place).filter((place) => !chosen.system || stacks[place].label === chosen.system || stacks[place].os === chosen.system);
+    const isChosen = ({ label, os }) => !chosen.system.length || chosen.system.includes(label) || chosen.system.includes(os);
+    const own = ordered(places.filter((place) => isChosen(stacks[place])));
     const conditions = wanted(chosen.with);
     const fits = answers.map((answer) => (!chosen.errno || answer.outcomes.includes(chosen.errno)) && (!chosen.verdict || (answer.verdict || "expected") === chosen.verdict));
     const good = cases.map((one) => (!chosen.scenario || one.scenario === chosen.scenario) && conditions.every((condition) => condition(one)));
     let observed = 0, expected = 0;
-    const own = new Set();
+    const ran = new Set();
     shown = [];
     calls.forEach((call, number) => {
       if (!good[call[CASE]] || (chosen.call && call[CALL] !== chosen.call) || (chosen.port && call[PORT] !== chosen.port)
         || (chosen.cause && call[CAUSE] !== chosen.cause) || (chosen.differ && !differs[number])) return;
       let any = false;
-      for (const place of columns) {
+      for (const place of own) {
         const answer = given[place][number];
         if (answer < 0 || !fits[answer]) continue;
         any = true;
         if (stacks[place].observed) observed += 1; else expected += 1;
       }
-      if (any) { shown.push(number); own.add(call[CASE]); }
+      if (any) { shown.push(number); ran.add(call[CASE]); }
     });
-    status.textContent = `${counted(observed, "finding")}${expected ? ` and ${expected.toLocaleString("en")} expected` : ""}, of ${counted(shown.length, "call")} in ${counted(own.size, "case")}`;
+    status.textContent = `${counted(observed, "finding")}${expected ? ` and ${expected.toLocaleString("en")} expected` : ""}, of ${counted(shown.length, "call")} in ${counted(ran.size, "case")}`;
     status.dataset.findings = observed;
     status.dataset.calls = shown.length;
-    status.dataset.cases = own.size;
+    status.dataset.cases = ran.size;
+    const alike = new Map();
+    for (const place of own) {
+      const key = `${stacks[place].observed} ${shown.map((number) => given[place][number])}`;
+      alike.set(key, [...(alike.get(key) ?? []), place]);
+    }
+    columns = [...alike.values()];
     showing = PAGE;
     draw();
+  };
+  // `linux 7.3, 7.2`.
+  const named = (column) => {
+    const families = new Map();
+    for (const place of column) {
+      const [family, ...version] = stacks[place].label.split(" ");
+      families.set(family, [...(families.get(family) ?? []), version.join(" ")]);
+    }
+    return [...families].map(([family, versions]) => `${family} ${versions.join(", ")}`.trim()).join("; ");
   };
 
   const chip = (answer, place, call) => {
@@ -103,7 +133,7 @@
   };
   const draw = () => {
     found.hidden = shown.length === 0;
-    const head = make("tr", {}, ...["call", "cause", ...columns.map((place) => stacks[place].label)].map((name) => make("th", { scope: "col" }, name)));
+    const head = make("tr", {}, ...["call", "cause", ...columns.map(named)].map((name) => make("th", { scope: "col" }, name)));
     // The calls of a case stand below its name.
     const bodies = [];
     let last = -1;
@@ -118,9 +148,10 @@
       bodies.at(-1).append(make("tr", { class: "call" },
         make("th", { scope: "row" }, `${differs[number] ? "≠ " : ""}${call}${port === "none" ? "" : `, ${port} port`}`),
         make("td", {}, cause),
-        ...columns.map((place) => {
+        ...columns.map((column) => {
+          const [place] = column;
           const answer = given[place][number];
-          return make("td", { "data-of": stacks[place].label }, answer < 0 ? "–" : chip(answer, place, number));
+          return make("td", { "data-of": named(column) }, answer < 0 ? "–" : chip(answer, place, number));
         })));
     }
     found.replaceChildren(make("thead", {}, head), ...bodies);
@@ -128,11 +159,11 @@
     more.textContent = `Show more (${(shown.length - showing).toLocaleString("en")} left)`;
   };
 
-  const fragment = (parts) => Object.entries(parts).filter(([, value]) => value)
+  const fragment = (parts) => Object.entries(parts).flatMap(([name, value]) => [value].flat().map((one) => [name, one])).filter(([, value]) => value)
     .map(([name, value]) => `${name}=${encodeURIComponent(value).replace(/%(3D|2C|3A|2F|5B|5D)/g, decodeURIComponent)}`).join("&");
 
   const close = () => { if (dialog.open) dialog.close(); };
-  const open = async (one, place, call) => {
+  const open = async (one, place, call, note) => {
     details ??= await unpack("details");
     const { id, scenario, axes } = cases[one];
     const own = callsOf[one];
@@ -146,7 +177,7 @@
     });
     const tabs = stacks.map((stack, number) => has(number) && make("button", { type: "button", "data-tab": number, "aria-pressed": String(number === place) }, stack.label)).filter(Boolean);
     $("case-body").replaceChildren(
-      make("p", { class: "command" }, make("code", {}, command), copy),
+      make("p", { class: "command" }, make("code", {}, command), copy), ...(note ? [make("p", { class: "note" }, note)] : []),
       make("div", { class: "tabs", role: "group", "aria-label": "Stacks" }, ...tabs),
       ...own.flatMap((number) => answered(number, place)),
     );
@@ -198,18 +229,27 @@
     const id = numbers.has(plain) ? plain : parts.get("case");
     if (id !== null) {
       if (!numbers.has(id)) { close(); status.textContent = `No case is called ${id}.`; $("explore").scrollIntoView(); return; }
-      const place = stacks.findIndex((stack) => stack.label === parts.get("stack"));
-      await open(numbers.get(id), place < 0 ? undefined : place, Number(parts.get("at") ?? NaN) || undefined);
+      const stack = parts.get("stack");
+      const place = places.find((place) => [stacks[place].label, stacks[place].label.replace(/[*†]$/, ""), stacks[place].os].includes(stack));
+      const note = stack && place === undefined ? `No stack here is called ${stack}.` : "";
+      await open(numbers.get(id), place, Number(parts.get("at") ?? NaN) || undefined, note);
       return;
     }
     close();
+    const place = document.getElementById(plain);
+    if (place?.matches("details")) { place.open = true; place.scrollIntoView(); return; }
     if (!text || ![...parts.keys()].some((name) => name in form.elements)) return;
+    const unknown = [];
     for (const field of form.elements) {
       if (!field.name) continue;
-      const value = parts.get(field.name) ?? "";
-      if (field.type === "checkbox") field.checked = value === field.value; else field.value = value;
+      const all = parts.getAll(field.name), value = all.at(-1) ?? "";
+      if (field.type === "checkbox") field.checked = value === field.value;
+      else if (field.multiple) for (const option of field.options) option.selected = all.includes(option.value);
+      else field.value = value;
+      if (field.options) unknown.push(...all.filter((one) => one && ![...field.options].some((option) => option.value === one)).map((one) => `${field.name} ${one}`));
     }
     filter();
+    if (unknown.length) status.textContent = `There is no ${unknown.join(", no ")} here: not filtered by it. ${status.textContent}`;
     $("explore").scrollIntoView();
     status.focus({ preventScroll: true });
   };

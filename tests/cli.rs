@@ -699,7 +699,8 @@ fn policies_are_held_against_reports() {
 #[test]
 fn errors_are_explained_from_arguments_and_standard_input() {
     let line = "bind(3, {sa_family=AF_INET, sin_port=htons(0), sin_addr=inet_addr(\"127.0.0.1\")}, 16) = -1 EADDRINUSE (Address already in use)";
-    let words = ["understood  bind, EADDRINUSE, linux (the text says so), ephemeral port, ipv4", "1  ports-exhausted"];
+    let words =
+        ["failed    bind, EADDRINUSE, linux (the text says so), ephemeral port, ipv4", "likely    ports-exhausted"];
     run(&["explain", line]).check(0, &words, &[]);
     for arguments in [&["explain"][..], &["explain", "-"]] {
         let mut command = Tested::cargo_bin("errnoscope").unwrap();
@@ -707,6 +708,8 @@ fn errors_are_explained_from_arguments_and_standard_input() {
         said(output).check(0, &words, &[]);
     }
     let narrowed = ["explain", "connect", "EADDRNOTAVAIL", "--os", "linux", "--port", "explicit", "--protocol", "tcp"];
+    run(&narrowed).check(0, &["likely    tuple-in-use", "see       ss -tanp"], &[]);
+    let narrowed = [&narrowed[..], &["-v"]].concat();
     let all = run(&narrowed).check(0, &["tuple-in-use", "observed", "next port"], &[]).out.clone();
     assert!(!all.contains("ports-exhausted"), "{all}");
     let macos = ["explain", "connect", "EADDRINUSE", "--os", "macos", "--json"];
@@ -714,7 +717,7 @@ fn errors_are_explained_from_arguments_and_standard_input() {
     assert_eq!(json["failures"][0]["causes"][0]["evidence"][0]["basis"], "expected");
     run(&["explain", "hello"]).check(2, &[], &["no errno in this text", "connect EADDRNOTAVAIL"]);
     run(&["explain"]).check(2, &[], &["no errno in this text"]);
-    run(&["explain", "connect", "EADDRINUSE", "--os", "linux"]).check(3, &[], &["connect EADDRINUSE on macos"]);
+    run(&["explain", "listen", "EADDRNOTAVAIL", "--os", "linux"]).check(3, &[], &["listen EADDRNOTAVAIL on macos"]);
     run(&["explain", "bind", "98", "--os", "macos", "--port", "none"]).check(2, &[], &["explicit, ephemeral"]);
     run(&["explain", "bind", "98", "--report", "no-such-file"]).check(2, &[], &["cannot read no-such-file"]);
 }

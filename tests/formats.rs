@@ -399,7 +399,7 @@ fn what_came_from_behind_a_command_is_marked() {
         (&["policy", "evaluate", "FILE"], "of linux 6.18†"),
         (&["policy", "evaluate", "FILE", "--json"], "\"ssh mac.example\""),
         (&["condense", "FILE"], "\"behind\":true"),
-        (&["explain", "connect EADDRNOTAVAIL", "--report", "FILE"], "6.18†"),
+        (&["explain", "connect EADDRNOTAVAIL", "-v", "--report", "FILE"], "6.18†"),
     ] {
         let with = |file: &str| {
             let own: Vec<&str> = arguments.iter().map(|word| if *word == "FILE" { file } else { word }).collect();

@@ -143,9 +143,10 @@ fn claims() {
 #[test]
 fn explanation() {
     let knowledge = Knowledge::of([small()]);
-    let reading = read::read("connect EADDRNOTAVAIL").unwrap();
+    let reading = read::read("connect EADDRNOTAVAIL").unwrap().remove(0);
     let understood = explain::understand(reading, Given::default(), Some(Os::Linux), &knowledge).unwrap();
     let explanation = explain::explain(understood, &knowledge).unwrap();
+    golden("answer.txt", &render::explain::answer(&explanation, 80));
     golden("explanation.txt", &render::explain::explanation(&explanation, 80));
     golden("explanation.json", &(serde_json::to_string_pretty(&explanation).unwrap() + "\n"));
 }

@@ -25,9 +25,9 @@ Examples:
   tail -n 1 error.log | errnoscope explain
   errnoscope explain connect EADDRNOTAVAIL --report mine.json --json
 
-The text may be a line of strace or of a log, an exception of Rust, Go, Node, Python, Java or Ruby, a message of \
-perror(), an errno by name or number. What was understood is shown first. Causes are ranked: observed before only \
-expected, then by scenarios, then by findings.
+The text may be lines of strace or of a log, an exception of Rust, Go, Node, Python, Java or Ruby, a message of \
+perror(), an errno by name or number. If it tells of several failures, each is told, the last one first. The answer \
+is short: what failed, the most likely cause, how to see it, and what to do. -v shows every cause with its evidence.
 Exit codes: 0 explained, 2 no errno in the text, 3 no finding has that call with that errno.")]
 pub struct Arguments {
     /// A call and an errno, or the message as it came; `-`, or nothing, for standard input
@@ -58,17 +58,21 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     report: Vec<PathBuf>,
 
+    /// Every cause with its evidence, and what tells them apart
+    #[arg(short, long, conflicts_with = "json")]
+    verbose: bool,
+
     /// As JSON
     #[arg(long)]
     json: bool,
 }
 
-/// More than this is no message.
-const LONGEST: u64 = 64 * 1024;
+/// More than this, from the end of standard input, is not read.
+const LONGEST: usize = 1024 * 1024;
 
 pub fn explain(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let Arguments { os, port, protocol, family, reuse, .. } = *arguments;
-    let reading = read::read(&words(&arguments.text)?).map_err(|unreadable| Failure::bad(unreadable.to_string()))?;
+    let readings = read::read(&words(&arguments.text)?).map_err(|unreadable| Failure::bad(unreadable.to_string()))?;
     let mut knowledge = Knowledge::built_in().clone();
     for file in &arguments.report {
         let report = source::report(file)?;
@@ -76,15 +80,24 @@ pub fn explain(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
         knowledge = knowledge.and(Knowledge::of([&report]));
     }
     let given = Given { os, port, protocol, family, reuse };
-    let understood =
-        explain::understand(reading, given, sys::HOST, &knowledge).map_err(|why| Failure::bad(why.to_string()))?;
-    let Some(explanation) = explain::explain(understood.clone(), &knowledge) else {
-        return Err(unknown(&understood, &knowledge));
+    let understand = |reading| explain::understand(reading, given, sys::HOST, &knowledge);
+    let mut understood = Vec::new();
+    let mut wrong = None;
+    for one in readings.into_iter().map(understand) {
+        match one {
+            Ok(one) => understood.push(one),
+            Err(why) => wrong = wrong.or(Some(why.to_string())),
+        }
+    }
+    let Some(first) = understood.first().cloned() else { return Err(Failure::bad(wrong.unwrap_or_default())) };
+    let Some(explanation) = explain::explain_all(understood, &knowledge) else {
+        return Err(unknown(&first, &knowledge));
     };
     if arguments.json {
         output::json(&explanation, out)?;
     } else {
-        write!(out, "{}", text::explanation(&explanation, output::width()))?;
+        let shown = if arguments.verbose { text::explanation } else { text::answer };
+        write!(out, "{}", shown(&explanation, output::width()))?;
     }
     Ok(Exit::Success)
 }
@@ -95,13 +108,10 @@ fn words(arguments: &[String]) -> Result<String, Failure> {
         [] if std::io::stdin().is_terminal() => Err(Failure::bad(read::Unreadable::NoErrno.to_string())),
         [only] if only != "-" => Ok(only.clone()),
         [] | [_] => {
-            let mut bytes = Vec::new();
-            let read = std::io::stdin().take(LONGEST + 1).read_to_end(&mut bytes);
-            read.map_err(|error| Failure::because("cannot read standard input", error))?;
-            if bytes.len() as u64 > LONGEST {
-                let more = format!("only the first {} KiB of standard input are read", LONGEST >> 10);
-                complain("note", &more);
-                bytes.truncate(LONGEST as usize);
+            let (bytes, cut) =
+                last(std::io::stdin().lock()).map_err(|error| Failure::because("cannot read standard input", error))?;
+            if cut {
+                complain("note", &format!("only the last {} KiB of standard input are read", LONGEST >> 10));
             }
             Ok(String::from_utf8_lossy(&bytes).into_owned())
         }
@@ -109,10 +119,29 @@ fn words(arguments: &[String]) -> Result<String, Failure> {
     }
 }
 
+/// As many as a person reads.
+const NEAR: usize = 6;
+
+/// What comes last, and whether there was more.
+fn last(mut input: impl Read) -> std::io::Result<(Vec<u8>, bool)> {
+    let mut bytes = Vec::new();
+    let mut cut = false;
+    while input.by_ref().take(LONGEST as u64).read_to_end(&mut bytes)? > 0 {
+        if bytes.len() > LONGEST {
+            bytes.drain(..bytes.len() - LONGEST);
+            cut = true;
+        }
+    }
+    Ok((bytes, cut))
+}
+
 fn unknown(understood: &Understood, knowledge: &Knowledge) -> Failure {
     let asked = text::asked(understood);
     let near = explain::near(understood, knowledge);
-    let near = if near.is_empty() { String::new() } else { format!("; findings know {}", near.join(", ")) };
+    let more = near.len().saturating_sub(NEAR);
+    let more = if more == 0 { String::new() } else { format!(", and {more} more") };
+    let near = &near[..near.len().min(NEAR)];
+    let near = if near.is_empty() { String::new() } else { format!("; findings know {}{more}", near.join(", ")) };
     Failure::NothingSelected(format!("no finding has {asked}{near}"))
 }
 

@@ -2,8 +2,16 @@
 //!
 //! It ranks by what `policy` knows, and prints nothing.
 
-mod message;
 pub mod read;
+
+mod call;
+mod fit;
+mod lines;
+mod message;
+mod place;
+mod strace;
+mod supplement;
+pub mod system;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
@@ -11,7 +19,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::knowledge::policy::advice::advice;
 use crate::knowledge::policy::causes::{Knowledge, Known, Query, Ranked, rank};
 use crate::knowledge::policy::evidence::Basis;
 use crate::knowledge::policy::right::{Step, accounts_for, step};
@@ -21,9 +28,10 @@ use crate::words::errno::ErrnoName;
 use crate::words::names::{Call, Family, Os, PortChoice, Protocol, Reuse, words};
 
 use read::{Reading, Unreadable};
+use system::System;
 
 /// The version of the explanation format, its first field.
-pub const FORMAT: &str = "errnoscope-explanation/2";
+pub const FORMAT: &str = "errnoscope-explanation/3";
 
 words! {
     /// How it is known which OS is meant.
@@ -64,7 +72,7 @@ pub struct Understood {
     /// The errno's number on each system that has it, `windows` among them.
     pub numbers: BTreeMap<&'static str, i32>,
     /// The system that is meant.
-    pub os: Os,
+    pub os: System,
     /// How that is known.
     pub told: Told,
     /// Whether the call found its source port; absent: either.
@@ -83,18 +91,49 @@ pub struct Understood {
     pub local: End,
     /// Its peer.
     pub remote: End,
+    /// Whether the text says connect where the call is the bind() before it.
+    #[serde(skip)]
+    pub connecting: bool,
 }
 
 /// Everything that findings know about a failed call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explanation {
-    /// `errnoscope-explanation/2`.
+    /// `errnoscope-explanation/3`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     /// What was explained.
     pub understood: Understood,
-    /// One for each call and way to get a port, the best known first.
+    /// One for each call and way to get a port, the best known first. Empty where nothing was observed on the system.
     pub failures: Vec<Failure>,
+    /// What the errno means on a system that nothing was observed on.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub meaning: Option<Meaning>,
+    /// What other systems mean by it, where the text does not say which it is from.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub elsewhere: Option<String>,
+    /// The other failures of the text, the last one first.
+    pub others: Vec<Other>,
+}
+
+/// What an errno means, where no finding says it.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Meaning {
+    /// What may be behind it.
+    pub meaning: &'static str,
+    /// What shows it.
+    pub commands: Vec<String>,
+    /// What a person can do.
+    pub advice: &'static str,
+}
+
+/// Another failure of the same text.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
+pub struct Other {
+    /// What it was.
+    pub understood: Understood,
+    /// The cause that comes first, where one is known.
+    pub cause: Option<Cause>,
 }
 
 /// One call that fails so.
@@ -134,7 +173,7 @@ pub struct Candidate {
     /// Why that.
     pub why: &'static str,
     /// What a person can do.
-    pub advice: &'static str,
+    pub advice: String,
 }
 
 /// What one stack did, or one authority says.
@@ -151,7 +190,7 @@ pub struct CauseEvidence {
     pub behind: bool,
     /// How many.
     pub findings: u64,
-    /// The id of one of the cases.
+    /// The id of one of the cases, or a place in sources.
     pub example: String,
 }
 
@@ -173,10 +212,10 @@ pub enum Unclear {
     )]
     NoSystem,
     /// The system has no errno of that number.
-    #[error("{os} has no errno {number}")]
+    #[error("{system} has no errno {number}")]
     NotOf {
         /// The system.
-        os: Os,
+        system: System,
         /// The number.
         number: i32,
     },
@@ -198,11 +237,12 @@ pub fn understand(
     host: Option<Os>,
     knowledge: &Knowledge,
 ) -> Result<Understood, Unclear> {
-    let said = given.os.map(|os| (os, Told::Given)).or(reading.os.map(|os| (os, Told::Read)));
+    let told = reading.system.map(|system| (system, Told::Read));
+    let said = given.os.map(|os| (System::from(os), Told::Given)).or(told);
     let (os, told, errno) = match (reading.errno, reading.number) {
         (Some(errno), _) => {
-            let (os, told) = said.or(assumed(host)).ok_or(Unclear::NoSystem)?;
-            (os, told, errno.on(os).unwrap_or(errno))
+            let (system, told) = said.or(assumed(host)).ok_or(Unclear::NoSystem)?;
+            (system, told, system.rules().and_then(|os| errno.on(os)).unwrap_or(errno))
         }
         (None, Some(number)) => numbered(number, said, host, knowledge)?,
         (None, None) => return Err(Unclear::Unreadable(Unreadable::NoErrno)),
@@ -210,7 +250,7 @@ pub fn understand(
     let mut numbers: BTreeMap<&'static str, i32> = BTreeMap::new();
     numbers.extend(Os::ALL.iter().filter_map(|&os| Some((os.as_str(), errno.raw(os)?))));
     numbers.extend(errno.windows().map(|number| ("windows", number)));
-    Ok(Understood {
+    let mut understood = Understood {
         calls: reading.calls,
         errno,
         numbers,
@@ -222,42 +262,50 @@ pub fn understand(
         reuse: given.reuse,
         local: reading.local,
         remote: reading.remote,
-    })
+        connecting: false,
+    };
+    // What a program calls connect was on Linux the bind() before it.
+    if understood.calls == [Call::Bind, Call::Connect] {
+        if os == System::Linux {
+            (understood.calls, understood.connecting) = (vec![Call::Bind], true);
+        } else {
+            (understood.calls, understood.port) = (vec![Call::Connect], given.port);
+        }
+    }
+    Ok(understood)
 }
 
-fn assumed(host: Option<Os>) -> Option<(Os, Told)> {
-    host.map(|os| (os, Told::Assumed))
+fn assumed(host: Option<Os>) -> Option<(System, Told)> {
+    host.map(|os| (os.into(), Told::Assumed))
 }
 
 /// A number is that of the OS that is meant. Where nobody says which, of the first that findings know it on.
 fn numbered(
     number: i32,
-    said: Option<(Os, Told)>,
+    said: Option<(System, Told)>,
     host: Option<Os>,
     knowledge: &Knowledge,
-) -> Result<(Os, Told, ErrnoName), Unclear> {
-    if let Some(errno) = ErrnoName::windows_numbered(number) {
-        let (os, told) = said.or(assumed(host)).ok_or(Unclear::NoSystem)?;
-        return Ok((os, told, errno));
-    }
-    if let Some((os, told)) = said {
-        let errno = ErrnoName::numbered(os, number).ok_or(Unclear::NotOf { os, number })?;
-        return Ok((os, told, errno));
+) -> Result<(System, Told, ErrnoName), Unclear> {
+    if let Some((system, told)) = said {
+        let errno = system.rules().and_then(|os| ErrnoName::numbered(os, number));
+        return Ok((system, told, errno.ok_or(Unclear::NotOf { system, number })?));
     }
     let others = Os::ALL.iter().copied().filter(|&os| Some(os) != host).map(|os| (os, Told::ByNumber));
-    let numbered = assumed(host).into_iter().chain(others);
+    let numbered = host.map(|os| (os, Told::Assumed)).into_iter().chain(others);
     let named = numbered.filter_map(|(os, told)| Some((os, told, ErrnoName::numbered(os, number)?)));
     let named: Vec<(Os, Told, ErrnoName)> = named.collect();
     let is_known = |&&(os, _, errno): &&(Os, Told, ErrnoName)| {
         knowledge.known.iter().any(|known| known.os == os && known.errno == errno)
     };
-    named.iter().find(is_known).or(named.first()).copied().ok_or(Unclear::Unnumbered { number })
+    let first = named.iter().find(is_known).or(named.first()).copied();
+    let (os, told, errno) = first.ok_or(Unclear::Unnumbered { number })?;
+    Ok((os.into(), told, errno))
 }
 
 impl Understood {
     fn query(&self) -> Query {
         Query {
-            os: Some(self.os),
+            os: self.os.rules(),
             calls: self.calls.clone(),
             errno: Some(self.errno),
             port: self.port,
@@ -270,13 +318,30 @@ impl Understood {
 
 /// Every cause of the call that is understood; `None` where no finding has it.
 pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanation> {
-    let query = understood.query();
-    let mut failures: BTreeMap<(Call, PortChoice), Vec<&Known>> = BTreeMap::new();
-    for known in knowledge.known.iter().filter(|known| query.selects(known)) {
-        failures.entry((known.call, known.port)).or_default().push(known);
-    }
-    let mut ranked: Vec<((Call, PortChoice), Vec<Ranked<'_>>)> =
-        failures.into_iter().map(|(failure, known)| (failure, rank(known))).collect();
+    let explanation = |understood, failures, meaning| Explanation {
+        format: FORMAT,
+        understood,
+        failures,
+        meaning,
+        elsewhere: None,
+        others: Vec::new(),
+    };
+    let Some(os) = understood.os.rules() else {
+        let (meaning, commands, advice) = system::meaning(understood.errno, &understood.calls);
+        let fill = |command: &&str| fill(command, &understood);
+        let meaning = Meaning { meaning, commands: commands.iter().map(fill).collect(), advice };
+        return Some(explanation(understood, Vec::new(), Some(meaning)));
+    };
+    let added = added(&understood, os);
+    let failures = grouped(&understood, knowledge.known.iter().chain(&added));
+    let mut ranked: Vec<((Call, PortChoice), Vec<Ranked<'_>>)> = failures
+        .into_iter()
+        .map(|((call, port), known)| {
+            let mut causes = rank(known);
+            causes.sort_by_key(|cause| fit::order(cause.cause, call, port, &understood));
+            ((call, port), causes)
+        })
+        .collect();
     let observed = |causes: &[Ranked<'_>]| causes.iter().any(|cause| cause.observed);
     let sum = |causes: &[Ranked<'_>], of: fn(&Ranked<'_>) -> u64| causes.iter().map(of).sum::<u64>();
     // What is known of a call with either port.
@@ -288,7 +353,10 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
     }
     ranked.sort_by_key(|((call, port), causes)| {
         let observed = observed(causes);
-        (!observed, Reverse(calls[&(*call, observed)]), *call, !is_usual(*call, *port))
+        let said = understood.calls.iter().position(|said| said == call);
+        let known = (!observed, Reverse(calls[&(*call, observed)]));
+        let unusual = is_usual(*call, *port) == understood.connecting;
+        (said, fit::obscure(*call), unusual && !understood.calls.is_empty(), known, *call, unusual)
     });
     let failures: Vec<Failure> = ranked
         .into_iter()
@@ -296,10 +364,96 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
             call,
             port,
             apart: apart(call, understood.errno, &causes),
-            causes: causes.into_iter().map(|cause| candidate(cause, &understood)).collect(),
+            causes: causes.into_iter().map(|cause| candidate(cause, call, port, &understood)).collect(),
         })
         .collect();
-    (!failures.is_empty()).then_some(Explanation { format: FORMAT, understood, failures })
+    (!failures.is_empty()).then(|| {
+        let elsewhere = elsewhere(&understood);
+        Explanation { elsewhere, ..explanation(understood, failures, None) }
+    })
+}
+
+/// Explains the first that was observed, else the first that anything is known of, and tells of the others.
+pub fn explain_all(understood: Vec<Understood>, knowledge: &Knowledge) -> Option<Explanation> {
+    let observed = |explanation: &Explanation| {
+        let mut evidence =
+            explanation.failures.iter().flat_map(|failure| &failure.causes).flat_map(|one| &one.evidence);
+        explanation.meaning.is_some() || evidence.any(|evidence| evidence.basis == Basis::Observed)
+    };
+    let explain_one = |one: &Understood| explain(one.clone(), knowledge);
+    let best = understood.iter().position(|one| explain_one(one).is_some_and(|known| observed(&known)));
+    let explained = best.or(understood.iter().position(|one| explain_one(one).is_some()))?;
+    let mut explanation = explain_one(&understood[explained])?;
+    let others = understood.into_iter().enumerate().filter(|(index, _)| *index != explained);
+    let cause = |one: &Understood| Some(explain(one.clone(), knowledge)?.failures.first()?.causes.first()?.cause);
+    explanation.others = others.map(|(_, one)| Other { cause: cause(&one), understood: one }).collect();
+    Some(explanation)
+}
+
+/// What is only expected: of calls that no scenario makes so.
+fn added(understood: &Understood, os: Os) -> Vec<Known> {
+    let entries = supplement::entries(understood.errno).filter(|entry| entry.os == os);
+    let known = entries.map(|entry| Known {
+        os,
+        call: entry.call,
+        port: entry.port,
+        errno: understood.errno,
+        cause: entry.cause,
+        scenario: entry.how.to_owned(),
+        basis: Basis::Expected,
+        by: "kernel-source".to_owned(),
+        behind: false,
+        protocol: None,
+        family: entry.family,
+        reuse: understood.reuse.unwrap_or(Reuse::None),
+        findings: 1,
+        example: entry.how.to_owned(),
+    });
+    known.collect()
+}
+
+/// What is known of each call. A program that says connect may have read it from SO_ERROR, so that both are told as one.
+fn grouped<'k>(
+    understood: &Understood,
+    known: impl Iterator<Item = &'k Known> + Clone,
+) -> BTreeMap<(Call, PortChoice), Vec<&'k Known>> {
+    let query = understood.query();
+    let mut failures: BTreeMap<(Call, PortChoice), Vec<&Known>> = BTreeMap::new();
+    for known in known.clone().filter(|known| query.selects(known)) {
+        failures.entry((known.call, known.port)).or_default().push(known);
+    }
+    let connects = understood.calls.contains(&Call::Connect) && !understood.calls.contains(&Call::SoError);
+    let answers = Query { calls: vec![Call::SoError], port: None, ..query };
+    let answers: Vec<&Known> = known.filter(|known| connects && answers.selects(known)).collect();
+    if !answers.is_empty() {
+        if failures.keys().all(|(call, _)| *call != Call::Connect) {
+            failures.insert((Call::Connect, understood.port.unwrap_or(PortChoice::Ephemeral)), Vec::new());
+        }
+        for ((call, _), known) in &mut failures {
+            if *call == Call::Connect {
+                known.extend(&answers);
+            }
+        }
+    }
+    failures
+}
+
+/// What connect EADDRINUSE is where nothing says that it is Linux's.
+fn elsewhere(understood: &Understood) -> Option<String> {
+    let open = understood.told == Told::Assumed && understood.connecting;
+    let note = "on macOS, Windows and lwIP connect() itself gives it: tuple-in-use, the connection's 4-tuple is taken";
+    open.then(|| note.to_owned())
+}
+
+/// A command with the address and the port of the text.
+fn fill(command: &str, understood: &Understood) -> String {
+    let End { address, port } = understood.remote;
+    let command = port.map_or(command.to_owned(), |port| command.replace("REMOTE_PORT", &port.to_string()));
+    match address {
+        // REMOTE_PORT is another word.
+        Some(address) => command.replace("REMOTE ", &format!("{address} ")),
+        None => command,
+    }
 }
 
 /// Whether most programs make the call so: they name the port that they bind, and let the kernel pick the one that they
@@ -308,7 +462,7 @@ fn is_usual(call: Call, port: PortChoice) -> bool {
     (call == Call::Bind) == (port == PortChoice::Explicit)
 }
 
-fn candidate(ranked: Ranked<'_>, understood: &Understood) -> Candidate {
+fn candidate(ranked: Ranked<'_>, call: Call, port: PortChoice, understood: &Understood) -> Candidate {
     let Ranked { cause, scenarios, findings, known, .. } = ranked;
     let mut evidence: BTreeMap<(Basis, &str, bool), Vec<&Known>> = BTreeMap::new();
     for known in &known {
@@ -333,10 +487,14 @@ fn candidate(ranked: Ranked<'_>, understood: &Understood) -> Candidate {
         protocols: known.iter().filter_map(|known| known.protocol).collect(),
         families: known.iter().filter_map(|known| known.family).collect(),
         reuse: known.iter().map(|known| known.reuse).collect(),
-        commands: if accounts { commands(cause, understood.os, &about) } else { Vec::new() },
+        commands: match (fit::commands(cause, call, understood), understood.os.rules()) {
+            (Some(own), _) if accounts => own,
+            (None, Some(os)) if accounts => commands(cause, os, &about),
+            _ => Vec::new(),
+        },
         step,
         why,
-        advice: if accounts { advice(cause) } else { "" },
+        advice: fit::advice(cause, call, port, understood),
     }
 }
 

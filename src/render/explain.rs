@@ -5,12 +5,94 @@
 use super::document::families;
 use super::style::{FAINT, HEADING, WARN, paint};
 use super::text::{BEHIND, count, field, marked};
+use crate::knowledge::explain::system::System;
 use crate::knowledge::explain::{Candidate, Explanation, Failure, Told, Understood};
 use crate::knowledge::policy::evidence::Basis;
 use crate::words::names::PortChoice;
 
+/// The answer alone: what failed, why most likely, how to see it, what to do.
+pub fn answer(explanation: &Explanation, width: usize) -> String {
+    let Explanation { understood, failures, .. } = explanation;
+    let mut text = field("failed    ", &asked(understood), width);
+    if let Some(failure) = failures.first()
+        && let Some(first) = failure.causes.first()
+    {
+        text.push_str(&field("likely    ", &likely(failures, first), width));
+        text.push_str(&commands(&first.commands, "see       "));
+        if !first.advice.is_empty() {
+            text.push_str(&field("do        ", &first.advice, width));
+        }
+    }
+    text.push_str(&meaning(explanation, width));
+    text.push_str(&others(explanation, width));
+    if !failures.is_empty() {
+        text.push_str(&paint(FAINT, "-v shows the evidence for each cause, and what tells them apart"));
+        text.push('\n');
+    }
+    text
+}
+
+/// `ports-exhausted; else refused; with an explicit port tuple-in-use`.
+fn likely(failures: &[Failure], first: &Candidate) -> String {
+    let names = |causes: &[Candidate]| {
+        // Without advice it does not account for the errno.
+        let causes = causes.iter().filter(|cause| !cause.advice.is_empty());
+        let names: Vec<&str> = causes.take(3).map(|cause| cause.cause.as_str()).collect();
+        names.join(" or ")
+    };
+    let expected = first.evidence.iter().all(|evidence| evidence.basis == Basis::Expected);
+    let mut likely = first.cause.to_string();
+    if expected {
+        likely.push_str(" (expected, not observed)");
+    }
+    let rest = names(&failures[0].causes[1..]);
+    if !rest.is_empty() {
+        likely.push_str(&format!("; else {rest}"));
+    }
+    for failure in failures[1..].iter().take(3) {
+        let port =
+            if failure.port == PortChoice::None { String::new() } else { format!(" with an {} port", failure.port) };
+        let names = names(&failure.causes);
+        if !names.is_empty() {
+            likely.push_str(&format!("; {}{port}: {names}", failure.call));
+        }
+    }
+    likely
+}
+
+/// A command stays on one line, so that it can be copied.
+fn commands(commands: &[String], label: &str) -> String {
+    let lines = commands.iter().enumerate().map(|(index, command)| {
+        if index == 0 { format!("{label}{command}\n") } else { format!("{:1$}{command}\n", "", label.len()) }
+    });
+    lines.collect()
+}
+
+/// What is said where nothing was observed.
+fn meaning(explanation: &Explanation, width: usize) -> String {
+    let mut text = String::new();
+    if let Some(meaning) = &explanation.meaning {
+        let errno = explanation.understood.errno.as_str();
+        text.push_str(&field("means     ", &format!("{errno}: {}", meaning.meaning), width));
+        text.push_str(&commands(&meaning.commands, "see       "));
+        text.push_str(&field("do        ", meaning.advice, width));
+    }
+    text.extend(explanation.elsewhere.iter().map(|note| field("elsewhere ", note, width)));
+    text
+}
+
+fn others(explanation: &Explanation, width: usize) -> String {
+    let others = explanation.others.iter().map(|other| {
+        let cause = other.cause.map(|cause| format!(": {cause}")).unwrap_or_default();
+        field("also      ", &format!("{}{cause}", asked(&other.understood)), width)
+    });
+    others.collect()
+}
+
 pub fn explanation(explanation: &Explanation, width: usize) -> String {
     let mut text = understood(&explanation.understood, width);
+    text.push_str(&meaning(explanation, width));
+    text.push_str(&others(explanation, width));
     for failure in &explanation.failures {
         text.push('\n');
         text.push_str(&self::failure(failure, &explanation.understood, width));
@@ -31,7 +113,8 @@ fn understood(understood: &Understood, width: usize) -> String {
 
 /// `connect, EADDRNOTAVAIL, linux (assumed: this host)`.
 pub fn asked(understood: &Understood) -> String {
-    let Understood { calls, errno, numbers: _, os, told, port, protocol, family, reuse, local, remote } = understood;
+    let Understood { calls, errno, numbers: _, os, told, port, protocol, family, reuse, local, remote, connecting: _ } =
+        understood;
     let calls: Vec<&str> = calls.iter().map(|call| call.as_str()).collect();
     let calls = if calls.is_empty() { "every call".to_owned() } else { calls.join(" or ") };
     let told = match told {
@@ -39,6 +122,12 @@ pub fn asked(understood: &Understood) -> String {
         Told::Read => " (the text says so)",
         Told::Assumed => " (assumed: this host)",
         Told::ByNumber => " (the number is no such error of this host)",
+    };
+    let told = match (os, told) {
+        (System::Windows, _) => " (nothing was observed there)",
+        (System::Bsd, _) => " (nothing was observed there; these are the rules of macOS)",
+        (System::Macos, " (the text says so)") => " (the text says so, or another BSD)",
+        _ => told,
     };
     let port = port.filter(|port| *port != PortChoice::None).map(|port| format!("{port} port"));
     let kind = [port, protocol.map(|protocol| protocol.to_string()), family.map(|family| family.to_string())];
@@ -90,7 +179,12 @@ fn candidate(rank: usize, candidate: &Candidate, understood: &Understood, width:
             Basis::Expected => format!("{} by {by}, such as", count(number, "case")),
         };
         text.push_str(&field(&format!("     {:<9}  ", alike[0].basis), &said, width));
-        text.push_str(&format!("{INDENT}{}\n", paint(FAINT, &alike[0].example)));
+        // The id of a case is for copying and stays whole; a place in sources does not.
+        let example = &alike[0].example;
+        match example.contains(' ') {
+            true => text.push_str(&field(INDENT, example, width)),
+            false => text.push_str(&format!("{INDENT}{}\n", paint(FAINT, example))),
+        }
     }
     text.extend(kinds(candidate, understood).map(|kinds| field("     where      ", &kinds, width)));
     for (index, command) in candidate.commands.iter().enumerate() {
@@ -99,7 +193,7 @@ fn candidate(rank: usize, candidate: &Candidate, understood: &Understood, width:
     }
     text.push_str(&field("     program    ", &format!("{}: {}", candidate.step, candidate.why), width));
     if !candidate.advice.is_empty() {
-        text.push_str(&field("     you        ", candidate.advice, width));
+        text.push_str(&field("     you        ", &candidate.advice, width));
     }
     text
 }

@@ -1,16 +1,18 @@
-//! Reads what a person has when a call failed: a trace, an exception, a log line, a message.
+//! Reads what a person has when calls failed: a trace, an exception, lines of a log, a message.
 //!
 //! It assumes nothing that the text does not say: neither the OS nor the call.
 
-use std::net::IpAddr;
 use std::sync::LazyLock;
 
 use regex_lite::{Captures, Regex};
 
-use super::message;
+use super::call::{self, Candidate, Surety};
+use super::lines::{self, Block};
+use super::system::System;
+use super::{message, place, strace, system};
 use crate::knowledge::policy::separate::End;
 use crate::words::errno::ErrnoName;
-use crate::words::names::{Call, Family, Os, PortChoice, Protocol};
+use crate::words::names::{Call, Family, PortChoice, Protocol};
 
 /// What a text says about a failed call.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -22,7 +24,7 @@ pub struct Reading {
     /// An error number whose name the text does not give.
     pub number: Option<i32>,
     /// The system that the text is from, where it shows that.
-    pub os: Option<Os>,
+    pub system: Option<System>,
     /// Whether the call found its source port.
     pub port: Option<PortChoice>,
     /// The socket's protocol.
@@ -44,32 +46,110 @@ pub enum Unreadable {
          message as it came: a line of strace, of a log, of an exception"
     )]
     NoErrno,
+    /// It tells of a failure, but not of its errno.
+    #[error("no errno in this text; {0}")]
+    Told(&'static str),
     /// No scenario knows sockets that are files.
     #[error("this is about a UNIX socket; expected IPv4 or IPv6")]
     UnixSocket,
 }
 
-/// Reads one failed call; of several lines of strace the last that failed.
-pub fn read(text: &str) -> Result<Reading, Unreadable> {
-    let text = text.trim();
-    let traced = text.lines().rev().find_map(|line| STRACE.captures(line).filter(|found| strace_call(found).is_some()));
-    if let Some(found) = &traced {
-        return strace(found);
+/// Texts that tell of a failure without its errno, and how to get it.
+const HINTS: &[(&str, &str)] = &[
+    ("couldn't connect to server", "`curl -v` prints it"),
+    ("failed to connect to", "`curl -v` prints it, if this is from curl"),
+    (
+        "protocol family unavailable",
+        "Java says so without a call, where this host has no address of the destination's family: see `ip -6 address`",
+    ),
+    ("port is already allocated", "Docker says so itself: another container has the port, see `docker ps`"),
+];
+
+/// Reads every failed call, the last one first.
+pub fn read(text: &str) -> Result<Vec<Reading>, Unreadable> {
+    let lines: Vec<&str> = text.lines().collect();
+    let mut all = strace::read(&lines);
+    if all.is_empty() {
+        all = lines::blocks(&lines).iter().map(block).collect();
     }
-    if UNIX.is_match(text) {
-        return Err(Unreadable::UnixSocket);
+    let unix = all.contains(&Err(Unreadable::UnixSocket));
+    let mut readings: Vec<Reading> = Vec::new();
+    for reading in all.into_iter().filter_map(Result::ok) {
+        match readings.last_mut().filter(|last| same(last, &reading)) {
+            Some(last) => complete(last, reading),
+            None => readings.push(reading),
+        }
     }
-    let mut reading = Reading { calls: calls(text), ..Reading::default() };
-    ends(text, &mut reading);
-    errno(text, &mut reading);
-    if reading.errno.is_none() && reading.number.is_none() {
-        return Err(Unreadable::NoErrno);
+    readings.reverse();
+    // What is made again and again fails again and again.
+    let mut told: Vec<Reading> = Vec::new();
+    for reading in readings {
+        if told.len() < lines::MOST && !told.contains(&reading) {
+            told.push(reading);
+        }
     }
-    Ok(reading)
+    let mut readings = told;
+    // A paste is of one host.
+    let mut systems: Vec<System> = readings.iter().filter_map(|reading| reading.system).collect();
+    systems.dedup();
+    if let [system] = systems[..] {
+        readings.iter_mut().for_each(|reading| reading.system = Some(system));
+    }
+    // These say that a call is under way, or to be made again.
+    let passes = |reading: &Reading| {
+        reading.errno.is_some_and(|errno| matches!(errno.as_str(), "EINPROGRESS" | "EAGAIN" | "EINTR" | "EALREADY"))
+    };
+    if readings.iter().any(|reading| !passes(reading)) {
+        readings.retain(|reading| !passes(reading));
+    }
+    match readings.is_empty() {
+        false => Ok(readings),
+        true if unix => Err(Unreadable::UnixSocket),
+        true => Err(unreadable(text)),
+    }
 }
 
-/// A pattern of this module, which the tests compile.
-fn pattern(pattern: &str) -> Regex {
+fn unreadable(text: &str) -> Unreadable {
+    let lower = text.to_ascii_lowercase();
+    if let Some((_, hint)) = HINTS.iter().find(|(says, _)| lower.contains(says)) {
+        return Unreadable::Told(hint);
+    }
+    match text.chars().any(|c| !c.is_ascii() && c.is_alphabetic()) {
+        true => Unreadable::Told("messages are read in English: give the number, or run the program with LC_ALL=C"),
+        false => Unreadable::NoErrno,
+    }
+}
+
+/// Whether a later line tells the same failure again, as an outer exception does.
+fn same(one: &Reading, other: &Reading) -> bool {
+    let end = |one: End, other: End| one == End::default() || other == End::default() || one == other;
+    let calls =
+        one.calls.is_empty() || other.calls.is_empty() || one.calls.iter().any(|call| other.calls.contains(call));
+    one.errno == other.errno
+        && one.number == other.number
+        && calls
+        && end(one.local, other.local)
+        && end(one.remote, other.remote)
+}
+
+fn complete(one: &mut Reading, other: Reading) {
+    if one.calls.is_empty() {
+        one.calls = other.calls;
+    }
+    one.system = one.system.or(other.system);
+    one.port = one.port.or(other.port);
+    one.protocol = one.protocol.or(other.protocol);
+    one.family = one.family.or(other.family);
+    if one.local == End::default() {
+        one.local = other.local;
+    }
+    if one.remote == End::default() {
+        one.remote = other.remote;
+    }
+}
+
+/// A pattern of these modules, which the tests compile.
+pub(super) fn pattern(pattern: &str) -> Regex {
     Regex::new(pattern).expect("the tests compile every pattern")
 }
 
@@ -79,215 +159,159 @@ macro_rules! patterns {
     };
 }
 
-const CALL: &str = "accept4?|bind|connect|getsockopt|listen|recv(?:from|m?msg)?|send(?:to|m?msg)?|setsockopt|shutdown|close|socket|readv?|writev?|SO_ERROR|MSG_ERRQUEUE";
-
 patterns! {
-    STRACE = r"(?:^|[\s\]])(?:<\.\.\. )?([a-z0-9_]+)(?: resumed>|\()(.*)\)\s+= (-1 ([A-Z][A-Z0-9]+)|0)\b";
-    UNIX = r"(?i)AF_UNIX|AF_LOCAL|\bunix:/|\b(?:dial|listen|read|write) unix(?:gram|packet)?\b";
-    // Calls, from the surest place to the least.
-    FAILED = &format!(r"\b({CALL})\([^()\s]*\)[^()]* failed\b");
-    NODE = &format!(r"(?i)^(?:.*[^\w])?({CALL}) (?:WSA)?E[A-Z0-9]{{3,}}\b");
-    NODE_LISTEN = r"\blisten E[A-Z]+: |syscall: 'listen'";
-    NODE_FIELD = &format!(r"syscall: '({CALL})'");
-    BEFORE_COLON = &format!(r"(?i)(?:^|: |\s)({CALL})(?:\(2?\))?: ");
-    NUMBERED = &format!(r"(?i)^({CALL}) -?\d{{1,5}}$");
-    JAVA = r"(?i)\((bind|connect|listen|accept) failed\)|: (connect|bind)\b|\b(?:socket)?(bind|connect|listen|accept)0?\(|: (JVM_Bind)";
-    WORD = r"(?i)\b(bind|connect|listen|accept)(?:ing)?\b";
-    // Errnos.
-    NAME = r"(?i)\b(?:WSA)?(E[A-Z][A-Z0-9]+)\b";
-    CODE = r"(?i)\b(?:os |win|sock(?:et)?)?err(?:or|no)?(?: ?code)?(?: ?[:=] ?| )-?(\d{1,5})\b|\bOs \{ code: (\d{1,5})|\((\d{1,5}): |Exception \((\d{1,5})\)|^(?:[a-zA-Z_][a-zA-Z0-9_]* )?-?(\d{1,5})$";
-    // Addresses.
-    GO = r"\b(dial|listen|read|write|accept|set) (tcp|udp)([46]?) (?:([^\s>]*)->)?(\S*):? ";
-    NODE_ENDS = r"\b(?:connect|listen|bind|send) E[A-Z]+:?(?: [a-z' ]+)? (\S+)(?: - Local \((\S*)\))?";
-    TO = r"\b(?:bind|connect|listen)\(\) to (\S+?),? ";
-    PYTHON = r"address \('([^']*)', (\d{1,5})";
-    RUBY = r#"for "?([^\s"]+)"? port (\d{1,5})"#;
-    FAMILY = r"\b(?:AF|PF)_INET(6?)\b";
-    ADDRESS = r#"inet_(?:addr\("|pton\(AF_INET6, ")([^"]+)""#;
-    HTONS = r"\bhtons\((\d{1,5})\)";
+    UNIX = r"(?i)AF_UNIX|AF_LOCAL|\bunix:/|\b(?:dial|listen|read|write) unix(?:gram|packet)?\b|/\S+\.sock\b|Unix domain socket";
+    // The JDK on Windows has the call behind its message.
+    JDK = r"(?:Exception|Error): [^:]+: (?:connect|bind|JVM_Bind|Cannot bind|recv failed)\s*$";
+    BSD = r"(?i)\b(?:Free|Open|Net)BSD\b|\bDragonFly\b";
+    NODE = r"(?:Error: (connect|listen|bind|send) E[A-Z]+\b|\b(connect|listen|bind|send) E[A-Z]+:? [^-])";
+    NODE_LOCAL = r" - Local \((\S+)\)";
+    ADDRESS_FIELD = r#"^\s*["']?(?:address|host)["']?\s*:\s*["']([0-9a-fA-F.:]+)["']"#;
+    PORT_FIELD = r#"^\s*["']?port["']?\s*:\s*(\d{1,5})"#;
+    CLIENT = r"(?i)source_addr|source addr|localaddress|local_addr|internalConnect|\bssh: |create_connection|proxy_bind";
 }
 
-/// The call that a name in a program or a trace stands for.
-fn call(name: &str) -> Option<Call> {
-    Some(match name.to_ascii_lowercase().as_str() {
-        "socket" => Call::Socket,
-        "setsockopt" => Call::Setsockopt,
-        "bind" | "jvm_bind" => Call::Bind,
-        "listen" => Call::Listen,
-        "connect" => Call::Connect,
-        "accept" | "accept4" => Call::Accept,
-        "send" | "sendmsg" | "sendmmsg" | "write" | "writev" => Call::Send,
-        "sendto" => Call::Sendto,
-        "recv" | "recvfrom" | "recvmsg" | "recvmmsg" | "read" | "readv" => Call::Recv,
-        "shutdown" => Call::Shutdown,
-        "close" => Call::Close,
-        "getsockopt" | "so_error" => Call::SoError,
-        "msg_errqueue" => Call::ErrorQueue,
-        _ => return None,
-    })
-}
-
-fn calls(text: &str) -> Vec<Call> {
-    let surest = [&FAILED, &NODE, &NODE_FIELD, &NUMBERED].into_iter().find_map(|pattern| pattern.captures(text));
-    if let Some(name) = surest.as_ref().and_then(first) {
-        let mut calls: Vec<Call> = call(name).into_iter().collect();
-        // Node calls both so, and libuv keeps what bind() said until somebody listens.
-        if calls == [Call::Listen] && NODE_LISTEN.is_match(text) {
-            calls.insert(0, Call::Bind);
-        }
-        return calls;
-    }
-    // In `dial tcp …: connect: message` it is the last one.
-    if let Some(found) = BEFORE_COLON.captures_iter(text).last() {
-        return first(&found).and_then(call).into_iter().collect();
-    }
-    let mut calls: Vec<Call> = Vec::new();
-    for pattern in [&JAVA, &WORD] {
-        calls.extend(pattern.captures_iter(text).filter_map(|found| first(&found).and_then(call)));
-        calls.sort_unstable();
-        calls.dedup();
-        if !calls.is_empty() {
-            break;
-        }
-    }
-    calls
-}
-
-/// The first group that took part.
-fn first<'t>(found: &Captures<'t>) -> Option<&'t str> {
-    found.iter().skip(1).flatten().next().map(|group| group.as_str())
-}
-
-fn group<'t>(found: &Captures<'t>, index: usize) -> &'t str {
+/// One group of a match, empty where it took no part.
+pub(super) fn group<'t>(found: &Captures<'t>, index: usize) -> &'t str {
     found.get(index).map_or("", |group| group.as_str())
 }
 
-fn named(name: &str) -> Option<ErrnoName> {
+/// The first group that took part.
+fn first<'t>(found: &Captures<'t>) -> &'t str {
+    found.iter().skip(1).flatten().next().map_or("", |group| group.as_str())
+}
+
+pub(super) fn named(name: &str) -> Option<ErrnoName> {
     let name = name.to_ascii_uppercase();
     if name == "EWOULDBLOCK" { Some(ErrnoName::EAGAIN) } else { ErrnoName::new(&name) }
 }
 
-fn errno(text: &str, reading: &mut Reading) {
-    let number = CODE.captures_iter(text).find_map(|found| first(&found).and_then(|digits| digits.parse().ok()));
-    let name = NAME.captures_iter(text).find_map(|found| named(group(&found, 1)));
-    let message = message::find(text);
-    reading.os = reading.os.or(message.and_then(|message| message.os));
-    reading.errno = name.or(message.map(|message| message.errno));
-    match (reading.errno, number) {
-        // A number that a name goes with tells the OS.
-        (Some(errno), Some(number)) => {
-            let has = |os: &&Os| errno.raw(**os) == Some(number);
-            let mut numbered = Os::ALL.iter().filter(has);
-            if let (Some(&os), None) = (numbered.next(), numbered.next()) {
-                reading.os = Some(os);
-            }
-        }
-        (None, number) => reading.number = number,
-        (Some(_), None) => {}
-    }
-}
-
-fn strace_call(found: &Captures<'_>) -> Option<Call> {
-    let call = call(group(found, 1))?;
-    // What succeeds is an error only where the error is what it asked for.
-    (!group(found, 4).is_empty() || (call == Call::SoError && group(found, 2).contains("SO_ERROR, [E"))).then_some(call)
-}
-
-/// `connect(3, {sa_family=AF_INET, …}, 16) = -1 EADDRNOTAVAIL (…)`.
-fn strace(found: &Captures<'_>) -> Result<Reading, Unreadable> {
-    let arguments = group(found, 2);
-    if UNIX.is_match(arguments) {
+fn block(block: &Block) -> Result<Reading, Unreadable> {
+    let Block { line, errno: mention, mentions, numbers, above, below } = block;
+    if UNIX.is_match(line) {
         return Err(Unreadable::UnixSocket);
     }
-    let mut call = strace_call(found).ok_or(Unreadable::NoErrno)?;
-    let in_arguments = || NAME.captures_iter(arguments).find_map(|found| named(group(&found, 1)));
-    let errno = named(group(found, 4)).or_else(in_arguments).ok_or(Unreadable::NoErrno)?;
-    if call == Call::SoError && !arguments.contains("SO_ERROR") {
+    let mut reading = Reading { errno: mention.map(|mention| mention.errno), ..Reading::default() };
+    let numbers: Vec<i32> = numbers.iter().copied().chain(below.iter().flat_map(|line| lines::numbers(line))).collect();
+    system_of(block, &numbers, &mut reading);
+    if reading.errno.is_none() && reading.number.is_none() {
         return Err(Unreadable::NoErrno);
     }
-    // send() is sendto() without an address, and recvmsg() may be about the error queue.
-    if call == Call::Sendto && arguments.ends_with("NULL, 0") {
-        call = Call::Send;
+    let known = reading.errno.or(reading.number.and_then(|number| {
+        let os = reading.system.and_then(System::rules);
+        os.and_then(|os| ErrnoName::numbered(os, number))
+    }));
+    let candidates = candidates(block);
+    reading.calls = call::settle(&candidates, known, reading.system);
+    let lower = line.to_ascii_lowercase();
+    place::read(&masked(line, mentions), &mut reading);
+    let node = NODE.captures(line);
+    if let Some(found) = &node {
+        if let Some(before) = NODE_LOCAL.captures(line) {
+            let remote = reading.remote;
+            let mut own = Reading { calls: vec![Call::Bind], ..Reading::default() };
+            place::read(group(&before, 1), &mut own);
+            place::local(&mut reading, own.local);
+            reading.remote = remote;
+        }
+        // Node's own bind is that of datagrams; TCP servers listen, and TCP clients bind in their connect.
+        let client = below.iter().any(|line| line.contains("internalConnect"));
+        let datagrams = matches!(first(found), "bind" | "send") && !client;
+        reading.protocol = reading.protocol.or(Some(if datagrams { Protocol::Udp } else { Protocol::Tcp }));
     }
-    if call == Call::Recv && arguments.contains("MSG_ERRQUEUE") {
-        call = Call::ErrorQueue;
+    fields(below, &mut reading);
+    // A wrapped line, or what a program adds: `Is the server running on host …`.
+    let more: Vec<&str> = below.iter().map(|line| line.trim()).filter(|line| !line.starts_with("at ")).collect();
+    if reading.local == End::default() && reading.remote == End::default() && !more.is_empty() {
+        place::read(&more.join(" "), &mut reading);
     }
-    let mut reading = Reading { calls: vec![call], errno: Some(errno), os: Some(Os::Linux), ..Reading::default() };
-    reading.family =
-        FAMILY.captures(arguments).map(|found| if group(&found, 1).is_empty() { Family::Ipv4 } else { Family::Ipv6 });
-    reading.protocol = match arguments {
-        _ if arguments.contains("SOCK_STREAM") => Some(Protocol::Tcp),
-        _ if arguments.contains("SOCK_DGRAM") => Some(Protocol::Udp),
-        _ => None,
-    };
-    let end = End {
-        address: ADDRESS.captures(arguments).and_then(|found| group(&found, 1).parse().ok()),
-        port: HTONS.captures(arguments).and_then(|found| group(&found, 1).parse().ok()),
-    };
-    place(&mut reading, end);
+    // The lines that lead there say what the error's own line does not.
+    for line in above.iter().take(2) {
+        if reading.local == End::default() && reading.remote == End::default() {
+            let protocol = reading.protocol;
+            place::read(line, &mut reading);
+            reading.protocol = protocol.or(reading.protocol);
+        }
+    }
+    let around = above.iter().take(4).chain(below);
+    let client = CLIENT.is_match(line) || around.into_iter().any(|line| CLIENT.is_match(line));
+    if client && reading.calls.first() == Some(&Call::Bind) && reading.local.port.is_none_or(|port| port == 0) {
+        reading.port = Some(PortChoice::Ephemeral);
+    }
+    if lower.contains("peer name") {
+        reading.protocol = reading.protocol.or(Some(Protocol::Udp));
+    }
+    // bind() before a connect() that has a destination: the kernel chose the port.
+    if reading.calls == [Call::Bind, Call::Connect] && reading.remote.address.is_some() && reading.port.is_none() {
+        reading.port = Some(PortChoice::Ephemeral);
+    }
     Ok(reading)
 }
 
-/// An address of a call is the local one where the call binds, and the other one elsewhere.
-fn place(reading: &mut Reading, end: End) {
-    let binds = matches!(reading.calls[..], [Call::Bind, ..] | [Call::Listen, ..]);
-    if binds {
-        local(reading, end);
-    } else {
-        reading.family = reading.family.or(end.address.map(Family::of));
-        reading.remote = end;
+/// The line without its errnos, which have no address.
+fn masked(line: &str, mentions: &[message::Mention]) -> String {
+    let mut masked = line.to_owned();
+    for mention in mentions.iter().filter(|mention| !mention.name) {
+        masked.replace_range(mention.start..mention.end, &"~".repeat(mention.end - mention.start));
+    }
+    masked
+}
+
+fn candidates(block: &Block) -> Vec<Candidate> {
+    let lower = block.line.to_ascii_lowercase();
+    let mut found = call::candidates(&block.line, &lower, block.errno.as_ref(), &block.mentions);
+    let sure = |found: &[Candidate]| found.first().is_some_and(|first| first.surety >= Surety::Action);
+    let of = |line: &String| call::candidates(line, &line.to_ascii_lowercase(), None, &[]);
+    // A stack below: the frame nearest to the error that is a function of a call. Above: the last one.
+    for line in block.below.iter().chain(&block.above) {
+        if sure(&found) {
+            break;
+        }
+        let mut more = of(line);
+        more.retain(|candidate| candidate.surety >= Surety::Action);
+        if !more.is_empty() {
+            more.append(&mut found);
+            found = more;
+        }
+    }
+    found
+}
+
+/// Node's fields, and those of logs in JSON, below the error's line.
+fn fields(below: &[String], reading: &mut Reading) {
+    let field = |pattern: &Regex| below.iter().find_map(|line| Some(group(&pattern.captures(line)?, 1).to_owned()));
+    let address = field(&ADDRESS_FIELD).and_then(|address| address.parse().ok());
+    let port = field(&PORT_FIELD).and_then(|port| port.parse().ok());
+    if address.is_some() || port.is_some() {
+        place::place(reading, End { address, port });
     }
 }
 
-fn local(reading: &mut Reading, end: End) {
-    reading.family = reading.family.or(end.address.map(Family::of));
-    reading.port = end.port.map(|port| if port == 0 { PortChoice::Ephemeral } else { PortChoice::Explicit });
-    reading.local = end;
-}
-
-fn ends(text: &str, reading: &mut Reading) {
-    if let Some(found) = GO.captures(text) {
-        reading.protocol = group(&found, 2).parse().ok();
-        reading.family = match group(&found, 3) {
-            "4" => Some(Family::Ipv4),
-            "6" => Some(Family::Ipv6),
-            _ => None,
-        };
-        let (before, after) = (group(&found, 4), end(group(&found, 5).trim_end_matches(':')));
-        if group(&found, 1) == "listen" || (group(&found, 1) != "dial" && before.is_empty()) {
-            local(reading, after);
+/// The OS: by a number that the errno's name goes with, by words, by who says so.
+fn system_of(block: &Block, numbers: &[i32], reading: &mut Reading) {
+    let said = block.mentions.iter().find_map(|mention| mention.system);
+    if let Some(errno) = reading.errno {
+        let numbered = numbers.iter().find_map(|&number| message::numbered(errno, number));
+        reading.system = numbered.or(said);
+        if reading.system != Some(System::Windows) && JDK.is_match(&block.line) {
+            reading.system = Some(System::Windows);
+        }
+    } else if let Some(&number) = numbers.first() {
+        if let Some(errno) = system::windows(number) {
+            (reading.errno, reading.system) = (Some(errno), Some(System::Windows));
         } else {
-            reading.remote = after;
-            reading.family = reading.family.or(after.address.map(Family::of));
-            if !before.is_empty() {
-                local(reading, end(before));
-            }
+            reading.number = Some(number.abs());
+            // The kernel's own log, and io_uring's results, have the errno negative.
+            let linux = ErrnoName::numbered(crate::words::names::Os::Linux, number.abs());
+            let kernel = number < 0 && block.line.contains(' ') && linux.is_some();
+            // The others have no numbers as high.
+            let high = linux.is_some()
+                && crate::words::names::Os::ALL[1..].iter().all(|&os| ErrnoName::numbered(os, number.abs()).is_none());
+            reading.system = (kernel || high).then_some(System::Linux);
         }
-    } else if let Some(found) = NODE_ENDS.captures(text) {
-        // Node's own bind is that of datagrams; TCP servers listen.
-        reading.protocol = match text.contains("bind E") || text.contains("send E") {
-            true => Some(Protocol::Udp),
-            false => Some(Protocol::Tcp),
-        };
-        place(reading, end(group(&found, 1)));
-        if let Some(before) = found.get(2) {
-            local(reading, end(before.as_str()));
-        }
-    } else if let Some(found) = TO.captures(text) {
-        place(reading, end(group(&found, 1)));
-    } else if let Some(found) = PYTHON.captures(text).or_else(|| RUBY.captures(text)) {
-        place(reading, End { address: group(&found, 1).parse().ok(), port: group(&found, 2).parse().ok() });
     }
-}
-
-/// `127.0.0.1:80`, `[::1]:80`, `:::80`, `:80`, `localhost:80`, `127.0.0.1`.
-fn end(text: &str) -> End {
-    let bare = text.parse::<IpAddr>().ok();
-    // Node writes `:::3000` where others write `[::]:3000`; an address alone has no port.
-    if bare.is_some() && !text.starts_with(":::") {
-        return End { address: bare, port: None };
+    let windows = reading.system == Some(System::Windows);
+    if !windows && BSD.is_match(&block.line) {
+        reading.system = Some(System::Bsd);
     }
-    let (address, port) = text.rsplit_once(':').unwrap_or((text, ""));
-    let address = address.trim_start_matches('[').trim_end_matches(']');
-    End { address: address.parse().ok(), port: port.parse().ok() }
 }

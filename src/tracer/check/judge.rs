@@ -250,9 +250,11 @@ fn message(run: &Run<'_>, calls: &[Record], trouble: Trouble) -> Option<String> 
         if line.contains("already in use") && errnos.contains(ErrnoName::EADDRINUSE.as_str()) {
             return true;
         }
-        let Ok(reading) = read::read(line) else { return false };
-        let numbered = || reading.number.and_then(|number| ErrnoName::numbered(run.calls.os, number));
-        reading.errno.or_else(numbered).is_some_and(|errno| errnos.contains(errno.as_str()))
+        let Ok(readings) = read::read(line) else { return false };
+        readings.iter().any(|reading| {
+            let numbered = || reading.number.and_then(|number| ErrnoName::numbered(run.calls.os, number));
+            reading.errno.or_else(numbered).is_some_and(|errno| errnos.contains(errno.as_str()))
+        })
     };
     let source = trouble.places().source.map(|source| source.to_string());
     let names_source = |line: &&str| source.as_ref().is_some_and(|source| line.contains(source));

@@ -412,7 +412,7 @@ fn added(understood: &Understood, os: Os) -> Vec<Known> {
     known.collect()
 }
 
-/// What is known of each call. A program that says connect may have read it from SO_ERROR, so that both are told as one.
+/// What is known of each call. A program that says connect may have read it from SO_ERROR: both are told as one.
 fn grouped<'k>(
     understood: &Understood,
     known: impl Iterator<Item = &'k Known> + Clone,

@@ -167,8 +167,11 @@ fn candidate(rank: usize, candidate: &Candidate, understood: &Understood, width:
     } else {
         format!(", {}", paint(WARN, "expected, not observed"))
     };
-    let scenarios = count(candidate.scenarios, "scenario");
-    let mut text = format!("  {rank}  {}  in {scenarios}{only}\n", paint(HEADING, candidate.cause.as_str()));
+    let made = match candidate.scenarios {
+        0 => "which no scenario makes".to_owned(),
+        scenarios => format!("in {}", count(scenarios, "scenario")),
+    };
+    let mut text = format!("  {rank}  {}  {made}{only}\n", paint(HEADING, candidate.cause.as_str()));
     for alike in candidate.evidence.chunk_by(|a, b| a.basis == b.basis) {
         let number = alike.iter().map(|evidence| evidence.findings).sum();
         let by: Vec<String> = alike.iter().map(|evidence| marked(&evidence.by, evidence.behind)).collect();
@@ -176,6 +179,7 @@ fn candidate(rank: usize, candidate: &Candidate, understood: &Understood, width:
         let said = match alike[0].basis {
             Basis::Observed => format!("{} on {by}, such as", count(number, "finding")),
             Basis::Permitted => format!("{} on {by}, which chose otherwise, such as", count(number, "finding")),
+            Basis::Expected if candidate.scenarios == 0 => format!("by {by}:"),
             Basis::Expected => format!("{} by {by}, such as", count(number, "case")),
         };
         text.push_str(&field(&format!("     {:<9}  ", alike[0].basis), &said, width));

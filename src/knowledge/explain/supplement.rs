@@ -18,6 +18,13 @@ pub struct Entry {
     pub how: &'static str,
 }
 
+impl Entry {
+    /// Who knows it: the place in the sources, or people who met it.
+    pub fn by(&self) -> &'static str {
+        if self.how.contains(".c: ") { "kernel-source" } else { "practice" }
+    }
+}
+
 pub fn entries(errno: ErrnoName) -> impl Iterator<Item = &'static Entry> {
     ENTRIES.iter().filter(move |entry| entry.errno == errno.as_str())
 }
@@ -54,10 +61,10 @@ entries! {
     Linux Recv ECONNRESET None Refused None, "net/ipv4/tcp_input.c: tcp_reset";
     Linux Recv ETIMEDOUT None NoAnswer None, "net/ipv4/tcp_timer.c: tcp_write_err";
     Linux Send ETIMEDOUT None NoAnswer None, "net/ipv4/tcp_timer.c: tcp_write_err";
-    Linux Send ECONNREFUSED None Refused None, "an ICMP message about an earlier datagram (net/ipv4/udp.c: __udp4_lib_err)";
+    Linux Send ECONNREFUSED None Refused None, "net/ipv4/udp.c: __udp4_lib_err, an ICMP message about an earlier datagram";
     Linux Send ECONNREFUSED None Filtered None, "an ICMP message of a filter about an earlier datagram";
-    Linux Sendto ECONNREFUSED Ephemeral Refused None, "an ICMP message about an earlier datagram (net/ipv4/udp.c: __udp4_lib_err)";
-    Linux Send EHOSTUNREACH None Unreachable None, "an ICMP message about an earlier datagram (net/ipv4/udp.c: __udp4_lib_err)";
+    Linux Sendto ECONNREFUSED Ephemeral Refused None, "net/ipv4/udp.c: __udp4_lib_err, an ICMP message about an earlier datagram";
+    Linux Send EHOSTUNREACH None Unreachable None, "net/ipv4/udp.c: __udp4_lib_err, an ICMP message about an earlier datagram";
     Linux Send EHOSTUNREACH None Filtered None, "an ICMP message of a filter about an earlier datagram";
     Linux Send ENETUNREACH None NoRoute None, "the route went away, or an ICMP message about an earlier datagram";
     Linux Send EACCES None Filtered None, "an ICMP message of a filter about an earlier datagram";
@@ -67,11 +74,11 @@ entries! {
     Linux Socket ENFILE None DescriptorsExhausted None, "fs/file_table.c: alloc_empty_file";
     Linux Accept ECONNABORTED None Refused None, "the client reset the connection before accept()";
     Macos Bind EADDRNOTAVAIL Ephemeral AddressNotLocal None, "XNU bsd/netinet/in_pcb.c: in_pcbbind";
-    Macos Connect ETIMEDOUT Ephemeral NoAnswer None, "XNU bsd/netinet/tcp_timer.c";
+    Macos Connect ETIMEDOUT Ephemeral NoAnswer None, "a peer that does not answer";
     Macos Connect ETIMEDOUT Ephemeral Filtered None, "a filter that drops packets looks like silence";
-    Macos Connect ECONNRESET Ephemeral Refused None, "XNU bsd/netinet/tcp_input.c";
-    Macos Send ECONNRESET None Refused None, "XNU bsd/netinet/tcp_input.c";
-    Macos Recv ECONNRESET None Refused None, "XNU bsd/netinet/tcp_input.c";
+    Macos Connect ECONNRESET Ephemeral Refused None, "a peer that resets the connection";
+    Macos Send ECONNRESET None Refused None, "a peer that resets the connection";
+    Macos Recv ECONNRESET None Refused None, "a peer that resets the connection";
     Macos Send ECONNREFUSED None Refused None, "an ICMP message about an earlier datagram";
     Macos Accept EMFILE None DescriptorsExhausted None, "XNU bsd/kern/kern_descrip.c: fdalloc";
     Macos Accept ENFILE None DescriptorsExhausted None, "XNU bsd/kern/kern_descrip.c: falloc";

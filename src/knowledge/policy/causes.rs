@@ -123,6 +123,12 @@ pub struct Ranked<'k> {
     pub known: Vec<&'k Known>,
 }
 
+/// How many scenarios there are; what is known without one has none.
+fn scenarios(known: &[&Known]) -> u64 {
+    let named = known.iter().map(|known| &known.scenario).filter(|scenario| !scenario.is_empty());
+    named.collect::<BTreeSet<_>>().len() as u64
+}
+
 /// The causes in what is known: observed before only expected, then by scenarios, then by findings.
 ///
 /// A scenario is a situation that somebody thought of, and has as many findings as its axes have values: that is why
@@ -136,7 +142,7 @@ pub fn rank<'k>(known: impl IntoIterator<Item = &'k Known>) -> Vec<Ranked<'k>> {
         .into_iter()
         .map(|(cause, known)| Ranked {
             cause,
-            scenarios: known.iter().map(|known| &known.scenario).collect::<BTreeSet<_>>().len() as u64,
+            scenarios: scenarios(&known),
             findings: known.iter().map(|known| known.findings).sum(),
             observed: known.iter().any(|known| known.basis == Basis::Observed),
             known,

@@ -230,7 +230,7 @@
     if (id !== null) {
       if (!numbers.has(id)) { close(); status.textContent = `No case is called ${id}.`; $("explore").scrollIntoView(); return; }
       const stack = parts.get("stack");
-      const place = places.find((place) => [stacks[place].label, stacks[place].label.replace(/[*†]$/, ""), stacks[place].os].includes(stack));
+      const place = places.find((place) => [stacks[place].label, stacks[place].label.replace(/[*\u2020]$/, ""), stacks[place].os].includes(stack));
       const note = stack && place === undefined ? `No stack here is called ${stack}.` : "";
       await open(numbers.get(id), place, Number(parts.get("at") ?? NaN) || undefined, note);
       return;

@@ -363,7 +363,11 @@ fn check_end(status: ExitStatus, complete: Option<bool>, signal: Signal, is_run:
         }
         // At most one case is broken, and none is lost, unless there was no worker yet.
         (false, _, Some(complete)) => assert!(complete && matches!(code, Some(0 | 4)), "{what}: {status}"),
-        (false, _, None) => assert_eq!((code, what.contains("BeforeHello")), (Some(4), true), "{what}"),
+        (false, _, None) => {
+            // A random moment may be that one, too.
+            let may_be_early = what.contains("BeforeHello") || !what.contains(" at ");
+            assert_eq!((code, may_be_early), (Some(4), true), "{what}");
+        }
     }
 }
 

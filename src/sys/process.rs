@@ -268,7 +268,9 @@ pub fn lowest_inheritable_gap() -> u64 {
 
 /// Whether standard input is a terminal, and this process's group has it.
 pub fn is_in_foreground() -> bool {
-    termios::tcgetpgrp(rustix::stdio::stdin()) == Ok(process::getpgrp())
+    // Not by rustix: in a PID namespace a group whose leader is outside of it is 0, which its `Pid` cannot be.
+    // SAFETY: these calls take no pointers.
+    unsafe { libc::tcgetpgrp(0) == libc::getpgrp() }
 }
 
 /// From now on this process is a group of its own, which has the terminal of standard input.

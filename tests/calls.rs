@@ -409,8 +409,8 @@ import subprocess
 ip = lambda *words: subprocess.run(['ip', '-6', 'address', *words, 'dev', 'lo'], check=True)
 ip('add', 'fd00::1/128')
 ip('del', '::1/128')
-# It is tentative for a moment, and none to send from as long.
-while ' 80 ' not in open('/proc/net/if_inet6').read(): pass
+# It is tentative for a moment, and none to send from as long: the fifth column has its flags, and the third is 80 for any /128.
+while not any(line.split()[4] == '80' for line in open('/proc/net/if_inet6')): pass
 call(STREAM, 0, 'connect', '::1')
 call(STREAM, 0, 'connect', '2001:db8::1')
 ";

@@ -59,8 +59,9 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     arguments.narrowing.apply(&ids, &mut reports)?;
     // A shell's wildcards know nothing of versions; reports of one version stay in the order in which they were named. Others are
     // held against the OS's own stack, which comes first.
-    let place =
-        |report: &Report| (report.host.os, !report.host.is_own(), family(report), version(&report.host.release));
+    let place = |report: &Report| {
+        (report.host.os, !report.host.is_own(), report.host.family().to_owned(), version(&report.host.release))
+    };
     reports.sort_by_cached_key(place);
     let judged = claim::judge(&claims, &reports);
     let catalogue = source::embedded()?;
@@ -73,9 +74,4 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     let page = page.iter().map(|to| Writing { to, content: &as_page });
     output::write_all(&text.chain(page).collect::<Vec<_>>(), None, out)?;
     Ok(Exit::Success)
-}
-
-/// `linux` of `linux 6.18`: stacks of one system may be of several.
-fn family(report: &Report) -> String {
-    report.host.stack.split(' ').next().unwrap_or_default().to_owned()
 }

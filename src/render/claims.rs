@@ -114,17 +114,7 @@ pub fn claim(judged: &Judged, behind: &Behind, width: usize) -> String {
 
 /// When a claim holds that does not always hold.
 fn when(tally: &Tally) -> Option<String> {
-    let when = tally.when.as_ref()?;
-    fn values(values: &[String]) -> Vec<&str> {
-        values.iter().map(String::as_str).collect()
-    }
-    let terms = when.terms.iter().map(|term| {
-        let own: Vec<_> = term.iter().map(|part| (&*part.axis, values(&part.values), values(&part.others))).collect();
-        let parts = own.iter().map(|(axis, values, others)| phrase::Part { axis, values, others });
-        phrase::term(&parts.collect::<Vec<_>>())
-    });
-    let unproven = if when.shortest { "" } else { " (a shorter condition may exist)" };
-    Some(format!("{}{unproven}", terms.collect::<Vec<_>>().join("; or if ")))
+    tally.when.as_ref().map(phrase::when)
 }
 
 /// `holds in 3 of 12 calls`.

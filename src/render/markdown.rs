@@ -105,11 +105,8 @@ impl Page<'_> {
         for decided in &cell.given {
             let outcome = format!("**{}**{star}", escaped(&decided.said.text));
             lines.push(match &*decided.when {
-                [] => outcome,
-                when => {
-                    let unproven = if decided.shortest { "" } else { " (a shorter condition may exist)" };
-                    format!("{outcome} if {}{unproven}", escaped(&when.join("; or if ")))
-                }
+                "" => outcome,
+                when => format!("{outcome} if {}", escaped(when)),
             });
         }
         lines.extend(Some(escaped(&cell.silent)).filter(|silent| !silent.is_empty()));

@@ -1,12 +1,16 @@
 //! What decides: the shortest condition that is true for some cases and for no others.
 //!
 //! Cases are points in a space of axes with few values each. A condition is one term or another, a term one literal and
-//! another, a literal some values of an axis. The exact search takes the fewest terms, then the fewest literals. What the
-//! axes and values are called is decided elsewhere.
+//! another, a literal some values of an axis. The exact search takes the fewest terms, then the fewest literals. `Table` knows
+//! what axes and values are called.
+
+mod table;
 
 use std::collections::{BTreeMap, HashMap};
 
 use fixedbitset::FixedBitSet;
+
+pub use table::{Part, Table, When};
 
 /// Values of an axis as bits, the value 0 as the lowest.
 pub type Set = u128;
@@ -40,19 +44,6 @@ pub struct Literal {
     pub values: Set,
     /// The values for which it is false, of the same cases.
     pub others: Set,
-}
-
-impl Condition {
-    /// Whether it holds at a place: the number of the case's value for each axis.
-    pub fn holds(&self, at: &[u8]) -> bool {
-        let literal = |literal: &Literal| literal.values & (1 << at[literal.axis]) != 0;
-        self.terms.iter().any(|term| term.iter().all(literal))
-    }
-
-    /// How many terms it has, and how many literals they have.
-    pub fn size(&self) -> (usize, usize) {
-        (self.terms.len(), self.terms.iter().map(Vec::len).sum())
-    }
 }
 
 /// The shortest condition that holds at the places which are `true`, and at none of the others; what it says of places that
@@ -365,6 +356,19 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    impl Condition {
+        /// Whether it holds at a place: the number of the case's value for each axis.
+        fn holds(&self, at: &[u8]) -> bool {
+            let literal = |literal: &Literal| literal.values & (1 << at[literal.axis]) != 0;
+            self.terms.iter().any(|term| term.iter().all(literal))
+        }
+
+        /// How many terms it has, and how many literals they have.
+        fn size(&self) -> (usize, usize) {
+            (self.terms.len(), self.terms.iter().map(Vec::len).sum())
+        }
+    }
 
     fn places(widths: &[u8]) -> Vec<Vec<u8>> {
         widths.iter().fold(vec![Vec::new()], |all, width| {

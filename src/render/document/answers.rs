@@ -7,9 +7,9 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::{IndexMap, IndexSet};
 
-use super::phrase::{self, Part};
+use super::phrase;
 use super::{Column, Document, Given, Item, Said, families};
-use crate::report::decide::{Condition, Set, decide};
+use crate::report::decide::{Table, When};
 use crate::report::finding::{Report, Verdict};
 use crate::words::names::Call;
 
@@ -48,8 +48,8 @@ pub struct AnswerCell {
 /// An outcome, and when it is given.
 pub struct Decided {
     pub said: Said,
-    /// Any of them; empty for the first outcome of a cell.
-    pub when: Vec<String>,
+    /// What stands behind `if`; empty for the first outcome of a cell.
+    pub when: String,
     /// Whether no shorter condition exists.
     pub shortest: bool,
 }
@@ -61,7 +61,8 @@ pub struct Difference {
     pub given: Said,
     /// What the newest gives there; without text where it is not one outcome.
     pub instead_of: Said,
-    pub when: Vec<String>,
+    /// What stands behind `if`; empty where it gave that in every case.
+    pub when: String,
 }
 
 /// The columns of one system, the newest first.
@@ -99,7 +100,7 @@ pub fn answers(document: &Document<'_>) -> Answers {
 
 /// Systems that were observed, then those of which something is only expected, then what passes for one.
 fn systems(document: &Document<'_>) -> Vec<System> {
-    let stranger = |report: &Report| (!report.host.is_own()).then(|| family(&report.host.stack).to_owned());
+    let stranger = |report: &Report| (!report.host.is_own()).then(|| report.host.family().to_owned());
     let mut systems: IndexMap<(u8, String), Vec<usize>> = IndexMap::new();
     for (place, column) in document.columns.iter().enumerate() {
         let key = match document.reports.get(place).map(stranger) {
@@ -122,16 +123,11 @@ fn systems(document: &Document<'_>) -> Vec<System> {
     systems.into_iter().map(system).collect()
 }
 
-/// `gvisor` of `gvisor 20240729.0`.
-fn family(stack: &str) -> &str {
-    stack.split_once(' ').map_or(stack, |(family, _)| family)
-}
-
-/// Calls of one kind as points: the values of their axes, and which port and which of several calls it is.
+/// Calls of one kind: the values of their axes, and which port and which of several calls it is.
 struct Space<'d> {
     items: &'d [&'d Item<'d>],
-    axes: Vec<(String, IndexSet<String>)>,
-    at: Vec<Vec<u8>>,
+    /// Nothing where they are too many to be told apart.
+    table: Option<Table>,
 }
 
 impl<'d> Space<'d> {
@@ -139,32 +135,15 @@ impl<'d> Space<'d> {
         let names: IndexSet<&str> =
             items.iter().flat_map(|item| item.finding.axes.keys()).map(|axis| &**axis).collect();
         let mut earlier: HashMap<&str, usize> = HashMap::new();
-        let mut values: Vec<IndexSet<String>> = vec![IndexSet::new(); names.len() + 2];
-        let at = items.iter().map(|item| {
+        let rows = items.iter().map(|item| {
             let finding = item.finding;
             let number = earlier.entry(&finding.case).or_insert(0);
             *number += 1;
             let own = names.iter().map(|axis| finding.axes.get(*axis).map_or("", |value| &**value).to_owned());
-            let own = own.chain([finding.subject.port.to_string(), number.to_string()]);
-            // A value more than a set holds is one with the last: no condition is found there.
-            let most = Set::BITS as usize - 1;
-            own.zip(&mut values).map(|(value, values)| values.insert_full(value).0.min(most) as u8).collect::<Vec<u8>>()
+            own.chain([finding.subject.port.to_string(), number.to_string()]).collect()
         });
-        let mut at: Vec<Vec<u8>> = at.collect();
-        let mut axes: Vec<(String, IndexSet<String>)> = names
-            .iter()
-            .map(|axis| (*axis).to_owned())
-            .chain(["port".to_owned(), "call".to_owned()])
-            .zip(values)
-            .collect();
-        // An axis of one value decides nothing.
-        for axis in (0..axes.len()).rev().filter(|&axis| axes[axis].1.len() < 2).collect::<Vec<_>>() {
-            axes.remove(axis);
-            for at in &mut at {
-                at.remove(axis);
-            }
-        }
-        Space { items, axes, at }
+        let axes = names.iter().copied().chain(["port", "call"]).map(str::to_owned).collect();
+        Space { items, table: Table::new(axes, rows) }
     }
 
     fn cell(&self, columns: &[Column], system: &System) -> AnswerCell {
@@ -205,17 +184,17 @@ impl<'d> Space<'d> {
             let of = |item: usize| answers[item].as_ref().map(|own| own == *said);
             self.condition(of)
         });
-        let mut decided: Vec<(&Said, Option<Condition>)> = counts.keys().copied().zip(conditions).collect();
+        let mut decided: Vec<(&Said, Option<When>)> = counts.keys().copied().zip(conditions).collect();
         // Nothing could be said of an outcome without a condition: it is the rest.
-        let terms = |condition: &Option<Condition>| condition.as_ref().map_or(usize::MAX, |one| one.terms.len());
+        let terms = |condition: &Option<When>| condition.as_ref().map_or(usize::MAX, |one| one.terms.len());
         // Of equals the most frequent.
         let rest = (0..decided.len()).rev().max_by_key(|&place| terms(&decided[place].1));
         let first = rest.map(|rest| decided.remove(rest));
-        let first = first.map(|(said, _)| Decided { said: said.clone(), when: Vec::new(), shortest: true });
+        let first = first.map(|(said, _)| Decided { said: said.clone(), when: String::new(), shortest: true });
         let others = decided.into_iter().map(|(said, condition)| Decided {
             said: said.clone(),
             shortest: condition.as_ref().is_some_and(|condition| condition.shortest),
-            when: self.words(condition.as_ref()),
+            when: words(condition.as_ref()),
         });
         first.into_iter().chain(others).collect()
     }
@@ -223,7 +202,7 @@ impl<'d> Space<'d> {
     /// Where other versions gave something else than the newest.
     fn differences(&self, columns: &[Column], system: &System, newest: usize) -> Vec<Difference> {
         type Pair = (Said, Said);
-        let mut found: IndexMap<(Pair, Vec<String>), Vec<usize>> = IndexMap::new();
+        let mut found: IndexMap<(Pair, String), Vec<usize>> = IndexMap::new();
         let mut others: Vec<usize> = system.places.iter().copied().filter(|place| *place != newest).collect();
         others.sort_unstable();
         for place in others {
@@ -243,10 +222,10 @@ impl<'d> Space<'d> {
             let kinds: BTreeSet<&Pair> = pairs.iter().flatten().filter(|(new, old)| new != old).collect();
             for kind in kinds {
                 let condition = self.condition(|item| pairs[item].as_ref().map(|pair| pair == kind));
-                found.entry((kind.clone(), self.words(condition.as_ref()))).or_default().push(place);
+                found.entry((kind.clone(), words(condition.as_ref()))).or_default().push(place);
             }
         }
-        let difference = |((pair, when), places): ((Pair, Vec<String>), Vec<usize>)| Difference {
+        let difference = |((pair, when), places): ((Pair, String), Vec<usize>)| Difference {
             stacks: families(places.iter().map(|&place| &*columns[place].label)),
             instead_of: pair.0,
             given: pair.1,
@@ -255,33 +234,13 @@ impl<'d> Space<'d> {
         found.into_iter().map(difference).collect()
     }
 
-    fn condition(&self, of: impl Fn(usize) -> Option<bool>) -> Option<Condition> {
-        let places: Vec<(&[u8], bool)> =
-            (0..self.at.len()).filter_map(|item| Some((&*self.at[item], of(item)?))).collect();
-        let distinct: BTreeSet<&[u8]> = places.iter().map(|(at, _)| *at).collect();
-        (distinct.len() == places.len()).then(|| decide(&places, self.axes.len())).flatten()
+    fn condition(&self, of: impl Fn(usize) -> Option<bool>) -> Option<When> {
+        self.table.as_ref()?.when(of)
     }
+}
 
-    fn words(&self, condition: Option<&Condition>) -> Vec<String> {
-        let Some(condition) = condition else { return vec!["no short condition says when".to_owned()] };
-        let terms = condition.terms.iter().filter(|term| !term.is_empty()).map(|term| {
-            let values: Vec<(Vec<&str>, Vec<&str>)> = (term.iter())
-                .map(|literal| (self.values(literal.axis, literal.values), self.values(literal.axis, literal.others)))
-                .collect();
-            let parts = term.iter().zip(&values).map(|(literal, (values, others))| Part {
-                axis: &self.axes[literal.axis].0,
-                values,
-                others,
-            });
-            phrase::term(&parts.collect::<Vec<_>>())
-        });
-        terms.collect()
-    }
-
-    fn values(&self, axis: usize, set: Set) -> Vec<&str> {
-        let values = self.axes[axis].1.iter().enumerate();
-        values.filter(|(value, _)| set >> value & 1 == 1).map(|(_, value)| &**value).collect()
-    }
+fn words(condition: Option<&When>) -> String {
+    condition.map_or_else(|| "… (the condition is too long to read)".to_owned(), phrase::when)
 }
 
 /// What was answered or is expected, unless nobody confirmed it.

@@ -4,17 +4,32 @@
 //! worked out before.
 
 use super::tables::UNKNOWN;
+use crate::report::decide::When;
 
 /// An axis, the values for which something is true, and those of the same cases for which it is false.
 #[derive(Clone, Copy, Debug)]
-pub struct Part<'v> {
-    pub axis: &'v str,
-    pub values: &'v [&'v str],
-    pub others: &'v [&'v str],
+struct Part<'v> {
+    axis: &'v str,
+    values: &'v [&'v str],
+    others: &'v [&'v str],
+}
+
+/// What stands behind `if`; empty where it always holds.
+pub fn when(when: &When) -> String {
+    fn texts(values: &[String]) -> Vec<&str> {
+        values.iter().map(String::as_str).collect()
+    }
+    let terms = when.terms.iter().filter(|term| !term.is_empty()).map(|parts| {
+        let parts: Vec<_> = parts.iter().map(|part| (&*part.axis, texts(&part.values), texts(&part.others))).collect();
+        let parts: Vec<Part<'_>> = parts.iter().map(|(axis, values, others)| Part { axis, values, others }).collect();
+        term(&parts)
+    });
+    let unproven = if when.shortest { "" } else { " (a shorter condition may exist)" };
+    terms.collect::<Vec<_>>().join("; or if ") + unproven
 }
 
 /// All of these together.
-pub fn term(parts: &[Part<'_>]) -> String {
+fn term(parts: &[Part<'_>]) -> String {
     let of = |axis: &str| parts.iter().find(|part| part.axis == axis);
     let both = |first: &Part<'_>| of("claimer_reuse").filter(|own| own.values == first.values).and(options(first));
     let both = of("holder_reuse").and_then(both);

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::View;
 use super::{Claim, Source};
-use crate::report::decide;
+use crate::report::decide::{Table, When};
 use crate::report::finding::{self, Behind, Finding, Report, SubjectRef};
 use crate::scenario::Expected;
 use crate::words::cause::Cause;
@@ -90,28 +90,6 @@ pub struct Tally {
     pub when: Option<When>,
     /// All of them, the largest groups first.
     pub groups: Vec<Group>,
-}
-
-/// A condition over axes of scenarios, and over `scenario`, `call`, `port`, `cause`, `ordinal` and `stack`.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct When {
-    /// The claim holds where all parts of any of them do.
-    pub terms: Vec<Vec<Part>>,
-    /// Whether no condition with fewer terms, or with as many and fewer parts, exists.
-    pub shortest: bool,
-}
-
-/// A call has one of these values on an axis.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Part {
-    /// The axis, or one of those words.
-    pub axis: String,
-    /// An empty one is that of a scenario without the axis.
-    pub values: Vec<String>,
-    /// The other values, of calls for which the other parts of the term hold.
-    pub others: Vec<String>,
 }
 
 /// Calls of one scenario with the same answer and the same outcome.
@@ -339,34 +317,11 @@ fn when(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Option<When> {
         same.then_some(places)
     };
     let places = places(false).or_else(|| places(true))?;
-    let names: Vec<&str> = names.into_iter().chain(["cause", "call", "port", "scenario", "ordinal", "stack"]).collect();
-    let mut values: Vec<IndexSet<&str>> = vec![IndexSet::new(); names.len()];
-    let at = places.keys().map(|place| {
-        let own = place.iter().zip(&mut values).map(|(value, values)| u8::try_from(values.insert_full(value).0).ok());
-        own.map(|value| value.filter(|value| u32::from(*value) < decide::Set::BITS)).collect::<Option<Vec<u8>>>()
-    });
-    let mut at: Vec<Vec<u8>> = at.collect::<Option<_>>()?;
-    // An axis of one value decides nothing.
-    let open: Vec<usize> = (0..values.len()).filter(|axis| values[*axis].len() > 1).collect();
-    for at in &mut at {
-        *at = open.iter().map(|axis| at[*axis]).collect();
-    }
-    let points: Vec<(&[u8], bool)> = at.iter().map(Vec::as_slice).zip(places.values().copied()).collect();
-    let condition = decide::decide(&points, open.len())?;
-    if condition.terms.len() > TERMS {
-        return None;
-    }
-    let named = |axis: usize, set: decide::Set| {
-        let values = values[open[axis]].iter().enumerate().filter(|(value, _)| set >> value & 1 == 1);
-        values.map(|(_, value)| (*value).to_owned()).collect()
-    };
-    let part = |literal: &decide::Literal| Part {
-        axis: names[open[literal.axis]].to_owned(),
-        values: named(literal.axis, literal.values),
-        others: named(literal.axis, literal.others),
-    };
-    let terms = condition.terms.iter().map(|term| term.iter().map(part).collect()).collect();
-    Some(When { terms, shortest: condition.shortest })
+    let others = ["cause", "call", "port", "scenario", "ordinal", "stack"];
+    // Rows without the last two leave those axes without a value, as if they were not there.
+    let names = names.into_iter().chain(others).map(str::to_owned).collect();
+    let (rows, holds): (Vec<Vec<String>>, Vec<bool>) = places.into_iter().unzip();
+    Table::new(names, rows)?.when(|row| Some(holds[row])).filter(|when| when.terms.len() <= TERMS)
 }
 
 /// What `claims --json` prints.

@@ -263,6 +263,11 @@ impl Host {
         format!("{}{behind}", self.stack)
     }
 
+    /// `gvisor` of `gvisor 20240729.0`: stacks of one OS may be of several families.
+    pub fn family(&self) -> &str {
+        self.stack.split_once(' ').map_or(&*self.stack, |(family, _)| family)
+    }
+
     /// The kernel's version, where it is the OS's own stack that answered.
     pub fn kernel(&self) -> Option<semver::Version> {
         let version = crate::words::release::version(&self.release);

@@ -380,14 +380,20 @@ pub fn explain_all(understood: Vec<Understood>, knowledge: &Knowledge) -> Option
             explanation.failures.iter().flat_map(|failure| &failure.causes).flat_map(|one| &one.evidence);
         explanation.meaning.is_some() || evidence.any(|evidence| evidence.basis == Basis::Observed)
     };
-    let explain_one = |one: &Understood| explain(one.clone(), knowledge);
-    let best = understood.iter().position(|one| explain_one(one).is_some_and(|known| observed(&known)));
-    let explained = best.or(understood.iter().position(|one| explain_one(one).is_some()))?;
-    let mut explanation = explain_one(&understood[explained])?;
-    let others = understood.into_iter().enumerate().filter(|(index, _)| *index != explained);
-    let cause = |one: &Understood| Some(explain(one.clone(), knowledge)?.failures.first()?.causes.first()?.cause);
-    explanation.others = others.map(|(_, one)| Other { cause: cause(&one), understood: one }).collect();
-    Some(explanation)
+    let known: Vec<Option<Explanation>> = understood.iter().map(|one| explain(one.clone(), knowledge)).collect();
+    let best = known.iter().position(|one| one.as_ref().is_some_and(observed));
+    let explained = best.or_else(|| known.iter().position(Option::is_some))?;
+    let mut best = None;
+    let mut others = Vec::new();
+    for (index, (one, known)) in understood.into_iter().zip(known).enumerate() {
+        if index == explained {
+            best = known;
+        } else {
+            let first = known.as_ref().and_then(|known| known.failures.first()?.causes.first());
+            others.push(Other { cause: first.map(|first| first.cause), understood: one });
+        }
+    }
+    best.map(|best| Explanation { others, ..best })
 }
 
 /// What is only expected: of calls that no scenario makes so.
@@ -401,7 +407,7 @@ fn added(understood: &Understood, os: Os) -> Vec<Known> {
         cause: entry.cause,
         scenario: String::new(),
         basis: Basis::Expected,
-        by: entry.by().to_owned(),
+        by: entry.by.to_owned(),
         behind: false,
         protocol: None,
         family: entry.family,

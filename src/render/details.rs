@@ -101,11 +101,19 @@ pub fn steps<'f>(finding: &'f Finding, words: &mut Words<'f>) -> Vec<Step> {
     steps.collect()
 }
 
+/// Columns of a time below 100 ms: the layout of a trail is the same on a slow machine.
+const MICROS: usize = 5;
+
+/// A tenth of a microsecond says nothing of a call that took a thousand.
+fn in_micros(micros: f64) -> String {
+    if micros < 999.95 { format!("{micros:.1}") } else { format!("{micros:.0}") }
+}
+
 /// One op a line, what it gave first.
 fn trail(finding: &Finding, width: usize) -> String {
     let rows: Vec<(String, Step)> =
-        steps(finding, &mut Words::default()).into_iter().map(|step| (format!("{:.1}", step.micros), step)).collect();
-    let micros = rows.iter().map(|(micros, _)| micros.len()).max().unwrap_or(0).max(2);
+        steps(finding, &mut Words::default()).into_iter().map(|step| (in_micros(step.micros), step)).collect();
+    let micros = rows.iter().map(|(micros, _)| micros.len()).max().unwrap_or(0).max(MICROS);
     let outcomes = rows.iter().map(|(_, step)| step.outcome.len()).max().unwrap_or(0).max("outcome".len());
     let mut text = paint(FAINT, &format!("   #  {:>micros$}  {:outcomes$}  op", "µs", "outcome")) + "\n";
     for (index, (micro, Step { outcome, op, .. })) in rows.iter().enumerate() {
@@ -228,5 +236,18 @@ fn names(local: Option<SocketAddr>, remote: Option<SocketAddr>) -> String {
     match remote {
         Some(_) => format!("{} → {}", name(local), name(remote)),
         None => name(local),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_time_below_100_ms_takes_no_more_columns_than_another() {
+        for (micros, shown) in [(0.0, "0.0"), (2.44, "2.4"), (999.9, "999.9"), (999.96, "1000"), (99_999.4, "99999")] {
+            assert_eq!(in_micros(micros), shown);
+            assert!(shown.len() <= MICROS);
+        }
     }
 }

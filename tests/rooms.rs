@@ -89,8 +89,10 @@ const HARMLESS: &[&str] = &[
     "serde_json",
     "sha2",
     "strsim",
+    "textwrap",
     "thiserror",
     "toml",
+    "unicode_width",
     "wildmatch",
 ];
 

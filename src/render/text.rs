@@ -1,8 +1,12 @@
 //! Words into lines and columns.
 //!
-//! Widths count characters: ids, errnos and claims hold nothing that is wider than one column.
+//! Widths are columns of a terminal: a claim may be in a script whose characters take two.
+
+use std::borrow::Cow;
 
 use comfy_table::{Cell, CellAlignment, ColumnConstraint, ContentArrangement, Row, Table, Width};
+use textwrap::{Options, WordSeparator, WordSplitter};
+use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
 use super::style::{HEADING, paint};
 use crate::report::finding::{Behind, Distribution, Finding};
@@ -35,32 +39,33 @@ pub fn behind(behind: &Behind) -> Vec<String> {
     lines.collect()
 }
 
-/// At most `width` characters, the last of them `…` where something is left out.
-pub fn truncate(text: &str, width: usize) -> String {
-    crate::words::untrusted::cut(text, width).into_owned()
+/// At most `width` columns, the last of them `…` where something is left out.
+pub fn truncate(text: &str, width: usize) -> Cow<'_, str> {
+    if text.width() <= width {
+        return text.into();
+    }
+    let mut columns = 1;
+    let fits = |c: &char| {
+        columns += c.width().unwrap_or(0);
+        columns <= width
+    };
+    let kept: String = text.chars().take_while(fits).collect();
+    format!("{}…", kept.trim_end()).into()
 }
 
-/// `label` and then `text`, wrapped at `width` and indented as far as its first line. A word that is wider than
+/// `label` and then `text`, wrapped at `width` columns and indented as far as its first line. A word that is wider than
 /// that keeps a line of its own.
 pub fn field(label: &str, text: &str, width: usize) -> String {
-    let indent = label.chars().count();
-    let mut lines = label.to_owned();
-    let mut column = indent;
-    for word in text.split_whitespace() {
-        let length = word.chars().count();
-        if column > indent && column + 1 + length > width {
-            lines.push('\n');
-            lines.push_str(&" ".repeat(indent));
-            column = indent;
-        } else if column > indent {
-            lines.push(' ');
-            column += 1;
-        }
-        lines.push_str(word);
-        column += length;
-    }
-    lines.push('\n');
-    lines
+    let indent = " ".repeat(label.width());
+    // A word is never broken: people copy ids and commands.
+    let options = Options::new(width)
+        .initial_indent(label)
+        .subsequent_indent(&indent)
+        .break_words(false)
+        .word_separator(WordSeparator::AsciiSpace)
+        .word_splitter(WordSplitter::NoHyphenation);
+    let words: Vec<&str> = text.split_whitespace().collect();
+    textwrap::fill(&words.join(" "), options) + "\n"
 }
 
 /// The words in a text that need to be explained, a line or more each, behind an empty line; nothing where none does.
@@ -117,4 +122,21 @@ pub fn distribution(finding: &Finding) -> String {
     let all: u32 = outcomes.iter().map(|(count, _)| count).sum();
     outcomes.sort_by(|a, b| b.0.cmp(&a.0).then(a.1.cmp(b.1)));
     outcomes.iter().map(|(count, outcome)| format!("{} {count}/{all}", shown(outcome))).collect::<Vec<_>>().join(", ")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn widths_are_columns_and_no_word_is_broken() {
+        assert_eq!(field("  a ", "one two", 9), "  a one\n    two\n");
+        assert_eq!(field("  a ", "a-long-word-is-kept  whole", 9), "  a a-long-word-is-kept\n    whole\n");
+        assert_eq!(field("  ", "接続 拒否", 7), "  接続\n  拒否\n");
+        assert_eq!(field("  ", "接続 拒否", 11), "  接続 拒否\n");
+        assert_eq!(truncate("接続拒否", 8), "接続拒否");
+        assert_eq!(truncate("接続拒否", 7), "接続拒…");
+        assert_eq!(truncate("接続拒否", 6), "接続…");
+        assert_eq!(truncate("one two", 5), "one…");
+    }
 }

@@ -2,12 +2,12 @@
 //!
 //!     cargo bench --bench floor [-- collisions|exhaustion|flat|catalogue]
 //!
-//! (a) 3,000 cases of one TIME_WAIT collision each, against a bare loop of fork + unshare + lo up + the same calls + wait on
-//! as many processes, once in namespaces with the host's hash tables and once with small ones of their own, as
+//! (a) 3,000 cases of one TIME_WAIT collision each, against a bare loop of fork + unshare + lo up + the same calls +
+//! wait on as many processes, once in namespaces with the host's hash tables and once with small ones of their own, as
 //! errnoscope's cases have them; (b) the default ephemeral range taken by number, against a bare loop of socket + bind;
-//! (c) the cost of a case at 100, 1,000 and 10,000 cases; (d) the whole catalogue, and the coordinator's memory. The rounds
-//! of both sides alternate, and the median of their ratios counts: this is how one gets ratios out of a noisy machine.
-//! Needs root.
+//! (c) the cost of a case at 100, 1,000 and 10,000 cases; (d) the whole catalogue, and the coordinator's memory. The
+//! rounds of both sides alternate, and the median of their ratios counts: this is how one gets ratios out of a noisy
+//! machine. Needs root.
 
 use std::fmt::Write as _;
 use std::io::Error;

@@ -3,9 +3,9 @@
 //!     cargo bench --bench traced [-- refused|accepted]
 //!
 //! Every side runs the same client in a private network of `errnoscope exec`, and the client itself takes the time of a
-//! connection: socket(), connect(), close(). `floor` is the least that ptrace(2) can do: two stops for each of socket() and
-//! connect(), where the tracer looks at nothing and lets the program go on at once. The sides alternate, the median of the
-//! ratios counts. `ERRNOSCOPE=program` measures another program than the one cargo builds.
+//! connection: socket(), connect(), close(). `floor` is the least that ptrace(2) can do: two stops for each of socket()
+//! and connect(), where the tracer looks at nothing and lets the program go on at once. The sides alternate, the median
+//! of the ratios counts. `ERRNOSCOPE=program` measures another program than the one cargo builds.
 
 use std::net::TcpStream;
 use std::process::{Command, Stdio};

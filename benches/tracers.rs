@@ -1,13 +1,15 @@
-//! `errnoscope trace` beside other tracers and beside its floors: whole processes on the same path, in one run, as ratios.
+//! `errnoscope trace` beside other tracers and beside its floors: whole processes on the same path, in one run, as
+//! ratios.
 //!
 //!     cargo bench --bench tracers [-- 5|15|5-rtt-20]
 //!
 //! The paths are 5 routers, 15 routers, and 5 routers behind a line of 20 ms, built by `errnoscope exec`, in which this
-//! program runs itself. A tracer that is not in PATH is looked for where TRACEROUTE, TCPTRACEROUTE, MTR or TRIP say, and
-//! ERRNOSCOPE may name another build of this one. The floors are processes of this program: a loop of connect() that knows how long the path is, and the same with raw
-//! sockets. The rounds alternate, each begins with another tracer, and the median of a round's ratios counts. SYNs are
-//! counted as they leave, whoever made them; the hops are those whose addresses were printed. Nothing fails because of a
-//! time: the goals are told, with what is measured. Needs root.
+//! program runs itself. A tracer that is not in PATH is looked for where TRACEROUTE, TCPTRACEROUTE, MTR or TRIP say,
+//! and ERRNOSCOPE may name another build of this one. The floors are processes of this program: a loop of connect()
+//! that knows how long the path is, and the same with raw sockets. The rounds alternate, each begins with another
+//! tracer, and the median of a round's ratios counts. SYNs are counted as they leave, whoever made them; the hops are
+//! those whose addresses were printed. Nothing fails because of a time: the goals are told, with what is measured.
+//! Needs root.
 
 use std::fmt::Write as _;
 use std::io::{PipeReader, Read};
@@ -29,7 +31,8 @@ const ROUNDS: usize = 41;
 /// Rounds for a tracer that takes longer than [`LONG`].
 const FEW_ROUNDS: usize = 3;
 const LONG: Duration = Duration::from_millis(500);
-/// So that one tracer's resets, and answers that it has not waited for, do not meet the next: more than the longest round trip.
+/// So that one tracer's resets, and answers that it has not waited for, do not meet the next: more than the longest
+/// round trip.
 const PAUSE: Duration = Duration::from_millis(40);
 
 /// The places of those that others are compared with.

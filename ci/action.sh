@@ -3,8 +3,8 @@
 #
 #   BASELINE=linux.json.gz REPORT=today.json.gz ci/action.sh
 #
-# SELECT is what runs (everything), REPORT where the report goes (a file, or a directory/), JUNIT where JUnit XML goes, BASELINE the report to compare
-# with, ERRNOSCOPE the program (built from this checkout). Paths are those of the caller.
+# SELECT is what runs (everything), REPORT where the report goes (a file, or a directory/), JUNIT where JUnit XML goes,
+# BASELINE the report to compare with, ERRNOSCOPE the program (built from this checkout). Paths are those of the caller.
 #
 # Exit code: with a BASELINE that of `errnoscope compare`, without that of `errnoscope run`.
 set -euo pipefail

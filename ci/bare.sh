@@ -1,12 +1,14 @@
 #!/usr/bin/env bash
-# README's two commands on a bare machine: a Debian that debootstrap makes, with a C compiler and the Rust toolchain of this machine, read-only, and
-# nothing else of it. To be run as root.
+# README's two commands on a bare machine: a Debian that debootstrap makes, with a C compiler and the Rust toolchain of
+# this machine, read-only, and nothing else of it. To be run as root.
 #
-#   ci/bare.sh           both commands as root, timed; then `cargo test` without what they installed, as root and as an ordinary user
-#   ci/bare.sh STEP…     some of it: first, second, root, user; the latter two take what was compiled from an earlier run, if there was one
+#   ci/bare.sh           both commands as root, timed; then `cargo test` without what they installed, as root and as
+#                        an ordinary user
+#   ci/bare.sh STEP…     some of it: first, second, root, user; the latter two take what was compiled from an earlier
+#                        run, if there was one
 #
-# Crates come from this machine's registry, packages from its mirror (DEBIAN_MIRROR). SUITE (bookworm) is which Debian, BARE (target/bare) where
-# everything is.
+# Crates come from this machine's registry, packages from its mirror (DEBIAN_MIRROR). SUITE (bookworm) is which Debian,
+# BARE (target/bare) where everything is.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 [ "$(id -u)" = 0 ] || { echo "ci/bare.sh: mounts and makes namespaces: run it as root" >&2; exit 2; }
@@ -55,7 +57,8 @@ make_machine() {
     chown -R 1000:1000 "$root/home/somebody"
 }
 
-# Runs a command in a machine, in the sources, as root or as somebody, below a shell that reaps orphans as an init does. A chroot would not do: nobody gets a user namespace in one.
+# Runs a command in a machine, in the sources, as root or as somebody, below a shell that reaps orphans as an init does.
+# A chroot would not do: nobody gets a user namespace in one.
 inside() {
     local root=$bare/$1 user=$2 command=$3 home=/root path=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
     # As Debian's login has it.

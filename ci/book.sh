@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# The documents as a book, in BOOK (target/book): docs/SUMMARY.md has its chapters. Every link between its pages must lead somewhere, and what mdBook
-# warns of is an error. Links to other hosts are not followed.
+# The documents as a book, in BOOK (target/book): docs/SUMMARY.md has its chapters. Every link between its pages must
+# lead somewhere, and what mdBook warns of is an error. Links to other hosts are not followed.
 #
-#   ci/book.sh [PICTURES]      with the pictures in this directory instead of those of docs/pictures that have the same name
+#   ci/book.sh [PICTURES]      with the pictures in this directory instead of those of docs/pictures of the same name
 set -euo pipefail
 pictures=${1:+$(realpath "$1")}
 cd "$(dirname "$0")/.."

@@ -1,10 +1,10 @@
 #!/usr/bin/env bash
-# What is not this machine. macOS without a Mac: the library, the program and every test type-check and lint for Apple's processors, the library
-# and the program for Intel's as well (the benchmark is about Linux namespaces). Linux on other processors, of 64 and of 32 bits. And the oldest
-# Rust that Cargo.toml says is enough.
-# With --link, which takes minutes: the program is linked for both of Apple's, and what comes out is looked at; and the library and the program
-# type-check for FreeBSD, which shows what of them is POSIX and what Linux's or Apple's. The linker is Zig's, by cargo-zigbuild, below target/.
-# Nothing is run, and nothing here says what a Mac does.
+# What is not this machine. macOS without a Mac: the library, the program and every test type-check and lint for Apple's
+# processors, the library and the program for Intel's as well (the benchmark is about Linux namespaces). Linux on other
+# processors, of 64 and of 32 bits. And the oldest Rust that Cargo.toml says is enough. With --link, which takes
+# minutes: the program is linked for both of Apple's, and what comes out is looked at; and the library and the program
+# type-check for FreeBSD, which shows what of them is POSIX and what Linux's or Apple's. The linker is Zig's, by
+# cargo-zigbuild, below target/. Nothing is run, and nothing here says what a Mac does.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 installed() { rustup target list --installed | grep -qx "$1" || rustup target add "$1"; }
@@ -44,7 +44,8 @@ fi
 PATH=$(realpath "$tools/bin"):$PATH
 export PATH
 
-# What file(1) would say: a Mach-O of 64 bits (0xfeedfacf), the processor, and that it is a program (MH_EXECUTE), by mach-o/loader.h.
+# What file(1) would say: a Mach-O of 64 bits (0xfeedfacf), the processor, and that it is a program (MH_EXECUTE), by
+# mach-o/loader.h.
 header() { od -A n -t x4 --endian=little -N 16 "$1" | tr -s ' ' | sed 's/^ //'; }
 check_header() {
     local found

@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
-# Generated files are the ones that this tree generates: the schema; from the baselines, REPORT.md, the derived policy and what `explain` knows; and on the
-# stack that a baseline is about, what a run says today.
-# With --write: make them, the baseline of this stack from a run of every case three times. Other baselines come from `REPEAT=3 ci/kernels.sh` and `ci/gvisor.sh`.
+# Generated files are the ones that this tree generates: the schema; from the baselines, REPORT.md, the derived policy
+# and what `explain` knows; and on the stack that a baseline is about, what a run says today. With --write: make them,
+# the baseline of this stack from a run of every case three times. Other baselines come from `REPEAT=3 ci/kernels.sh`
+# and `ci/gvisor.sh`.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 program=$(ci/static.sh)
@@ -38,7 +39,8 @@ if [ "$today" != "$(stack "$baseline")" ]; then
     echo "$baseline is of $(stack "$baseline") and this is $today: not compared with a run of today" >&2
     exit
 fi
-# A new scenario is no failure: its findings come into the baselines when they are made again, by whoever has the kernels.
+# A new scenario is no failure: its findings come into the baselines when they are made again, by whoever has the
+# kernels.
 mapfile -t known < <(gzip -dc "$baseline" | sed -n 's/^{"scenario":"\([^"]*\)".*/\1/p' | sort -u)
 [ "${#known[@]}" -gt 0 ] || { echo "$baseline has no findings" >&2; exit 1; }
 "$program" compare "$baseline" "$place/today.json.gz" "${known[@]}"

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Makes the report that the golden files are made of: some of the catalogue, and every verdict. On a kernel that differs, so do they.
+# Makes the report that the golden files are made of: some of the catalogue, and every verdict. On a kernel that
+# differs, so do they.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 place=$(mktemp -d)

@@ -5,12 +5,14 @@
 #   ci/gvisor.sh 2024          that of this year, or 20240729: whatever the version begins with
 #
 # Into GVISOR (target/gvisor) come, for each version, runsc, a command for `errnoscope run --on` (RELEASE/sandbox), and
-# reports/gvisor-RELEASE.json.gz. Nothing is installed, and nothing of this machine is changed; where a user other than root starts it, the
-# sandboxes are started with sudo. REPEAT (1) says how often each case runs, SELECT what is run (everything), JOBS how many sandboxes run at
-# once (one per core), PATIENCE (2) how much slower they are, PROGRAM which static binary it is (that of ci/static.sh), DEBIAN_MIRROR where
-# packages come from (the mirror that this machine uses).
+# reports/gvisor-RELEASE.json.gz. Nothing is installed, and nothing of this machine is changed; where a user other than
+# root starts it, the sandboxes are started with sudo. REPEAT (1) says how often each case runs, SELECT what is run
+# (everything), JOBS how many sandboxes run at once (one per core), PATIENCE (2) how much slower they are, PROGRAM which
+# static binary it is (that of ci/static.sh), DEBIAN_MIRROR where packages come from (the mirror that this machine
+# uses).
 #
-# Exit code: 0 nothing broken, 2 a version that is not to be had, 4 something broken. A mismatch there is none: nothing is expected of gVisor.
+# Exit code: 0 nothing broken, 2 a version that is not to be had, 4 something broken. A mismatch there is none: nothing
+# is expected of gVisor.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 ALL=(2022 2024)
@@ -28,7 +30,8 @@ package_of() {
     private_apt apt-cache madison runsc | awk '{ print $3 }' | grep -E "^0\.0~$1" | sort -V | tail -n 1 || true
 }
 
-# A command that is the sandbox of whatever stands behind it. It must not get a network: runsc would change this machine's ip_forward.
+# A command that is the sandbox of whatever stands behind it. It must not get a network: runsc would change this
+# machine's ip_forward.
 sandbox() {
     cat <<SANDBOX
 #!/bin/sh

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Installs what the tests need beyond a Rust toolchain, on Debian and Ubuntu. With --checks also what the linters and the other checks need.
-# Without root it asks sudo. Where that is not to be had, it says what is missing, and fails.
+# Installs what the tests need beyond a Rust toolchain, on Debian and Ubuntu. With --checks also what the linters and
+# the other checks need. Without root it asks sudo. Where that is not to be had, it says what is missing, and fails.
 set -euo pipefail
 # Any of these programs, or this package.
 need() {

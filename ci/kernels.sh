@@ -1,23 +1,27 @@
 #!/usr/bin/env bash
-# The catalogue on other Linux kernels: Debian's cloud kernels, each in QEMU, or as user-mode Linux, with this program as its init.
+# The catalogue on other Linux kernels: Debian's cloud kernels, each in QEMU, or as user-mode Linux, with this program
+# as its init.
 #
 #   ci/kernels.sh              every kernel below
 #   ci/kernels.sh 6.1 6.17     those, the newest release of each; or one, such as 6.12.94
 #   ci/kernels.sh 6.1-uml      Linux 6.1 as a process: no emulator, no KVM, and no root but for the packages
 #
-# Into KERNELS (target/kernels) come packages, a machine for each kernel (VERSION/boot, a command for `errnoscope run --on`), and
-# reports/linux-VERSION.json.gz. Nothing is installed of the kernels. REPEAT (1) says how often each case runs, SELECT what is run (everything),
-# ACCEL (kvm or tcg) what is tried out otherwise, PATIENCE (1 with KVM, 5 without) how much slower the machine is, PROGRAM which static binary it is
-# (that of ci/static.sh), DEBIAN_MIRROR where packages come from (the mirror that this machine uses).
+# Into KERNELS (target/kernels) come packages, a machine for each kernel (VERSION/boot, a command for `errnoscope run
+# --on`), and reports/linux-VERSION.json.gz. Nothing is installed of the kernels. REPEAT (1) says how often each case
+# runs, SELECT what is run (everything), ACCEL (kvm or tcg) what is tried out otherwise, PATIENCE (1 with KVM, 5
+# without) how much slower the machine is, PROGRAM which static binary it is (that of ci/static.sh), DEBIAN_MIRROR where
+# packages come from (the mirror that this machine uses).
 #
 # Exit code: 0 all as expected, 1 a mismatch on some kernel, 2 a kernel that is not to be had, 4 something broken.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 # 6.12.107 dies in QEMU 7.2's emulator, at random places (double faults, corrupted trees), which 6.12.94 does not.
-# Not 6.19, 7.0 and 7.1: of those trixie-backports has kept the images, but no modules, and so nothing that could witness a precondition.
+# Not 6.19, 7.0 and 7.1: of those trixie-backports has kept the images, but no modules, and so nothing that could
+# witness a precondition.
 ALL=(5.10 6.1 6.12 6.16 6.17 6.18 7.2 7.3)
 SUITES=(bullseye bookworm trixie trixie-backports)
-# What the catalogue needs of what Debian builds as modules; names that a kernel has built in or has not got are passed over.
+# What the catalogue needs of what Debian builds as modules; names that a kernel has built in or has not got are passed
+# over.
 MODULES=(virtio_pci virtio_console ipv6 inet_diag tcp_diag udp_diag tun veth nf_tables nft_counter nft_ct nft_objref nft_reject_inet nft_reject_ipv4 nft_reject_ipv6)
 target=${CARGO_TARGET_DIR:-target}
 KERNELS=${KERNELS:-$target/kernels}
@@ -34,7 +38,8 @@ package_of() {
     private_apt apt-cache pkgnames "$1-$2" | grep -E "^$1-${2//./\\.}([.-][0-9.-]+)?(\+deb[0-9]+)?-cloud-amd64$" | sort -V | tail -n 1 || true
 }
 
-# Fetches and unpacks user-mode Linux; sets `root` and `release`. Which one this machine's libc fits shows when it starts.
+# Fetches and unpacks user-mode Linux; sets `root` and `release`. Which one this machine's libc fits shows when it
+# starts.
 fetch_uml() {
     local version=$1 package
     package=$(private_apt apt-cache madison user-mode-linux | awk -v v="${version%-uml}um" 'index($3, v) == 1 { print $3; exit }')
@@ -116,7 +121,8 @@ initramfs() {
     rm -rf "$tree"
 }
 
-# User-mode Linux as such a command. It adds a root and a console of its own unless it is told which. It has SELinux enabled, as the cloud kernels have not.
+# User-mode Linux as such a command. It adds a root and a console of its own unless it is told which. It has SELinux
+# enabled, as the cloud kernels have not.
 machine_uml() {
     cat <<BOOT
 #!/bin/sh

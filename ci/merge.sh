@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# One document of all reports in a directory: REPORT.md, report.html and compat.json beside them. On GitHub the first is the job's summary.
+# One document of all reports in a directory: REPORT.md, report.html and compat.json beside them. On GitHub the first is
+# the job's summary.
 set -euo pipefail
 reports=$(realpath "${1:?usage: ci/merge.sh DIRECTORY}")
 cd "$(dirname "$0")/.."

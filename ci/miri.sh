@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# What is unsafe and makes no system call, under Miri, which sees reads out of bounds, torn values and the like: memory that two processes share,
-# entries of the error queue, messages read from a traced program. Needs a nightly toolchain.
+# What is unsafe and makes no system call, under Miri, which sees reads out of bounds, torn values and the like: memory
+# that two processes share, entries of the error queue, messages read from a traced program. Needs a nightly toolchain.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 rustup component list --toolchain nightly --installed 2>/dev/null | grep -q '^miri' ||

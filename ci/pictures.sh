@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Pictures of the page that `errnoscope report` makes of the baselines, as docs/ shows them: two widths, by day and by night. A test makes docs/pictures/run.svg.
+# Pictures of the page that `errnoscope report` makes of the baselines, as docs/ shows them: two widths, by day and by
+# night. A test makes docs/pictures/run.svg.
 #
 #   ci/pictures.sh [DIRECTORY]      where they go (docs/pictures)
 #

@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What kernels.sh, gvisor.sh and bare.sh share, which source it: Debian packages without installing them, and a report for each stack.
+# What kernels.sh, gvisor.sh and bare.sh share, which source it: Debian packages without installing them, and a report
+# for each stack.
 #
 # Whoever sources it has set SUITES, of what Debian releases packages are looked for, and `program`, the static binary.
 keyring=/usr/share/keyrings/debian-archive-keyring.gpg

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Checks tracers for real, as root: installs those of other people (trippy below DIRECTORY), and makes ci/tracers/*.json and
-# TRACERS.md of what they do. tests/check.rs holds the one against the other.
+# Checks tracers for real, as root: installs those of other people (trippy below DIRECTORY), and makes ci/tracers/*.json
+# and TRACERS.md of what they do. tests/check.rs holds the one against the other.
 set -euo pipefail
 directory=$(realpath -m "${1:?usage: ci/tracers.sh DIRECTORY}")
 cd "$(dirname "$0")/.."

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# The CI of others, as far as it can be checked at home: workflow and action against their schemas, with actionlint and with zizmor, all without a network but
-# for getting them; the scripts with shellcheck.
+# The CI of others, as far as it can be checked at home: workflow and action against their schemas, with actionlint and
+# with zizmor, all without a network but for getting them; the scripts with shellcheck.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 shellcheck ci/*.sh .ci/run

@@ -1,7 +1,7 @@
 //! errnoscope: which errno appears, from which socket call, on which OS.
 //!
-//! With `default-features = false` this is a library without a command line, and without system calls: it has no I/O, no
-//! clock, no process, no thread, and knows no OS. What it has:
+//! With `default-features = false` this is a library without a command line, and without system calls: it has no I/O,
+//! no clock, no process, no thread, and knows no OS. What it has:
 //!
 //! - [`words`]: errnos, causes and the other words of all formats, as types.
 //! - [`plan`]: what a case does, op by op, and what a worker answers.
@@ -52,7 +52,8 @@
 
 #![warn(missing_docs)]
 
-// They talk to people, files, processes and the kernel. They are public for the program, its tests and its benchmarks alone.
+// They talk to people, files, processes and the kernel. They are public for the program, its tests and its benchmarks
+// alone.
 #[cfg(feature = "cli")]
 #[doc(hidden)]
 pub mod cli;

@@ -628,7 +628,8 @@ if ring >= 0: print('seen')",
     |calls: &Calls| calls.seen.io_uring,
     "io_uring"
 )]
-// socket(AF_INET, SOCK_STREAM, 0) by the numbers of i386: mov, int 0x80. A kernel without IA32_EMULATION kills who tries.
+// socket(AF_INET, SOCK_STREAM, 0) by the numbers of i386: mov, int 0x80. A kernel without IA32_EMULATION kills who
+// tries.
 #[cfg_attr(target_arch = "x86_64", case::int_0x80(
     "import mmap
 code = mmap.mmap(-1, 4096, prot=mmap.PROT_READ | mmap.PROT_WRITE | mmap.PROT_EXEC)

@@ -1,5 +1,5 @@
-//! Conditions of `errnoscope exec`: a program of somebody else's sees what the scenario's claimer saw, a condition that is lost is
-//! told, and nothing stays behind.
+//! Conditions of `errnoscope exec`: a program of somebody else's sees what the scenario's claimer saw, a condition that
+//! is lost is told, and nothing stays behind.
 
 use std::collections::BTreeMap;
 use std::fs::Permissions;
@@ -339,7 +339,8 @@ fn a_holder_waits_no_longer_than_its_ops() {
 /// One is gone when it is reaped, or waits for that.
 const KILL_3: &str = "kill -9 3; while grep -qs 'State:.[RSDTt]' /proc/3/status; do :; done";
 
-/// Every condition, and what takes it away; `ss -K` needs a kernel with CONFIG_INET_DIAG_DESTROY, as distributions build it.
+/// Every condition, and what takes it away; `ss -K` needs a kernel with CONFIG_INET_DIAG_DESTROY, as distributions
+/// build it.
 #[rustfmt::skip]
 const LOSSES: &[(&[&str], &str, &str)] = &[
     (&["-c", "port-held=80"], "kill -9 -1", "was killed"),
@@ -481,8 +482,8 @@ fn lines_of(program: &str, arguments: &[&str]) -> Vec<String> {
     text.lines().filter(|line| !line.contains("valid_lft")).map(lasting).collect()
 }
 
-/// What a run could leave on the host, as far as nobody else changes it meanwhile. A network namespace lives as long as a process or a
-/// mount has it.
+/// What a run could leave on the host, as far as nobody else changes it meanwhile. A network namespace lives as long as
+/// a process or a mount has it.
 fn host() -> BTreeMap<String, Vec<String>> {
     let mut host = BTreeMap::new();
     for command in [
@@ -523,8 +524,8 @@ fn tree(pid: u32) -> Vec<u32> {
     tree
 }
 
-/// A hundred runs, sixteen at a time, and in many of them SIGKILL for one of the processes at some moment: each ends, and the host is
-/// as it was. ERRNOSCOPE_SOAK=N makes it N hundreds.
+/// A hundred runs, sixteen at a time, and in many of them SIGKILL for one of the processes at some moment: each ends,
+/// and the host is as it was. ERRNOSCOPE_SOAK=N makes it N hundreds.
 #[test(Nft, Tun, Iproute2)]
 fn nothing_is_left_of_a_hundred_runs() {
     let mark = format!("runs-of-{}", std::process::id());

@@ -234,7 +234,8 @@ fn running(command: &str) -> Child {
     let mut child = Command::new(PROGRAM)
         .args(["exec", "--path", "1", "--listen", "443", "--", "sh", "-c"])
         .arg(format!("{command}; echo ready; while :; do sleep 0.01; done"))
-        // A group of its own has a parent in the session, whatever becomes of this one's: an orphaned group is not stopped.
+        // A group of its own has a parent in the session, whatever becomes of this one's: an orphaned group is not
+        // stopped.
         .process_group(0)
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
@@ -634,8 +635,8 @@ fn a_shell_has_a_prompt_that_says_where_it_is() {
     assert!(said.contains("Running") && !said.contains("no job control"), "{said}");
 }
 
-/// The kernel makes an IPv6 address usable in its own time: it is waited for as long as there is time, and one that is still not
-/// usable then is told, and nothing goes on without it.
+/// The kernel makes an IPv6 address usable in its own time: it is waited for as long as there is time, and one that is
+/// still not usable then is told, and nothing goes on without it.
 #[test(Iproute2, Root)]
 fn an_address_that_is_late_is_waited_for() {
     const ADDRESS: &str = "2001:db8::9";

@@ -431,7 +431,8 @@ fn every_finding_with_an_errno_is_explained_by_its_cause() {
     assert!(explained > 2_000, "{explained}");
 }
 
-/// What is expected is never counted as observed, and every finding is counted once, also where two reports of a stack have it.
+/// What is expected is never counted as observed, and every finding is counted once, also where two reports of a stack
+/// have it.
 #[test]
 fn counts_are_those_of_the_reports() {
     let mut failed: BTreeMap<(Os, &str), BTreeSet<_>> = BTreeMap::new();

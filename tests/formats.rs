@@ -1,5 +1,5 @@
-//! No renderer invents or drops a finding: every format, read back by somebody else's parser, has the same findings with the
-//! same verdicts and outcomes, for any part of a report.
+//! No renderer invents or drops a finding: every format, read back by somebody else's parser, has the same findings
+//! with the same verdicts and outcomes, for any part of a report.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -292,7 +292,8 @@ fn many(findings: usize, axes: impl Fn(usize) -> Vec<(&'static str, usize)>) -> 
     small().with(findings.collect())
 }
 
-/// Files from elsewhere may have more findings of one scenario than any catalogue. Each shape took time as the square of them.
+/// Files from elsewhere may have more findings of one scenario than any catalogue. Each shape took time as the square
+/// of them.
 #[test]
 fn a_report_of_many_findings_of_one_scenario_is_told_whole() {
     const MANY: usize = 50_000;

@@ -1,7 +1,8 @@
 //! What every format looks like: each output for a small report of a real run, beside the file that has it.
 //!
-//! Where an output is to be another, `UPDATE_EXPECT=1 cargo test --test all -- golden::` writes the files anew, and their difference
-//! is what a reviewer reads. The report is made by `ci/golden.sh`. Whether the outputs are right is the business of others.
+//! Where an output is to be another, `UPDATE_EXPECT=1 cargo test --test all -- golden::` writes the files anew, and
+//! their difference is what a reviewer reads. The report is made by `ci/golden.sh`. Whether the outputs are right is
+//! the business of others.
 
 use std::fs;
 use std::path::Path;
@@ -80,7 +81,8 @@ fn report() {
     golden("report.md", &run(&["report", SMALL]).check(0, &[], &[]).out);
 }
 
-/// What the page says; its style, its script and their hashes, and the packed findings (`tests/formats.rs` reads those) apart.
+/// What the page says; its style, its script and their hashes, and the packed findings (`tests/formats.rs` reads those)
+/// apart.
 #[test]
 fn page() {
     let place = Place::new();

@@ -7,8 +7,8 @@ use crate::harness::test;
 #[expect(dead_code, reason = "its main() is the example's")]
 mod findings;
 
-/// What it takes to use the library alone. Everything else of Cargo.toml comes with the feature `cli`. What these need in
-/// turn is in `ci/library.txt`.
+/// What it takes to use the library alone. Everything else of Cargo.toml comes with the feature `cli`. What these need
+/// in turn is in `ci/library.txt`.
 #[test]
 fn the_library_needs_few_crates() {
     let manifest = include_str!("../Cargo.toml").parse::<toml::Table>().expect("a manifest");

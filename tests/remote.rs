@@ -502,7 +502,8 @@ fn is_gone(pid: &str) {
     }
 }
 
-/// The worker is no child of the coordinator's: only the end of its standard input tells it that nobody listens any more.
+/// The worker is no child of the coordinator's: only the end of its standard input tells it that nobody listens any
+/// more.
 #[rstest]
 #[case::interrupted(Signal::SIGINT, 130)]
 #[case::killed(Signal::SIGKILL, -1)]
@@ -538,7 +539,8 @@ fn a_command_that_does_not_look_is_ended(#[case] script: &str) {
 /// What a host says that isolates no case but is a fresh stack each time.
 const SANDBOX: &str = r#"1s/"isolation":"netns"/"isolation":"sandbox"/"#;
 
-/// From its second answer on, this host has kept something of the first case: whoever gets a host for himself never sees it.
+/// From its second answer on, this host has kept something of the first case: whoever gets a host for himself never
+/// sees it.
 #[rstest]
 #[case::for_one_case_each(SANDBOX, "3", 40)]
 #[case::for_all("", "1", 1)]

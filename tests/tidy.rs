@@ -12,25 +12,23 @@ fn sources() -> Vec<(PathBuf, String)> {
 
 /// Every file of Rust below a directory.
 pub fn files(directory: &Path) -> Vec<(PathBuf, String)> {
-    fn walk(dir: &Path, files: &mut Vec<(PathBuf, String)>) {
-        let mut entries: Vec<PathBuf> = std::fs::read_dir(dir)
-            .expect("the sources are there")
-            .map(|entry| entry.expect("readable").path())
-            .collect();
-        entries.sort();
-        for path in entries {
-            if path.is_dir() {
-                walk(&path, files);
-            } else if path.extension().is_some_and(|extension| extension == "rs") {
-                let text = std::fs::read_to_string(&path).expect("readable");
-                files.push((path, text));
-            }
-        }
-    }
-    let mut files = Vec::new();
-    walk(directory, &mut files);
+    let rust = walk(directory).into_iter().filter(|path| path.extension().is_some_and(|extension| extension == "rs"));
+    let files: Vec<(PathBuf, String)> = rust
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).expect("readable");
+            (path, text)
+        })
+        .collect();
     assert!(files.len() > 20, "the files were found");
     files
+}
+
+/// Every file below a directory, in order.
+fn walk(directory: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(directory).unwrap_or_else(|error| panic!("{}: {error}", directory.display()));
+    let mut entries: Vec<PathBuf> = entries.map(|entry| entry.expect("readable").path()).collect();
+    entries.sort();
+    entries.into_iter().flat_map(|path| if path.is_dir() { walk(&path) } else { vec![path] }).collect()
 }
 
 fn root() -> &'static Path {
@@ -108,7 +106,6 @@ fn architecture_is_short() {
     assert!(long.is_empty(), "longer than 120 columns: {long:#?}");
 }
 
-/// A file that nobody declares is never compiled, and libtest's `#[test]` is no test of a program with its own harness.
 /// What a code host still shows as a document.
 #[test]
 fn the_report_is_short() {
@@ -116,6 +113,7 @@ fn the_report_is_short() {
     assert!(report.len() <= 60_000, "REPORT.md has {} bytes", report.len());
 }
 
+/// A file that nobody declares is never compiled, and libtest's `#[test]` is no test of a program with its own harness.
 #[test]
 fn no_test_is_left_out() {
     let all = std::fs::read_to_string(root().join("tests/all.rs")).expect("readable");
@@ -140,16 +138,60 @@ fn no_test_is_left_out() {
     }
 }
 
+/// What people read: comments, and documents without their tables and without what a program printed. Code is
+/// rustfmt's matter.
+#[test]
+fn prose_ends_by_column_120() {
+    let mut long = Vec::new();
+    let mut seen = 0;
+    let mut check = |path: &Path, number: usize, line: &str| {
+        seen += 1;
+        // A link cannot be broken.
+        if line.chars().count() > 120 && !line.contains("://") {
+            long.push(format!("{}:{}: {line}", path.display(), number + 1));
+        }
+    };
+    for directory in ["src", "tests", "benches", "ci", ".ci", ".github"] {
+        let files = walk(&root().join(directory)).into_iter();
+        for path in files.filter(|path| !path.starts_with(root().join("tests/golden"))) {
+            let mark = match path.extension().and_then(|extension| extension.to_str()) {
+                Some("rs") => "//",
+                Some("sh" | "yml" | "toml") | None => "#",
+                Some(_) => continue,
+            };
+            let text = std::fs::read_to_string(&path).expect("readable");
+            let comments = text.lines().enumerate().filter(|(_, line)| line.trim_start().starts_with(mark));
+            comments.for_each(|(number, line)| check(&path, number, line));
+        }
+    }
+    for path in documents() {
+        let text = std::fs::read_to_string(&path).expect("readable");
+        let mut printed = false;
+        for (number, line) in text.lines().enumerate() {
+            if line.starts_with("```") {
+                printed = !printed;
+            } else if !printed && !line.starts_with('|') {
+                check(&path, number, line);
+            }
+        }
+    }
+    assert!(seen > 2000, "{seen} lines of prose were found");
+    assert!(long.is_empty(), "longer than 120 columns:\n{}", long.join("\n"));
+}
+
+/// What somebody has written for people to read.
+fn documents() -> Vec<PathBuf> {
+    let by_name =
+        ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "CHANGELOG.md", "SECURITY.md", "scenarios/README.md"];
+    let pages = walk(&root().join("docs")).into_iter().filter(|path| path.extension().is_some_and(|it| it == "md"));
+    by_name.map(|name| root().join(name)).into_iter().chain(pages).collect()
+}
+
 /// What a document points to is there.
 #[test]
 fn every_link_leads_somewhere() {
-    let documents =
-        ["README.md", "CONTRIBUTING.md", "ARCHITECTURE.md", "scenarios/README.md"].map(|name| root().join(name));
-    let pages = std::fs::read_dir(root().join("docs")).expect("the documents are there");
-    let pages =
-        pages.map(|entry| entry.expect("readable").path()).filter(|path| path.extension().is_some_and(|it| it == "md"));
     let mut links = 0;
-    for document in documents.into_iter().chain(pages) {
+    for document in documents() {
         let text = std::fs::read_to_string(&document).expect("readable");
         for target in text.split("](").skip(1).filter_map(|rest| rest.split(')').next()) {
             let file = target.split('#').next().unwrap_or_default();

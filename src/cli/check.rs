@@ -79,8 +79,8 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE")]
     baseline: Option<PathBuf>,
 
-    /// Write the policy that the tracer follows, as far as it was seen, to FILE; a file that another program or a person wrote
-    /// is left alone
+    /// Write the policy that the tracer follows, as far as it was seen, to FILE; a file that another program or a
+    /// person wrote is left alone
     #[arg(long, value_name = "FILE")]
     policy_out: Option<PathBuf>,
 

@@ -25,8 +25,8 @@ version observed before and the first observed after. A value is observed (by ev
 version disagree, or contradict an expectation, the document says so.
 `errnoscope schema compat` describes the format.")]
 pub struct Arguments {
-    /// Reports, as `run --json` writes them, and ids of scenarios and cases if not all of their findings are wanted; `*` and
-    /// `?` are wildcards
+    /// Reports, as `run --json` writes them, and ids of scenarios and cases if not all of their findings are wanted;
+    /// `*` and `?` are wildcards
     #[arg(value_names = ["REPORT", "ID"], required = true, num_args = 1..)]
     arguments: Vec<PathBuf>,
 
@@ -57,8 +57,8 @@ presents itself as one. What is marked unstable differs between repeated runs, o
 boundary may be chance.
 Exit codes: 0 whether something changed or not, 2 a file that does not parse, 3 no kernel in two versions.")]
 pub struct BoundariesArguments {
-    /// Reports, as `run --json` writes them, of more than one version of a kernel, and ids of scenarios and cases if not all
-    /// of their findings are wanted; `*` and `?` are wildcards
+    /// Reports, as `run --json` writes them, of more than one version of a kernel, and ids of scenarios and cases if
+    /// not all of their findings are wanted; `*` and `?` are wildcards
     #[arg(value_names = ["REPORT", "ID"], required = true, num_args = 1..)]
     arguments: Vec<PathBuf>,
 

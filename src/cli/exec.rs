@@ -64,8 +64,8 @@ pub struct WorldArguments {
     /// The server has no TCP timestamps (net.ipv4.tcp_timestamps=0)
     #[arg(long)]
     no_timestamps: bool,
-    /// The command may change this sysctl, or end this condition, which -c made: that is told, and is no failure. May be
-    /// repeated
+    /// The command may change this sysctl, or end this condition, which -c made: that is told, and is no failure. May
+    /// be repeated
     #[arg(long, value_name = "NAME")]
     may_change: Vec<String>,
 }
@@ -79,8 +79,8 @@ pub struct Arguments {
     /// End the command after this time (SIGTERM, 2 s later SIGKILL): seconds, or with m, h or d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
-    /// Show the socket calls of the command and of all that it starts, with the causes of those that failed, on standard
-    /// error when it has ended
+    /// Show the socket calls of the command and of all that it starts, with the causes of those that failed, on
+    /// standard error when it has ended
     #[arg(long)]
     trace: bool,
     /// Write those calls to FILE as JSON (errnoscope-calls/2); - is standard output

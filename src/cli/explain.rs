@@ -38,7 +38,8 @@ pub struct Arguments {
     #[arg(long, value_name = "OS", value_parser = one_of(Os::ALL, Os::as_str), ignore_case = true)]
     os: Option<Os>,
 
-    /// Explicit: the call finds a source port, which bind() passes or has set; ephemeral: the kernel picks one in the call
+    /// Explicit: the call finds a source port, which bind() passes or has set; ephemeral: the kernel picks one in the
+    /// call
     #[arg(long, value_name = "CHOICE", value_parser = one_of(&[PortChoice::Explicit, PortChoice::Ephemeral], PortChoice::as_str))]
     port: Option<PortChoice>,
 

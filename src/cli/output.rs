@@ -25,8 +25,8 @@ const WIDTH: usize = 80;
 /// Longer lines are hard to read.
 const WIDEST: usize = 120;
 
-/// Standard output, with colours where they are wanted. Buffered behind what takes colours out, which writes each piece of
-/// text between two of them by itself.
+/// Standard output, with colours where they are wanted. Buffered behind what takes colours out, which writes each piece
+/// of text between two of them by itself.
 pub fn stdout() -> impl Write {
     let choice = AutoStream::choice(&io::stdout());
     let buffered: Box<dyn Write> = Box::new(BufWriter::new(Lasting { stdout: sys::Stdout, failed: None }));

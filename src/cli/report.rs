@@ -25,8 +25,8 @@ Examples:
 Several reports become one document, which has their stacks beside each other, by system and version. The page is one file that needs no network: \
 it filters, and opens each case with its trail and its witnesses.")]
 pub struct Arguments {
-    /// Reports, as `run --json` writes them, and ids of scenarios and cases if not all of their findings are wanted; `*` and
-    /// `?` are wildcards
+    /// Reports, as `run --json` writes them, and ids of scenarios and cases if not all of their findings are wanted;
+    /// `*` and `?` are wildcards
     #[arg(value_names = ["FILE", "ID"], required = true, num_args = 1..)]
     arguments: Vec<PathBuf>,
 
@@ -57,8 +57,8 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     let (files, ids) = narrow::sort(&arguments.arguments)?;
     let mut reports = source::reports(&files)?;
     arguments.narrowing.apply(&ids, &mut reports)?;
-    // A shell's wildcards know nothing of versions; reports of one version stay in the order in which they were named. Others are
-    // held against the OS's own stack, which comes first.
+    // A shell's wildcards know nothing of versions; reports of one version stay in the order in which they were named.
+    // Others are held against the OS's own stack, which comes first.
     let place = |report: &Report| {
         (report.host.os, !report.host.is_own(), report.host.family().to_owned(), version(&report.host.release))
     };

@@ -65,8 +65,8 @@ pub struct Arguments {
     #[arg(long, value_name = "PATH", default_value = "errnoscope", requires = "on")]
     remote_binary: String,
 
-    /// The real name of the stack behind COMMAND if it presents itself as another kernel, such as `gvisor 20240729.0`; once
-    /// for each --on. Its report has this name, and no expectation is about it
+    /// The real name of the stack behind COMMAND if it presents itself as another kernel, such as `gvisor 20240729.0`;
+    /// once for each --on. Its report has this name, and no expectation is about it
     #[arg(long, value_name = "NAME", requires = "on", value_parser = clap::builder::NonEmptyStringValueParser::new())]
     stack: Vec<String>,
 
@@ -78,8 +78,9 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     patience: u32,
 
-    /// Write the findings to this file, compressed if its name ends in .gz; `-` is standard output, and moves the summary
-    /// to standard error; a directory (with a `/` at its end if it is to be made) gets a compressed file named after each stack
+    /// Write the findings to this file, compressed if its name ends in .gz; `-` is standard output, and moves the
+    /// summary to standard error; a directory (with a `/` at its end if it is to be made) gets a compressed file named
+    /// after each stack
     #[arg(long, value_name = "FILE|DIR/")]
     json: Option<PathBuf>,
 

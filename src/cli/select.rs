@@ -30,7 +30,8 @@ pub struct Selection {
     #[arg(long, value_name = "CAUSE", value_parser = one_of(Cause::ALL, Cause::as_str), ignore_case = true, hide_possible_values = true)]
     cause: Vec<Cause>,
 
-    /// Only cases with this value of an axis. Several values of one axis mean any of them; several axes mean all of them
+    /// Only cases with this value of an axis. Several values of one axis mean any of them; several axes mean all of
+    /// them
     #[arg(short = 'x', long = "where", value_name = "AXIS=VALUE")]
     axes: Vec<String>,
 

@@ -92,7 +92,8 @@ pub struct Arguments {
     #[arg(short, long, value_name = "ADDRESS")]
     source: Option<IpAddr>,
 
-    /// Where source ports come from: `sequence` (the probe's number), `fixed` (always the same one), `ephemeral` (the kernel)
+    /// Where source ports come from: `sequence` (the probe's number), `fixed` (always the same one), `ephemeral` (the
+    /// kernel)
     #[arg(long, value_name = "MODE", default_value = "sequence", value_parser = one_of(PortModeName::ALL, PortModeName::as_str), hide_possible_values = true)]
     source_port_mode: PortModeName,
 

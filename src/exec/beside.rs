@@ -50,9 +50,9 @@ fn condition(named: &Named, own: PortRange) -> Result<Condition, String> {
 
 /// What can be made without a network of the command's own.
 ///
-/// Settings stay as they are. A port that a bound socket holds is gone for connections to every destination as well: XNU chooses a port
-/// whatever the tuple (`tcp_connect()`, `bsd/netinet/tcp_usrreq.c`, with `in_pcbbind()`, `bsd/netinet/in_pcb.c`), so that no
-/// connection has to be made, which a listener's queue would have no room for.
+/// Settings stay as they are. A port that a bound socket holds is gone for connections to every destination as well:
+/// XNU chooses a port whatever the tuple (`tcp_connect()`, `bsd/netinet/tcp_usrreq.c`, with `in_pcbbind()`,
+/// `bsd/netinet/in_pcb.c`), so that no connection has to be made, which a listener's queue would have no room for.
 pub fn situation(conditions: &[Condition], around: &Surroundings) -> Result<Situation, (usize, String)> {
     let mut situation = Situation::of(conditions, around)?;
     situation.steps.retain_mut(|(_, step)| match &mut step.op {

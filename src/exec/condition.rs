@@ -104,7 +104,8 @@ pub struct Holder {
     pub local: SocketAddr,
     pub reuse: Reuse,
     pub peer: Option<SocketAddr>,
-    /// Whose it is, if not the command's user's. In TIME_WAIT it is nobody's: `inet_twsk_diag_fill`, net/ipv4/inet_diag.c.
+    /// Whose it is, if not the command's user's. In TIME_WAIT it is nobody's: `inet_twsk_diag_fill`,
+    /// net/ipv4/inet_diag.c.
     pub user: Option<User>,
 }
 
@@ -121,8 +122,8 @@ pub struct Surroundings {
     pub taken: BTreeSet<(Protocol, u16)>,
 }
 
-/// What makes some conditions, in the order in which it has to be performed, and what shows them. The numbers say which condition
-/// each is for.
+/// What makes some conditions, in the order in which it has to be performed, and what shows them. The numbers say which
+/// condition each is for.
 #[derive(Clone, Debug, Default)]
 pub struct Situation {
     pub steps: Vec<(usize, Step)>,

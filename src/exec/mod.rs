@@ -58,8 +58,8 @@ pub struct Request {
     pub startup: Option<Startup>,
     /// Whether it starts in an empty directory that is its home, so that no file there is its configuration.
     pub empty_home: bool,
-    /// Whether it is to have the terminal. A shell gives it back to the group that it came in, and nobody outside of the
-    /// world has a number in there.
+    /// Whether it is to have the terminal. A shell gives it back to the group that it came in, and nobody outside of
+    /// the world has a number in there.
     pub foreground: bool,
 }
 

@@ -90,7 +90,8 @@ words! {
         NoSourceAddress = "no-source-address",
         /// bind() refuses the address with any port.
         AddressNotLocal = "address-not-local",
-        /// The error came back for a datagram that this socket had sent before, and was told to this call (`sock_error()`).
+        /// The error came back for a datagram that this socket had sent before, and was told to this call
+        /// (`sock_error()`).
         EarlierDatagram = "earlier-datagram",
         /// A route prohibits the destination.
         Route = "route",
@@ -102,8 +103,8 @@ words! {
         RawSocket = "raw-socket",
         /// No group of the caller is in `ping_group_range`.
         PingSocket = "ping-socket",
-        /// Neither the route nor the port nor the kind of socket forbids it: what is left is a security module, a program of the
-        /// caller's cgroup, or a seccomp filter.
+        /// Neither the route nor the port nor the kind of socket forbids it: what is left is a security module, a
+        /// program of the caller's cgroup, or a seccomp filter.
         SecurityModule = "security-module",
     }
 }
@@ -125,8 +126,8 @@ impl Reason {
     }
 }
 
-/// One call on a socket of IPv4 or IPv6 that has returned. One that a signal interrupted has not: the kernel makes it again or
-/// says EINTR, and ptrace(2) does not tell which.
+/// One call on a socket of IPv4 or IPv6 that has returned. One that a signal interrupted has not: the kernel makes it
+/// again or says EINTR, and ptrace(2) does not tell which.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Record {
@@ -136,8 +137,8 @@ pub struct Record {
     pub pid: i32,
     /// The thread in that process, numbered alike.
     pub thread: i32,
-    /// What it does: `sendto` with an address of its own, otherwise `send`, whichever system call it is. Of `send` and `recv`
-    /// only those that failed are here, and none that was to be tried again (EAGAIN).
+    /// What it does: `sendto` with an address of its own, otherwise `send`, whichever system call it is. Of `send` and
+    /// `recv` only those that failed are here, and none that was to be tried again (EAGAIN).
     pub call: Call,
     /// The system call, where its name is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -244,7 +245,8 @@ fn causes(query: &Query, stack: Option<&str>) -> Vec<Cause> {
     if causes.is_empty() && query.reuse.is_some() {
         causes = found(&Query { reuse: None, ..query.clone() });
     }
-    // An error that waits is told to whichever call comes first (`sock_error()`), and those that receive were looked at.
+    // An error that waits is told to whichever call comes first (`sock_error()`), and those that receive were looked
+    // at.
     if causes.is_empty() && [Call::Send, Call::Sendto, Call::ErrorQueue].contains(&query.calls[0]) {
         causes = self::causes(&Query { calls: vec![Call::Recv], ..query.clone() }, stack);
     }

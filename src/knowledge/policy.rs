@@ -170,7 +170,8 @@ pub const BUILT_IN: &[(&str, &str)] = &[
 /// The policy that the findings give.
 pub const DEFAULT: &str = "evidence";
 
-/// A policy of this binary. That each of its rules can decide something is checked by the tests, and not at every start.
+/// A policy of this binary. That each of its rules can decide something is checked by the tests, and not at every
+/// start.
 pub fn built_in(name: &str) -> Option<Result<Policy, crate::words::problem::Problem>> {
     let (name, text) = BUILT_IN.iter().find(|(known, _)| *known == name)?;
     Some(read::read_rules(&format!("src/knowledge/policy/builtin/{name}.toml"), text).map(|(policy, _)| policy))

@@ -30,7 +30,8 @@ impl SocketKind {
                     kind = Some((protocol, family));
                     options = (false, false);
                 }
-                // What accept() makes is of its listener's kind, with the options that it has by then (sk_clone_lock()).
+                // What accept() makes is of its listener's kind, with the options that it has by then
+                // (sk_clone_lock()).
                 Some(Made::Accepted { listener, .. }) if listener != name => {
                     let listener = SocketKind::after(&ops[..index], listener)?;
                     kind = Some((listener.protocol, listener.family));

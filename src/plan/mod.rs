@@ -190,8 +190,8 @@ pub enum Answer {
         /// The rows of its port, [`MOST_ROWS`] at most.
         #[serde(deserialize_with = "at_most::<MOST_ROWS, _, _>")]
         rows: Vec<SocketRow>,
-        /// The inode that fstat(2) gives its descriptor, which the table has as well; 0 once it is closed. Absent where there
-        /// is no such number.
+        /// The inode that fstat(2) gives its descriptor, which the table has as well; 0 once it is closed. Absent where
+        /// there is no such number.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         inode: Option<u32>,
     },
@@ -453,7 +453,8 @@ pub enum Detail {
 pub struct Cost {
     /// Ports of the range that were held after the last of them.
     pub ports: u32,
-    /// Median wall-clock duration of one bind() or connect(), in nanoseconds: other work of the host shows in few calls.
+    /// Median wall-clock duration of one bind() or connect(), in nanoseconds: other work of the host shows in few
+    /// calls.
     pub nanos: u32,
 }
 
@@ -540,8 +541,8 @@ pub struct Hello {
     /// What answers, where it is not the OS's own stack but one that passes for it: `gvisor`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stack: Option<Text>,
-    /// `netns`: each case has a network of its own. `sandbox`: the worker has, and is good for one case. `none`: cases share
-    /// the host's.
+    /// `netns`: each case has a network of its own. `sandbox`: the worker has, and is good for one case. `none`: cases
+    /// share the host's.
     pub isolation: Text,
     /// For each need: nothing if the host offers it, otherwise why not.
     pub capabilities: BTreeMap<Need, Capability>,

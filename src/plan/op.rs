@@ -13,11 +13,12 @@ use crate::words::untrusted::shown;
 
 /// One socket-API call, or one change of the private host, with its arguments.
 ///
-/// Sockets go by name: the name that the op which made them gave. An address and a port are those that the call passes; port 0
-/// has the kernel choose. `wait_ms` is how many milliseconds a call may block before it counts as blocked (100 where it is not
-/// said), `deadline_ms` how long to wait for a state (2000); both are multiplied by the plan's `patience`. `device` is the name
-/// of an interface, `prefix` a length in bits, and ICMP types and codes are those of RFC 792 or RFC 4443. `backlog` is
-/// listen(2)'s (8), `bytes` how many bytes are sent (1 for sendto(2)), `signal` the number of a signal.
+/// Sockets go by name: the name that the op which made them gave. An address and a port are those that the call passes;
+/// port 0 has the kernel choose. `wait_ms` is how many milliseconds a call may block before it counts as blocked (100
+/// where it is not said), `deadline_ms` how long to wait for a state (2000); both are multiplied by the plan's
+/// `patience`. `device` is the name of an interface, `prefix` a length in bits, and ICMP types and codes are those of
+/// RFC 792 or RFC 4443. `backlog` is listen(2)'s (8), `bytes` how many bytes are sent (1 for sendto(2)), `signal` the
+/// number of a signal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(missing_docs, reason = "what the arguments are is said above, once for all ops")]
@@ -413,8 +414,8 @@ impl Op {
         self.traits().lacks
     }
 
-    /// Hands every port that the op names to `port`, and every range of ephemeral ports to `range`, which may put others in
-    /// their place. IP_LOCAL_PORT_RANGE is a range of one socket, and stays what it is.
+    /// Hands every port that the op names to `port`, and every range of ephemeral ports to `range`, which may put
+    /// others in their place. IP_LOCAL_PORT_RANGE is a range of one socket, and stays what it is.
     pub fn visit_ports(&mut self, port: &mut dyn FnMut(&mut u16), range: &mut dyn FnMut(&mut PortRange)) {
         match self {
             Op::Bind { port: own, .. } | Op::Connect { port: own, .. } | Op::SendTo { port: own, .. } => port(own),

@@ -74,7 +74,8 @@ impl Sought {
         match self.inode {
             None => self.has_names_of(row),
             Some(0) => is_left,
-            // A socket that is still open may have its connection in TIME_WAIT (`tcp_time_wait`, net/ipv4/tcp_minisocks.c).
+            // A socket that is still open may have its connection in TIME_WAIT (`tcp_time_wait`,
+            // net/ipv4/tcp_minisocks.c).
             Some(inode) => row.inode == inode || (is_left && row.state == SocketState::TimeWait),
         }
     }

@@ -1,8 +1,8 @@
-//! What a document about one or several reports says, whatever it is written in: the stacks, their answers beside each other,
-//! tables folded to what makes a difference, and what must not be overlooked.
+//! What a document about one or several reports says, whatever it is written in: the stacks, their answers beside each
+//! other, tables folded to what makes a difference, and what must not be overlooked.
 //!
-//! Markdown and HTML are made of this and of nothing else, so that neither can invent or drop a finding. It reads reports
-//! and judges nothing.
+//! Markdown and HTML are made of this and of nothing else, so that neither can invent or drop a finding. It reads
+//! reports and judges nothing.
 
 pub mod answers;
 pub mod costs;

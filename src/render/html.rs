@@ -1,7 +1,8 @@
-//! Reports as one HTML page that needs nothing else: the words are `templates/page.html`'s, what moves is `templates/page.js`'s.
+//! Reports as one HTML page that needs nothing else: the words are `templates/page.html`'s, what moves is
+//! `templates/page.js`'s.
 //!
-//! What it says is the business of `document`, and the same as in Markdown; all findings with their trails go along as data
-//! (`html/data.rs`). The page asks no network for anything, and runs no script and takes no style but its own.
+//! What it says is the business of `document`, and the same as in Markdown; all findings with their trails go along as
+//! data (`html/data.rs`). The page asks no network for anything, and runs no script and takes no style but its own.
 
 mod data;
 mod plot;

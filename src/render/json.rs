@@ -1,5 +1,5 @@
-//! Reports and compatibility data as JSON text, one finding or call a line, so that they can be searched and compared line
-//! by line.
+//! Reports and compatibility data as JSON text, one finding or call a line, so that they can be searched and compared
+//! line by line.
 //!
 //! The formats are the business of `finding` and `compat`; this is their layout, and a report's way back.
 

@@ -24,8 +24,8 @@ pub fn junit(report: &Report) -> Result<String, String> {
     junit.add_test_suites(suite);
     let skipped: usize = junit.test_suites.iter().map(|suite| suite.skipped).sum();
     let xml = junit.to_string().map_err(|error| error.to_string())?;
-    // Jenkins' xunit plugin validates by a schema (junit-10.xsd) that has this attribute on suites alone. Inside of a value
-    // a quote is written otherwise, so that the first one is it.
+    // Jenkins' xunit plugin validates by a schema (junit-10.xsd) that has this attribute on suites alone. Inside of a
+    // value a quote is written otherwise, so that the first one is it.
     Ok(xml.replacen(&format!(" skipped=\"{skipped}\""), "", 1))
 }
 

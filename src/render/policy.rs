@@ -197,7 +197,8 @@ type Kinds<'e> = BTreeMap<&'e str, Vec<(u64, &'e str)>>;
 /// How many causes stand in a line.
 const CAUSES: usize = 3;
 
-/// What is wrong on each system, a line each: `linux   gives up 683 (554 tuple-in-use, …); hides 90 (90 ports-exhausted)`.
+/// What is wrong on each system, a line each: `linux   gives up 683 (554 tuple-in-use, …); hides 90 (90
+/// ports-exhausted)`.
 fn in_short(evaluation: &Evaluation, width: usize) -> String {
     let mut wrong: BTreeMap<(Os, bool), Kinds<'_>> = BTreeMap::new();
     for row in &evaluation.table {

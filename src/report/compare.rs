@@ -182,8 +182,8 @@ pub fn compare(baseline: &Report, current: &Report) -> Comparison {
 }
 
 impl Comparison {
-    /// Whether a finding changed. Where the environment alone differs, nothing has: kernels get patches all the time, and
-    /// whether that shows is the question.
+    /// Whether a finding changed. Where the environment alone differs, nothing has: kernels get patches all the time,
+    /// and whether that shows is the question.
     pub fn is_changed(&self) -> bool {
         !self.changes.is_empty()
     }
@@ -233,7 +233,8 @@ impl Seen {
     }
 }
 
-/// The scenario, the case, and which of its calls under test; and the call, which another catalogue may have in its place.
+/// The scenario, the case, and which of its calls under test; and the call, which another catalogue may have in its
+/// place.
 pub type Key<'r> = (&'r str, &'r str, u32, Call);
 
 /// Its findings in the order of their cases' names.
@@ -284,8 +285,8 @@ fn kinds(old: &Finding, new: &Finding) -> BTreeSet<ChangeKind> {
     kinds
 }
 
-/// Whether the kernel gives what it did not give before. An unstable finding has several outcomes, and which of them one
-/// run shows is chance.
+/// Whether the kernel gives what it did not give before. An unstable finding has several outcomes, and which of them
+/// one run shows is chance.
 fn outcome_changed(old: &Finding, new: &Finding) -> bool {
     let (before, after) = (outcomes(old), outcomes(new));
     let changed = match (before.len(), after.len()) {
@@ -317,8 +318,8 @@ fn is_free(finding: &Finding, outcomes: &BTreeSet<&str>) -> bool {
     outcomes.is_subset(&choice(finding))
 }
 
-/// The outcomes between which the kernel may choose: all that are permitted by name, so that any of them may come in the
-/// next run. That nobody knows better (`unknown`) is no such freedom.
+/// The outcomes between which the kernel may choose: all that are permitted by name, so that any of them may come in
+/// the next run. That nobody knows better (`unknown`) is no such freedom.
 pub fn choice(finding: &Finding) -> BTreeSet<&str> {
     let permitted = finding.expected().iter().filter(|_| finding.verdict() == Verdict::Match);
     permitted.map(|expectation| &*expectation.outcome).collect()

@@ -1,8 +1,8 @@
 //! Compatibility data: what each call of each case gives on every stack, by which evidence, and between which versions
 //! that changed.
 //!
-//! Nothing is guessed: what no report observed is expected by a named authority or unknown, and reports that disagree are
-//! shown to disagree. What the outcomes mean is not said here.
+//! Nothing is guessed: what no report observed is expected by a named authority or unknown, and reports that disagree
+//! are shown to disagree. What the outcomes mean is not said here.
 
 pub mod boundaries;
 mod run;

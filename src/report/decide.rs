@@ -1,8 +1,8 @@
 //! What decides: the shortest condition that is true for some cases and for no others.
 //!
 //! Cases are points in a space of axes with few values each. A condition is one term or another, a term one literal and
-//! another, a literal some values of an axis. The exact search takes the fewest terms, then the fewest literals. `Table` knows
-//! what axes and values are called.
+//! another, a literal some values of an axis. The exact search takes the fewest terms, then the fewest literals.
+//! `Table` knows what axes and values are called.
 
 mod table;
 
@@ -46,8 +46,8 @@ pub struct Literal {
     pub others: Set,
 }
 
-/// The shortest condition that holds at the places which are `true`, and at none of the others; what it says of places that
-/// are neither does not count. Nothing if it would be too long for anybody to read, or there are too many places.
+/// The shortest condition that holds at the places which are `true`, and at none of the others; what it says of places
+/// that are neither does not count. Nothing if it would be too long for anybody to read, or there are too many places.
 ///
 /// No two places may be equal; each has a value below 128 for each of `axes` axes.
 pub fn decide(places: &[(&[u8], bool)], axes: usize) -> Option<Condition> {
@@ -137,8 +137,8 @@ impl Space {
         Some(found)
     }
 
-    /// Boxes that together cover every place inside, each the largest of some that grow from a place which none before covers,
-    /// along one axis after the other. Nothing if they are too many.
+    /// Boxes that together cover every place inside, each the largest of some that grow from a place which none before
+    /// covers, along one axis after the other. Nothing if they are too many.
     fn grown(&self) -> Option<Vec<Box>> {
         let axes = self.widths.len();
         let mut cover: Vec<Box> = Vec::new();
@@ -213,8 +213,8 @@ struct Boxes<'s> {
 }
 
 impl Boxes<'_> {
-    /// All boxes that end with these sets, the last axis's first, so many of which are literals, and which admit these places. Nothing if they are
-    /// too many.
+    /// All boxes that end with these sets, the last axis's first, so many of which are literals, and which admit these
+    /// places. Nothing if they are too many.
     fn deepen(&mut self, sets: &mut Box, literals: usize, inside: &FixedBitSet, outside: &FixedBitSet) -> Option<()> {
         // Of conditions that are equally short, the one about the first axes is found first.
         let axes = self.space.widths.len() - sets.len();

@@ -409,7 +409,8 @@ struct WireFinding {
     outcome: Option<Outcome>,
     /// Why there is no outcome.
     missing: Option<Missing>,
-    /// It follows from the outcome, the expectation and the witnesses, or from what is missing; a reader computes it again.
+    /// It follows from the outcome, the expectation and the witnesses, or from what is missing; a reader computes it
+    /// again.
     verdict: Verdict,
     /// Where the cases ran more than once: how often it gave what. The worst verdict is that of the finding.
     distribution: Option<Distribution>,

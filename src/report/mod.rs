@@ -1,4 +1,5 @@
-//! Reports, the JSON contract, and what is derived from them: comparisons, compatibility data, claims held against findings.
+//! Reports, the JSON contract, and what is derived from them: comparisons, compatibility data, claims held against
+//! findings.
 //!
 //! A finding comes from a file or from the judge, and nothing here makes one up. What findings mean to a program is for
 //! `knowledge` to say.

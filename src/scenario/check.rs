@@ -24,7 +24,8 @@ const MOST_AXES: usize = 32;
 /// Facts may stand on facts, which are looked up again each time.
 const MOST_FACTS: usize = 100;
 const MOST_SUBJECTS: usize = 50;
-/// Comparisons that one condition may take, with the facts that it stands on. The catalogue's largest takes a few dozen.
+/// Comparisons that one condition may take, with the facts that it stands on. The catalogue's largest takes a few
+/// dozen.
 const MOST_COMPARISONS: u64 = 10_000;
 /// Comparisons for all cases, platforms and rules of a scenario: some seconds of work.
 const MOST_WORK: u64 = 200_000_000;
@@ -88,7 +89,8 @@ impl<'s> Checker<'s> {
         }
     }
 
-    /// How long it would take to evaluate the conditions: facts that stand on facts, and rules for many cases, multiply.
+    /// How long it would take to evaluate the conditions: facts that stand on facts, and rules for many cases,
+    /// multiply.
     fn work(&mut self) {
         let scenario = self.scenario;
         let mut facts: Vec<u64> = Vec::new();

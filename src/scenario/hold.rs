@@ -172,8 +172,8 @@ impl Hold {
         }
     }
 
-    /// As [`Compound::expand`], with a peer that is somebody else's: a server that accepts, or never answers, and closes
-    /// when its client does.
+    /// As [`Compound::expand`], with a peer that is somebody else's: a server that accepts, or never answers, and
+    /// closes when its client does.
     pub fn towards_server(&self) -> Result<Vec<Op>, Impossible> {
         let peer = self.peer()?;
         let mut ops = self.bound();

@@ -1,8 +1,8 @@
-//! A case on a host that it shares with others: which ports it takes there, so that it meets neither them nor what earlier cases
-//! have left in TIME_WAIT.
+//! A case on a host that it shares with others: which ports it takes there, so that it meets neither them nor what
+//! earlier cases have left in TIME_WAIT.
 //!
-//! The case stays the one that the catalogue has, and its findings show the ports that it took. Whether they are free, and who
-//! may change the range of ephemeral ports, the host says.
+//! The case stays the one that the catalogue has, and its findings show the ports that it took. Whether they are free,
+//! and who may change the range of ephemeral ports, the host says.
 
 use crate::plan::{FillHow, Hello, Op, Query, Role};
 use crate::words::names::{Need, Os};
@@ -13,15 +13,16 @@ use super::Compiled;
 /// Ports that the catalogue names, apart from those of the ranges that it makes.
 const NAMED: std::ops::Range<u16> = 20_000..20_300;
 
-/// Where there is room for them, a block after the other: below the range of ephemeral ports (49152 and up, `IPPORT_HIFIRSTAUTO`,
-/// `bsd/netinet/in.h`), and between those that the catalogue makes at 30000 and at 40000.
+/// Where there is room for them, a block after the other: below the range of ephemeral ports (49152 and up,
+/// `IPPORT_HIFIRSTAUTO`, `bsd/netinet/in.h`), and between those that the catalogue makes at 30000 and at 40000.
 const ROOM: [std::ops::Range<u16>; 3] = [20_000..30_000, 33_000..40_000, 41_000..49_000];
 
 /// How often a block serves before its ports come again, two further on each time.
 const TIMES: usize = 50;
 
 impl Compiled {
-    /// Moves a case away from the one before it, if the host is shared. `turn` counts the cases that have been sent there.
+    /// Moves a case away from the one before it, if the host is shared. `turn` counts the cases that have been sent
+    /// there.
     pub fn share(&mut self, hello: &Hello, turn: usize) {
         if hello.os != Os::Macos || hello.isolation != "none" {
             return;
@@ -47,7 +48,8 @@ impl Compiled {
         if ranges.all(|range| range == first) { first } else { None }
     }
 
-    /// Whether a larger range would be as good: all of it is bound, a port at a time, and that is all that is said of it.
+    /// Whether a larger range would be as good: all of it is bound, a port at a time, and that is all that is said of
+    /// it.
     fn fills_nothing_but(&self, range: PortRange) -> bool {
         let mut fills = self.plan.steps.iter().filter_map(|step| {
             let Op::Fill(fill) = &step.op else { return None };

@@ -36,7 +36,8 @@ pub enum Precondition {
         protocol: Protocol,
         /// In which state, or `gone`.
         state: WaitFor,
-        /// Whose effective uid made it. The kernel lists no owner of sockets without a file, such as those in TIME_WAIT.
+        /// Whose effective uid made it. The kernel lists no owner of sockets without a file, such as those in
+        /// TIME_WAIT.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         user: Option<User>,
     },
@@ -356,8 +357,8 @@ impl Precondition {
 }
 
 impl Full {
-    /// How many ports of the range no socket holds, by an answer that is one: about as many ports as the range has, and no more of
-    /// them held, or named as free, than there are.
+    /// How many ports of the range no socket holds, by an answer that is one: about as many ports as the range has, and
+    /// no more of them held, or named as free, than there are.
     pub fn left(&self, answer: &Answer) -> Option<u32> {
         let Answer::Census { held, size, free } = answer else { return None };
         let left = size.checked_sub(*held)?;
@@ -401,7 +402,8 @@ mod tests {
         // More are free than may be.
         assert!(!confirms(&full(0), &census(15, 16, &[30_000])));
         assert!(!confirms(&full(1), &census(14, 16, &[30_000, 30_001])));
-        // What no kernel says: of another range, or of none, or with more held than there are, or more free than are left.
+        // What no kernel says: of another range, or of none, or with more held than there are, or more free than are
+        // left.
         for (held, size) in [(0, 0), (1, 1), (15, 15), (17, 17), (28_232, 28_232), (u32::MAX, u32::MAX)] {
             assert!(!confirms(&full(0), &census(held, size, &[])), "{held} of {size}");
         }

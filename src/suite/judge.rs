@@ -76,8 +76,8 @@ pub fn without_run(
         .collect()
 }
 
-/// Adds one more run of a case to what its earlier runs gave: the worst verdict speaks, the outcomes are counted. What is kept does
-/// not grow with the number of runs.
+/// Adds one more run of a case to what its earlier runs gave: the worst verdict speaks, the outcomes are counted. What
+/// is kept does not grow with the number of runs.
 pub fn merge(into: &mut Vec<Finding>, run: Vec<Finding>) {
     for finding in run {
         let ordinal = finding.subject.ordinal;

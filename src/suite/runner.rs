@@ -50,7 +50,8 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// For a worker on this host. Longer than its own deadline for the same, so that it can say itself what took so long.
+    /// For a worker on this host. Longer than its own deadline for the same, so that it can say itself what took so
+    /// long.
     const WAIT: Duration = Duration::from_secs(15);
 
     pub fn new(place: Place, jobs: NonZeroUsize) -> Settings {
@@ -270,7 +271,8 @@ impl Run<'_> {
         self.hello.isolation == "sandbox"
     }
 
-    /// One worker's thread: hands it plans until there are none, and replaces it when it is lost or has served its turn.
+    /// One worker's thread: hands it plans until there are none, and replaces it when it is lost or has served its
+    /// turn.
     fn serve(&self, queue: &Queue, mut link: Option<Link>, sender: &Sender) {
         let mut sent: VecDeque<(usize, Compiled)> = VecDeque::new();
         let mut lost_in_a_row = 0;
@@ -342,8 +344,8 @@ impl Run<'_> {
         }
     }
 
-    /// Runs cases that timed out once more, one at a time and nothing beside them: whether a case hangs, or the machine had too
-    /// much to do, shows only there. Says how many did not hang.
+    /// Runs cases that timed out once more, one at a time and nothing beside them: whether a case hangs, or the machine
+    /// had too much to do, shows only there. Says how many did not hang.
     fn again(&self, cases: Vec<(usize, Vec<Finding>)>, mut found: impl FnMut(usize, Vec<Finding>)) -> u32 {
         let (mut link, mut hanging, mut ended) = (None, 0, 0);
         for (index, before) in cases {

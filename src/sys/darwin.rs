@@ -53,8 +53,8 @@ pub fn port_range(value: &str) -> Result<Vec<(&'static str, i32)>, String> {
     Ok(RANGES.iter().flat_map(|[first, last]| [(*first, low), (*last, high)]).collect())
 }
 
-/// What gives the interface the address. Cases of a point-to-point device speak to nobody at its other end, so that this end
-/// is as good a name for it as any.
+/// What gives the interface the address. Cases of a point-to-point device speak to nobody at its other end, so that
+/// this end is as good a name for it as any.
 pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Vec<String> {
     let (address, prefix) = (address.to_string(), prefix.to_string());
     let words: Vec<&str> = match address.contains(':') {
@@ -124,8 +124,8 @@ pub struct Own {
 const DOCUMENTATION: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0x2001, 0xdb8, 0, 0, 0, 0, 0, 0), 32);
 const PRIVATE: Ipv6Net = Ipv6Net::new_assert(Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0), 8);
 
-/// Why the loopback interface cannot lend a case this address: whoever has it would no longer be reached. Of `others`, the
-/// machine's interfaces but loopback, none has it in its network.
+/// Why the loopback interface cannot lend a case this address: whoever has it would no longer be reached. Of `others`,
+/// the machine's interfaces but loopback, none has it in its network.
 pub fn refuses(address: IpAddr, others: &[Own]) -> Option<String> {
     let nobodys = match address {
         IpAddr::V4(v4) => v4.is_loopback() || v4.is_documentation() || v4.is_private(),
@@ -153,7 +153,8 @@ pub fn is_made(change: &Change, number: impl FnOnce(&str) -> Option<i32>, has: i
     }
 }
 
-/// Before each packet of a utun device: its address family, in network byte order (`utun_output()`, `bsd/net/if_utun.c`).
+/// Before each packet of a utun device: its address family, in network byte order (`utun_output()`,
+/// `bsd/net/if_utun.c`).
 pub const UTUN_HEADER: usize = 4;
 
 /// `AF_INET` and `AF_INET6` as macOS has them (`bsd/sys/socket.h`).

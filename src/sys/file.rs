@@ -208,7 +208,8 @@ impl Name {
         let former = self.look()?;
         let filled = |mut file: &File| {
             file.write_all(content)?;
-            // Whoever writes to a file takes its set-uid bits away, unless that is root (file_remove_privs(), fs/inode.c).
+            // Whoever writes to a file takes its set-uid bits away, unless that is root (file_remove_privs(),
+            // fs/inode.c).
             former.as_ref().map_or(Ok(()), |former| keep_mode(file, former))?;
             file.sync_all()
         };

@@ -42,8 +42,8 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// Makes it ours, and undoes what a former owner has left; `told` has a sentence about each thing that was found. An
-    /// owner that is about to end gets some patience.
+    /// Makes it ours, and undoes what a former owner has left; `told` has a sentence about each thing that was found.
+    /// An owner that is about to end gets some patience.
     pub fn take(
         path: &Path,
         boot: &str,

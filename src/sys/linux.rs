@@ -90,7 +90,8 @@ pub fn read_sysctl(name: &str) -> Result<String> {
     Ok(text.trim_end().to_owned())
 }
 
-/// Whether SELinux is enabled, with a policy or without: `init_sel_fs()`, security/selinux/selinuxfs.c, registers its filesystem only then.
+/// Whether SELinux is enabled, with a policy or without: `init_sel_fs()`, security/selinux/selinuxfs.c, registers its
+/// filesystem only then.
 pub fn has_selinux() -> bool {
     let text = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
     text.split_whitespace().any(|name| name == "selinuxfs")
@@ -110,8 +111,8 @@ fn path_of(name: &str) -> String {
     format!("/proc/sys/{}", name.replace('.', "/"))
 }
 
-/// How many sockets in TIME_WAIT were taken over by a connect() of this network namespace (LINUX_MIB_TIMEWAITRECYCLED, which
-/// `__inet_check_established` counts up).
+/// How many sockets in TIME_WAIT were taken over by a connect() of this network namespace (LINUX_MIB_TIMEWAITRECYCLED,
+/// which `__inet_check_established` counts up).
 pub fn time_waits_taken_over() -> Result<u64> {
     let text = std::fs::read_to_string("/proc/self/net/netstat").map_err(|error| super::errno_of(&error))?;
     // A line of names, and below it one of values.

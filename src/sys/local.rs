@@ -11,8 +11,9 @@ use crate::plan::SocketOption;
 use crate::words::errno::{Errno, ErrnoName};
 use crate::words::names::{Family, Os, Protocol};
 
-/// Whether there is no address to send to the destination from: no interface has one of its family, or none has `::1` for `::1`,
-/// or Linux says of a UDP socket that there is none, as where all are tentative. `false` where the addresses cannot be read.
+/// Whether there is no address to send to the destination from: no interface has one of its family, or none has `::1`
+/// for `::1`, or Linux says of a UDP socket that there is none, as where all are tentative. `false` where the addresses
+/// cannot be read.
 pub fn lacks_source(destination: IpAddr) -> bool {
     // What lacks ports is EAGAIN there (`inet_dgram_connect()`, net/ipv4/af_inet.c).
     let refused = || refuses_destination(SocketAddr::new(destination, 9), Broadcast::Permitted);

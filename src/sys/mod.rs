@@ -1,7 +1,8 @@
 //! The kernel, as the worker sees it: one function per call, an errno as a value, nothing retried (not even EINTR).
 //!
-//! One name, `os`, picks the operating system; all its files export the same functions, and what an OS lacks is the value
-//! [`Fault::Unsupported`]. Nothing here decides what an errno means. What is pure or POSIX of macOS is tested on Linux, too.
+//! One name, `os`, picks the operating system; all its files export the same functions, and what an OS lacks is the
+//! value [`Fault::Unsupported`]. Nothing here decides what an errno means. What is pure or POSIX of macOS is tested on
+//! Linux, too.
 
 #[cfg(not(target_os = "linux"))]
 mod absent;

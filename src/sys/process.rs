@@ -26,8 +26,8 @@ pub enum Fork {
 /// fork(2), for processes of one thread: a worker and those below it, and what `exec` runs in, start none.
 pub fn fork() -> Result<Fork> {
     debug_assert!(super::os::threads().is_none_or(|threads| threads == 1), "a process of several threads forks");
-    // SAFETY: in a process of one thread, which the tests hold to above, no lock is held by a thread that the child lacks, so
-    // that the child may do what its parent may.
+    // SAFETY: in a process of one thread, which the tests hold to above, no lock is held by a thread that the child
+    // lacks, so that the child may do what its parent may.
     Ok(match check(unsafe { libc::fork() })? {
         0 => Fork::Child,
         pid => Fork::Parent(pid),
@@ -65,7 +65,8 @@ pub fn reap(pid: i32) -> Result<Ended> {
     Ok(ended(status))
 }
 
-/// Waits for a child for at most `limit` by looking again and again, where nothing can be polled; `None` if it is still running then.
+/// Waits for a child for at most `limit` by looking again and again, where nothing can be polled; `None` if it is still
+/// running then.
 pub fn look_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
     let end = Instant::now() + limit;
     loop {
@@ -275,7 +276,8 @@ pub fn is_in_foreground() -> bool {
 
 /// From now on this process is a group of its own, which has the terminal of standard input.
 pub fn take_foreground() {
-    // SAFETY: these calls take no pointers. A group that does not have the terminal is stopped by the signal, unless it ignores it.
+    // SAFETY: these calls take no pointers. A group that does not have the terminal is stopped by the signal, unless it
+    // ignores it.
     unsafe {
         libc::setpgid(0, 0);
         let former = libc::signal(libc::SIGTTOU, libc::SIG_IGN);
@@ -299,7 +301,8 @@ pub fn lowest_free_descriptor() -> Result<u64> {
     Ok(answer(io::dup(rustix::stdio::stdin()))?.as_raw_fd() as u64)
 }
 
-/// How many descriptors below `limit` are open: those above it, opened before it was lowered, leave none of them less free.
+/// How many descriptors below `limit` are open: those above it, opened before it was lowered, leave none of them less
+/// free.
 pub fn open_descriptors(limit: u64) -> Result<u64> {
     // The question takes one itself.
     let own = lowest_free_descriptor()?;
@@ -365,8 +368,9 @@ pub fn machine() -> super::Machine {
     super::Machine { release: text(|uname| uname.release()), arch: text(|uname| uname.machine()), stack }
 }
 
-/// gVisor names itself in no system call. It passes for a build of Linux 4.4 made five minutes after that was tagged, which nobody
-/// made (`pkg/sentry/syscalls/linux/linux64.go`), whatever release it claims: 4.4.0 for long, 4.19.0-gvisor since.
+/// gVisor names itself in no system call. It passes for a build of Linux 4.4 made five minutes after that was tagged,
+/// which nobody made (`pkg/sentry/syscalls/linux/linux64.go`), whatever release it claims: 4.4.0 for long,
+/// 4.19.0-gvisor since.
 fn is_gvisor(version: &str) -> bool {
     version == "#1 SMP Sun Jan 10 15:06:54 PST 2016"
 }

@@ -97,7 +97,8 @@ impl Signals {
                     Err(_) => {}
                 }
             };
-            // SAFETY: the handler reads a clock, changes atomics and calls _exit(2): nothing that a signal could interrupt halfway.
+            // SAFETY: the handler reads a clock, changes atomics and calls _exit(2): nothing that a signal could
+            // interrupt halfway.
             unsafe { low_level::register(signal, handle) }?;
         }
         Ok(signals)
@@ -125,9 +126,9 @@ fn clock() -> u64 {
     START.get_or_init(Instant::now).elapsed().as_millis() as u64
 }
 
-/// In the process that stands in for a command, where signals are kept back and pid 1 has no default effects: from now on each
-/// that asks for an end has it at once, but for those that somebody else here watches. Those that have come already or come
-/// within `grace` change nothing: they were for a command that has just ended.
+/// In the process that stands in for a command, where signals are kept back and pid 1 has no default effects: from now
+/// on each that asks for an end has it at once, but for those that somebody else here watches. Those that have come
+/// already or come within `grace` change nothing: they were for a command that has just ended.
 pub fn end_on_signals(watched: &[i32], grace: Duration) -> std::io::Result<()> {
     static DONE: AtomicBool = AtomicBool::new(false);
     if !grace.is_zero() {

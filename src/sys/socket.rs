@@ -68,7 +68,8 @@ pub fn bind(fd: &OwnedFd, address: &Address) -> Result<()> {
 
 /// bind(2) that lies about the size of the address.
 pub fn bind_length(fd: &OwnedFd, address: &Address, length: u32) -> Result<()> {
-    // Linux refuses more than 128 bytes before it reads them (move_addr_to_kernel(), net/socket.c), XNU more than SOCK_MAXADDRLEN,
+    // Linux refuses more than 128 bytes before it reads them (move_addr_to_kernel(), net/socket.c), XNU more than
+    // SOCK_MAXADDRLEN,
     // 255 (getsockaddr(), bsd/kern/uipc_syscalls.c).
     #[repr(C, align(8))]
     struct Longest([u8; 256]);

@@ -129,8 +129,8 @@ pub struct Change {
 /// What a tracer did, whether that was right, and what it does where it was wrong.
 pub type Outcome = (Behaviour, Verdict, Option<Consequence>);
 
-/// What the current runs show that the baseline does not. A tracer is held against itself, in the same version if the baseline
-/// has that; what did not run now is no change.
+/// What the current runs show that the baseline does not. A tracer is held against itself, in the same version if the
+/// baseline has that; what did not run now is no change.
 pub fn changes(baseline: &Check, current: &Check) -> Vec<Change> {
     let mut changes = Vec::new();
     for tracer in &current.tracers {

@@ -70,7 +70,8 @@ pub enum PortMode {
     Fixed(u16),
     /// connect() picks one.
     Ephemeral,
-    /// bind(port 0) picks one, where the source address is given: connect() then finds a port, as it does with a number.
+    /// bind(port 0) picks one, where the source address is given: connect() then finds a port, as it does with a
+    /// number.
     BindZero,
 }
 
@@ -152,14 +153,15 @@ pub trait Network {
     /// The time since the trace began. Never goes back.
     fn now(&mut self) -> Duration;
 
-    /// Makes the calls of a probe: socket, its options, bind, connect. The first that fails ends it. Of a probe that came
-    /// as far as connect, the socket is kept until it is forgotten.
+    /// Makes the calls of a probe: socket, its options, bind, connect. The first that fails ends it. Of a probe that
+    /// came as far as connect, the socket is kept until it is forgotten.
     fn dispatch(&mut self, probe: &Probe) -> Dispatched;
 
     /// Waits until a probe has been answered, at most until `until`, which may be now, and appends what came.
     fn receive(&mut self, until: Duration, answers: &mut Vec<(ProbeId, Answer)>) -> Result<(), Interrupted>;
 
-    /// Gives the probe's socket back, if there is one, with a reset where it is connected: no TIME_WAIT is left in the way of the next.
+    /// Gives the probe's socket back, if there is one, with a reset where it is connected: no TIME_WAIT is left in the
+    /// way of the next.
     fn forget(&mut self, probe: ProbeId);
 }
 

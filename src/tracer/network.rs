@@ -169,8 +169,8 @@ impl Wire {
         Ok((socket, Some(picked.unwrap_or(source))))
     }
 
-    /// After connect(): before it, an unconnected socket would be reported as hung up. An event that was there first is not
-    /// lost, because both kernels look at the socket when it is registered.
+    /// After connect(): before it, an unconnected socket would be reported as hung up. An event that was there first is
+    /// not lost, because both kernels look at the socket when it is registered.
     fn watch(&self, probe: ProbeId, socket: &OwnedFd) -> Result<(), Failed> {
         let result =
             self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(probe.0), Interest::WRITABLE);
@@ -180,8 +180,9 @@ impl Wire {
         })
     }
 
-    /// What the host knows of an errno of socket() or connect() that the errno does not tell. Without an address to send from
-    /// connect() gives EADDRNOTAVAIL (`ip6_dst_lookup_tail()`, net/ipv6/ip6_output.c), as it does where ports are taken.
+    /// What the host knows of an errno of socket() or connect() that the errno does not tell. Without an address to
+    /// send from connect() gives EADDRNOTAVAIL (`ip6_dst_lookup_tail()`, net/ipv6/ip6_output.c), as it does where ports
+    /// are taken.
     fn told(&self, errno: &Errno) -> Option<Cause> {
         let may_be =
             matches!(errno.known(), Some(ErrnoName::EADDRNOTAVAIL | ErrnoName::ENETUNREACH | ErrnoName::EAFNOSUPPORT));

@@ -62,8 +62,8 @@ words! {
     Fate {
         /// It has left, and its answer is waited for.
         UnderWay = "under-way",
-        /// Its port was taken, as the policy sees it, and it was issued again with the next sequence number. What came back for
-        /// it says nothing about the path.
+        /// Its port was taken, as the policy sees it, and it was issued again with the next sequence number. What came
+        /// back for it says nothing about the path.
         Skipped = "skipped",
         /// It was never sent.
         Failed = "failed",
@@ -369,8 +369,8 @@ pub(super) fn milliseconds(time: Duration) -> f64 {
     time.as_micros() as f64 / 1000.0
 }
 
-/// What `causes` are asked for: the failed call as the policy saw it, and whose release gave the errno. Where the host has told
-/// the cause, nobody asks.
+/// What `causes` are asked for: the failed call as the policy saw it, and whose release gave the errno. Where the host
+/// has told the cause, nobody asks.
 pub(super) fn abort(
     failure: Failure,
     known: Option<Cause>,

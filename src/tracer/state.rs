@@ -268,7 +268,8 @@ impl<'t> State<'t> {
         }
     }
 
-    /// The TTL and the sequence number of the probe to send next, if one may be sent now. One that may not takes no number.
+    /// The TTL and the sequence number of the probe to send next, if one may be sent now. One that may not takes no
+    /// number.
     fn take(&mut self) -> Option<(u8, u16)> {
         if self.sequences.are_spent() {
             return None;
@@ -314,8 +315,8 @@ impl<'t> State<'t> {
         record.failure = Some(failure);
     }
 
-    /// The one place where the policy is asked. It knows no call but a probe's, and no errno without a name; and a cause that
-    /// the host has told is not its business.
+    /// The one place where the policy is asked. It knows no call but a probe's, and no errno without a name; and a
+    /// cause that the host has told is not its business.
     fn judge(&self, failed: &Failed) -> Judged {
         let errno = ErrnoName::new(failed.errno.name());
         if let (Some(cause), Some(errno)) = (failed.cause, errno) {

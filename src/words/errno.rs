@@ -84,8 +84,8 @@ impl ErrnoName {
         TABLE.iter().map(|row| row.0)
     }
 
-    /// What a call on `os` can give that programs there may call so: itself, or the name that has its number; nothing where `os`
-    /// has no such errno.
+    /// What a call on `os` can give that programs there may call so: itself, or the name that has its number; nothing
+    /// where `os` has no such errno.
     pub fn on(self, os: Os) -> Option<ErrnoName> {
         match (self, os) {
             // `#define ENOTSUP EOPNOTSUPP` (glibc, bits/errno.h): one number, which the kernel has one name for.
@@ -331,7 +331,8 @@ errnos! {
     EQFULL 0 106,
 }
 
-/// Name and number of Windows Sockets (`winsock2.h`: `WSAEINTR` and so on), for translation: no scenario knows what Windows does.
+/// Name and number of Windows Sockets (`winsock2.h`: `WSAEINTR` and so on), for translation: no scenario knows what
+/// Windows does.
 const WINDOWS: &[(ErrnoName, i32)] = &[
     (ErrnoName::EINTR, 10_004),
     (ErrnoName::EBADF, 10_009),

@@ -61,7 +61,8 @@ macro_rules! words {
 pub(crate) use words;
 
 words! {
-    /// An operating system that a scenario has expectations for: Linux, of any distribution, or macOS, whose kernel is XNU.
+    /// An operating system that a scenario has expectations for: Linux, of any distribution, or macOS, whose kernel is
+    /// XNU.
     #[expect(missing_docs, reason = "schemas of maps by OS name their keys only where these have no descriptions")]
     Os {
         Linux = "linux",
@@ -211,7 +212,8 @@ words! {
 words! {
     /// Whether a call finds its source port, or has the kernel look for one.
     PortChoice {
-        /// The port is fixed: bind() passes it, or an earlier bind() or accept() gave the socket one, whoever chose the number.
+        /// The port is fixed: bind() passes it, or an earlier bind() or accept() gave the socket one, whoever chose the
+        /// number.
         Explicit = "explicit",
         /// The kernel picks: bind(port 0), or autobind by connect, listen or sendto.
         Ephemeral = "ephemeral",
@@ -275,12 +277,13 @@ impl From<u16> for LocalPort {
 }
 
 impl PortChoice {
-    /// The one definition, for plans, traced calls and probes. It follows the kernel: connect() on a socket with a port checks
-    /// that port's 4-tuple, whether the port came from bind(port 0) or from the program, and only on one without a port looks
-    /// for a free one (`__inet_hash_connect()`, net/ipv4/inet_hashtables.c: `if (port)`; XNU `in_pcbconnect()`,
-    /// bsd/netinet/in_pcb.c: `inp->inp_lport == 0`). So EADDRNOTAVAIL after bind(port 0) means a busy 4-tuple, which
-    /// another bind(port 0) avoids, and not that no port is left. After bind(port 0) with IP_BIND_ADDRESS_NO_PORT the
-    /// port is still open (`__inet_bind()`, net/ipv4/af_inet.c). SO_ERROR and MSG_ERRQUEUE speak of the connect() before.
+    /// The one definition, for plans, traced calls and probes. It follows the kernel: connect() on a socket with a port
+    /// checks that port's 4-tuple, whether the port came from bind(port 0) or from the program, and only on one without
+    /// a port looks for a free one (`__inet_hash_connect()`, net/ipv4/inet_hashtables.c: `if (port)`; XNU
+    /// `in_pcbconnect()`, bsd/netinet/in_pcb.c: `inp->inp_lport == 0`). So EADDRNOTAVAIL after bind(port 0) means a
+    /// busy 4-tuple, which another bind(port 0) avoids, and not that no port is left. After bind(port 0) with
+    /// IP_BIND_ADDRESS_NO_PORT the port is still open (`__inet_bind()`, net/ipv4/af_inet.c). SO_ERROR and MSG_ERRQUEUE
+    /// speak of the connect() before.
     pub fn of(call: Call, port: LocalPort) -> PortChoice {
         match (call, port) {
             (

@@ -44,7 +44,8 @@ impl Syn {
         }
     }
 
-    /// What its destination answers: SYN and ACK from an open port, RST and ACK from a closed one (RFC 9293 section 3.5).
+    /// What its destination answers: SYN and ACK from an open port, RST and ACK from a closed one (RFC 9293 section
+    /// 3.5).
     pub fn answer(&self, open: bool) -> Option<Vec<u8>> {
         let (from, to) = (self.destination, self.source);
         let step = ip(from.ip(), to.ip())?;

@@ -144,7 +144,8 @@ impl PortRange {
     }
 }
 
-/// Hands the range of ephemeral ports that the sysctl has, if it is [`PORT_RANGE`], to `range`, and writes what becomes of it.
+/// Hands the range of ephemeral ports that the sysctl has, if it is [`PORT_RANGE`], to `range`, and writes what becomes
+/// of it.
 pub(crate) fn visit_sysctl(name: &str, value: &mut String, range: &mut dyn FnMut(&mut PortRange)) {
     if name != PORT_RANGE {
         return;
@@ -192,8 +193,8 @@ impl From<PortRange> for (u16, u16) {
     }
 }
 
-/// A struct with a `range` that is written flat, as `low` and `high`: serde cannot both flatten a field and refuse those that
-/// it does not know.
+/// A struct with a `range` that is written flat, as `low` and `high`: serde cannot both flatten a field and refuse
+/// those that it does not know.
 macro_rules! flat_range {
     ($(#[$meta:meta])* pub struct $name:ident {
         $($(#[doc = $before_doc:expr])* $before:ident: $before_type:ty,)*

@@ -11,8 +11,8 @@ use crate::plan::{Detail, Unsupported};
 use crate::sys::{self, Fault, Isolation, Mode, SocketTable, Tun};
 use crate::words::names::{Family, Need, Protocol, User};
 
-/// Which port bind() gave a socket. An explicit one it keeps as long as it is open; one that the kernel chose goes back when a
-/// connection ends, although getsockname(2) still names it (`tcp_set_state`, SOCK_BINDPORT_LOCK).
+/// Which port bind() gave a socket. An explicit one it keeps as long as it is open; one that the kernel chose goes back
+/// when a connection ends, although getsockname(2) still names it (`tcp_set_state`, SOCK_BINDPORT_LOCK).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Bound {
     No,

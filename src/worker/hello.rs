@@ -12,7 +12,8 @@ use crate::sys::{self, Isolation, Trail};
 use crate::words::names::{Family, Need, Os, Protocol};
 use crate::words::untrusted::Text;
 
-/// What packet filters are made of here. A kernel may have nf_tables without all of it: Debian's user-mode Linux cannot reject.
+/// What packet filters are made of here. A kernel may have nf_tables without all of it: Debian's user-mode Linux cannot
+/// reject.
 const RULES: &str = "table inet errnoscope { counter hits { }; chain output { type filter hook output priority 0; \
     tcp dport 20100 counter name hits reject with icmpx type no-route; }; }";
 

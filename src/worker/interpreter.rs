@@ -64,7 +64,8 @@ struct Asked<'p> {
     answers: Vec<Answer>,
 }
 
-/// What came of an op, where a setup op's errno may stand for a lack of the host: of descriptors, unless the plan has used them up.
+/// What came of an op, where a setup op's errno may stand for a lack of the host: of descriptors, unless the plan has
+/// used them up.
 fn by_role(op: &Op, role: &Role, exhausted_at: Option<u64>, tried: Tried) -> (Performed, Option<Detail>) {
     let (fault, detail) = match tried {
         Ok(detail) => return (Performed::Outcome(Outcome::Ok), detail),

@@ -25,7 +25,8 @@ use case::Listed;
 
 /// How much a case may report. Pages that no case touches are never allocated.
 const TRAIL_BYTES: usize = 8 << 20;
-/// How long the probes behind the first line may take, times the patience that is asked for. Whoever waits for the line has more.
+/// How long the probes behind the first line may take, times the patience that is asked for. Whoever waits for the line
+/// has more.
 const HELLO_DEADLINE: Duration = Duration::from_secs(10);
 /// An emulated machine is as slow as that, and nobody can tell it when it boots.
 const BOOTED_PATIENCE: u32 = 5;

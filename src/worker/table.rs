@@ -80,9 +80,9 @@ pub fn sought(case: &Case, socket: &Known) -> Result<Option<Sought>, Fault> {
     Ok(Some(Sought { protocol: socket.protocol, local, remote: peer(case, socket), inode }))
 }
 
-/// The peer that its row has; none if another socket of the case has taken both its names over, as one may take those of one in
-/// TIME_WAIT (`tcp_twsk_unique`, net/ipv4/tcp_ipv4.c). Where the kernel lists a socket that is merely bound, it names whatever that last tried to connect to; one
-/// that is asked itself has none.
+/// The peer that its row has; none if another socket of the case has taken both its names over, as one may take those
+/// of one in TIME_WAIT (`tcp_twsk_unique`, net/ipv4/tcp_ipv4.c). Where the kernel lists a socket that is merely bound,
+/// it names whatever that last tried to connect to; one that is asked itself has none.
 fn peer(case: &Case, socket: &Known) -> Option<SocketAddr> {
     let has_followed = |other: &&Known| {
         (other.protocol, other.local, other.remote) == (Protocol::Tcp, socket.local, socket.remote)
@@ -96,8 +96,8 @@ fn peer(case: &Case, socket: &Known) -> Option<SocketAddr> {
     socket.remote.filter(|_| !is_bound)
 }
 
-/// Where there is no table, nobody tells what became of a connection without a descriptor: neither that it is there nor that it
-/// is gone.
+/// Where there is no table, nobody tells what became of a connection without a descriptor: neither that it is there nor
+/// that it is gone.
 pub fn can_tell(case: &Case, socket: &Known) -> Result<(), Fault> {
     if case.listed != Listed::Nothing || socket.fd.is_some() {
         return Ok(());
@@ -113,7 +113,8 @@ fn row(case: &Case, known: &Known) -> Result<Option<SocketRow>, Fault> {
             own_row(fd, known.protocol)?.filter(|row| row.state != SocketState::Bound || known.bound != Bound::No);
         return Ok(row.map(|row| {
             let is_connection = !matches!(row.state, SocketState::Bound | SocketState::Listen | SocketState::Close);
-            // A connection that is not established yet, or no longer, is that of the last connect(): getpeername(2) says no more.
+            // A connection that is not established yet, or no longer, is that of the last connect(): getpeername(2)
+            // says no more.
             let remote = row.remote.or(known.remote.filter(|_| is_connection));
             SocketRow { remote, ..row }
         }));

@@ -33,8 +33,8 @@ pub fn tries(usual: u32) -> ProptestConfig {
     ProptestConfig { cases: usual * times, failure_persistence: None, ..ProptestConfig::default() }
 }
 
-/// A copy of a program that can be started at once. One that this process writes itself is busy (ETXTBSY) for as long as
-/// a child that another test forks meanwhile has not become its own program.
+/// A copy of a program that can be started at once. One that this process writes itself is busy (ETXTBSY) for as long
+/// as a child that another test forks meanwhile has not become its own program.
 #[track_caller]
 pub fn copy_program(from: impl AsRef<Path>, to: impl AsRef<Path>) {
     let copied = Command::new("cp").arg(from.as_ref()).arg(to.as_ref()).status().expect("cp starts");

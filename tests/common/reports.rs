@@ -31,7 +31,8 @@ pub fn single() -> &'static Report {
     &REPORT
 }
 
-/// The reports that are committed, of every stack that has been observed, in the order of their names, which is the scripts'.
+/// The reports that are committed, of every stack that has been observed, in the order of their names, which is the
+/// scripts'.
 pub fn baselines() -> &'static [Report] {
     static REPORTS: LazyLock<Vec<Report>> = LazyLock::new(|| {
         let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("ci/baselines");
@@ -108,8 +109,8 @@ pub fn repeated(finding: &Finding, outcomes: &[(&str, u32)]) -> Finding {
     finding.clone().ran(Some(runs)).unwrap()
 }
 
-/// What a text from outside may try on a terminal, a page or a log: colours of its own, another title, a cleared screen, the other
-/// direction, what cannot be seen, lines of its own.
+/// What a text from outside may try on a terminal, a page or a log: colours of its own, another title, a cleared
+/// screen, the other direction, what cannot be seen, lines of its own.
 pub const HOSTILE: &str = "\u{1b}[31mX\u{1b}]0;t\u{7}\u{9b}2J\u{7f}\u{202e}\u{2066}\u{200f}\u{61c}\u{200b}\u{feff}\u{2028}\n::error::\r\n##[x]\t";
 
 /// The small report with [`HOSTILE`] behind every text that may be any, and where these texts are (`findings.*.case`).

@@ -1,8 +1,9 @@
 //! The documents: each command that they show is run, and its output is the one that they show.
 //!
-//! `UPDATE_EXPECT=1 cargo test --test all -- docs::` writes outputs anew that are no longer true, and `UPDATE_EXPECT=numbers`
-//! also those of which only numbers are others. A comment `<!-- test: … -->` before a block says what is special about it: `page`
-//! has the list. A command that is not run, and one without an output, has at least arguments that errnoscope takes.
+//! `UPDATE_EXPECT=1 cargo test --test all -- docs::` writes outputs anew that are no longer true, and
+//! `UPDATE_EXPECT=numbers` also those of which only numbers are others. A comment `<!-- test: … -->` before a block
+//! says what is special about it: `page` has the list. A command that is not run, and one without an output, has at
+//! least arguments that errnoscope takes.
 
 mod library;
 mod output;
@@ -109,7 +110,8 @@ fn check(name: &str) {
     matches_file(name, &text);
 }
 
-/// Arguments of errnoscope in a line of shell: of each command that the line names with errnoscope before anything else.
+/// Arguments of errnoscope in a line of shell: of each command that the line names with errnoscope before anything
+/// else.
 fn calls(line: &str) -> Result<Vec<Vec<String>>, String> {
     let words = shell_words::split(&line.replace("; ", " ; ")).map_err(|error| format!("{error}: {line}"))?;
     let is_end = |word: &String| ["|", "||", "&&", ";", "#"].contains(&word.as_str());

@@ -154,7 +154,8 @@ impl Browser {
         self.call("Emulation.setEmulatedMedia", features);
     }
 
-    /// A picture of what is seen, where ERRNOSCOPE_SCREENSHOTS names a directory for people to look at. Whether there is one.
+    /// A picture of what is seen, where ERRNOSCOPE_SCREENSHOTS names a directory for people to look at. Whether there
+    /// is one.
     pub fn picture(&mut self, name: &str) -> bool {
         let Some(directory) = std::env::var_os("ERRNOSCOPE_SCREENSHOTS") else { return false };
         let picture = self.call("Page.captureScreenshot", json!({ "format": "png" }));

@@ -136,8 +136,8 @@ fn each_filter_finds_what_the_reports_have() {
     page.was_quiet();
 }
 
-/// The newest version, then what is expected of systems that nobody observed; and nothing that a link asks for is dropped
-/// without a word.
+/// The newest version, then what is expected of systems that nobody observed; and nothing that a link asks for is
+/// dropped without a word.
 #[test(Chromium)]
 fn stacks_that_answer_alike_share_a_column_and_what_is_unknown_is_said() {
     let first = baseline().clone();

@@ -1,7 +1,7 @@
 //! The failures of TCP calls that findings know, each with the cause behind it.
 //!
-//! Those of Linux were observed: the baseline has them. Those of macOS are what its documents and sources
-//! lead to expect; nobody has observed them. A probe's socket is new: what the state of a socket causes does not happen to it.
+//! Those of Linux were observed: the baseline has them. Those of macOS are what its documents and sources lead to
+//! expect; nobody has observed them. A probe's socket is new: what the state of a socket causes does not happen to it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::LazyLock;

@@ -101,7 +101,8 @@ fn nothing_is_left(script: &Script, trace: &Trace, round: u32) -> bool {
     all || the_only_one
 }
 
-/// A probe that is skipped is sent again, however late its port turned out to be taken, and says nothing about the path.
+/// A probe that is skipped is sent again, however late its port turned out to be taken, and says nothing about the
+/// path.
 fn a_skip_ends_nothing(script: &Script, run: &Run) -> TestCaseResult {
     let probes = &run.trace.probes;
     let ending = |record: &&Record| record.answer.as_ref().is_some_and(|answer| answer.meaning.ends_path());

@@ -152,7 +152,8 @@ pub fn rank<'k>(known: impl IntoIterator<Item = &'k Known>) -> Vec<Ranked<'k>> {
     ranked
 }
 
-/// The causes that are known to give this errno to this call of a probe on a kernel of this release, the most likely first.
+/// The causes that are known to give this errno to this call of a probe on a kernel of this release, the most likely
+/// first.
 ///
 /// Empty where no finding has it. A probe's socket is new, so that its state is never the cause.
 pub fn causes(signal: &Signal, kernel: &Version) -> Vec<Cause> {
@@ -181,7 +182,8 @@ impl Knowledge {
         &BUILT_IN
     }
 
-    /// The failed calls in reports of systems' own stacks: those that were observed, and those that somebody only expects.
+    /// The failed calls in reports of systems' own stacks: those that were observed, and those that somebody only
+    /// expects.
     pub fn of<'r>(reports: impl IntoIterator<Item = &'r Report>) -> Knowledge {
         let mut cases: BTreeMap<Known, BTreeSet<String>> = BTreeMap::new();
         for report in reports.into_iter().filter(|report| report.host.is_own()) {
@@ -199,7 +201,8 @@ impl Knowledge {
         Knowledge { format: FORMAT.to_owned(), known: known.collect() }
     }
 
-    /// What is known of a stack, and only where that is nothing, of all: other releases have other reasons for the same errno.
+    /// What is known of a stack, and only where that is nothing, of all: other releases have other reasons for the same
+    /// errno.
     pub fn of_stack(&self, stack: Option<&str>, selects: impl Fn(&Known) -> bool) -> Vec<&Known> {
         let selected: Vec<&Known> = self.known.iter().filter(|known| selects(known)).collect();
         let own: Vec<&Known> = selected.iter().copied().filter(|known| Some(&*known.by) == stack).collect();

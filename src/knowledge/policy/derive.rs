@@ -181,8 +181,8 @@ fn ambiguity(items: &[&CausedSignal]) -> Ambiguity {
     }
 }
 
-/// Of the actions that are right for some of the causes the one whose mistakes cost least. Each scenario has one vote for each action that is right in it, so that an
-/// axis with many values does not outvote another scenario.
+/// Of the actions that are right for some of the causes the one whose mistakes cost least. Each scenario has one vote
+/// for each action that is right in it, so that an axis with many values does not outvote another scenario.
 fn safe(items: &[&CausedSignal]) -> Action {
     let votes: BTreeSet<(&str, Action)> =
         items.iter().map(|item| (item.scenario.as_str(), right(item.cause, item.signal.errno).action)).collect();

@@ -1,9 +1,10 @@
 //! The socket table of macOS as bytes: what `net.inet.tcp.pcblist_n` and `net.inet.udp.pcblist_n` give.
 //!
-//! A list is a header, the records of each socket, and the header again (`get_pcblist_n()`, `bsd/netinet/in_pcblist.c`); the
-//! structures are those of `in_pcb.h`, `tcp_var.h` and `socketvar.h`, which XNU packs to 4 bytes and has left alone from
-//! macOS 11 to 15 but for the end of `xsocket_n`. What differs from them is refused: a wrong guess would
-//! witness what is not so. It reads nothing from a kernel, and no Mac's table has been through it yet.
+//! A list is a header, the records of each socket, and the header again (`get_pcblist_n()`,
+//! `bsd/netinet/in_pcblist.c`); the structures are those of `in_pcb.h`, `tcp_var.h` and `socketvar.h`, which XNU packs
+//! to 4 bytes and has left alone from macOS 11 to 15 but for the end of `xsocket_n`. What differs from them is refused:
+//! a wrong guess would witness what is not so. It reads nothing from a kernel, and no Mac's table has been through it
+//! yet.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -57,7 +58,8 @@ pub enum TableError {
     Stateless { port: u16 },
 }
 
-/// The rows of a whole list, which is a header alone where there is no socket; what is wrong with it, and at which byte.
+/// The rows of a whole list, which is a header alone where there is no socket; what is wrong with it, and at which
+/// byte.
 pub fn rows(protocol: Protocol, list: &[u8]) -> Result<Vec<SocketRow>, TableError> {
     let mut rows = Vec::new();
     let mut socket: Option<Socket> = None;

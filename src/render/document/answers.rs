@@ -1,7 +1,7 @@
 //! The answer: what each call gives in each situation, with the condition that decides, a column for each system.
 //!
-//! A system's newest version speaks for it; where another version gave something else, that is told as a difference. What
-//! was not confirmed decides nothing, and is counted.
+//! A system's newest version speaks for it; where another version gave something else, that is told as a difference.
+//! What was not confirmed decides nothing, and is counted.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 

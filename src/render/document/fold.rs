@@ -1,10 +1,10 @@
 //! The smallest table that says what many cases answer.
 //!
-//! Cases are points in a space of axes, each with an answer. An axis whose values never make a difference is left out. One axis
-//! may lie across the table, the others make its rows; values, and then rows, that answer alike wherever they have cases are
-//! merged, rows only where one axis tells them apart, so that each row is a product of sets of values. Every axis is
-//! tried across and every order of merging, and the table with the fewest rows, then cells, is taken. What an answer is, and
-//! what its words are, is decided elsewhere.
+//! Cases are points in a space of axes, each with an answer. An axis whose values never make a difference is left out.
+//! One axis may lie across the table, the others make its rows; values, and then rows, that answer alike wherever they
+//! have cases are merged, rows only where one axis tells them apart, so that each row is a product of sets of values.
+//! Every axis is tried across and every order of merging, and the table with the fewest rows, then cells, is taken.
+//! What an answer is, and what its words are, is decided elsewhere.
 
 use std::collections::HashMap;
 

@@ -1,7 +1,7 @@
 //! A condition in words: `both sockets set SO_REUSEADDR and the holder is not listening`.
 //!
-//! Axes that many scenarios share have words of their own; any other is said as `-x AXIS=VALUE` takes it. What decides was
-//! worked out before.
+//! Axes that many scenarios share have words of their own; any other is said as `-x AXIS=VALUE` takes it. What decides
+//! was worked out before.
 
 use super::tables::UNKNOWN;
 use crate::report::decide::When;

@@ -13,8 +13,8 @@ use crate::words::names::Os;
 /// Something that answers, or is expected to.
 #[derive(Clone, Debug)]
 pub struct Column {
-    /// `linux 6.18`, with as much more as tells it from the others; `linux 6.18†` where somebody behind a command speaks
-    /// for it; `macos*` where nobody observed it.
+    /// `linux 6.18`, with as much more as tells it from the others; `linux 6.18†` where somebody behind a command
+    /// speaks for it; `macos*` where nobody observed it.
     pub label: String,
     pub os: Os,
     pub observed: bool,

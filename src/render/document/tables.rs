@@ -1,7 +1,8 @@
 //! A scenario's tables: for each call the smallest ones that say all of its answers.
 //!
-//! Up to `BESIDE` rows, all stacks stand beside each other. Above, each has a grid of its own, and what answers like the stack
-//! before it, but for some cases, only the rows that differ. How cases are folded into rows is the business of `fold`.
+//! Up to `BESIDE` rows, all stacks stand beside each other. Above, each has a grid of its own, and what answers like
+//! the stack before it, but for some cases, only the rows that differ. How cases are folded into rows is the business
+//! of `fold`.
 
 use std::collections::{HashMap, HashSet};
 
@@ -84,8 +85,8 @@ fn subject(document: &Document<'_>, scenario: &Scenario<'_>, subject: Call, port
     }
 }
 
-/// Items of which no two are in each other's place, and whose axes have no more values than a set holds. Reports that this
-/// program writes need no second layer.
+/// Items of which no two are in each other's place, and whose axes have no more values than a set holds. Reports that
+/// this program writes need no second layer.
 fn layers<'d>(items: Vec<&'d Item<'d>>) -> Vec<Vec<&'d Item<'d>>> {
     let mut layers: Vec<Vec<&Item<'_>>> = Vec::new();
     let mut values: HashMap<&str, HashSet<&str>> = HashMap::new();

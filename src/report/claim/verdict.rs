@@ -143,7 +143,8 @@ struct Items<'r> {
     expected: BTreeMap<Os, BTreeSet<Item<'r>>>,
 }
 
-/// Holds every claim against all reports together, but for those of stacks that only pass for a system: a claim is about systems.
+/// Holds every claim against all reports together, but for those of stacks that only pass for a system: a claim is
+/// about systems.
 pub fn judge<'r>(claims: &[Claim], reports: impl IntoIterator<Item = &'r Report>) -> Vec<Judged> {
     let mut all: Vec<Items<'r>> = claims.iter().map(|_| Items::default()).collect();
     let mut seen: BTreeSet<(Os, Key<'r>)> = BTreeSet::new();
@@ -288,7 +289,8 @@ fn tally(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Tally {
 /// The most terms that somebody reads.
 const TERMS: usize = 6;
 
-/// When a claim holds that holds for some calls. Stacks, and the calls of one case, are told apart only if they have to be.
+/// When a claim holds that holds for some calls. Stacks, and the calls of one case, are told apart only if they have to
+/// be.
 fn when(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Option<When> {
     let names: IndexSet<&str> = items
         .iter()

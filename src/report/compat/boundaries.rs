@@ -1,7 +1,7 @@
 //! Between which observed versions of a kernel calls began to give something else, by classes of cases.
 //!
-//! Only a stack that is its OS's own has versions: others are never on its line. Why something changed is what the expectations
-//! say that the findings met; nothing is concluded here.
+//! Only a stack that is its OS's own has versions: others are never on its line. Why something changed is what the
+//! expectations say that the findings met; nothing is concluded here.
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};

@@ -53,8 +53,8 @@ impl Table {
         Some(Table { axes, at })
     }
 
-    /// When a row is one of those that are `true`, and none of those that are `false`; what it says of the rest does not
-    /// count. Nothing if two rows cannot be told apart, or no condition is short enough to be read.
+    /// When a row is one of those that are `true`, and none of those that are `false`; what it says of the rest does
+    /// not count. Nothing if two rows cannot be told apart, or no condition is short enough to be read.
     pub fn when(&self, of: impl Fn(usize) -> Option<bool>) -> Option<When> {
         let rows = self.at.iter().enumerate();
         let places: Vec<(&[u8], bool)> = rows.filter_map(|(row, at)| Some((&**at, of(row)?))).collect();

@@ -11,7 +11,8 @@ use crate::words::untrusted::Text;
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[expect(missing_docs, reason = "the fields are what the messages name")]
 pub enum Contradiction {
-    /// The summary counts other findings of a verdict than there are. `says` is absent where it does not name the verdict.
+    /// The summary counts other findings of a verdict than there are. `says` is absent where it does not name the
+    /// verdict.
     #[error("its summary says {} `{verdict}`, and its findings have {counted}", says.map_or("nothing of".to_owned(), |says| says.to_string()))]
     Summary { verdict: Verdict, says: Option<u64>, counted: u64 },
     /// Two findings are of one call.

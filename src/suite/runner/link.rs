@@ -32,7 +32,8 @@ const ENDED_POLL: Duration = Duration::from_millis(1);
 /// How long a worker on this kernel still has to say hello when the run is interrupted.
 const HELLO_GRACE: Duration = Duration::from_secs(1);
 
-/// How long what is still in the pipe of a process that has ended may take: somebody else may keep the pipe open for ever.
+/// How long what is still in the pipe of a process that has ended may take: somebody else may keep the pipe open for
+/// ever.
 const GRACE: Duration = Duration::from_secs(1);
 
 /// Longer lines than this are no answer of ours: a case says less than 8 MiB.
@@ -55,8 +56,8 @@ const LAST_WORDS: usize = 2 << 10;
 pub enum Place {
     /// On this kernel: this program.
     Here(PathBuf),
-    /// Behind a command for the shell, which gets the name of the program over there, `worker`, and what is for that as its
-    /// last arguments.
+    /// Behind a command for the shell, which gets the name of the program over there, `worker`, and what is for that as
+    /// its last arguments.
     Behind { command: String, program: String },
 }
 
@@ -146,8 +147,8 @@ impl fmt::Display for Lost {
 }
 
 impl Link {
-    /// Starts a worker and waits for its hello, as later for its answers, for so long beyond what they take. Its process
-    /// group is its own, so that a terminal's Ctrl-C reaches the coordinator alone.
+    /// Starts a worker and waits for its hello, as later for its answers, for so long beyond what they take. Its
+    /// process group is its own, so that a terminal's Ctrl-C reaches the coordinator alone.
     pub fn open(place: &Place, wait: Duration, patience: u32, interrupted: &AtomicBool) -> Result<Link, Lost> {
         let mut process =
             Process::start(place, patience).map_err(|error| Lost { why: Why::Spawn(error), said: String::new() })?;
@@ -217,8 +218,8 @@ fn babble(what: impl fmt::Display) -> Why {
     Why::Babble(what)
 }
 
-/// A process and what is on its way to and from it. Nothing here waits for one direction alone: both ends would wait for
-/// each other as soon as the pipes are full.
+/// A process and what is on its way to and from it. Nothing here waits for one direction alone: both ends would wait
+/// for each other as soon as the pipes are full.
 struct Process {
     child: Child,
     /// Ends the process and all that it has started, should this program end without having done so.
@@ -394,8 +395,8 @@ impl Process {
                 false => ended = self.exchange().unwrap_or(true),
             }
         };
-        // Nobody else has this number as long as its leader is not reaped. The guard leads that of a command, and what the
-        // command has left in it ends, too: a run leaves nothing behind.
+        // Nobody else has this number as long as its leader is not reaped. The guard leads that of a command, and what
+        // the command has left in it ends, too: a run leaves nothing behind.
         if status.is_none() || self.guard.is_some() {
             let group = self.guard.as_ref().map_or(self.child.id() as i32, Guard::group);
             let _ = killpg(Pid::from_raw(group), Signal::SIGKILL);

@@ -219,7 +219,8 @@ pub fn descriptor_limit_of(pid: i32) -> Result<u64> {
 
 /// A shell in there may have left the terminal to a process group that is gone.
 pub(super) fn take_terminal() {
-    // SAFETY: these calls take no pointers. One that is not in the foreground is stopped by the signal, unless it ignores it.
+    // SAFETY: these calls take no pointers. One that is not in the foreground is stopped by the signal, unless it
+    // ignores it.
     unsafe {
         if libc::tcgetsid(0) == libc::getsid(0) && libc::tcgetpgrp(0) != libc::getpgrp() {
             let former = libc::signal(libc::SIGTTOU, libc::SIG_IGN);

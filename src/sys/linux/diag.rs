@@ -58,8 +58,8 @@ pub fn bound_row(fd: &OwnedFd) -> Result<Option<SocketRow>> {
     }))
 }
 
-/// The inode by which the table lists the socket of a descriptor (`sock_i_ino`, which is what fstat(2) gives), and that of one whose
-/// descriptor is closed: none.
+/// The inode by which the table lists the socket of a descriptor (`sock_i_ino`, which is what fstat(2) gives), and that
+/// of one whose descriptor is closed: none.
 pub fn listed_inode(fd: Option<&OwnedFd>) -> Result<Option<u32>> {
     fd.map_or(Ok(Some(0)), |fd| Ok(Some(crate::sys::owner(fd)?.1)))
 }

@@ -81,8 +81,9 @@ pub fn isolate(outside: Purpose) -> Isolation {
     }
 }
 
-/// gVisor has network namespaces, but only one set of `net.*` sysctls, those of the first (`pkg/sentry/fsimpl/proc/tasks_sys.go`), and no
-/// table that tells one namespace's sockets from another's: what is private is the sandbox, if nobody else is in it.
+/// gVisor has network namespaces, but only one set of `net.*` sysctls, those of the first
+/// (`pkg/sentry/fsimpl/proc/tasks_sys.go`), and no table that tells one namespace's sockets from another's: what is
+/// private is the sandbox, if nobody else is in it.
 fn sandbox(stack: &str) -> Isolation {
     let users = PRIVILEGED_USERS;
     match process::getpid().is_init() {
@@ -158,7 +159,8 @@ fn become_init(outside: Purpose) -> Result<(), String> {
             }
             match outside {
                 Purpose::Worker => writable_sysctls(),
-                // For ps(1) in there. Where a container hides parts of /proc, the kernel refuses: the old one has to do.
+                // For ps(1) in there. Where a container hides parts of /proc, the kernel refuses: the old one has to
+                // do.
                 Purpose::Command => drop(private_proc()),
             }
             Ok(())

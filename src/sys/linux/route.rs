@@ -233,8 +233,8 @@ pub fn has_address(address: IpAddr) -> Result<bool, Fault> {
     Ok(found)
 }
 
-/// The address that an entry makes this host's. IFA_ADDRESS is that of the other end where there is an IFA_LOCAL, and no IPv6 address is
-/// anybody's before it is known to be unique (`ipv6_chk_addr_and_flags`, net/ipv6/addrconf.c).
+/// The address that an entry makes this host's. IFA_ADDRESS is that of the other end where there is an IFA_LOCAL, and
+/// no IPv6 address is anybody's before it is known to be unique (`ipv6_chk_addr_and_flags`, net/ipv6/addrconf.c).
 fn own_address(entry: &AddressMessage) -> Option<IpAddr> {
     let flags = entry.header.flags;
     if flags.contains(AddressHeaderFlags::Tentative) && !flags.contains(AddressHeaderFlags::Optimistic) {

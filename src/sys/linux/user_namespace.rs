@@ -23,8 +23,8 @@ pub(super) fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2], c
     write("gid_map", format!("{gid} {outer_gid} 1\n"))
 }
 
-/// Gives this process the ids that it had before [`super::isolate`] made it uid 0 of a user namespace, and nothing of that
-/// user's power over the network it is in.
+/// Gives this process the ids that it had before [`super::isolate`] made it uid 0 of a user namespace, and nothing of
+/// that user's power over the network it is in.
 pub(super) fn leave_root_to(ids: [u32; 2]) -> Result<(), String> {
     unshare(libc::CLONE_NEWUSER).map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice(ids[0])))?;
     map_self(ids, [0, 0], ids[0])
@@ -65,7 +65,8 @@ pub(super) fn map_subordinate(pid: i32, uid: u32, gid: u32) -> bool {
     map("newgidmap", gid, "/etc/subgid") == Some(true) && map("newuidmap", uid, "/etc/subuid") == Some(true)
 }
 
-/// What a person can do about a refused user namespace. Root has no use for one, and meets this where none is let through.
+/// What a person can do about a refused user namespace. Root has no use for one, and meets this where none is let
+/// through.
 pub(super) fn advice(caller: u32) -> String {
     let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     let mut advice = Vec::new();

@@ -52,8 +52,8 @@ struct Bound {
 }
 
 impl Bound {
-    /// A TCP connection attempt that has come to nothing gives a port back that bind(port 0) had picked (`tcp_set_state()`,
-    /// net/ipv4/tcp.c: SOCK_BINDPORT_LOCK). getsockname() goes on telling it.
+    /// A TCP connection attempt that has come to nothing gives a port back that bind(port 0) had picked
+    /// (`tcp_set_state()`, net/ipv4/tcp.c: SOCK_BINDPORT_LOCK). getsockname() goes on telling it.
     fn is_given_back(self, record: &Record) -> bool {
         let is_over = match record.call {
             Call::Connect => {

@@ -43,8 +43,8 @@ impl From<String> for Fault {
     }
 }
 
-/// There is no private host. A worker makes sure that it is the only one, and undoes what a killed one has left; otherwise there
-/// is none.
+/// There is no private host. A worker makes sure that it is the only one, and undoes what a killed one has left;
+/// otherwise there is none.
 pub fn isolate(outside: Purpose) -> Isolation {
     if outside == Purpose::Worker {
         let mut told = Vec::new();

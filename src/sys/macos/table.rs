@@ -36,7 +36,8 @@ impl SocketTable {
         Ok(SocketTable)
     }
 
-    /// The sockets of both families on a local port, or with 0 on any. One read has them all, so that none needs to be named.
+    /// The sockets of both families on a local port, or with 0 on any. One read has them all, so that none needs to be
+    /// named.
     pub fn rows(&mut self, protocol: Protocol, port: u16, _: &[SocketState]) -> Result<Vec<SocketRow>, Fault> {
         let mut rows = all_rows(protocol)?;
         rows.retain(|row| port == 0 || row.local.port() == port);

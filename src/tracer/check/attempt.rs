@@ -175,7 +175,8 @@ pub fn reactions(attempts: &[Attempt], ended: bool) -> Vec<(usize, Option<Next>)
             Some(_) => {}
         }
     }
-    // Of the attempts after the one that is looked at: the port of the first, and the first TTL. Many set it only after bind().
+    // Of the attempts after the one that is looked at: the port of the first, and the first TTL. Many set it only after
+    // bind().
     let mut later: HashMap<i32, (u16, Option<u8>)> = HashMap::new();
     let mut reactions = Vec::new();
     for (index, attempt) in attempts.iter().enumerate().rev() {

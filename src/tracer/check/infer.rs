@@ -66,8 +66,8 @@ impl Observed {
         }
     }
 
-    /// What it did most often about each signal. After many skips one has to end: a last attempt counts only where nothing
-    /// else was seen. Which causes it may have met is asked of a kernel of this release.
+    /// What it did most often about each signal. After many skips one has to end: a last attempt counts only where
+    /// nothing else was seen. Which causes it may have met is asked of a kernel of this release.
     pub fn habits(&self, kernel: &semver::Version) -> Vec<Habit> {
         let habits = self.seen.iter().map(|(&(call, port, errno), actions)| {
             let most = actions.iter().filter(|(action, _)| actions.len() == 1 || **action != Action::Abort);

@@ -191,8 +191,8 @@ fn verdict(trouble: Trouble, behaviour: Behaviour, nothing_sent: bool) -> (Verdi
     }
 }
 
-/// Whether another port may do better, as far as a tracer can know: where all of them are taken, the one that it chose is, and the
-/// one that the kernel did not find is not.
+/// Whether another port may do better, as far as a tracer can know: where all of them are taken, the one that it chose
+/// is, and the one that the kernel did not find is not.
 fn is_port_to_blame(trouble: Trouble, port: Option<PortChoice>) -> bool {
     match trouble {
         Trouble::PortsExhausted | Trouble::EveryPortHeld => port == Some(PortChoice::Explicit),
@@ -242,7 +242,8 @@ fn reached(profile: &Profile, output: &str, attempts: &[Attempt]) -> BTreeSet<u8
     hops.filter(|(ttl, address)| is_there(*ttl, address)).map(|(ttl, _)| ttl).collect()
 }
 
-/// The first line that says an errno which some call has had, as `explain` reads it, or the address that is not to be had.
+/// The first line that says an errno which some call has had, as `explain` reads it, or the address that is not to be
+/// had.
 fn message(run: &Run<'_>, calls: &[Record], trouble: Trouble) -> Option<String> {
     let errnos: BTreeSet<&str> = calls.iter().filter(|it| is_trouble(it)).map(|it| it.outcome.name()).collect();
     let said = |line: &&str| {

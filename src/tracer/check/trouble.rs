@@ -16,7 +16,8 @@ pub const ROUTERS: u8 = 5;
 pub const PORT: u16 = 443;
 /// Where the probes of a tracer are expected that says nothing about its source ports.
 const USUAL_FIRST: u16 = 33434;
-/// An ephemeral range that a tracer with a sequence of its own can leave behind while somebody waits. mtr begins at 33000.
+/// An ephemeral range that a tracer with a sequence of its own can leave behind while somebody waits. mtr begins at
+/// 33000.
 const EPHEMERAL: &str = "32768-33767";
 /// RFC 5737: an address that nobody has.
 const FOREIGN: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
@@ -32,8 +33,8 @@ words! {
         PortListeningAnywhere = "port-listening-anywhere",
         /// Another program's connection has the source port.
         PortConnected = "port-connected",
-        /// Another user's connection has the source port, with SO_REUSEPORT: that is an agreement of one user's sockets, from
-        /// which not even root is exempt.
+        /// Another user's connection has the source port, with SO_REUSEPORT: that is an agreement of one user's
+        /// sockets, from which not even root is exempt.
         PortOfOtherUser = "port-of-other-user",
         /// An earlier connection attempt to the same target has the 4-tuple.
         TupleSynSent = "tuple-syn-sent",

@@ -162,8 +162,8 @@ impl Flights {
         true
     }
 
-    /// Answers for every probe whose error has been read, once it is known who sent it. Without patience nobody waits for
-    /// that.
+    /// Answers for every probe whose error has been read, once it is known who sent it. Without patience nobody waits
+    /// for that.
     pub fn settle(&mut self, now: Duration, patient: bool, answers: &mut Vec<(ProbeId, Answer)>) {
         if self.raw_ready || !self.held.is_empty() {
             self.read_messages(now);
@@ -182,7 +182,8 @@ impl Flights {
             answers.push((id, Answer { at: *at, error: Err(errno.clone()), icmp: message.map(|(_, icmp)| icmp) }));
             flight.stage = Stage::Dead;
             if self.undecided && message.is_some() {
-                // It came by the raw socket alone: Linux before 5.12 shows nothing in the queue of a connect in progress.
+                // It came by the raw socket alone: Linux before 5.12 shows nothing in the queue of a connect in
+                // progress.
                 self.undecided = false;
                 self.queue = false;
             }

@@ -152,7 +152,8 @@ fn is_fine(destination: SocketAddr) -> bool {
     sys::refuses_destination(destination, Broadcast::Permitted).is_none()
 }
 
-/// Errnos that ICMP errors are turned into (`icmp_err_convert`, net/ipv4/icmp.c; `icmpv6_err_convert()`, net/ipv6/icmp.c).
+/// Errnos that ICMP errors are turned into (`icmp_err_convert`, net/ipv4/icmp.c; `icmpv6_err_convert()`,
+/// net/ipv6/icmp.c).
 fn may_come_back(errno: ErrnoName) -> bool {
     only_comes_back(errno)
         || matches!(errno, ErrnoName::ENETUNREACH | ErrnoName::EHOSTUNREACH | ErrnoName::EACCES | ErrnoName::EMSGSIZE)

@@ -73,7 +73,8 @@ impl Begun {
         Some(Begun { about, arguments, address: look::address(thread, place, length) })
     }
 
-    /// Where messages went that have an address of their own; of a call that failed, where the first of them would have gone.
+    /// Where messages went that have an address of their own; of a call that failed, where the first of them would have
+    /// gone.
     pub fn destinations(&self, thread: i32, value: i64, is_ok: bool) -> Vec<SocketAddr> {
         let place = self.arguments[1];
         match self.about {

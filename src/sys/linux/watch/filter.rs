@@ -10,8 +10,8 @@ pub(super) const NATIVE: u32 = 0xc000_003e;
 #[cfg(target_arch = "aarch64")]
 pub(super) const NATIVE: u32 = 0xc000_00b7;
 
-/// Programs of 32 bits on the same processor: their AUDIT_ARCH, and which of their calls are about sockets, from the first to
-/// the last (`arch/x86/entry/syscalls/syscall_32.tbl`, `arch/arm/tools/syscall.tbl`).
+/// Programs of 32 bits on the same processor: their AUDIT_ARCH, and which of their calls are about sockets, from the
+/// first to the last (`arch/x86/entry/syscalls/syscall_32.tbl`, `arch/arm/tools/syscall.tbl`).
 #[cfg(target_arch = "x86_64")]
 const NARROW: (u32, [(u32, u32); 2]) = (0x4000_0003, [(102, 102), (359, 373)]);
 #[cfg(target_arch = "aarch64")]

@@ -17,7 +17,8 @@ const LONGEST_ADDRESS: usize = 28;
 /// A pidfd for a thread instead of its process (`include/uapi/linux/pidfd.h`; since 6.9).
 const PIDFD_THREAD: i32 = libc::O_EXCL;
 
-/// What its descriptors can be had by: a thread may have its own, and the first of a process may be gone before the others.
+/// What its descriptors can be had by: a thread may have its own, and the first of a process may be gone before the
+/// others.
 pub(super) fn pidfd(thread: i32, process: i32) -> Result<OwnedFd> {
     let open = |pid: i32, flags: i32| {
         // SAFETY: pidfd_open(2) takes no pointers; the descriptor is new.

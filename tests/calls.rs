@@ -638,14 +638,14 @@ place = ctypes.addressof(ctypes.c_char.from_buffer(code))
 child = os.fork()
 if child == 0: os._exit(0 if ctypes.CFUNCTYPE(ctypes.c_int)(place)() >= 0 else 1)
 if os.waitstatus_to_exitcode(os.wait()[1]) == 0: print('seen')",
-    |calls: &Calls| calls.seen.narrow,
+    |calls: &Calls| calls.seen.compat32,
     "32 bits"
 ))]
 // socket(AF_INET, SOCK_STREAM, 0) by the number of x32: it is told also where the kernel has no x32 and answers ENOSYS.
 #[cfg_attr(target_arch = "x86_64", case::x32(
     "ctypes.CDLL(None).syscall(ctypes.c_long(0x40000000 + 41), 2, 1, 0)
 print('seen')",
-    |calls: &Calls| calls.seen.narrow,
+    |calls: &Calls| calls.seen.compat32,
     "32 bits"
 ))]
 #[case::a_filter_of_its_own(
@@ -670,7 +670,7 @@ fn what_cannot_be_seen_is_told(#[case] script: &str, #[case] is_noted: fn(&Calls
     assert_eq!(is_noted(&calls), said.contains("seen"), "{said} {complained}");
     assert_eq!(complained.contains(note), said.contains("seen"), "{complained}");
     let (_, calls) = exec(&[], &["python3", "-c", "import socket; socket.socket().connect_ex(('127.0.0.1', 9))"]);
-    assert_eq!((calls.seen.io_uring, calls.seen.narrow, calls.seen.own_filter), (false, false, false));
+    assert_eq!((calls.seen.io_uring, calls.seen.compat32, calls.seen.own_filter), (false, false, false));
 }
 
 /// To whoever may be another user, and to whoever may not.

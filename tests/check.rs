@@ -12,7 +12,7 @@ use crate::common::{MARK, PROGRAM, marked};
 use crate::harness::{rstest, test};
 use errnoscope::knowledge::policy::{self, right::Consequence};
 use errnoscope::sys;
-use errnoscope::tracer::check::judge::{Behaviour, Verdict};
+use errnoscope::tracer::check::judge::{Behaviour, BehaviourVerdict};
 use errnoscope::tracer::check::trouble::Trouble;
 use errnoscope::tracer::check::{self, Check, Tracer};
 use nix::sys::signal::{Signal, kill};
@@ -52,7 +52,7 @@ fn checked(output: &Output) -> Tracer {
 }
 
 fn wrong(tracer: &Tracer) -> BTreeMap<Trouble, (Behaviour, Option<Consequence>)> {
-    let wrong = tracer.runs.iter().filter(|row| row.verdict == Verdict::Wrong);
+    let wrong = tracer.runs.iter().filter(|row| row.verdict == BehaviourVerdict::Wrong);
     wrong.map(|row| (row.trouble, (row.behaviour, row.kind))).collect()
 }
 
@@ -69,7 +69,7 @@ fn the_reference_tracer_is_right_about_everything() {
     assert_eq!(tracer.runs.iter().map(|row| row.trouble).collect::<Vec<_>>(), Trouble::ALL);
     let behaviour = |trouble| tracer.runs.iter().find(|row| row.trouble == trouble).unwrap().behaviour;
     for row in &tracer.runs {
-        assert_eq!(row.verdict, Verdict::Right, "{row:#?}");
+        assert_eq!(row.verdict, BehaviourVerdict::Right, "{row:#?}");
     }
     assert_eq!(behaviour(Trouble::Nothing), Behaviour::Completes);
     assert_eq!(behaviour(Trouble::TupleTimeWait), Behaviour::Skips);
@@ -196,8 +196,8 @@ fn what_does_not_meet_a_trouble_is_never_right() {
     let command = [PROGRAM, "trace", "-n", "-p", "{port}", "--initial-sequence", "50000", "{target}"];
     let (_place, fake) = profile(&command, 20);
     let output = run(&[&fake, "--trouble", "tuple-time-wait", "--json", "-"]);
-    let verdicts: Vec<Verdict> = checked(&output).runs.iter().map(|row| row.verdict).collect();
-    assert_eq!((verdicts, code(&output)), (vec![Verdict::Right, Verdict::NotExercised], 0));
+    let verdicts: Vec<BehaviourVerdict> = checked(&output).runs.iter().map(|row| row.verdict).collect();
+    assert_eq!((verdicts, code(&output)), (vec![BehaviourVerdict::Right, BehaviourVerdict::NotExercised], 0));
 }
 
 /// What lies in the caller's directory, or in HOME, is not the tracer's configuration; what its profile names is found.
@@ -220,8 +220,8 @@ fn files_of_the_caller_are_not_those_of_the_tracer() {
     let output = command.env("HOME", place.path()).env("XDG_CONFIG_HOME", place.path()).output().unwrap();
     let tracer = checked(&output);
     assert_eq!(tracer.command[..2], ["bash", "mytrace.sh"]);
-    let verdicts: Vec<Verdict> = tracer.runs.iter().map(|row| row.verdict).collect();
-    assert_eq!(verdicts, [Verdict::Right; 2], "{:#?}", tracer.runs);
+    let verdicts: Vec<BehaviourVerdict> = tracer.runs.iter().map(|row| row.verdict).collect();
+    assert_eq!(verdicts, [BehaviourVerdict::Right; 2], "{:#?}", tracer.runs);
 }
 
 /// Nobody knows better than a tracer why it does not work.
@@ -451,7 +451,7 @@ fn results_fit_their_schema_and_are_held_against_others() {
     assert_eq!(code(&run(&["--results", file, "--baseline", file])), 0);
     let mut check: Check = check::read(&std::fs::read_to_string(file).unwrap()).unwrap();
     let row = check.tracers[0].runs.iter_mut().find(|row| row.trouble == Trouble::TupleTimeWait).unwrap();
-    (row.behaviour, row.verdict) = (Behaviour::Aborts, Verdict::Wrong);
+    (row.behaviour, row.verdict) = (Behaviour::Aborts, BehaviourVerdict::Wrong);
     let place = tempfile::tempdir().unwrap();
     let worse = place.path().join("worse.json");
     std::fs::write(&worse, serde_json::to_string(&check).unwrap()).unwrap();

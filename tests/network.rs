@@ -7,9 +7,9 @@ use std::time::Duration;
 use crate::harness::{rstest, test};
 use errnoscope::knowledge::policy::{self, Policy};
 use errnoscope::tracer::network::{Config, Interrupt, Replies, Wire};
-use errnoscope::tracer::record::Ended;
+use errnoscope::tracer::record::RoundEnd;
 use errnoscope::tracer::{
-    self, Answer, Dispatched, Interrupted, Network, PortMode, Probe, ProbeId, Sequences, Settings, TracerCall,
+    self, Answer, Dispatched, Interrupted, Network, PortMode, Probe, ProbeId, Sequences, TraceSettings, TracerCall,
 };
 use errnoscope::words::names::Reuse;
 use errnoscope::words::ports::PortRange;
@@ -212,7 +212,7 @@ fn a_trace_to_this_host_has_one_hop(
         drop(listener);
     }
     let mut wire = open(&Config { replies, ..config(target) });
-    let settings = Settings {
+    let settings = TraceSettings {
         os: errnoscope::sys::OS,
         kernel: errnoscope::sys::machine().kernel(),
         target,
@@ -228,7 +228,7 @@ fn a_trace_to_this_host_has_one_hop(
         reuse: Reuse::None,
     };
     let trace = tracer::trace(&settings, &evidence(), &mut wire, &mut |_| {});
-    assert_eq!(trace.ended, Some(Ended::Reached { ttl: 1, open: is_open }), "{trace:#?}");
+    assert_eq!(trace.ended, Some(RoundEnd::Reached { ttl: 1, open: is_open }), "{trace:#?}");
     assert_eq!(trace.hops().len(), 1);
     assert_eq!(trace.hops()[0].totals.answered, 6);
 }

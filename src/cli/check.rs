@@ -15,7 +15,7 @@ use crate::render::check::Detail;
 use crate::render::{check as text, github as annotations};
 use crate::sys::{self, Signals};
 use crate::tracer::check::infer;
-use crate::tracer::check::judge::Verdict;
+use crate::tracer::check::judge::BehaviourVerdict;
 use crate::tracer::check::profile::{self, BUILT_IN, Profile};
 use crate::tracer::check::trouble::Trouble;
 use crate::tracer::check::{self, Check};
@@ -176,10 +176,10 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     }
     let any = |verdict| check.tracers.iter().any(|tracer| tracer.has(verdict));
     Ok(match changes {
-        _ if arguments.results.is_empty() && any(Verdict::Broken) => Exit::Broken,
+        _ if arguments.results.is_empty() && any(BehaviourVerdict::Broken) => Exit::Broken,
         Some(changes) if changes.is_empty() => Exit::Success,
         Some(_) => Exit::Mismatch,
-        None if any(Verdict::Wrong) => Exit::Mismatch,
+        None if any(BehaviourVerdict::Wrong) => Exit::Mismatch,
         None => Exit::Success,
     })
 }

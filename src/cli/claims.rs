@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use wildmatch::WildMatch;
 
-use super::narrow::Narrowing;
+use super::filter::Filter;
 use super::{Exit, Failure, output, source};
 use crate::render::claims as text;
 use crate::report::claim::verdict::Judgement;
@@ -33,7 +33,7 @@ pub struct Arguments {
     arguments: Vec<String>,
 
     #[command(flatten)]
-    narrowing: Narrowing,
+    filter: Filter,
 
     /// Take the claims of this file instead of the built-in ones
     #[arg(long, value_name = "FILE")]
@@ -52,7 +52,7 @@ pub fn claims(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     let claims = load(arguments.claims.as_deref())?;
     let (selected, files) = sort(&claims, &arguments.arguments)?;
     let mut reports = source::reports(&files)?;
-    arguments.narrowing.apply(&[], &mut reports)?;
+    arguments.filter.apply(&[], &mut reports)?;
     reports.iter().for_each(source::mention_stranger);
     let named = selected.len() < claims.claims.len();
     let judged = claim::judge(&selected, &reports);

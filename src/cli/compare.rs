@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use super::narrow::Narrowing;
+use super::filter::Filter;
 use super::output::{self, Destination};
 use super::{Exit, Failure, complain, github, source};
 use crate::render::compare::Cases;
@@ -44,7 +44,7 @@ pub struct Arguments {
     ids: Vec<String>,
 
     #[command(flatten)]
-    narrowing: Narrowing,
+    filter: Filter,
 
     /// The case of each change as well
     #[arg(short, long, conflicts_with = "json")]
@@ -73,7 +73,7 @@ impl Arguments {
 pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let Arguments { baseline: place, current, accept, .. } = arguments;
     let destination = if *accept { Some(Destination::new(place)?) } else { None };
-    let is_part = !arguments.ids.is_empty() || !arguments.narrowing.is_empty();
+    let is_part = !arguments.ids.is_empty() || !arguments.filter.is_empty();
     if *accept && is_part {
         return Err(Failure::bad("--accept takes a whole report: a part of one is no baseline"));
     }
@@ -81,7 +81,7 @@ pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
     let has_baseline = !*accept || place.exists();
     let files: Vec<PathBuf> = [place, current].into_iter().skip(usize::from(!has_baseline)).cloned().collect();
     let mut reports = source::reports(&files)?;
-    arguments.narrowing.apply(&arguments.ids, &mut reports)?;
+    arguments.filter.apply(&arguments.ids, &mut reports)?;
     let are_all = reports.len() == files.len();
     let (true, Some(current)) = (are_all, reports.pop()) else {
         return Err(Failure::NothingSelected("--on-stack leaves one report out; two are needed to compare: name a stack, such as `linux *`, that both are of".to_owned()));

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::narrow::{self, Narrowing};
+use super::filter::{self, Filter};
 use super::output::{self, Destination};
 use super::{Exit, Failure, source};
 use crate::render::boundaries::{self as text, Cases};
@@ -31,7 +31,7 @@ pub struct Arguments {
     arguments: Vec<PathBuf>,
 
     #[command(flatten)]
-    narrowing: Narrowing,
+    filter: Filter,
 
     /// Write to this file, compressed if its name ends in .gz, instead of standard output
     #[arg(short, long, value_name = "FILE")]
@@ -40,7 +40,7 @@ pub struct Arguments {
 
 pub fn compat(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let destination = arguments.output.as_deref().map_or(Ok(Destination::Stdout), Destination::new)?;
-    let compat = Compat::of(&sweep(&arguments.arguments, &arguments.narrowing)?);
+    let compat = Compat::of(&sweep(&arguments.arguments, &arguments.filter)?);
     destination.write(out, |out| json::write_compat(&compat, out))?;
     Ok(Exit::Success)
 }
@@ -63,7 +63,7 @@ pub struct BoundariesArguments {
     arguments: Vec<PathBuf>,
 
     #[command(flatten)]
-    narrowing: Narrowing,
+    filter: Filter,
 
     /// Show every case, not just one of each class
     #[arg(short, long, conflicts_with = "json")]
@@ -75,7 +75,7 @@ pub struct BoundariesArguments {
 }
 
 pub fn print_boundaries(arguments: &BoundariesArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let found = boundaries(&sweep(&arguments.arguments, &arguments.narrowing)?);
+    let found = boundaries(&sweep(&arguments.arguments, &arguments.filter)?);
     if found.versions.is_empty() {
         let mut seen: Vec<String> =
             found.reports.values().map(|source| format!("{} ({})", source.stack, source.release)).collect();
@@ -94,11 +94,11 @@ pub fn print_boundaries(arguments: &BoundariesArguments, out: &mut dyn Write) ->
 
 /// Each report is read, counted in and forgotten: many of them are large. Those of which only a part is wanted are read
 /// before, all of them.
-fn sweep(arguments: &[PathBuf], narrowing: &Narrowing) -> Result<Sweep, Failure> {
-    let (files, ids) = narrow::sort(arguments)?;
+fn sweep(arguments: &[PathBuf], filter: &Filter) -> Result<Sweep, Failure> {
+    let (files, ids) = filter::sort(arguments)?;
     let mut sweep = Sweep::default();
     let digested = files.iter().map(|file| source::digested_report(file));
-    if narrowing.is_empty() && ids.is_empty() {
+    if filter.is_empty() && ids.is_empty() {
         for report in digested {
             let (digest, report) = report?;
             sweep.add(&digest, &report);
@@ -108,12 +108,12 @@ fn sweep(arguments: &[PathBuf], narrowing: &Narrowing) -> Result<Sweep, Failure>
     let (mut digests, mut reports) = (Vec::new(), Vec::new());
     for report in digested {
         let (digest, report) = report?;
-        if narrowing.is_on_stack(&report) {
+        if filter.is_on_stack(&report) {
             digests.push(digest);
         }
         reports.push(report);
     }
-    narrowing.apply(&ids, &mut reports)?;
+    filter.apply(&ids, &mut reports)?;
     digests.iter().zip(&reports).for_each(|(digest, report)| sweep.add(digest, report));
     Ok(sweep)
 }

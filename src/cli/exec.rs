@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::output::{self, Destination};
 use super::{Exit, Failure, complain};
-use crate::exec::{self, Failed, MOST_ROUTERS, Named, Ran, Request, Startup, World};
+use crate::exec::{self, Environment, Failed, MOST_ROUTERS, Named, Ran, Request, Startup};
 use crate::knowledge::calls::{self, Calls, Seen};
 use crate::plan::RouteKind;
 use crate::sys::{self, Ended, OS, machine};
@@ -22,14 +22,14 @@ use crate::words::errno::ErrnoName;
 const LONGEST_RTT_MS: f64 = 10_000.0;
 
 /// Exit codes of our own, as env(1) and timeout(1) have them.
-pub const NO_WORLD: u8 = 125;
+pub const NO_ENVIRONMENT: u8 = 125;
 const TIMED_OUT: u8 = 124;
 pub(super) const CANNOT_RUN: u8 = 126;
 pub(super) const NOT_FOUND: u8 = 127;
 
 /// What a command finds around it, and runs into.
 #[derive(clap::Args)]
-pub struct WorldArguments {
+pub struct EnvironmentArguments {
     /// A condition that the command runs into: see below. May be repeated
     #[arg(short, long = "condition", value_name = "CONDITION", value_parser = condition::named)]
     pub conditions: Vec<Named>,
@@ -75,7 +75,7 @@ pub struct WorldArguments {
 #[command(override_usage = "errnoscope exec [OPTIONS] -- CMD [ARG]...", after_long_help = after_help())]
 pub struct Arguments {
     #[command(flatten)]
-    world: WorldArguments,
+    environment: EnvironmentArguments,
     /// End the command after this time (SIGTERM, 2 s later SIGKILL): seconds, or with m, h or d
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     timeout: Option<Duration>,
@@ -161,11 +161,11 @@ fn duration(text: &str) -> Result<Duration, String> {
 }
 
 pub fn no_world(message: impl Into<String>) -> Failure {
-    Failure::Command { code: NO_WORLD, message: message.into() }
+    Failure::Command { code: NO_ENVIRONMENT, message: message.into() }
 }
 
-impl WorldArguments {
-    fn world(&self) -> Result<World, Failure> {
+impl EnvironmentArguments {
+    fn environment(&self) -> Result<Environment, Failure> {
         let routers = self.path.unwrap_or(0);
         let named = self.silent.iter().chain(self.unreachable.iter().map(|(router, _)| router));
         if let Some(router) = named.clone().find(|router| !(1..=routers).contains(*router)) {
@@ -178,7 +178,7 @@ impl WorldArguments {
                 "--ready is given {ports}× and --with {programs}×: once for each, in the same order, or not at all"
             )));
         }
-        Ok(World {
+        Ok(Environment {
             path: self.path,
             listen: self.listen.iter().copied().collect(),
             silent: self.silent.iter().copied().collect(),
@@ -197,7 +197,10 @@ impl WorldArguments {
         let Rest { limit, trace, json, out, environment, startup, empty_home, foreground } = rest;
         let watch = trace || json.is_some();
         if let Some(why) = sys::cannot_trace().filter(|_| watch) {
-            return Err(failed(NO_WORLD, format!("{why}; leave out --trace and --json, or use strace in its place")));
+            return Err(failed(
+                NO_ENVIRONMENT,
+                format!("{why}; leave out --trace and --json, or use strace in its place"),
+            ));
         }
         if let Some(json) = json {
             sys::keep_lent(json);
@@ -205,8 +208,16 @@ impl WorldArguments {
         let json = json.map(Destination::new).transpose()?;
         let conditions = self.conditions.clone();
         let may_change = self.may_change.clone();
-        let request =
-            Request { world: self.world()?, conditions, may_change, limit, watch, startup, empty_home, foreground };
+        let request = Request {
+            environment: self.environment()?,
+            conditions,
+            may_change,
+            limit,
+            watch,
+            startup,
+            empty_home,
+            foreground,
+        };
         let command = std::iter::once(program).chain(given).map(|word| word.to_string_lossy().into_owned());
         let nothing = Calls {
             format: calls::FORMAT.to_owned(),
@@ -215,7 +226,7 @@ impl WorldArguments {
             conditions: self.conditions.iter().map(|named| named.text.clone()).collect(),
             lacks: None,
             lost: Vec::new(),
-            exit_code: NO_WORLD.into(),
+            exit_code: NO_ENVIRONMENT.into(),
             seen: Seen::default(),
             calls: Vec::new(),
         };
@@ -224,13 +235,13 @@ impl WorldArguments {
             Command::new(program).args(given).envs(environment.iter().map(|(name, value)| (name, value))),
         ) {
             Ok(ran) => ran,
-            Err(Failed::World(why)) => return Err(failed(NO_WORLD, why)),
+            Err(Failed::Environment(why)) => return Err(failed(NO_ENVIRONMENT, why)),
             Err(Failed::Lacks(why, lacks)) => {
                 let calls = Calls { lacks: Some(lacks), ..nothing };
                 if let Some(json) = json {
                     json.write(out, |out| output::json(&calls, out))?;
                 }
-                return Err(failed(NO_WORLD, why));
+                return Err(failed(NO_ENVIRONMENT, why));
             }
             Err(Failed::Command(errno)) => {
                 let (code, advice) = match errno.known() {
@@ -268,7 +279,7 @@ impl WorldArguments {
                 false => "the command's environment was not all there when it ended",
             };
             let all: String = unserved.iter().chain(&lost).map(|why| format!("\n  {why}")).collect();
-            return Err(failed(NO_WORLD, format!("{what} ({how} {code}):{all}")));
+            return Err(failed(NO_ENVIRONMENT, format!("{what} ({how} {code}):{all}")));
         }
         Ok(Exit::Command(if timed_out { TIMED_OUT } else { ended.code() as u8 }))
     }
@@ -304,5 +315,5 @@ pub fn exec(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
         empty_home: *empty_home,
         foreground: false,
     };
-    arguments.world.run(rest, program, given)
+    arguments.environment.run(rest, program, given)
 }

@@ -12,11 +12,11 @@ mod completions;
 mod doctor;
 mod exec;
 mod explain;
+mod filter;
 mod github;
 mod guard;
 mod lint;
 mod list;
-mod narrow;
 mod output;
 mod policy;
 mod report;
@@ -267,7 +267,7 @@ pub fn main() -> ExitCode {
 /// The exit code for usage, and for what cannot be read or written. The codes of a command's own begin low, so that
 /// those of whoever starts one are high.
 fn bad(starts_a_command: bool) -> u8 {
-    if starts_a_command { exec::NO_WORLD } else { 2 }
+    if starts_a_command { exec::NO_ENVIRONMENT } else { 2 }
 }
 
 fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {

@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::narrow::{self, Narrowing};
+use super::filter::{self, Filter};
 use super::output::{self, Destination, Writing};
 use super::{Exit, Failure, source};
 use crate::render::html::html;
@@ -31,7 +31,7 @@ pub struct Arguments {
     arguments: Vec<PathBuf>,
 
     #[command(flatten)]
-    narrowing: Narrowing,
+    filter: Filter,
 
     /// Write Markdown to this file; without it and --html, to standard output
     #[arg(short = 'o', long, visible_alias = "output", value_name = "OUT")]
@@ -54,9 +54,9 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     if [&page, &text].into_iter().flatten().filter(|destination| destination.is_stdout()).count() > 1 {
         return Err(Failure::bad("Markdown and a page cannot both go to standard output"));
     }
-    let (files, ids) = narrow::sort(&arguments.arguments)?;
+    let (files, ids) = filter::sort(&arguments.arguments)?;
     let mut reports = source::reports(&files)?;
-    arguments.narrowing.apply(&ids, &mut reports)?;
+    arguments.filter.apply(&ids, &mut reports)?;
     // A shell's wildcards know nothing of versions; reports of one version stay in the order in which they were named.
     // Others are held against the OS's own stack, which comes first.
     let place = |report: &Report| {

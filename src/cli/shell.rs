@@ -7,7 +7,7 @@ use std::io::Write;
 use std::os::fd::AsRawFd;
 use std::path::Path;
 
-use super::exec::{Rest, WorldArguments, no_world};
+use super::exec::{EnvironmentArguments, Rest, no_world};
 use super::{Exit, Failure, exec};
 use crate::exec::Startup;
 use crate::sys;
@@ -17,7 +17,7 @@ use crate::sys;
 #[command(after_long_help = after_help())]
 pub struct Arguments {
     #[command(flatten)]
-    world: WorldArguments,
+    environment: EnvironmentArguments,
 }
 
 fn after_help() -> String {
@@ -33,7 +33,7 @@ Examples:
 }
 
 pub fn shell(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let conditions: Vec<&str> = arguments.world.conditions.iter().map(|named| &*named.text).collect();
+    let conditions: Vec<&str> = arguments.environment.conditions.iter().map(|named| &*named.text).collect();
     let conditions = conditions.join(" ");
     let blank = if conditions.is_empty() { "" } else { " " };
     let prompt = format!("(errnoscope{blank}{conditions}) ");
@@ -79,7 +79,7 @@ pub fn shell(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
         empty_home: false,
         foreground: sys::is_in_foreground(),
     };
-    let exit = arguments.world.run(rest, &shell, &given);
+    let exit = arguments.environment.run(rest, &shell, &given);
     drop(pipe);
     exit
 }

@@ -20,10 +20,10 @@ use crate::render::trace as text;
 use crate::sys::{self, Signals};
 use crate::tracer::demo;
 use crate::tracer::network::{Config, Interrupt, Replies, Wire};
-use crate::tracer::record::{Ended, Trace};
-use crate::tracer::report::Report;
-use crate::tracer::view::{Row, View};
-use crate::tracer::{self, PortMode, PortModeName, Sequences, Settings};
+use crate::tracer::record::{RoundEnd, Trace};
+use crate::tracer::report::TraceReport;
+use crate::tracer::view::{HopRow, TraceView};
+use crate::tracer::{self, PortMode, PortModeName, Sequences, TraceSettings};
 use crate::words::names::{Family, Reuse};
 use crate::words::ports::PortRange;
 
@@ -178,7 +178,7 @@ pub fn trace(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     live.stop();
     drop(wire);
     let (names, lacking) = names.finish();
-    let report = Report::new(&host, trace, &names);
+    let report = TraceReport::new(&host, trace, &names);
     let signal = signals.received();
     let as_json = |out: &mut dyn Write| output::json(&report, out);
     let writings: Vec<_> = json_to.iter().map(|to| Writing { to, content: &as_json }).collect();
@@ -198,18 +198,18 @@ pub fn trace(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     }
     written?;
     Ok(match report.ended {
-        Ended::Reached { .. } => Exit::Success,
-        Ended::NotReached | Ended::Unreachable { .. } => Exit::Mismatch,
-        Ended::Aborted(_) | Ended::SequencesSpent { .. } | Ended::NothingSent { .. } => Exit::Broken,
-        Ended::Interrupted => Exit::Interrupted(signal.unwrap_or_default()),
+        RoundEnd::Reached { .. } => Exit::Success,
+        RoundEnd::NotReached | RoundEnd::Unreachable { .. } => Exit::Mismatch,
+        RoundEnd::Aborted(_) | RoundEnd::SequencesSpent { .. } | RoundEnd::NothingSent { .. } => Exit::Broken,
+        RoundEnd::Interrupted => Exit::Interrupted(signal.unwrap_or_default()),
     })
 }
 
-fn table(report: &Report) -> String {
+fn table(report: &TraceReport) -> String {
     let width = output::width();
     [
         text::header(&report.host, &report.settings, width),
-        text::hops(&report.hops.iter().map(Row::from).collect::<Vec<_>>(), width),
+        text::hops(&report.hops.iter().map(HopRow::from).collect::<Vec<_>>(), width),
         text::skips(&report.probes, &report.settings, width),
         text::ended(&report.ended, &report.settings).unwrap_or_default(),
     ]
@@ -240,7 +240,7 @@ fn resolve(host: &str, arguments: &Arguments) -> Result<SocketAddr, Failure> {
     })
 }
 
-fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failure> {
+fn settings(arguments: &Arguments, target: SocketAddr) -> Result<TraceSettings, Failure> {
     if arguments.first_ttl > arguments.max_ttl {
         let (first, last) = (arguments.first_ttl, arguments.max_ttl);
         return Err(Failure::bad(format!("--first-ttl {first} is above --max-ttl {last}")));
@@ -279,7 +279,7 @@ fn settings(arguments: &Arguments, target: SocketAddr) -> Result<Settings, Failu
     let os = sys::HOST.ok_or_else(|| {
         Failure::bad("trace runs on Linux and macOS: what another system's errnos mean for a probe is not known")
     })?;
-    Ok(Settings {
+    Ok(TraceSettings {
         os,
         kernel: sys::machine().kernel(),
         target,
@@ -311,7 +311,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 struct Live {
     bar: Option<ProgressBar>,
     host: String,
-    view: View,
+    view: TraceView,
 }
 
 impl Live {
@@ -321,7 +321,7 @@ impl Live {
             bar.set_style(ProgressStyle::with_template("{msg}").unwrap_or_else(|_| ProgressStyle::default_spinner()));
             bar
         });
-        Live { bar, host: host.to_owned(), view: View::default() }
+        Live { bar, host: host.to_owned(), view: TraceView::default() }
     }
 
     fn show(&mut self, trace: &Trace, names: &Names) {

@@ -29,7 +29,7 @@ const FIRST_APART: [u16; 2] = [20_600, 10_600];
 /// From how many.
 const APART: u16 = 100;
 
-/// What [`Condition::OutputDropped`] does with a packet, in nft's words.
+/// What [`HostCondition::OutputDropped`] does with a packet, in nft's words.
 pub const VERDICTS: &[(&str, &str)] = &[
     ("drop", "drop"),
     ("net-unreachable", "reject with icmpx type no-route"),
@@ -43,7 +43,7 @@ pub const VERDICTS: &[(&str, &str)] = &[
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Named {
     pub text: String,
-    pub condition: Condition,
+    pub condition: HostCondition,
 }
 
 impl Named {
@@ -66,7 +66,7 @@ pub struct Prefix {
 
 /// A situation that a command runs in.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Condition {
+pub enum HostCondition {
     /// All but `free` ports of the ephemeral range are bound, or, with `to`, connected to one destination.
     PortsExhausted {
         protocol: Protocol,
@@ -96,7 +96,7 @@ pub enum Condition {
     Sysctl { name: &'static str, value: String },
 }
 
-/// The socket of [`Condition::Held`].
+/// The socket of [`HostCondition::Held`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Holder {
     pub protocol: Protocol,
@@ -168,22 +168,22 @@ enum Phase {
 
 /// The first condition with connections to a place of this network at which nobody listens, and no other condition
 /// does.
-pub fn unserved(conditions: &[Condition], around: &Surroundings) -> Option<(usize, SocketAddr)> {
+pub fn unserved(conditions: &[HostCondition], around: &Surroundings) -> Option<(usize, SocketAddr)> {
     let is_held = |port| {
-        conditions.iter().any(|other| matches!(other, Condition::Held(holder) if holder.local.port() == port))
+        conditions.iter().any(|other| matches!(other, HostCondition::Held(holder) if holder.local.port() == port))
             || around.taken.contains(&(Protocol::Tcp, port))
     };
     destinations(conditions).find(|(_, to)| around.is_local(to.ip()) && !is_held(to.port()))
 }
 
 /// The first condition with connections to a place to which no way leads.
-pub fn unreachable(conditions: &[Condition], around: &Surroundings) -> Option<(usize, SocketAddr)> {
+pub fn unreachable(conditions: &[HostCondition], around: &Surroundings) -> Option<(usize, SocketAddr)> {
     destinations(conditions).find(|(_, to)| !around.is_local(to.ip()) && !around.has_path())
 }
 
-fn destinations(conditions: &[Condition]) -> impl Iterator<Item = (usize, SocketAddr)> {
+fn destinations(conditions: &[HostCondition]) -> impl Iterator<Item = (usize, SocketAddr)> {
     conditions.iter().enumerate().filter_map(|(index, condition)| match condition {
-        Condition::PortsExhausted { protocol: Protocol::Tcp, to: Some(to), .. } => Some((index, *to)),
+        HostCondition::PortsExhausted { protocol: Protocol::Tcp, to: Some(to), .. } => Some((index, *to)),
         _ => None,
     })
 }
@@ -210,7 +210,7 @@ impl Situation {
     }
 
     /// `Err` has the number of a condition that cannot be, and why.
-    pub fn of(conditions: &[Condition], around: &Surroundings) -> Result<Situation, (usize, String)> {
+    pub fn of(conditions: &[HostCondition], around: &Surroundings) -> Result<Situation, (usize, String)> {
         let mut making = Making {
             around,
             taken: around.taken.clone(),
@@ -248,13 +248,15 @@ struct Making<'a> {
 
 impl Making<'_> {
     /// Ports that conditions name belong to them alone.
-    fn note_ports(&mut self, conditions: &[Condition]) -> Result<(), (usize, String)> {
+    fn note_ports(&mut self, conditions: &[HostCondition]) -> Result<(), (usize, String)> {
         for (index, condition) in conditions.iter().enumerate() {
             let (protocol, ports, shared) = match *condition {
-                Condition::Held(Holder { protocol, local, reuse, .. }) => {
+                HostCondition::Held(Holder { protocol, local, reuse, .. }) => {
                     (protocol, local.port()..=local.port(), reuse != Reuse::None)
                 }
-                Condition::PortsHeld { protocol, range, reuse, .. } => (protocol, range.ports(), reuse != Reuse::None),
+                HostCondition::PortsHeld { protocol, range, reuse, .. } => {
+                    (protocol, range.ports(), reuse != Reuse::None)
+                }
                 _ => continue,
             };
             for port in ports {
@@ -268,9 +270,9 @@ impl Making<'_> {
     }
 
     /// Then helpers get theirs, before anybody counts what is left of a range.
-    fn choose_peers(&mut self, conditions: &[Condition]) -> Result<(), (usize, String)> {
+    fn choose_peers(&mut self, conditions: &[HostCondition]) -> Result<(), (usize, String)> {
         for condition in conditions {
-            if let Condition::PortsExhausted { protocol: Protocol::Tcp, to: Some(to), .. } = condition
+            if let HostCondition::PortsExhausted { protocol: Protocol::Tcp, to: Some(to), .. } = condition
                 && self.around.is_local(to.ip())
                 && self.taken.insert((Protocol::Tcp, to.port()))
             {
@@ -279,12 +281,12 @@ impl Making<'_> {
         }
         let wanted = |port: &u16| {
             conditions.iter().any(|condition| match *condition {
-                Condition::PortsExhausted { range, .. } => range.contains(*port),
+                HostCondition::PortsExhausted { range, .. } => range.contains(*port),
                 _ => false,
             })
         };
         for (index, condition) in conditions.iter().enumerate() {
-            let Condition::Held(Holder { protocol, state, local, peer, .. }) = *condition else { continue };
+            let HostCondition::Held(Holder { protocol, state, local, peer, .. }) = *condition else { continue };
             if matches!(state, HolderState::Bound | HolderState::Listening) {
                 continue;
             }
@@ -315,9 +317,9 @@ impl Making<'_> {
         Ok(())
     }
 
-    fn add(&mut self, index: usize, condition: &Condition) -> Result<(), String> {
+    fn add(&mut self, index: usize, condition: &HostCondition) -> Result<(), String> {
         match condition {
-            Condition::PortsExhausted { protocol, address, range, reuse, to, free } => {
+            HostCondition::PortsExhausted { protocol, address, range, reuse, to, free } => {
                 let (protocol, address, reuse, to, range) = (*protocol, *address, *reuse, *to, *range);
                 let own: Vec<u16> = range.ports().filter(|port| !self.taken.contains(&(protocol, *port))).collect();
                 let count = own.len().checked_sub(usize::from(*free)).ok_or_else(|| {
@@ -344,15 +346,15 @@ impl Making<'_> {
                 let family = Family::of(address);
                 self.check(index, Precondition::Full(Full { protocol, family, range, free: *free }));
             }
-            Condition::PortsHeld { protocol, address, range, reuse } => {
+            HostCondition::PortsHeld { protocol, address, range, reuse } => {
                 let (protocol, address, range) = (*protocol, *address, *range);
                 let fill = Fill { how: FillHow::Bind, protocol, address, range, reuse: *reuse, to: None, leave: 0 };
                 self.step(Phase::Ranges, index, Op::Fill(fill));
                 let family = Family::of(address);
                 self.check(index, Precondition::Full(Full { protocol, family, range, free: 0 }));
             }
-            Condition::Held(holder) => self.hold(index, *holder)?,
-            Condition::SourceNotLocal { address } => {
+            HostCondition::Held(holder) => self.hold(index, *holder)?,
+            HostCondition::SourceNotLocal { address } => {
                 let loopback: [(IpAddr, u8); 2] = [(Ipv4Addr::LOCALHOST.into(), 8), (Ipv6Addr::LOCALHOST.into(), 128)];
                 let own = self.around.client.iter().map(|own| (own, self.around.device));
                 let found = own.chain(loopback.iter().map(|own| (own, "lo"))).find(|((own, _), _)| own == address);
@@ -363,7 +365,7 @@ impl Making<'_> {
                 self.set(Phase::Sysctls, index, name, "0");
                 self.check(index, Precondition::Address { address: *address, local: false });
             }
-            Condition::NoRoute { prefix } => {
+            HostCondition::NoRoute { prefix } => {
                 let host = |&address: &IpAddr| Prefix { address, length: if address.is_ipv4() { 32 } else { 128 } };
                 // RFC 5737 and RFC 3849: addresses that nobody has.
                 let anywhere: [IpAddr; 2] =
@@ -382,11 +384,11 @@ impl Making<'_> {
                     self.check_route(index, prefix, kind);
                 }
             }
-            Condition::Route { kind, prefix } => {
+            HostCondition::Route { kind, prefix } => {
                 self.route(index, *prefix, *kind, None);
                 self.check_route(index, *prefix, route_word(*kind));
             }
-            Condition::OutputDropped { prefix, port, protocol, verdict } => {
+            HostCondition::OutputDropped { prefix, port, protocol, verdict } => {
                 let counter = format!("hits{index}");
                 let (_, verdict) = VERDICTS[*verdict];
                 let to = prefix.map_or(String::new(), |Prefix { address, length }| {
@@ -402,9 +404,11 @@ impl Making<'_> {
                 self.step(Phase::Filters, index, Op::Nft { ruleset });
                 self.check(index, Precondition::Counted { counter, packets: 0 });
             }
-            Condition::DescriptorsExhausted { free } => self.situation.descriptors = Some((index, *free)),
-            Condition::Icmp { kind, code, prefix, router } => self.answer(index, (*kind, *code), *prefix, *router)?,
-            Condition::Sysctl { name, value } => self.set(Phase::Sysctls, index, name, value),
+            HostCondition::DescriptorsExhausted { free } => self.situation.descriptors = Some((index, *free)),
+            HostCondition::Icmp { kind, code, prefix, router } => {
+                self.answer(index, (*kind, *code), *prefix, *router)?
+            }
+            HostCondition::Sysctl { name, value } => self.set(Phase::Sysctls, index, name, value),
         }
         Ok(())
     }
@@ -486,10 +490,10 @@ impl Making<'_> {
     }
 
     /// Helpers of holders take their ports elsewhere while a range is to be exhausted or held.
-    fn keep_range_free(&mut self, conditions: &[Condition]) {
+    fn keep_range_free(&mut self, conditions: &[HostCondition]) {
         let ranges = conditions.iter().filter_map(|condition| match condition {
-            Condition::PortsExhausted { range, .. } => Some(*range),
-            Condition::PortsHeld { range, .. } => Some(*range),
+            HostCondition::PortsExhausted { range, .. } => Some(*range),
+            HostCondition::PortsHeld { range, .. } => Some(*range),
             _ => None,
         });
         let ranges: Vec<PortRange> = ranges.collect();

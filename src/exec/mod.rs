@@ -1,12 +1,12 @@
-//! A world for one command: the processes beside the command, and the way its exit code gets out.
+//! An environment for one command: the processes beside the command, and the way its exit code gets out.
 //!
-//! Process 1 of the world builds it, creates the conditions and looks after the command. When it ends, everything ends.
-//! `cli` reads the options.
+//! Process 1 of the environment builds it, creates the conditions and looks after the command. When it ends, everything
+//! ends. `cli` reads the options.
 
-mod beside;
 mod condition;
-mod held;
-mod world;
+mod environment;
+mod holders;
+mod without_namespaces;
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -21,11 +21,11 @@ use crate::words::errno::Errno;
 use crate::words::near::or_list;
 use crate::words::ports::{PORT_RANGE, PortRange};
 
-pub use condition::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
-pub use world::{MOST_ROUTERS, World};
+pub use condition::{DEFAULT_RANGE, Holder, HostCondition, Named, Prefix, VERDICTS};
+pub use environment::{Environment, MOST_ROUTERS};
 
 use condition::{Check, Situation};
-use held::{Held, Refusal};
+use holders::{Holders, Refusal};
 
 /// How a command ended.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct Ran {
     pub lost: Vec<String>,
     /// What the command was allowed to change and did, a sentence each.
     pub changed: Vec<String>,
-    /// Processes of its world that did not work then, a sentence each.
+    /// Processes of its environment that did not work then, a sentence each.
     pub failed: Vec<String>,
     /// Its socket calls, where somebody wanted to see them.
     pub watched: Option<(Seen, Vec<Record>)>,
@@ -46,7 +46,7 @@ pub struct Ran {
 /// What there is to a run beside the command.
 #[derive(Clone, Debug, Default)]
 pub struct Request {
-    pub world: World,
+    pub environment: Environment,
     pub conditions: Vec<Named>,
     /// Sysctls that conditions set, and names of conditions, that may be another at the command's end.
     pub may_change: Vec<String>,
@@ -59,7 +59,7 @@ pub struct Request {
     /// Whether it starts in an empty directory that is its home, so that no file there is its configuration.
     pub empty_home: bool,
     /// Whether it is to have the terminal. A shell gives it back to the group that it came in, and nobody outside of
-    /// the world has a number in there.
+    /// the environment has a number in there.
     pub foreground: bool,
 }
 
@@ -75,51 +75,51 @@ pub struct Startup {
 /// Why a command has not run.
 #[derive(Debug)]
 pub enum Failed {
-    /// There is no world for it.
-    World(String),
+    /// There is no environment for it.
+    Environment(String),
     /// Nor can there be one on this host, which lacks something that a condition needs: in words, and what it is.
     Lacks(String, Unsupported),
-    /// The world was there, and the command refused.
+    /// The environment was there, and the command refused.
     Command(Errno),
 }
 
 /// What the process that is to become the command is told before that: without it, it never does.
 const GO: u8 = b'g';
 
-/// Runs the command in its world. The process that returns from this may be another than the one that called it: see
-/// [`sys::isolate`].
+/// Runs the command in its environment. The process that returns from this may be another than the one that called it:
+/// see [`sys::isolate`].
 pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
-    let Request { world, conditions, may_change, limit, watch, startup, empty_home, foreground } = request;
-    let what = |what: &'static str| move |errno: Errno| Failed::World(format!("{what}: {errno}"));
-    let no_signals = |error: std::io::Error| Failed::World(format!("cannot handle signals: {error}"));
+    let Request { environment, conditions, may_change, limit, watch, startup, empty_home, foreground } = request;
+    let what = |what: &'static str| move |errno: Errno| Failed::Environment(format!("{what}: {errno}"));
+    let no_signals = |error: std::io::Error| Failed::Environment(format!("cannot handle signals: {error}"));
     let caller = Credentials::current().map_err(what("cannot prepare for signals"))?;
     let isolation = sys::isolate(Purpose::Command);
     if let Some(lacking) = &isolation.lacking {
-        return Err(Failed::World(format!("cannot create a private network for the command: {lacking}")));
+        return Err(Failed::Environment(format!("cannot create a private network for the command: {lacking}")));
     }
     // Until the command runs, and when it has ended, there is nobody to pass them on to.
     sys::end_on_signals(&[], Duration::ZERO).map_err(no_signals)?;
     let no_table = |fault| {
         let advice = "it takes sock_diag: CONFIG_INET_DIAG, or the kernel modules tcp_diag and udp_diag";
-        Failed::World(format!("cannot read the client's socket table: {fault}; {advice}"))
+        Failed::Environment(format!("cannot read the client's socket table: {fault}; {advice}"))
     };
     let refused = |(index, why): (usize, String)| {
-        Failed::World(format!("condition `{}` cannot be made: {why}", conditions[index].text))
+        Failed::Environment(format!("condition `{}` cannot be made: {why}", conditions[index].text))
     };
     // Its namespaces are there as long as it is.
     let (situation, built) = if isolation.is_shared() {
         let range = sys::read_sysctl(PORT_RANGE).map_err(what("cannot read net.ipv4.ip_local_port_range"))?;
         let range = PortRange::from_sysctl(&range)
-            .map_err(|why| Failed::World(format!("cannot read net.ipv4.ip_local_port_range: {why}")))?;
-        let wanted = beside::conditions(request, range).map_err(Failed::World)?;
-        if let Some(warning) = beside::warning(&wanted) {
+            .map_err(|why| Failed::Environment(format!("cannot read net.ipv4.ip_local_port_range: {why}")))?;
+        let wanted = without_namespaces::conditions(request, range).map_err(Failed::Environment)?;
+        if let Some(warning) = without_namespaces::warning(&wanted) {
             let _ = writeln!(std::io::stderr(), "errnoscope: {warning}");
         }
-        (beside::situation(&wanted, &world::bystanders().map_err(no_table)?).map_err(refused)?, None)
+        (without_namespaces::situation(&wanted, &environment::bystanders().map_err(no_table)?).map_err(refused)?, None)
     } else {
-        let built = world.build(&caller).map_err(Failed::World)?;
-        let mut around = world::surroundings(&built.chain).map_err(no_table)?;
-        let wanted: Vec<Condition> = conditions.iter().map(|named| named.condition.clone()).collect();
+        let built = environment.build(&caller).map_err(Failed::Environment)?;
+        let mut around = environment::surroundings(&built.chain).map_err(no_table)?;
+        let wanted: Vec<HostCondition> = conditions.iter().map(|named| named.condition.clone()).collect();
         if let Some((index, to)) = condition::unreachable(&wanted, &around) {
             let port = to.port();
             let why = format!(
@@ -130,20 +130,20 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             return Err(refused((index, why)));
         }
         // A program of --with may have other ports before this one.
-        let end = Instant::now() + world::PATIENCE;
-        let is_with = world.path.is_none() && !world.with.is_empty();
+        let end = Instant::now() + environment::STARTUP_TIMEOUT;
+        let is_with = environment.path.is_none() && !environment.with.is_empty();
         while let Some((index, to)) = condition::unserved(&wanted, &around).filter(|_| is_with) {
             if Instant::now() >= end {
                 let port = to.port();
                 let why = format!(
                     "nobody listens on {to}, and no program of --with has within {} s; --listen {port} has errnoscope \
                      listen there",
-                    world::PATIENCE.as_secs()
+                    environment::STARTUP_TIMEOUT.as_secs()
                 );
                 return Err(refused((index, why)));
             }
             sys::pause_ms(10.0);
-            around = world::surroundings(&built.chain).map_err(no_table)?;
+            around = environment::surroundings(&built.chain).map_err(no_table)?;
         }
         (Situation::of(&wanted, &around).map_err(refused)?, Some(built))
     };
@@ -161,17 +161,19 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
                 Some(_) => or_list(name, known),
                 None => "; there is no condition".to_owned(),
             };
-            return Err(Failed::World(format!("--may-change {name}: no condition is called so, or sets it{meant}")));
+            return Err(Failed::Environment(format!(
+                "--may-change {name}: no condition is called so, or sets it{meant}"
+            )));
         }
     }
     let helpers = built.as_ref().map_or(&[][..], |built| &built.helpers);
     let descriptors = situation.descriptors.map(|(index, free)| (index, sys::lowest_inheritable_gap() + free));
     let lacking = |Refusal { why, lacks }| match lacks {
-        None => Failed::World(why),
+        None => Failed::Environment(why),
         Some(lacks) => Failed::Lacks(why, lacks),
     };
     let mut held = match situation.is_held() {
-        true => Some(Held::make(conditions, may_change, situation, &isolation).map_err(lacking)?),
+        true => Some(Holders::make(conditions, may_change, situation, &isolation).map_err(lacking)?),
         false => None,
     };
     // Where it has a name, it is there until the command has ended.
@@ -180,7 +182,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
         let place = match sys::nameless_directory(file, text) {
             Ok(place) => place,
             Err(_) => named_directory(file, text, &mut _directory).map_err(|error| {
-                Failed::World(format!("cannot write a file for the shell to begin with: {error}; see TMPDIR"))
+                Failed::Environment(format!("cannot write a file for the shell to begin with: {error}; see TMPDIR"))
             })?,
         };
         command.env(variable, place);
@@ -197,7 +199,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
     let fails =
         |gone: &BTreeMap<i32, Ended>| helpers.iter().filter_map(|helper| helper.fails(gone)).collect::<Vec<_>>();
     if let Some(why) = fails(&gone).into_iter().next() {
-        return Err(Failed::World(format!("{why}, before the command was started; it has not run")));
+        return Err(Failed::Environment(format!("{why}, before the command was started; it has not run")));
     }
     // Until then the command waits: it is looked at from its first call on.
     let (go, ready) = sys::pipe().map_err(what("cannot start the command: pipe"))?;
@@ -213,26 +215,26 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             if *foreground {
                 sys::take_foreground();
             }
-            caller.restore().map_err(|why| Failed::World(format!("cannot become the caller again: {why}")))?;
+            caller.restore().map_err(|why| Failed::Environment(format!("cannot become the caller again: {why}")))?;
             if let Some((index, most)) = descriptors {
                 let text = &conditions[index].text;
                 sys::limit_descriptors(most).map_err(|errno| {
                     let limit = sys::descriptor_limit().1;
-                    Failed::World(format!(
+                    Failed::Environment(format!(
                         "condition `{text}` cannot be made: setrlimit(RLIMIT_NOFILE, {most}): {errno}; \
                          the hard limit is {limit}"
                     ))
                 })?;
             }
             if *watch {
-                sys::be_watched().map_err(|errno| Failed::World(untraceable("seccomp", &errno)))?;
+                sys::be_watched().map_err(|errno| Failed::Environment(untraceable("seccomp", &errno)))?;
             }
             Err(Failed::Command(sys::become_command(command)))
         }
         Fork::Parent(pid) => {
             drop(go);
             let mut watch = match watch {
-                true => Some(Watch::begin(pid).map_err(|errno| Failed::World(untraceable("ptrace", &errno)))?),
+                true => Some(Watch::begin(pid).map_err(|errno| Failed::Environment(untraceable("ptrace", &errno)))?),
                 false => None,
             };
             let mut allowed = None;
@@ -251,7 +253,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             let (at_end, others) = (&mut at_end, &mut others);
             let flock = Supervision { begin: &mut begin, limit: *limit, at_end, others, watch: watch.as_mut() };
             let (ended, timed_out) = sys::shepherd(pid, flock).map_err(|errno| {
-                Failed::World(match has_begun {
+                Failed::Environment(match has_begun {
                     true => format!("cannot wait for the command: {errno}"),
                     false => format!(
                         "cannot start the thread that a traced command needs: {errno}; it has not run; \
@@ -261,7 +263,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
             })?;
             sys::end_on_signals(&[], sys::TOGETHER).map_err(no_signals)?;
             let failed = fails(&gone);
-            let (mut lost, mut changed) = held.as_mut().map(Held::lost).unwrap_or_default();
+            let (mut lost, mut changed) = held.as_mut().map(Holders::lost).unwrap_or_default();
             if let Some((index, most)) = descriptors.filter(|(_, most)| allowed != Some(*most)) {
                 let now = allowed.map_or("unknown".to_owned(), |now| now.to_string());
                 let told = format!("`{}`: RLIMIT_NOFILE was {most}, and is {now}", conditions[index].text);

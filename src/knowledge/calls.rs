@@ -63,7 +63,7 @@ pub struct Seen {
     pub io_uring: bool,
     /// Some program of 32 bits used sockets: none of its calls shows here.
     #[serde(default)]
-    pub narrow: bool,
+    pub compat32: bool,
     /// Some process filters its own system calls: those that its filter denied do not show here.
     #[serde(default)]
     pub own_filter: bool,

@@ -2,14 +2,14 @@
 //!
 //! `tracer::check` has judged before.
 
-use comfy_table::{Cell, Row as Line};
+use comfy_table::{Cell, Row};
 
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{count, field, heading, lines, shown, table, unwrapped};
 use crate::knowledge::policy::right::Consequence;
 use crate::tracer::check::infer::{Habit, Likeness};
-use crate::tracer::check::judge::{Behaviour, Verdict};
-use crate::tracer::check::{Change, Check, Outcome, Row, Tracer};
+use crate::tracer::check::judge::{Behaviour, BehaviourVerdict};
+use crate::tracer::check::{BehaviourChange, Check, CheckRow, Outcome, Tracer};
 use crate::words::names::PortChoice;
 
 /// Which runs are shown with the calls that prove what is said of them.
@@ -18,19 +18,22 @@ pub enum Detail<'c> {
     Wrong,
     Everything,
     /// What a baseline says as well is no news.
-    Changed(&'c [Change]),
+    Changed(&'c [BehaviourChange]),
 }
 
 impl Detail<'_> {
-    fn has(self, tracer: &str, row: &Row) -> bool {
+    fn has(self, tracer: &str, row: &CheckRow) -> bool {
         match self {
             Detail::Everything => true,
             Detail::Wrong => {
-                row.behaviour == Behaviour::NotRun || [Verdict::Wrong, Verdict::Broken].contains(&row.verdict)
+                row.behaviour == Behaviour::NotRun
+                    || [BehaviourVerdict::Wrong, BehaviourVerdict::Broken].contains(&row.verdict)
             }
             Detail::Changed(changes) => {
-                let is_of = |change: &Change| change.tracer == tracer && change.trouble == row.trouble;
-                row.behaviour == Behaviour::NotRun || row.verdict == Verdict::Broken || changes.iter().any(is_of)
+                let is_of = |change: &BehaviourChange| change.tracer == tracer && change.trouble == row.trouble;
+                row.behaviour == Behaviour::NotRun
+                    || row.verdict == BehaviourVerdict::Broken
+                    || changes.iter().any(is_of)
             }
         }
     }
@@ -50,7 +53,7 @@ pub fn check(check: &Check, detail: Detail<'_>, width: usize) -> String {
                 Some(kind) => format!("{}: {kind}", row.verdict),
                 None => row.verdict.to_string(),
             };
-            rows.add_row(Line::from(vec![
+            rows.add_row(Row::from(vec![
                 Cell::new(row.trouble),
                 Cell::new(row.behaviour),
                 Cell::new(paint(style(row.verdict), &verdict)),
@@ -67,15 +70,15 @@ pub fn check(check: &Check, detail: Detail<'_>, width: usize) -> String {
     text + &total(check) + "\n"
 }
 
-fn style(verdict: Verdict) -> anstyle::Style {
+fn style(verdict: BehaviourVerdict) -> anstyle::Style {
     match verdict {
-        Verdict::Right => GOOD,
-        Verdict::Wrong | Verdict::Broken => BAD,
-        Verdict::NotExercised => WARN,
+        BehaviourVerdict::Right => GOOD,
+        BehaviourVerdict::Wrong | BehaviourVerdict::Broken => BAD,
+        BehaviourVerdict::NotExercised => WARN,
     }
 }
 
-fn details(row: &Row, width: usize) -> String {
+fn details(row: &CheckRow, width: usize) -> String {
     let mut text = format!("\n  {}\n", paint(HEADING, row.trouble.as_str()));
     let mut add = |label: &str, value: &str| text.push_str(&field(&format!("    {label:<8}"), &shown(value), width));
     let mut add_lines = |label: &str, lines: &mut dyn Iterator<Item = &str>| {
@@ -85,7 +88,7 @@ fn details(row: &Row, width: usize) -> String {
     };
     let mut said = row.message.iter().flat_map(|message| message.lines());
     // Nobody knows better what is wrong with a tracer that does not even work.
-    if row.verdict == Verdict::Broken {
+    if row.verdict == BehaviourVerdict::Broken {
         add_lines("said", &mut said);
     }
     add_lines("why", &mut std::iter::once(&*row.why));
@@ -98,7 +101,7 @@ fn details(row: &Row, width: usize) -> String {
     text
 }
 
-fn reached(row: &Row) -> String {
+fn reached(row: &CheckRow) -> String {
     let ttls: Vec<String> = row.reached.iter().map(u8::to_string).collect();
     let code = row.exit_code.map_or(String::new(), |code| format!(", exit code {code}"));
     if ttls.is_empty() { format!("no hop{code}") } else { format!("hops {}{code}", ttls.join(" ")) }
@@ -140,16 +143,17 @@ fn like(likenesses: &[Likeness]) -> String {
 
 /// `13 runs: 9 right, 4 wrong`.
 pub fn total(check: &Check) -> String {
-    let rows: Vec<&Row> = check.tracers.iter().flat_map(|tracer| &tracer.runs).collect();
-    let counts =
-        Verdict::ALL.iter().map(|verdict| (verdict, rows.iter().filter(|row| row.verdict == *verdict).count()));
+    let rows: Vec<&CheckRow> = check.tracers.iter().flat_map(|tracer| &tracer.runs).collect();
+    let counts = BehaviourVerdict::ALL
+        .iter()
+        .map(|verdict| (verdict, rows.iter().filter(|row| row.verdict == *verdict).count()));
     let counts: Vec<String> =
         counts.filter(|(_, count)| *count > 0).map(|(verdict, count)| format!("{count} {verdict}")).collect();
     format!("{}: {}", count(rows.len() as u64, "run"), counts.join(", "))
 }
 
 /// What changed since the baseline.
-pub fn changes(changes: &[Change]) -> String {
+pub fn changes(changes: &[BehaviourChange]) -> String {
     if changes.is_empty() {
         return format!("{} since the baseline\n", paint(GOOD, "no change"));
     }
@@ -158,7 +162,7 @@ pub fn changes(changes: &[Change]) -> String {
     };
     let lines = changes.iter().map(|change| {
         let before = change.baseline.map_or("not in the baseline".to_owned(), words);
-        let better = change.current.1 == Verdict::Right;
+        let better = change.current.1 == BehaviourVerdict::Right;
         let now = paint(if better { GOOD } else { BAD }, &words(change.current));
         format!("  {}  {}  {before} → {now}\n", shown(&change.tracer), change.trouble)
     });
@@ -183,8 +187,8 @@ far than by itself. Wrong behaviour is **bold**.\n\n",
             .map(|tracer| {
                 let row = tracer.runs.iter().find(|row| row.trouble == *trouble);
                 row.map_or(String::new(), |row| match row.verdict {
-                    Verdict::Wrong | Verdict::Broken => format!("**{}**", words(row)),
-                    Verdict::Right | Verdict::NotExercised => words(row),
+                    BehaviourVerdict::Wrong | BehaviourVerdict::Broken => format!("**{}**", words(row)),
+                    BehaviourVerdict::Right | BehaviourVerdict::NotExercised => words(row),
                 })
             })
             .collect();
@@ -217,7 +221,11 @@ far than by itself. Wrong behaviour is **bold**.\n\n",
         if !tracer.habits.is_empty() {
             text.push_str(&format!("\nIt {}.\n", like(&tracer.like)));
         }
-        for row in tracer.runs.iter().filter(|row| row.verdict == Verdict::Wrong || row.verdict == Verdict::Broken) {
+        for row in tracer
+            .runs
+            .iter()
+            .filter(|row| row.verdict == BehaviourVerdict::Wrong || row.verdict == BehaviourVerdict::Broken)
+        {
             let said = row.message.as_ref().map_or(String::new(), |message| {
                 format!(" It says `{}`.", message.replace('`', "'").replace('\n', " "))
             });
@@ -230,7 +238,7 @@ far than by itself. Wrong behaviour is **bold**.\n\n",
     text
 }
 
-fn words(row: &Row) -> String {
+fn words(row: &CheckRow) -> String {
     match row.kind {
         Some(kind) => format!("{}, {kind}", row.behaviour),
         None => row.behaviour.to_string(),

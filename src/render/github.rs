@@ -8,8 +8,8 @@ use std::fmt::Write;
 use super::compare::{case, of, total, values};
 use super::text::{count, shown, truncate};
 use crate::report::compare::{Comparison, Group, Weight};
-use crate::tracer::check::judge::Verdict;
-use crate::tracer::check::{Change, Check, Row, Tracer};
+use crate::tracer::check::judge::BehaviourVerdict;
+use crate::tracer::check::{BehaviourChange, Check, CheckRow, Tracer};
 use crate::words::untrusted::shown_lines;
 
 /// GitHub shows this many annotations of each kind for a step, and drops the others without a word
@@ -89,10 +89,10 @@ fn environment(comparison: &Comparison) -> String {
 
 /// A line for each trouble about which a tracer does the wrong thing, or with a baseline another; at most ten of each
 /// kind.
-pub fn check_annotations(check: &Check, changes: Option<&[Change]>) -> String {
+pub fn check_annotations(check: &Check, changes: Option<&[BehaviourChange]>) -> String {
     let mut lines = String::new();
     for &weight in Weight::ALL {
-        let found: Vec<(&Tracer, &Row)> = check
+        let found: Vec<(&Tracer, &CheckRow)> = check
             .tracers
             .iter()
             .flat_map(|tracer| tracer.runs.iter().map(move |row| (tracer, row)))
@@ -117,26 +117,26 @@ pub fn check_annotations(check: &Check, changes: Option<&[Change]>) -> String {
 }
 
 /// What a run is worth to somebody who does not look for it.
-fn check_weight(tracer: &Tracer, row: &Row, changes: Option<&[Change]>) -> Option<Weight> {
+fn check_weight(tracer: &Tracer, row: &CheckRow, changes: Option<&[BehaviourChange]>) -> Option<Weight> {
     let is_new = changes.is_none_or(|changes| {
         changes.iter().any(|change| change.tracer == tracer.label() && change.trouble == row.trouble)
     });
     match row.verdict {
-        Verdict::Broken => Some(Weight::Error),
-        Verdict::Wrong if is_new => Some(Weight::Error),
-        Verdict::NotExercised if is_new && changes.is_some() => Some(Weight::Warning),
-        Verdict::Right if is_new && changes.is_some() => Some(Weight::Notice),
-        Verdict::Wrong | Verdict::NotExercised | Verdict::Right => None,
+        BehaviourVerdict::Broken => Some(Weight::Error),
+        BehaviourVerdict::Wrong if is_new => Some(Weight::Error),
+        BehaviourVerdict::NotExercised if is_new && changes.is_some() => Some(Weight::Warning),
+        BehaviourVerdict::Right if is_new && changes.is_some() => Some(Weight::Notice),
+        BehaviourVerdict::Wrong | BehaviourVerdict::NotExercised | BehaviourVerdict::Right => None,
     }
 }
 
 /// A job summary of what tracers do, of at most `room` bytes.
-pub fn check_summary(check: &Check, changes: Option<&[Change]>, room: usize) -> String {
+pub fn check_summary(check: &Check, changes: Option<&[BehaviourChange]>, room: usize) -> String {
     let mut summary = Bounded { text: String::new(), room: room.min(SUMMARY) };
     summary.push("## errnoscope: what tracers do about socket errors\n");
     let rows = check.tracers.iter().flat_map(|tracer| {
-        tracer.runs.iter().filter(|row| row.verdict != Verdict::Right).map(move |one| {
-            let is_known = one.verdict == Verdict::Wrong && check_weight(tracer, one, changes).is_none();
+        tracer.runs.iter().filter(|row| row.verdict != BehaviourVerdict::Right).map(move |one| {
+            let is_known = one.verdict == BehaviourVerdict::Wrong && check_weight(tracer, one, changes).is_none();
             let known = if is_known { " (as in the baseline)" } else { "" };
             let kind = one.kind.map_or(String::new(), |kind| format!(": {kind}"));
             let verdict = format!("{}{kind}{known}", one.verdict);

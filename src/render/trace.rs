@@ -10,8 +10,8 @@ use comfy_table::{Attribute, Cell, Color};
 use super::style::{BAD, FAINT, HEADING, WARN, paint};
 use super::text::{count, field, heading, lines, numbers_from, table, unwrapped};
 use crate::knowledge::policy::advice::advice;
-use crate::tracer::record::{Abort, Choices, Ended, Failure, Fate, Record, Tried};
-use crate::tracer::view::{Row, Times, Voice};
+use crate::tracer::record::{Abort, Choices, Failure, Fate, ProbeRecord, RoundEnd, Tried};
+use crate::tracer::view::{HopRow, Times, Voice};
 use crate::tracer::{Meaning, PortModeName, mark};
 use crate::words::cause::Cause;
 use crate::words::names::{Family, Os};
@@ -32,7 +32,7 @@ pub fn header(host: &str, settings: &Choices, width: usize) -> String {
 }
 
 /// A line for each hop; silent ones at the end share one.
-pub fn hops(hops: &[Row], width: usize) -> String {
+pub fn hops(hops: &[HopRow], width: usize) -> String {
     let several = hops.iter().any(|hop| hop.totals.issued - hop.totals.skipped > 1);
     let answered = hops.iter().rposition(|hop| !hop.answers.is_empty()).map_or(0, |index| index + 1);
     // Two silent hops fit in two lines.
@@ -111,8 +111,8 @@ fn milliseconds(times: Times, several: bool) -> Vec<String> {
 }
 
 /// The ports that were skipped, by reason: a skip is never silent.
-pub fn skips(probes: &[Record], settings: &Choices, width: usize) -> String {
-    let skipped: Vec<&Record> = probes.iter().filter(|record| record.fate == Fate::Skipped).collect();
+pub fn skips(probes: &[ProbeRecord], settings: &Choices, width: usize) -> String {
+    let skipped: Vec<&ProbeRecord> = probes.iter().filter(|record| record.fate == Fate::Skipped).collect();
     if skipped.is_empty() {
         return String::new();
     }
@@ -161,28 +161,28 @@ fn ranges(ports: &[u16]) -> String {
 }
 
 /// How the trace ended, where that is no error of this host.
-pub fn ended(ended: &Ended, settings: &Choices) -> Option<String> {
+pub fn ended(ended: &RoundEnd, settings: &Choices) -> Option<String> {
     let (target, port) = (settings.target.ip(), settings.target.port());
     Some(match ended {
-        Ended::Reached { ttl, open } => {
+        RoundEnd::Reached { ttl, open } => {
             let port = format!("port {port} is {}", if *open { "open" } else { "closed" });
             format!("{} {target} at hop {ttl}, {port}\n", paint(HEADING, "reached"))
         }
-        Ended::Unreachable { ttl, from } => {
+        RoundEnd::Unreachable { ttl, from } => {
             let from = from.map_or_else(|| "somebody".to_owned(), |from| from.to_string());
             format!("{} {target}: {from} says so at hop {ttl}\n", paint(BAD, "unreachable"))
         }
-        Ended::NotReached => format!("{} {target} within {} hops\n", paint(BAD, "not reached:"), settings.max_ttl),
-        Ended::Interrupted => format!("{}\n", paint(WARN, "interrupted")),
-        Ended::NothingSent { .. } | Ended::Aborted(_) | Ended::SequencesSpent { .. } => return None,
+        RoundEnd::NotReached => format!("{} {target} within {} hops\n", paint(BAD, "not reached:"), settings.max_ttl),
+        RoundEnd::Interrupted => format!("{}\n", paint(WARN, "interrupted")),
+        RoundEnd::NothingSent { .. } | RoundEnd::Aborted(_) | RoundEnd::SequencesSpent { .. } => return None,
     })
 }
 
 /// What went wrong on this host, and what to do about it.
-pub fn error(ended: &Ended, settings: &Choices) -> Option<String> {
+pub fn error(ended: &RoundEnd, settings: &Choices) -> Option<String> {
     match ended {
-        Ended::Aborted(abort) => Some(aborted(abort, settings)),
-        Ended::SequencesSpent { round, numbers, tried } => {
+        RoundEnd::Aborted(abort) => Some(aborted(abort, settings)),
+        RoundEnd::SequencesSpent { round, numbers, tried } => {
             if tried.is_empty() {
                 let numbers = count(*numbers, "sequence number");
                 return Some(format!("round {round} has used up its {numbers}; widen --source-port-range"));
@@ -199,10 +199,10 @@ pub fn error(ended: &Ended, settings: &Choices) -> Option<String> {
             let ports = count(*numbers, "port");
             Some(format!("no source port is left for round {round}: {ports} tried, {}; {advice}", failures(tried)))
         }
-        Ended::NothingSent { tried } => {
+        RoundEnd::NothingSent { tried } => {
             Some(format!("no probe could be sent: {}; {}", failures(tried), advice_for(tried)))
         }
-        Ended::Reached { .. } | Ended::Unreachable { .. } | Ended::NotReached | Ended::Interrupted => None,
+        RoundEnd::Reached { .. } | RoundEnd::Unreachable { .. } | RoundEnd::NotReached | RoundEnd::Interrupted => None,
     }
 }
 
@@ -300,7 +300,7 @@ mod tests {
             reuse: Reuse::Port,
             policy: "evidence".to_owned(),
         };
-        let spent = |tried| error(&Ended::SequencesSpent { round: 1, numbers: 4, tried }, &settings).unwrap();
+        let spent = |tried| error(&RoundEnd::SequencesSpent { round: 1, numbers: 4, tried }, &settings).unwrap();
         assert_eq!(spent(Vec::new()), "round 1 has used up its 4 sequence numbers; widen --source-port-range");
         let tried = Tried { call: crate::tracer::TracerCall::Bind, errno: "EADDRINUSE".to_owned(), count: 4 };
         assert!(spent(vec![tried]).contains("4 ports tried, 4 bind EADDRINUSE; widen --source-port-range, or"));

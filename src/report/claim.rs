@@ -12,7 +12,7 @@ use toml::Spanned;
 
 use crate::words::problem::Problem;
 
-pub use condition::Condition;
+pub use condition::ClaimCondition;
 pub use read::{LIST, is_list, read, schema};
 pub use verdict::{ClaimVerdict, FORMAT, Judged, OnOs, Tally, judge, result_schema};
 
@@ -37,9 +37,9 @@ pub struct Claim {
     /// Who says so; at least one.
     pub sources: Vec<Source>,
     /// Which calls it is about.
-    pub selects: Spanned<Condition>,
+    pub selects: Spanned<ClaimCondition>,
     /// What it says of them.
-    pub holds: Spanned<Condition>,
+    pub holds: Spanned<ClaimCondition>,
 }
 
 /// Where a claim is made, and in which words.

@@ -25,7 +25,7 @@ const TERMS: usize = 64;
 
 /// True where any of its terms is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Condition {
+pub struct Formula {
     /// None: it holds nowhere.
     pub terms: Vec<Term>,
     /// Whether no condition with fewer terms, or with as many and fewer literals, exists.
@@ -50,7 +50,7 @@ pub struct Literal {
 /// that are neither does not count. Nothing if it would be too long for anybody to read, or there are too many places.
 ///
 /// No two places may be equal; each has a value below 128 for each of `axes` axes.
-pub fn decide(places: &[(&[u8], bool)], axes: usize) -> Option<Condition> {
+pub fn decide(places: &[(&[u8], bool)], axes: usize) -> Option<Formula> {
     if places.len() > PLACES {
         return None;
     }
@@ -59,7 +59,7 @@ pub fn decide(places: &[(&[u8], bool)], axes: usize) -> Option<Condition> {
         Some(cover) => (cover, true),
         None => (space.grown()?, false),
     };
-    Some(Condition { terms: cover.iter().map(|sets| space.term(places, sets)).collect(), shortest })
+    Some(Formula { terms: cover.iter().map(|sets| space.term(places, sets)).collect(), shortest })
 }
 
 /// A set of classes for each axis.
@@ -357,7 +357,7 @@ mod tests {
 
     use super::*;
 
-    impl Condition {
+    impl Formula {
         /// Whether it holds at a place: the number of the case's value for each axis.
         fn holds(&self, at: &[u8]) -> bool {
             let literal = |literal: &Literal| literal.values & (1 << at[literal.axis]) != 0;
@@ -378,7 +378,7 @@ mod tests {
         })
     }
 
-    fn decided(widths: &[u8], holds: impl Fn(&[u8]) -> bool) -> Condition {
+    fn decided(widths: &[u8], holds: impl Fn(&[u8]) -> bool) -> Formula {
         let places = places(widths);
         let places: Vec<(&[u8], bool)> = places.iter().map(|at| (&**at, holds(at))).collect();
         decide(&places, widths.len()).unwrap()
@@ -397,7 +397,7 @@ mod tests {
         });
         let port = [literal(1, 0b1100, 0b0011), literal(2, 0b1100, 0b0011)];
         let addr = [literal(0, 0b101, 0b010), literal(1, 0b1010, 0b0101), literal(2, 0b1010, 0b0101)];
-        assert_eq!(condition, Condition { terms: vec![port.to_vec(), addr.to_vec()], shortest: true });
+        assert_eq!(condition, Formula { terms: vec![port.to_vec(), addr.to_vec()], shortest: true });
     }
 
     #[test]

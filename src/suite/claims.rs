@@ -5,8 +5,8 @@
 use indexmap::IndexMap;
 use toml::Spanned;
 
-use crate::report::claim::condition::{View, matches};
-use crate::report::claim::{Claim, Claims, Condition};
+use crate::report::claim::condition::{CallView, matches};
+use crate::report::claim::{Claim, ClaimCondition, Claims};
 use crate::scenario::{Platform, cases, compile};
 use crate::suite::catalogue::Catalogue;
 use crate::suite::judge;
@@ -39,7 +39,7 @@ fn problem<T>(claims: &Claims, place: &Spanned<T>, message: String, help: impl I
 }
 
 /// The scenarios, axes and values that a condition names and the catalogue does not have.
-fn names(claims: &Claims, condition: &Spanned<Condition>, catalogue: &Catalogue, problems: &mut Vec<Problem>) {
+fn names(claims: &Claims, condition: &Spanned<ClaimCondition>, catalogue: &Catalogue, problems: &mut Vec<Problem>) {
     for clause in condition.get_ref().clauses() {
         if let Some(patterns) = &clause.scenario {
             for pattern in &patterns.get_ref().0 {
@@ -86,7 +86,7 @@ fn selecting_nothing<'c>(mut claims: Vec<&'c Claim>, catalogue: &Catalogue) -> V
                 for (os, outcome) in expected.iter().flat_map(|(os, all)| all.iter().map(move |one| (*os, one))) {
                     let (call, port, cause) = (subject.call, subject.port, subject.cause);
                     let outcome = &*outcome.outcome;
-                    let view = View { os, scenario: &scenario.id, call, port, cause, axes: &axes, outcome };
+                    let view = CallView { os, scenario: &scenario.id, call, port, cause, axes: &axes, outcome };
                     claims.retain(|claim| !claim.selects.get_ref().holds(&view));
                 }
             }

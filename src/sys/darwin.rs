@@ -7,7 +7,7 @@ use std::net::{IpAddr, Ipv6Addr};
 
 use ipnet::{IpNet, Ipv6Net};
 
-use super::journal::Change;
+use super::journal::HostChange;
 use crate::words::ports::{PORT_RANGE, PortRange};
 
 /// Its settings here: `in_pcbbind()` (`bsd/netinet/in_pcb.c`) takes the first pair, and the second for a socket with
@@ -146,10 +146,14 @@ fn is_near(address: IpAddr, own: &Own) -> bool {
 }
 
 /// Whether the machine already is as an earlier change has left it, so that there is something to undo.
-pub fn is_made(change: &Change, number: impl FnOnce(&str) -> Option<i32>, has: impl FnOnce(IpAddr) -> bool) -> bool {
+pub fn is_made(
+    change: &HostChange,
+    number: impl FnOnce(&str) -> Option<i32>,
+    has: impl FnOnce(IpAddr) -> bool,
+) -> bool {
     match change {
-        Change::Setting { name, to, .. } => number(name) == Some(*to),
-        Change::Address { address, .. } => has(*address),
+        HostChange::Setting { name, to, .. } => number(name) == Some(*to),
+        HostChange::Address { address, .. } => has(*address),
     }
 }
 
@@ -273,11 +277,11 @@ mod tests {
 
     #[test]
     fn only_what_is_still_so_is_undone() {
-        let setting = Change::Setting { name: "first".to_owned(), from: 49152, to: 30000 };
+        let setting = HostChange::Setting { name: "first".to_owned(), from: 49152, to: 30000 };
         assert!(is_made(&setting, |_| Some(30000), |_| false));
         assert!(!is_made(&setting, |_| Some(20000), |_| true));
         assert!(!is_made(&setting, |_| None, |_| true));
-        let address = Change::Address { device: "lo0".to_owned(), address: ip("127.0.0.2") };
+        let address = HostChange::Address { device: "lo0".to_owned(), address: ip("127.0.0.2") };
         assert!(is_made(&address, |_| None, |_| true));
         assert!(!is_made(&address, |_| Some(30000), |_| false));
     }

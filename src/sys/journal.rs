@@ -18,7 +18,7 @@ const FORMAT: &str = "errnoscope-journal/1";
 /// What was, and what is to be instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum Change {
+pub enum HostChange {
     /// A number that the kernel keeps under a name.
     Setting { name: String, from: i32, to: i32 },
     /// An address that the interface did not have.
@@ -43,16 +43,16 @@ pub struct Journal {
 
 impl Journal {
     /// Makes it ours, and undoes what a former owner has left; `told` has a sentence about each thing that was found.
-    /// An owner that is about to end gets some patience.
+    /// An owner that is about to end gets until `timeout`.
     pub fn take(
         path: &Path,
         boot: &str,
-        patience: Duration,
-        undo: &mut dyn FnMut(&Change) -> Result<(), String>,
+        timeout: Duration,
+        undo: &mut dyn FnMut(&HostChange) -> Result<(), String>,
         told: &mut Vec<String>,
     ) -> Result<Journal, String> {
         let shown = path.display();
-        let end = Instant::now() + patience;
+        let end = Instant::now() + timeout;
         let file = loop {
             // A link that somebody else has put there would lead anywhere.
             let file = OpenOptions::new()
@@ -104,13 +104,13 @@ impl Journal {
     }
 
     /// Notes a change, and only then makes it.
-    pub fn make<T, E: From<String>>(&self, change: &Change, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
+    pub fn make<T, E: From<String>>(&self, change: &HostChange, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
         self.append(change).map_err(E::from)?;
         make()
     }
 
     /// Undoes every change, the last first, and forgets them.
-    pub fn undo(&mut self, undo: &mut dyn FnMut(&Change) -> Result<(), String>) -> Result<(), String> {
+    pub fn undo(&mut self, undo: &mut dyn FnMut(&HostChange) -> Result<(), String>) -> Result<(), String> {
         let text = self.text()?;
         let left = changes(&text);
         if left.is_empty() {
@@ -127,7 +127,7 @@ impl Journal {
     }
 
     /// The changes that have not been undone, in the order in which they were made.
-    pub fn changes(&mut self) -> Result<Vec<Change>, String> {
+    pub fn changes(&mut self) -> Result<Vec<HostChange>, String> {
         Ok(changes(&self.text()?))
     }
 
@@ -162,7 +162,7 @@ fn owner(text: &str) -> Option<Owner> {
 }
 
 /// A last line without an end was cut off by a crash, before its change was made.
-fn changes(text: &str) -> Vec<Change> {
+fn changes(text: &str) -> Vec<HostChange> {
     let whole = text.rfind('\n').map_or("", |end| &text[..end]);
     whole.lines().skip(1).filter_map(|line| serde_json::from_str(line).ok()).collect()
 }
@@ -192,7 +192,7 @@ mod tests {
 
         fn take(&self, boot: &str) -> Result<(Journal, Vec<String>), String> {
             let mut told = Vec::new();
-            let undo = &mut |change: &Change| self.undo(change);
+            let undo = &mut |change: &HostChange| self.undo(change);
             Journal::take(&self.path(), boot, Duration::ZERO, undo, &mut told).map(|journal| (journal, told))
         }
 
@@ -202,7 +202,7 @@ mod tests {
 
         /// As a case does it: what the file says is looked at in the moment of the change.
         fn set(&self, journal: &Journal, name: &str, to: i32) {
-            let change = Change::Setting { name: name.to_owned(), from: self.get(name), to };
+            let change = HostChange::Setting { name: name.to_owned(), from: self.get(name), to };
             let made: Result<(), String> = journal.make(&change, || {
                 let text = std::fs::read_to_string(self.path()).unwrap();
                 assert_eq!(changes(&text).last(), Some(&change), "it is noted before it is made");
@@ -212,8 +212,10 @@ mod tests {
             made.unwrap();
         }
 
-        fn undo(&self, change: &Change) -> Result<(), String> {
-            let Change::Setting { name, from, to } = change else { return Err("no address can be removed".to_owned()) };
+        fn undo(&self, change: &HostChange) -> Result<(), String> {
+            let HostChange::Setting { name, from, to } = change else {
+                return Err("no address can be removed".to_owned());
+            };
             if self.get(name) == *to {
                 self.settings.borrow_mut().insert(name.clone(), *from);
             }
@@ -257,7 +259,7 @@ mod tests {
         let machine = Machine::new();
         let (journal, _) = machine.take("boot").unwrap();
         machine.set(&journal, "first", 30000);
-        let noted = Change::Setting { name: "first".to_owned(), from: 30000, to: 40000 };
+        let noted = HostChange::Setting { name: "first".to_owned(), from: 30000, to: 40000 };
         let made: Result<(), String> = journal.make(&noted, || Err("killed in between".to_owned()));
         made.unwrap_err();
         drop(journal);
@@ -321,7 +323,7 @@ mod tests {
     fn what_cannot_be_undone_stays_noted() {
         let machine = Machine::new();
         let (journal, _) = machine.take("boot").unwrap();
-        let change = Change::Address { device: "lo0".to_owned(), address: "127.0.0.2".parse().unwrap() };
+        let change = HostChange::Address { device: "lo0".to_owned(), address: "127.0.0.2".parse().unwrap() };
         let made: Result<(), String> = journal.make(&change, || Ok(()));
         made.unwrap();
         machine.set(&journal, "first", 30000);

@@ -18,7 +18,7 @@ use crate::report::finding::Tool;
 use crate::words::cause::Cause;
 
 use infer::{Habit, Likeness};
-use judge::{Behaviour, Judgement, Verdict};
+use judge::{Behaviour, BehaviourJudgement, BehaviourVerdict};
 use trouble::Trouble;
 
 /// The version of the format, its first field.
@@ -46,7 +46,7 @@ pub struct Tracer {
     pub version: String,
     /// How it was started where nothing was wrong.
     pub command: Vec<String>,
-    pub runs: Vec<Row>,
+    pub runs: Vec<CheckRow>,
     /// What it does about the signals that it was seen to get.
     pub habits: Vec<Habit>,
     /// How much of that the policies of errnoscope would do as well.
@@ -56,13 +56,13 @@ pub struct Tracer {
 /// One run.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Row {
+pub struct CheckRow {
     pub trouble: Trouble,
     pub cause: Cause,
     /// The options of `errnoscope exec` that make it.
     pub conditions: Vec<String>,
     pub behaviour: Behaviour,
-    pub verdict: Verdict,
+    pub verdict: BehaviourVerdict,
     /// What a wrong behaviour does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kind: Option<Consequence>,
@@ -95,11 +95,16 @@ pub fn read(text: &str) -> Result<Check, (usize, usize, String)> {
     }
 }
 
-impl Row {
-    pub fn new(trouble: Trouble, conditions: Vec<String>, exit_code: Option<i32>, judgement: Judgement) -> Row {
-        let Judgement { behaviour, verdict, kind, why, reached, message, proof } = judgement;
+impl CheckRow {
+    pub fn new(
+        trouble: Trouble,
+        conditions: Vec<String>,
+        exit_code: Option<i32>,
+        judgement: BehaviourJudgement,
+    ) -> CheckRow {
+        let BehaviourJudgement { behaviour, verdict, kind, why, reached, message, proof } = judgement;
         let cause = trouble.cause();
-        Row { trouble, cause, conditions, behaviour, verdict, kind, why, reached, exit_code, message, proof }
+        CheckRow { trouble, cause, conditions, behaviour, verdict, kind, why, reached, exit_code, message, proof }
     }
 }
 
@@ -111,14 +116,14 @@ impl Tracer {
     }
 
     /// Whether there is a run of this verdict.
-    pub fn has(&self, verdict: Verdict) -> bool {
+    pub fn has(&self, verdict: BehaviourVerdict) -> bool {
         self.runs.iter().any(|row| row.verdict == verdict)
     }
 }
 
 /// A trouble about which a tracer does something else than in the baseline.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Change {
+pub struct BehaviourChange {
     pub tracer: String,
     pub trouble: Trouble,
     /// Nothing where the baseline does not have it.
@@ -127,22 +132,22 @@ pub struct Change {
 }
 
 /// What a tracer did, whether that was right, and what it does where it was wrong.
-pub type Outcome = (Behaviour, Verdict, Option<Consequence>);
+pub type Outcome = (Behaviour, BehaviourVerdict, Option<Consequence>);
 
 /// What the current runs show that the baseline does not. A tracer is held against itself, in the same version if the
 /// baseline has that; what did not run now is no change.
-pub fn changes(baseline: &Check, current: &Check) -> Vec<Change> {
+pub fn changes(baseline: &Check, current: &Check) -> Vec<BehaviourChange> {
     let mut changes = Vec::new();
     for tracer in &current.tracers {
         let namesakes = || baseline.tracers.iter().filter(|known| known.name == tracer.name);
         let known = namesakes().find(|known| known.version == tracer.version).or_else(|| namesakes().next_back());
         for row in tracer.runs.iter().filter(|row| row.behaviour != Behaviour::NotRun) {
             let before = known.and_then(|known| known.runs.iter().find(|known| known.trouble == row.trouble));
-            let outcome = |row: &Row| (row.behaviour, row.verdict, row.kind);
+            let outcome = |row: &CheckRow| (row.behaviour, row.verdict, row.kind);
             let (before, now) = (before.map(outcome), outcome(row));
             if before != Some(now) {
                 let (tracer, trouble) = (tracer.label(), row.trouble);
-                changes.push(Change { tracer, trouble, baseline: before, current: now });
+                changes.push(BehaviourChange { tracer, trouble, baseline: before, current: now });
             }
         }
     }

@@ -9,7 +9,7 @@ use std::time::Duration;
 const START: u8 = 7;
 
 /// The share of `wait` after which silence makes the horizon grow.
-const PATIENCE: u32 = 8;
+const STALL_SHARE: u32 = 8;
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Horizon {
@@ -61,8 +61,8 @@ impl Horizon {
 
     /// How long nothing may happen before it counts as silence: a fraction of `wait`, but longer than the slowest
     /// answer so far has shown answers to take.
-    pub fn patience(wait: Duration, slowest: Duration) -> Duration {
-        (wait / PATIENCE).max(slowest * 2).min(wait)
+    pub fn stall_timeout(wait: Duration, slowest: Duration) -> Duration {
+        (wait / STALL_SHARE).max(slowest * 2).min(wait)
     }
 }
 

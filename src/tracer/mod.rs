@@ -1,6 +1,6 @@
 //! A TCP tracer without a network: which probe is sent when, what an answer means, and when the trace is over.
 //!
-//! Time, randomness and the network come in through [`Settings`] and [`Network`], so the same inputs give the same
+//! Time, randomness and the network come in through [`TraceSettings`] and [`Network`], so the same inputs give the same
 //! trace. The policy decides what a failed call means, and its decision is recorded.
 
 mod answer;
@@ -29,13 +29,13 @@ use crate::words::errno::Errno;
 use crate::words::names::{LocalPort, Os, PortChoice, Reuse, words};
 
 pub use answer::{Meaning, mark, meaning};
-pub use record::{Record, Trace};
+pub use record::{ProbeRecord, Trace};
 pub use sequence::Sequences;
 pub use state::{Next, State};
 
 /// How a trace is made. Everything that can be chosen; nothing that is found out on the way.
 #[derive(Clone, Debug)]
-pub struct Settings {
+pub struct TraceSettings {
     /// Whose errnos the network gives.
     pub os: Os,
     /// The release of that kernel.
@@ -208,7 +208,12 @@ pub struct Icmp {
 pub struct Interrupted;
 
 /// Traces to the end. `watch` sees the trace after everything that changed it.
-pub fn trace(settings: &Settings, policy: &Policy, network: &mut dyn Network, watch: &mut dyn FnMut(&Trace)) -> Trace {
+pub fn trace(
+    settings: &TraceSettings,
+    policy: &Policy,
+    network: &mut dyn Network,
+    watch: &mut dyn FnMut(&Trace),
+) -> Trace {
     let mut state = State::new(settings, policy);
     loop {
         match state.next(network.now()) {

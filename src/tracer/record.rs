@@ -23,12 +23,12 @@ pub const FORMAT: &str = "errnoscope-trace/2";
 pub struct Trace {
     pub settings: Choices,
     /// Every probe that was issued, in order.
-    pub probes: Vec<Record>,
+    pub probes: Vec<ProbeRecord>,
     /// Rounds that have begun.
     pub rounds: u32,
     /// Absent while the trace goes on.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub ended: Option<Ended>,
+    pub ended: Option<RoundEnd>,
 }
 
 /// The settings that a reader of the result needs.
@@ -79,7 +79,7 @@ words! {
 /// One probe.
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Record {
+pub struct ProbeRecord {
     /// From 1.
     pub round: u32,
     pub ttl: u8,
@@ -98,7 +98,7 @@ pub struct Record {
     pub answer: Option<Reply>,
 }
 
-impl Record {
+impl ProbeRecord {
     /// Whether it left this host, as far as one can tell.
     pub fn was_sent(&self) -> bool {
         match self.fate {
@@ -156,7 +156,7 @@ pub struct IcmpError {
 /// Why a trace is over.
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[serde(tag = "reason", rename_all = "kebab-case")]
-pub enum Ended {
+pub enum RoundEnd {
     /// The target answered: its port is open, or closed.
     Reached {
         ttl: u8,
@@ -185,9 +185,9 @@ pub enum Ended {
     Interrupted,
 }
 
-impl Ended {
+impl RoundEnd {
     pub fn is_reached(&self) -> bool {
-        matches!(self, Ended::Reached { .. })
+        matches!(self, RoundEnd::Reached { .. })
     }
 }
 
@@ -277,7 +277,7 @@ impl Trace {
     }
 
     /// Failures of probes that were not sent, counted by call and errno.
-    pub fn tried<'t>(records: impl Iterator<Item = &'t Record>) -> Vec<Tried> {
+    pub fn tried<'t>(records: impl Iterator<Item = &'t ProbeRecord>) -> Vec<Tried> {
         let mut counts: BTreeMap<(TracerCall, &str), u64> = BTreeMap::new();
         for failure in records.filter(|record| !record.was_sent()).filter_map(|record| record.failure.as_ref()) {
             *counts.entry((failure.call, &failure.errno)).or_default() += 1;
@@ -287,14 +287,14 @@ impl Trace {
     }
 }
 
-fn totals<'r>(records: impl Iterator<Item = &'r Record>) -> Totals {
+fn totals<'r>(records: impl Iterator<Item = &'r ProbeRecord>) -> Totals {
     let mut totals = Totals::default();
     records.for_each(|record| totals.add(record));
     totals
 }
 
 impl Totals {
-    fn add(&mut self, record: &Record) {
+    fn add(&mut self, record: &ProbeRecord) {
         self.issued += 1;
         match record.fate {
             Fate::Skipped => self.skipped += 1,
@@ -320,12 +320,12 @@ impl Rtts for Vec<f64> {
 }
 
 /// Who answered, how, and how fast.
-pub(super) type Heard<T> = (Option<IpAddr>, Meaning, Option<IcmpError>, T);
+pub(super) type ReplyKind<T> = (Option<IpAddr>, Meaning, Option<IcmpError>, T);
 
 /// Records in the order of their probes, as hops.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Fold<T> {
-    by_ttl: BTreeMap<u8, (Totals, Vec<Heard<T>>)>,
+    by_ttl: BTreeMap<u8, (Totals, Vec<ReplyKind<T>>)>,
     round: u32,
     /// Where the path ends in this round.
     end: Option<u8>,
@@ -334,8 +334,8 @@ pub(super) struct Fold<T> {
 }
 
 impl<T: Rtts> Fold<T> {
-    pub fn add(&mut self, record: &Record) {
-        let (totals, heard) = self.by_ttl.entry(record.ttl).or_default();
+    pub fn add(&mut self, record: &ProbeRecord) {
+        let (totals, replies) = self.by_ttl.entry(record.ttl).or_default();
         totals.add(record);
         if record.round != self.round {
             self.furthest = self.furthest.max(self.end.take());
@@ -346,21 +346,21 @@ impl<T: Rtts> Fold<T> {
             self.end = Some(self.end.map_or(record.ttl, |end| end.min(record.ttl)));
         }
         let key = (answer.from, answer.meaning, answer.icmp);
-        match heard.iter_mut().find(|(from, meaning, icmp, _)| (*from, *meaning, *icmp) == key) {
+        match replies.iter_mut().find(|(from, meaning, icmp, _)| (*from, *meaning, *icmp) == key) {
             Some((.., rtts)) => rtts.add(answer.rtt_ms),
             None => {
                 let mut rtts = T::default();
                 rtts.add(answer.rtt_ms);
-                heard.push((answer.from, answer.meaning, answer.icmp, rtts));
+                replies.push((answer.from, answer.meaning, answer.icmp, rtts));
             }
         }
     }
 
     /// Up to the end of the path, or up to the last TTL that was probed.
-    pub fn hops<H>(self, hop: impl Fn(u8, Totals, Vec<Heard<T>>) -> H) -> Vec<H> {
+    pub fn hops<H>(self, hop: impl Fn(u8, Totals, Vec<ReplyKind<T>>) -> H) -> Vec<H> {
         let last = self.furthest.max(self.end).unwrap_or(u8::MAX);
         let hops = self.by_ttl.into_iter().filter(|(ttl, _)| *ttl <= last);
-        hops.map(|(ttl, (totals, heard))| hop(ttl, totals, heard)).collect()
+        hops.map(|(ttl, (totals, replies))| hop(ttl, totals, replies)).collect()
     }
 }
 

@@ -7,13 +7,13 @@ use std::net::IpAddr;
 
 use serde::Serialize;
 
-use super::record::{Choices, Ended, FORMAT, Hop, Record, Totals, Trace};
+use super::record::{Choices, FORMAT, Hop, ProbeRecord, RoundEnd, Totals, Trace};
 use crate::report::finding::Tool;
 use crate::words::untrusted::Text;
 
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Report {
+pub struct TraceReport {
     /// `errnoscope-trace/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
@@ -24,27 +24,27 @@ pub struct Report {
     /// Rounds that have begun.
     pub rounds: u32,
     /// Why the trace is over.
-    pub ended: Ended,
+    pub ended: RoundEnd,
     pub totals: Totals,
     /// Every TTL up to the end of the path, or up to the last one that was probed.
     pub hops: Vec<Hop>,
     /// Every probe that was issued, in order.
-    pub probes: Vec<Record>,
+    pub probes: Vec<ProbeRecord>,
 }
 
-impl Report {
+impl TraceReport {
     /// A trace that is over. `names` are what the resolver calls the addresses.
-    pub fn new(host: &str, trace: Trace, names: &BTreeMap<IpAddr, Text>) -> Report {
+    pub fn new(host: &str, trace: Trace, names: &BTreeMap<IpAddr, Text>) -> TraceReport {
         let mut hops = trace.hops();
         name(&mut hops, names);
-        Report {
+        TraceReport {
             format: FORMAT,
             tool: Tool::this(),
             host: host.to_owned(),
             rounds: trace.rounds,
             totals: trace.totals(),
             hops,
-            ended: trace.ended.unwrap_or(Ended::Interrupted),
+            ended: trace.ended.unwrap_or(RoundEnd::Interrupted),
             settings: trace.settings,
             probes: trace.probes,
         }
@@ -60,5 +60,5 @@ fn name(hops: &mut [Hop], names: &BTreeMap<IpAddr, Text>) {
 
 /// The JSON Schema of the format.
 pub fn schema() -> serde_json::Value {
-    crate::words::schema::schema::<Report>(FORMAT)
+    crate::words::schema::schema::<TraceReport>(FORMAT)
 }

@@ -19,7 +19,7 @@ pub struct Round {
     /// The slowest answer so far.
     pub slowest: Duration,
     /// When something was last sent or answered.
-    pub stirred: Duration,
+    pub last_progress: Duration,
     /// The TTL of each probe that is still to be sent, in order.
     queue: VecDeque<u8>,
 }
@@ -27,7 +27,7 @@ pub struct Round {
 impl Round {
     pub fn new(number: u32, started: Duration, ttls: &RangeInclusive<u8>, queries: u8, horizon: Horizon) -> Round {
         let queue = ttls.clone().flat_map(|ttl| std::iter::repeat_n(ttl, queries.into())).collect();
-        Round { number, started, horizon, end: None, slowest: Duration::ZERO, stirred: started, queue }
+        Round { number, started, horizon, end: None, slowest: Duration::ZERO, last_progress: started, queue }
     }
 
     /// The TTL of the probe to send next, if one may be sent now.

@@ -8,9 +8,11 @@ use std::time::Duration;
 
 use super::answer::{Meaning, meaning};
 use super::horizon::Horizon;
-use super::record::{Choices, Decision, Ended, Failure, Fate, IcmpError, Record, Reply, Trace, abort, milliseconds};
+use super::record::{
+    Choices, Decision, Failure, Fate, IcmpError, ProbeRecord, Reply, RoundEnd, Trace, abort, milliseconds,
+};
 use super::round::Round;
-use super::{Answer, Dispatched, Failed, PortMode, Probe, ProbeId, Sequences, Settings, TracerCall};
+use super::{Answer, Dispatched, Failed, PortMode, Probe, ProbeId, Sequences, TraceSettings, TracerCall};
 use crate::knowledge::policy::right::right;
 use crate::knowledge::policy::{Action, Policy, Signal};
 use crate::words::errno::ErrnoName;
@@ -19,7 +21,7 @@ use crate::words::names::{Family, Protocol};
 /// A trace under way.
 #[derive(Debug)]
 pub struct State<'t> {
-    settings: &'t Settings,
+    settings: &'t TraceSettings,
     policy: &'t Policy,
     sequences: Sequences,
     trace: Trace,
@@ -60,7 +62,7 @@ pub enum Next {
 }
 
 impl<'t> State<'t> {
-    pub fn new(settings: &'t Settings, policy: &'t Policy) -> State<'t> {
+    pub fn new(settings: &'t TraceSettings, policy: &'t Policy) -> State<'t> {
         let (first, last) = (*settings.ttls.start(), *settings.ttls.end());
         let round = Round::new(1, Duration::ZERO, &settings.ttls, settings.queries, Horizon::new(first, last));
         let trace = Trace { settings: choices(settings, policy), probes: Vec::new(), rounds: 1, ended: None };
@@ -127,12 +129,12 @@ impl<'t> State<'t> {
                     return Next::Wait(deadline);
                 }
                 Some(deadline) => {
-                    let patience = Horizon::patience(self.settings.wait, self.round.slowest);
-                    let stall = self.round.stirred + patience;
+                    let timeout = Horizon::stall_timeout(self.settings.wait, self.round.slowest);
+                    let stall = self.round.last_progress + timeout;
                     if now < stall {
                         return Next::Wait(deadline.min(stall));
                     }
-                    self.round.stirred = now;
+                    self.round.last_progress = now;
                     self.round.horizon.stalled();
                 }
             }
@@ -144,7 +146,7 @@ impl<'t> State<'t> {
         self.record(probe).source = dispatched.source.or(self.record(probe).source);
         let Err(failed) = dispatched.result else {
             self.send(probe);
-            return self.heard(probe, &Answer { at: now, error: Ok(()), icmp: None });
+            return self.record_answer(probe, &Answer { at: now, error: Ok(()), icmp: None });
         };
         let Judged { signal, decision, action } = self.judge(&failed);
         let took = failed.call == TracerCall::Connect;
@@ -156,7 +158,7 @@ impl<'t> State<'t> {
                 self.send(probe);
                 let answer = Answer { at: now, error: Err(failed.errno.clone()), icmp: None };
                 self.record(probe).failure = Some(failure(failed, decision));
-                return self.heard(probe, &answer);
+                return self.record_answer(probe, &answer);
             }
             Action::Skip => {
                 self.record(probe).failure = Some(failure(failed, decision));
@@ -168,7 +170,7 @@ impl<'t> State<'t> {
                 let cause = failed.cause;
                 let failure = failure(failed, decision);
                 self.fail(probe, failure.clone());
-                self.end(Ended::Aborted(abort(failure, cause, signal.as_ref(), &self.settings.kernel)));
+                self.end(RoundEnd::Aborted(abort(failure, cause, signal.as_ref(), &self.settings.kernel)));
             }
         }
         self.forget.push_back(probe);
@@ -179,7 +181,7 @@ impl<'t> State<'t> {
         if self.flight(probe, &answer).is_none() {
             return;
         }
-        let Err(errno) = &answer.error else { return self.heard(probe, &answer) };
+        let Err(errno) = &answer.error else { return self.record_answer(probe, &answer) };
         let operands = self.record(probe).source.unwrap_or(self.settings.target).to_string();
         let failed = Failed { call: TracerCall::SoError, operands, errno: errno.clone(), cause: None };
         let Judged { signal, decision, action } = self.judge(&failed);
@@ -190,13 +192,13 @@ impl<'t> State<'t> {
             Action::Skip => {
                 self.under_way.remove(&probe);
                 self.forget.push_back(probe);
-                self.round.stirred = answer.at;
+                self.round.last_progress = answer.at;
                 self.skip(probe);
             }
-            Action::FailProbe | Action::Proceed => self.heard(probe, &answer),
+            Action::FailProbe | Action::Proceed => self.record_answer(probe, &answer),
             Action::Abort => {
-                self.heard(probe, &answer);
-                self.end(Ended::Aborted(abort(failure, None, signal.as_ref(), &self.settings.kernel)));
+                self.record_answer(probe, &answer);
+                self.end(RoundEnd::Aborted(abort(failure, None, signal.as_ref(), &self.settings.kernel)));
             }
         }
     }
@@ -207,7 +209,7 @@ impl<'t> State<'t> {
     }
 
     /// Takes the answer to a probe under way for what it says about the path.
-    fn heard(&mut self, probe: ProbeId, answer: &Answer) {
+    fn record_answer(&mut self, probe: ProbeId, answer: &Answer) {
         let Some(flight) = self.flight(probe, answer) else { return };
         self.under_way.remove(&probe);
         self.forget.push_back(probe);
@@ -228,7 +230,7 @@ impl<'t> State<'t> {
                 rtt_ms: milliseconds(rtt),
             });
         }
-        self.round.stirred = answer.at;
+        self.round.last_progress = answer.at;
         if meaning != Meaning::Silence {
             self.round.slowest = self.round.slowest.max(rtt);
         }
@@ -256,7 +258,7 @@ impl<'t> State<'t> {
 
     /// Somebody wants it to end now.
     pub fn interrupt(&mut self) {
-        self.end(Ended::Interrupted);
+        self.end(RoundEnd::Interrupted);
         self.abandon(|_| true);
     }
 
@@ -289,7 +291,7 @@ impl<'t> State<'t> {
         self.issued = now;
         let known = port.filter(|port| *port != 0);
         let source = self.settings.source.zip(known).map(|(address, port)| SocketAddr::new(address, port));
-        self.trace.probes.push(Record {
+        self.trace.probes.push(ProbeRecord {
             round: self.round.number,
             ttl,
             sequence,
@@ -306,7 +308,7 @@ impl<'t> State<'t> {
     fn send(&mut self, probe: ProbeId) {
         let sent = self.issued;
         self.under_way.insert(probe, Flight { sent, deadline: sent + self.settings.wait });
-        self.round.stirred = sent;
+        self.round.last_progress = sent;
     }
 
     fn fail(&mut self, probe: ProbeId, failure: Failure) {
@@ -338,7 +340,7 @@ impl<'t> State<'t> {
         Judged { signal, decision, action: decision.map_or(Action::Abort, |decision| decision.action) }
     }
 
-    fn record(&mut self, probe: ProbeId) -> &mut Record {
+    fn record(&mut self, probe: ProbeId) -> &mut ProbeRecord {
         &mut self.trace.probes[probe.0]
     }
 
@@ -381,28 +383,28 @@ impl<'t> State<'t> {
     fn spent(&mut self, numbers: u32) {
         let round = self.round.number;
         let tried = Trace::tried(self.trace.probes.iter().filter(|record| record.round == round));
-        self.end(Ended::SequencesSpent { round, numbers: numbers.into(), tried });
+        self.end(RoundEnd::SequencesSpent { round, numbers: numbers.into(), tried });
     }
 
     /// Every round is through: what they have shown.
     fn finish(&mut self) {
-        let ending = |record: &&Record| record.answer.as_ref().is_some_and(|answer| answer.meaning.ends_path());
+        let ending = |record: &&ProbeRecord| record.answer.as_ref().is_some_and(|answer| answer.meaning.ends_path());
         let last_round = self.trace.probes.iter().filter(ending).map(|record| record.round).max();
         let nearest = self.trace.probes.iter().filter(ending);
         let nearest = nearest.filter(|record| Some(record.round) == last_round).min_by_key(|record| record.ttl);
         let ended = match nearest.and_then(|record| Some((record.ttl, record.answer.as_ref()?))) {
             Some((ttl, answer)) if answer.meaning == Meaning::Unreachable => {
-                Ended::Unreachable { ttl, from: answer.from }
+                RoundEnd::Unreachable { ttl, from: answer.from }
             }
-            Some((ttl, answer)) => Ended::Reached { ttl, open: answer.meaning == Meaning::Open },
-            None if self.trace.probes.iter().any(Record::was_sent) => Ended::NotReached,
-            None => Ended::NothingSent { tried: Trace::tried(self.trace.probes.iter()) },
+            Some((ttl, answer)) => RoundEnd::Reached { ttl, open: answer.meaning == Meaning::Open },
+            None if self.trace.probes.iter().any(ProbeRecord::was_sent) => RoundEnd::NotReached,
+            None => RoundEnd::NothingSent { tried: Trace::tried(self.trace.probes.iter()) },
         };
         self.end(ended);
     }
 
     /// The first reason counts. What is under way may still be answered: the hops found so far are worth the wait.
-    fn end(&mut self, ended: Ended) {
+    fn end(&mut self, ended: RoundEnd) {
         self.stopped = true;
         self.trace.ended.get_or_insert(ended);
     }
@@ -413,7 +415,7 @@ fn failure(failed: Failed, decision: Option<Decision>) -> Failure {
     Failure { call, operands, errno: errno.name().to_owned(), raw: errno.raw(), decision }
 }
 
-fn choices(settings: &Settings, policy: &Policy) -> Choices {
+fn choices(settings: &TraceSettings, policy: &Policy) -> Choices {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
     Choices {
         os: settings.os,

@@ -11,7 +11,7 @@ use crate::words::untrusted::Text;
 
 /// All that is shown of one TTL.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Row {
+pub struct HopRow {
     pub ttl: u8,
     pub totals: Totals,
     /// Who answered, in the order of their first answers.
@@ -55,14 +55,14 @@ impl Rtts for Times {
 
 /// How far a trace has been looked at.
 #[derive(Clone, Debug, Default)]
-pub struct View {
+pub struct TraceView {
     settled: Fold<Times>,
     next: usize,
 }
 
-impl View {
+impl TraceView {
     /// The hops by now, without names. Always of the same trace.
-    pub fn rows(&mut self, trace: &Trace) -> Vec<Row> {
+    pub fn rows(&mut self, trace: &Trace) -> Vec<HopRow> {
         let settled = trace.settled(self.next);
         trace.probes[self.next..settled].iter().for_each(|record| self.settled.add(record));
         self.next = settled;
@@ -70,7 +70,7 @@ impl View {
         trace.probes[settled..].iter().for_each(|record| now.add(record));
         now.hops(|ttl, totals, answers| {
             let voice = |(address, meaning, icmp, times)| Voice { address, name: None, meaning, icmp, times };
-            Row { ttl, totals, answers: answers.into_iter().map(voice).collect() }
+            HopRow { ttl, totals, answers: answers.into_iter().map(voice).collect() }
         })
     }
 
@@ -80,14 +80,14 @@ impl View {
     }
 }
 
-impl From<&Hop> for Row {
-    fn from(hop: &Hop) -> Row {
+impl From<&Hop> for HopRow {
+    fn from(hop: &Hop) -> HopRow {
         let answers = hop.answers.iter().map(|responder| {
             let mut times = Times::default();
             responder.rtts_ms.iter().for_each(|&ms| times.add(ms));
             let (address, name) = (responder.address, responder.name.clone());
             Voice { address, name, meaning: responder.meaning, icmp: responder.icmp, times }
         });
-        Row { ttl: hop.ttl, totals: hop.totals, answers: answers.collect() }
+        HopRow { ttl: hop.ttl, totals: hop.totals, answers: answers.collect() }
     }
 }

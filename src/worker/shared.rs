@@ -9,7 +9,7 @@ use crate::sys::{self, Fault, Isolation, SocketTable};
 use crate::words::names::Protocol;
 
 /// How long to wait for what is closing. TIME_WAIT can last longer, and cases take other ports one after the other.
-const PATIENCE: Duration = Duration::from_secs(5);
+const CLEARING_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Who has a port of the plan's that does not come free, in a sentence.
 pub fn in_the_way(isolation: &Isolation, plan: &Plan) -> Option<String> {
@@ -17,7 +17,7 @@ pub fn in_the_way(isolation: &Isolation, plan: &Plan) -> Option<String> {
         return None;
     }
     let ports = ports(plan);
-    let end = Instant::now() + PATIENCE * plan.patience;
+    let end = Instant::now() + CLEARING_TIMEOUT * plan.patience;
     loop {
         let holder = match holder(&ports) {
             Ok(holder) => holder?,

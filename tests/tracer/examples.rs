@@ -7,9 +7,11 @@ use std::time::Duration;
 
 use errnoscope::knowledge::policy::ProbeCall;
 use errnoscope::scenario::rule::NEWEST;
-use errnoscope::tracer::record::{Ended, Fate, Hop, Tried};
-use errnoscope::tracer::view::View;
-use errnoscope::tracer::{Answer, Dispatched, Failed, Meaning, Next, PortMode, Sequences, Settings, State, TracerCall};
+use errnoscope::tracer::record::{Fate, Hop, RoundEnd, Tried};
+use errnoscope::tracer::view::TraceView;
+use errnoscope::tracer::{
+    Answer, Dispatched, Failed, Meaning, Next, PortMode, Sequences, State, TraceSettings, TracerCall,
+};
 use errnoscope::words::cause::Cause;
 use errnoscope::words::errno::{Errno, ErrnoName};
 use errnoscope::words::names::{Os, Reuse};
@@ -40,7 +42,7 @@ pub fn script(path: &str) -> Script {
         };
         (ms(word[name.len()..].parse().unwrap_or(10)), reply)
     };
-    let settings = Settings {
+    let settings = TraceSettings {
         os: Os::Linux,
         kernel: NEWEST,
         target: "192.0.2.99:80".parse().expect("an address"),
@@ -101,19 +103,19 @@ fn told(run: &Run) -> String {
         tried.iter().map(|Tried { call, errno, count }| format!(" {call} {errno} ×{count}")).collect()
     };
     let ended = match run.trace.ended.as_ref().expect("it is over") {
-        Ended::Reached { ttl, .. } => format!("reached at {ttl}"),
-        Ended::Unreachable { ttl, from } => format!("unreachable at {ttl}, says {}", from.expect("who says so")),
-        Ended::NotReached => "not reached".to_owned(),
-        Ended::NothingSent { tried: all } => format!("nothing sent:{}", tried(all)),
-        Ended::Aborted(abort) => {
+        RoundEnd::Reached { ttl, .. } => format!("reached at {ttl}"),
+        RoundEnd::Unreachable { ttl, from } => format!("unreachable at {ttl}, says {}", from.expect("who says so")),
+        RoundEnd::NotReached => "not reached".to_owned(),
+        RoundEnd::NothingSent { tried: all } => format!("nothing sent:{}", tried(all)),
+        RoundEnd::Aborted(abort) => {
             let causes: Vec<&str> = abort.causes.iter().map(|cause| cause.as_str()).collect();
             let failure = &abort.failure;
             format!("aborted: {}({}) {}: {}", failure.call, failure.operands, failure.errno, causes.join(" or "))
         }
-        Ended::SequencesSpent { round, numbers, tried: all } => {
+        RoundEnd::SequencesSpent { round, numbers, tried: all } => {
             format!("spent {numbers} in round {round}:{}", tried(all))
         }
-        Ended::Interrupted => "interrupted".to_owned(),
+        RoundEnd::Interrupted => "interrupted".to_owned(),
     };
     let totals = run.trace.totals();
     let mut counts = format!("{} sent, {} answered", totals.sent, totals.answered);
@@ -161,7 +163,7 @@ fn a_short_path_costs_at_most_half_as_many_probes_again() {
             });
             let totals = run.trace.totals();
             assert!(2 * totals.sent <= 3 * u64::from(hops), "{hops} hops, {in_flight} in flight: {}", told(&run));
-            assert_eq!(run.trace.ended, Some(Ended::Reached { ttl: hops, open: true }));
+            assert_eq!(run.trace.ended, Some(RoundEnd::Reached { ttl: hops, open: true }));
         }
     }
 }
@@ -186,7 +188,7 @@ fn only_the_first_answer_in_time_counts() {
 #[test]
 fn an_answer_after_the_deadline_is_late_whenever_it_is_seen() {
     let Script { settings, .. } = script("open");
-    let settings = Settings { ttls: 1..=1, ..settings };
+    let settings = TraceSettings { ttls: 1..=1, ..settings };
     let evidence = policy("evidence");
     for (at, fate) in [(ms(1000), Fate::Answered), (ms(1001), Fate::Silent)] {
         let mut state = State::new(&settings, evidence);
@@ -283,7 +285,7 @@ fn without_an_address_to_send_from_one_probe_is_tried() {
         state.dispatched(probe.id, Dispatched { source: None, result: Err(failed) }, Duration::ZERO);
         assert_eq!(state.next(Duration::ZERO), Next::Forget(probe.id));
         assert_eq!(state.next(Duration::ZERO), Next::Done);
-        let Some(Ended::Aborted(abort)) = &state.trace().ended else { panic!("{name}: {:?}", state.trace().ended) };
+        let Some(RoundEnd::Aborted(abort)) = &state.trace().ended else { panic!("{name}: {:?}", state.trace().ended) };
         assert_eq!((&*abort.causes, abort.failure.decision), (&[Cause::NoSourceAddress][..], None));
     }
 }
@@ -385,7 +387,7 @@ fn looking_on_costs_the_same_in_the_last_round_as_in_the_first() {
     script.settings.queries = 10;
     script.settings.rounds = 1000;
     script.settings.sequences = sequences(33_434, 33_534);
-    let (mut view, mut most, mut looks) = (View::default(), 0, 0);
+    let (mut view, mut most, mut looks) = (TraceView::default(), 0, 0);
     let run = run_watched(&script, policy("evidence"), &mut |trace| {
         view.rows(trace);
         most = most.max(trace.probes.len() - view.settled());

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use errnoscope::knowledge::policy::ProbeCall;
 use errnoscope::render::trace as text;
-use errnoscope::tracer::report::{Report, schema};
-use errnoscope::tracer::view::Row;
+use errnoscope::tracer::report::{TraceReport, schema};
+use errnoscope::tracer::view::HopRow;
 use errnoscope::words::cause::Cause;
 
 use crate::common::golden::golden;
@@ -20,11 +20,11 @@ fn a_trace() {
     let mut script = script("r1 r5 * open20");
     script.settings.queries = 2;
     script.lots = vec![Lot::Fails(fault(ProbeCall::Bind, "EADDRINUSE", Cause::PortInUse))];
-    let report = Report::new("example.org", run(&script, policy("evidence")).trace, &BTreeMap::new());
-    let Report { host, settings, hops, probes, ended, .. } = &report;
+    let report = TraceReport::new("example.org", run(&script, policy("evidence")).trace, &BTreeMap::new());
+    let TraceReport { host, settings, hops, probes, ended, .. } = &report;
     let parts = [
         text::header(host, settings, 80),
-        text::hops(&hops.iter().map(Row::from).collect::<Vec<_>>(), 80),
+        text::hops(&hops.iter().map(HopRow::from).collect::<Vec<_>>(), 80),
         text::skips(probes, settings, 80),
         text::ended(ended, settings).unwrap_or_default(),
     ];

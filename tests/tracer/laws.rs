@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use errnoscope::knowledge::policy::right::right;
 use errnoscope::knowledge::policy::{Action, BUILT_IN, Policy, built_in, read};
-use errnoscope::tracer::record::{Ended, Fate, Record, Trace};
-use errnoscope::tracer::view::{Row, View};
+use errnoscope::tracer::record::{Fate, ProbeRecord, RoundEnd, Trace};
+use errnoscope::tracer::view::{HopRow, TraceView};
 use errnoscope::tracer::{PortMode, Sequences, TracerCall};
 use errnoscope::words::names::Os;
 use errnoscope::words::ports::PortRange;
@@ -85,7 +85,7 @@ pub fn loses_nothing_to_a_busy_port(script: &Script, run: &Run) -> TestCaseResul
             None => prop_assert!(nothing_is_left(script, &run.trace, skipped.round), "there were other ports"),
         }
     }
-    if let Some(Ended::SequencesSpent { round, numbers, .. }) = run.trace.ended {
+    if let Some(RoundEnd::SequencesSpent { round, numbers, .. }) = run.trace.ended {
         prop_assert!(nothing_is_left(script, &run.trace, round));
         prop_assert!(numbers == 1 || numbers == u64::from(script.settings.sequences.size()));
     }
@@ -105,14 +105,14 @@ fn nothing_is_left(script: &Script, trace: &Trace, round: u32) -> bool {
 /// path.
 fn a_skip_ends_nothing(script: &Script, run: &Run) -> TestCaseResult {
     let probes = &run.trace.probes;
-    let ending = |record: &&Record| record.answer.as_ref().is_some_and(|answer| answer.meaning.ends_path());
+    let ending = |record: &&ProbeRecord| record.answer.as_ref().is_some_and(|answer| answer.meaning.ends_path());
     for (index, skipped) in probes.iter().enumerate().filter(|(_, record)| record.fate == Fate::Skipped) {
         prop_assert!(skipped.answer.is_none(), "{skipped:?} is skipped and answered");
         let of_round = || probes.iter().filter(|record| record.round == skipped.round);
-        let is_again = |next: &Record| (next.round, next.ttl) == (skipped.round, skipped.ttl);
+        let is_again = |next: &ProbeRecord| (next.round, next.ttl) == (skipped.round, skipped.ttl);
         let beyond = || of_round().filter(ending).any(|end| end.ttl < skipped.ttl);
         let over = || match &run.trace.ended {
-            Some(Ended::Aborted(_) | Ended::Interrupted) => skipped.round == run.trace.rounds,
+            Some(RoundEnd::Aborted(_) | RoundEnd::Interrupted) => skipped.round == run.trace.rounds,
             _ => nothing_is_left(script, &run.trace, skipped.round),
         };
         // The next is near; the others look at all probes.
@@ -126,7 +126,7 @@ fn a_skip_ends_nothing(script: &Script, run: &Run) -> TestCaseResult {
 fn repeats_no_sequence(script: &Script, run: &Run) -> TestCaseResult {
     let mut taken = BTreeSet::new();
     let sequences = script.settings.sequences;
-    for Record { round, sequence, .. } in &run.trace.probes {
+    for ProbeRecord { round, sequence, .. } in &run.trace.probes {
         prop_assert!(taken.insert((round, sequence)), "sequence number {sequence} twice in round {round}");
         prop_assert!(sequences.range().contains(*sequence));
     }
@@ -159,7 +159,7 @@ fn loses_no_answer(script: &Script, run: &Run) -> TestCaseResult {
     prop_assert_eq!(totals.issued, totals.sent + totals.skipped + totals.failed);
     prop_assert_eq!((totals.issued, trace.probes.len()), (run.met.len() as u64, run.met.len()));
     let mut ends: BTreeMap<u32, u8> = BTreeMap::new();
-    let ending = |record: &&Record| record.answer.as_ref().is_some_and(|answer| answer.meaning.ends_path());
+    let ending = |record: &&ProbeRecord| record.answer.as_ref().is_some_and(|answer| answer.meaning.ends_path());
     for record in trace.probes.iter().filter(ending) {
         ends.entry(record.round).and_modify(|end| *end = record.ttl.min(*end)).or_insert(record.ttl);
     }
@@ -178,7 +178,7 @@ fn loses_no_answer(script: &Script, run: &Run) -> TestCaseResult {
             let mut alike = told.filter(|told| (told.address, told.meaning) == (answer.from, answer.meaning));
             prop_assert!(alike.any(|told| told.rtts_ms.contains(&answer.rtt_ms)), "{record:?} is in no hop");
         }
-        if record.fate == Fate::Abandoned && matches!(trace.ended, Some(Ended::SequencesSpent { .. })) {
+        if record.fate == Fate::Abandoned && matches!(trace.ended, Some(RoundEnd::SequencesSpent { .. })) {
             prop_assert!(record.ttl > end(record.round), "{record:?} might have been answered");
         }
     }
@@ -187,12 +187,12 @@ fn loses_no_answer(script: &Script, run: &Run) -> TestCaseResult {
 
 /// Whoever reads why a trace was given up learns which call it was, with what, and what may be behind it.
 fn accounts_for_an_abort(script: &Script, run: &Run) -> TestCaseResult {
-    let aborted = |record: &&Record| {
+    let aborted = |record: &&ProbeRecord| {
         let decision = record.failure.as_ref().and_then(|failure| failure.decision);
         decision.is_some_and(|decision| decision.action == Action::Abort)
     };
-    let at_fault: Vec<&Record> = run.trace.probes.iter().filter(aborted).collect();
-    let Some(Ended::Aborted(abort)) = &run.trace.ended else {
+    let at_fault: Vec<&ProbeRecord> = run.trace.probes.iter().filter(aborted).collect();
+    let Some(RoundEnd::Aborted(abort)) = &run.trace.ended else {
         prop_assert!(at_fault.is_empty(), "{at_fault:?} ended nothing");
         return Ok(());
     };
@@ -243,9 +243,9 @@ proptest! {
         script in scripts(Os::ALL),
         policy in select([POLICIES.as_slice(), &[skips_answers()]].concat()),
     ) {
-        let (mut view, mut rows) = (View::default(), Vec::new());
+        let (mut view, mut rows) = (TraceView::default(), Vec::new());
         let first = run_watched(&script, &policy, &mut |trace| rows = view.rows(trace));
-        let hops: Vec<Row> = first.trace.hops().iter().map(Row::from).collect();
+        let hops: Vec<HopRow> = first.trace.hops().iter().map(HopRow::from).collect();
         prop_assert_eq!(rows, hops, "whoever looked on saw the same in the end");
         repeats_no_sequence(&script, &first)?;
         ends(&script, &first)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use errnoscope::knowledge::policy::right::right;
 use errnoscope::knowledge::policy::{Action, ProbeCall};
 use errnoscope::scenario::rule::NEWEST;
-use errnoscope::tracer::{PortMode, Sequences, Settings};
+use errnoscope::tracer::{PortMode, Sequences, TraceSettings};
 use errnoscope::words::cause::Cause;
 use errnoscope::words::errno::ErrnoName;
 use errnoscope::words::names::{Family, Os, Reuse};
@@ -52,7 +52,7 @@ fn size(most: u16) -> impl Strategy<Value = u16> {
     prop_oneof![3 => 1..=most.min(4), 2 => 1..=most.min(40), 1 => 1..=most]
 }
 
-fn settings(os: &'static [Os]) -> impl Strategy<Value = Settings> {
+fn settings(os: &'static [Os]) -> impl Strategy<Value = TraceSettings> {
     let ttls = (prop_oneof![4 => Just(1), 1 => 1..=255_u8], size(255));
     let ports = select(&[PortMode::Sequence, PortMode::Fixed(20_000), PortMode::Ephemeral][..]);
     let sequences = (20_000..=65_535_u16, size(45_536), any::<u16>());
@@ -76,7 +76,7 @@ fn settings(os: &'static [Os]) -> impl Strategy<Value = Settings> {
                     PortMode::Ephemeral if with_source => PortMode::BindZero,
                     ports => ports,
                 };
-                Settings {
+                TraceSettings {
                     os,
                     kernel: NEWEST,
                     target: target.parse().expect("an address"),

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use errnoscope::knowledge::policy::{Policy, ProbeCall, Signal};
 use errnoscope::tracer::{
-    self, Answer, Dispatched, Failed, Icmp, Interrupted, Network, PortMode, Probe, ProbeId, Settings, Trace, TracerCall,
+    self, Answer, Dispatched, Failed, Icmp, Interrupted, Network, PortMode, Probe, ProbeId, Trace, TraceSettings,
+    TracerCall,
 };
 use errnoscope::words::cause::Cause;
 use errnoscope::words::errno::{Errno, ErrnoName};
@@ -50,7 +51,7 @@ pub enum Lot {
 /// All that a trace depends on.
 #[derive(Clone)]
 pub struct Script {
-    pub settings: Settings,
+    pub settings: TraceSettings,
     /// What each TTL meets, and when; every TTL beyond the last meets the last.
     pub path: Vec<(Duration, Reply)>,
     /// What becomes of the first probes.
@@ -123,7 +124,7 @@ impl Script {
 
     /// The signal of a fault, as the tracer is to see it.
     pub fn signal(&self, fault: Fault) -> Signal {
-        let Settings { os, reuse, target, ports, .. } = self.settings;
+        let TraceSettings { os, reuse, target, ports, .. } = self.settings;
         let port = match (fault.call, ports) {
             (ProbeCall::Socket, _) => PortChoice::None,
             (_, PortMode::Ephemeral) | (ProbeCall::Bind, PortMode::BindZero) => PortChoice::Ephemeral,
@@ -308,7 +309,7 @@ impl fmt::Debug for Lot {
 impl fmt::Debug for Script {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         // All of them: a setting that is new has to be told as well.
-        let Settings {
+        let TraceSettings {
             os,
             kernel,
             target,

@@ -18,7 +18,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use super::USUAL;
-use crate::cli::exec::{CANNOT_RUN, NO_WORLD, NOT_FOUND};
+use crate::cli::exec::{CANNOT_RUN, NO_ENVIRONMENT, NOT_FOUND};
 use crate::cli::{Failure, complain, own_program};
 use crate::knowledge::calls::Calls;
 use crate::render::text::count;
@@ -26,10 +26,10 @@ use crate::report::finding::{Tool, stack};
 use crate::sys::{self, Ended, Signals};
 use crate::tracer::check::attempt::{attempts, reactions};
 use crate::tracer::check::infer::Observed;
-use crate::tracer::check::judge::{Behaviour, Judgement, Run, Verdict, judge};
+use crate::tracer::check::judge::{Behaviour, BehaviourJudgement, BehaviourVerdict, TracerRun, judge};
 use crate::tracer::check::profile::Profile;
 use crate::tracer::check::trouble::{PORT, ROUTERS, Trouble};
-use crate::tracer::check::{Check, FORMAT, Row, Tracer};
+use crate::tracer::check::{Check, CheckRow, FORMAT, Tracer};
 use crate::words::errno::ErrnoName;
 
 /// What timeout(1) exits with when the time is up.
@@ -108,7 +108,12 @@ fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<
         let lacks = trouble == Trouble::SourceNotLocal && profile.source.is_empty();
         let row = if lacks {
             let why = "its profile names no option for the source address";
-            Row::new(trouble, conditions, None, unseen(Behaviour::NotExercised, Verdict::NotExercised, why))
+            CheckRow::new(
+                trouble,
+                conditions,
+                None,
+                unseen(Behaviour::NotExercised, BehaviourVerdict::NotExercised, why),
+            )
         } else {
             let ran = under(trouble, &resolved, &conditions, signals);
             if signals.received().is_some() {
@@ -120,20 +125,20 @@ fn tracer(profile: &Profile, troubles: &[Trouble], signals: &Signals) -> Result<
                 Ok(Seen { calls, timed_out, output, errors }) => {
                     let attempts = attempts(&calls.calls, calls.os);
                     observed.add(&attempts, &reactions(&attempts, !timed_out));
-                    let run = Run { calls: &calls, timed_out, output: &output, errors: &errors };
+                    let run = TracerRun { calls: &calls, timed_out, output: &output, errors: &errors };
                     let code = (!timed_out).then_some(calls.exit_code);
-                    Row::new(trouble, conditions, code, judge(trouble, profile, &run))
+                    CheckRow::new(trouble, conditions, code, judge(trouble, profile, &run))
                 }
                 Err(NotRun { why, lacks }) => {
                     // What the host cannot make says nothing about the tracer.
                     let lacks = trouble != Trouble::Nothing && lacks;
-                    let verdict = if lacks { Verdict::NotExercised } else { Verdict::Broken };
-                    Row::new(trouble, conditions, None, unseen(Behaviour::NotRun, verdict, &why))
+                    let verdict = if lacks { BehaviourVerdict::NotExercised } else { BehaviourVerdict::Broken };
+                    CheckRow::new(trouble, conditions, None, unseen(Behaviour::NotRun, verdict, &why))
                 }
             }
         };
         progress.ended();
-        let is_hopeless = trouble == Trouble::Nothing && row.verdict == Verdict::Broken;
+        let is_hopeless = trouble == Trouble::Nothing && row.verdict == BehaviourVerdict::Broken;
         rows.push(row);
         if is_hopeless {
             break;
@@ -182,9 +187,9 @@ fn full_path() -> Option<OsString> {
     std::env::join_paths(std::env::split_paths(&path).map(|place| here.join(place))).ok()
 }
 
-fn unseen(behaviour: Behaviour, verdict: Verdict, why: &str) -> Judgement {
+fn unseen(behaviour: Behaviour, verdict: BehaviourVerdict, why: &str) -> BehaviourJudgement {
     let (reached, proof, why) = (Default::default(), Vec::new(), why.to_owned());
-    Judgement { behaviour, verdict, kind: None, why, reached, message: None, proof }
+    BehaviourJudgement { behaviour, verdict, kind: None, why, reached, message: None, proof }
 }
 
 /// What a run left behind.
@@ -258,7 +263,7 @@ fn under(
     let mut text = String::new();
     let read = file.rewind().and_then(|()| file.read_to_string(&mut text));
     let calls: Option<Calls> = read.ok().and_then(|_| serde_json::from_str(&text).ok());
-    let codes = [NO_WORLD, CANNOT_RUN, NOT_FOUND].map(i32::from);
+    let codes = [NO_ENVIRONMENT, CANNOT_RUN, NOT_FOUND].map(i32::from);
     let never_ran = |calls: &Calls| calls.calls.is_empty() && codes.contains(&calls.exit_code);
     let lacks = calls.as_ref().is_some_and(|calls| calls.lacks.is_some());
     Ok(match calls.filter(|calls| !lacks && !never_ran(calls)) {

@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use ipnet::IpNet;
 
-use crate::exec::{Condition, DEFAULT_RANGE, Holder, Named, Prefix, VERDICTS};
+use crate::exec::{DEFAULT_RANGE, Holder, HostCondition, Named, Prefix, VERDICTS};
 use crate::plan::RouteKind;
 use crate::words::names::{HolderState, Protocol, Reuse, User};
 use crate::words::near::or_list;
@@ -87,7 +87,7 @@ pub fn named(text: &str) -> Result<Named, String> {
     Ok(Named { text: text.to_owned(), condition: parse(text)? })
 }
 
-fn parse(text: &str) -> Result<Condition, String> {
+fn parse(text: &str) -> Result<HostCondition, String> {
     let mut parts = text.split(',');
     let (name, value) = entry(parts.next().unwrap_or_default());
     let mut fields = Fields { name, value, entries: Vec::new(), known: Vec::new() };
@@ -118,7 +118,7 @@ struct Fields<'t> {
 }
 
 impl Fields<'_> {
-    fn condition(&mut self) -> Result<Condition, String> {
+    fn condition(&mut self) -> Result<HostCondition, String> {
         Ok(match self.name {
             "ports-exhausted" => self.ports_exhausted()?,
             "port-held" => {
@@ -129,7 +129,7 @@ impl Fields<'_> {
                 let range = self.required("LOW-HIGH", range)?;
                 let (protocol, reuse) = (self.protocol()?, self.reuse(Reuse::None)?);
                 let address = self.take("address", parsed)?.unwrap_or(Ipv6Addr::UNSPECIFIED.into());
-                Condition::PortsHeld { protocol, address, range, reuse }
+                HostCondition::PortsHeld { protocol, address, range, reuse }
             }
             "tuple-held" => {
                 let (local, remote) = self.required("LOCAL:PORT-REMOTE:PORT", tuple)?;
@@ -140,12 +140,12 @@ impl Fields<'_> {
                     return Err(format!("a socket in state {state} has no peer; use port-held"));
                 }
                 let user = self.user(state)?;
-                Condition::Held(Holder { protocol, state, local, reuse, peer: Some(remote), user })
+                HostCondition::Held(Holder { protocol, state, local, reuse, peer: Some(remote), user })
             }
-            "source-not-local" => Condition::SourceNotLocal {
+            "source-not-local" => HostCondition::SourceNotLocal {
                 address: self.optional(parsed)?.unwrap_or(Ipv4Addr::new(192, 0, 2, 1).into()),
             },
-            "no-route" => Condition::NoRoute { prefix: self.optional(prefix)? },
+            "no-route" => HostCondition::NoRoute { prefix: self.optional(prefix)? },
             "unreachable" => self.route(RouteKind::Unreachable)?,
             "blackhole" => self.route(RouteKind::Blackhole)?,
             "prohibit" => self.route(RouteKind::Prohibit)?,
@@ -164,7 +164,7 @@ impl Fields<'_> {
                         "only TCP to a port can be answered with a reset: add protocol=tcp,port=PORT".to_owned()
                     );
                 }
-                Condition::OutputDropped { prefix, port, protocol, verdict }
+                HostCondition::OutputDropped { prefix, port, protocol, verdict }
             }
             "icmp" => {
                 let (kind, code) = self.required("TYPE/CODE", |text| {
@@ -172,10 +172,10 @@ impl Fields<'_> {
                     Ok((parsed(kind)?, parsed(code)?))
                 })?;
                 let prefix = self.take("for", prefix)?.ok_or("which destinations? add for=PREFIX")?;
-                Condition::Icmp { kind, code, prefix, router: self.take("router", parsed)? }
+                HostCondition::Icmp { kind, code, prefix, router: self.take("router", parsed)? }
             }
             "descriptors-exhausted" => {
-                Condition::DescriptorsExhausted { free: self.optional(parsed::<u32>)?.unwrap_or(0).into() }
+                HostCondition::DescriptorsExhausted { free: self.optional(parsed::<u32>)?.unwrap_or(0).into() }
             }
             "timestamps" => {
                 let value = self.required("on or off", |word| match word {
@@ -183,20 +183,20 @@ impl Fields<'_> {
                     "off" => Ok("0"),
                     other => Err(format!("`{other}` is neither on nor off")),
                 })?;
-                Condition::Sysctl { name: "net.ipv4.tcp_timestamps", value: value.to_owned() }
+                HostCondition::Sysctl { name: "net.ipv4.tcp_timestamps", value: value.to_owned() }
             }
             "tw-reuse" => {
                 let value = self.required("0, 1 or 2", |word| match word {
                     "0" | "1" | "2" => Ok(word.to_owned()),
                     other => Err(format!("`{other}` is none of 0, 1, 2")),
                 })?;
-                Condition::Sysctl { name: "net.ipv4.tcp_tw_reuse", value }
+                HostCondition::Sysctl { name: "net.ipv4.tcp_tw_reuse", value }
             }
             other => return Err(format!("unknown condition `{other}`{}", or_list(other, NAMES.iter().copied()))),
         })
     }
 
-    fn ports_exhausted(&mut self) -> Result<Condition, String> {
+    fn ports_exhausted(&mut self) -> Result<HostCondition, String> {
         if let Some(value) = self.value.take() {
             return Err(format!("ports-exhausted takes no value, but free=N, to=…; what is `{value}`?"));
         }
@@ -221,10 +221,10 @@ impl Fields<'_> {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
         });
-        Ok(Condition::PortsExhausted { protocol, address, range, reuse, to, free })
+        Ok(HostCondition::PortsExhausted { protocol, address, range, reuse, to, free })
     }
 
-    fn held(&mut self, port: u16) -> Result<Condition, String> {
+    fn held(&mut self, port: u16) -> Result<HostCondition, String> {
         let (protocol, reuse) = (self.protocol()?, self.reuse(Reuse::None)?);
         let usual = if protocol == Protocol::Udp { HolderState::Bound } else { HolderState::Listening };
         let state = self.state(protocol, usual)?;
@@ -243,11 +243,11 @@ impl Fields<'_> {
             return Err("address and peer are of two families".to_owned());
         }
         let user = self.user(state)?;
-        Ok(Condition::Held(Holder { protocol, state, local: SocketAddr::new(address, port), reuse, peer, user }))
+        Ok(HostCondition::Held(Holder { protocol, state, local: SocketAddr::new(address, port), reuse, peer, user }))
     }
 
-    fn route(&mut self, kind: RouteKind) -> Result<Condition, String> {
-        Ok(Condition::Route { kind, prefix: self.required("a prefix", prefix)? })
+    fn route(&mut self, kind: RouteKind) -> Result<HostCondition, String> {
+        Ok(HostCondition::Route { kind, prefix: self.required("a prefix", prefix)? })
     }
 
     fn protocol(&mut self) -> Result<Protocol, String> {
@@ -424,7 +424,8 @@ mod tests {
     #[test]
     fn an_arrow_is_as_good_as_a_dash() {
         assert_eq!(parse("tuple-held=127.0.0.1:1->127.0.0.1:2"), parse("tuple-held=127.0.0.1:1-127.0.0.1:2"));
-        let Ok(Condition::Held(Holder { local, peer: Some(peer), .. })) = parse("tuple-held=[::1]:1-[2001:db8::1]:2")
+        let Ok(HostCondition::Held(Holder { local, peer: Some(peer), .. })) =
+            parse("tuple-held=[::1]:1-[2001:db8::1]:2")
         else {
             panic!("two ends");
         };

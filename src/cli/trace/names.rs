@@ -99,7 +99,7 @@ fn look_up(address: IpAddr, answers: Sender<Answer>) -> io::Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::tracer::record::{Choices, Fate, Record, Reply};
+    use crate::tracer::record::{Choices, Fate, ProbeRecord, Reply};
     use crate::tracer::{Meaning, PortModeName};
     use crate::words::names::{Os, Reuse};
 
@@ -126,7 +126,7 @@ mod tests {
             let reply =
                 Reply { meaning: Meaning::Router, from: Some([192, 0, 2, last].into()), icmp: None, rtt_ms: 1.0 };
             let answer = (fate == Fate::Answered).then_some(reply);
-            Record { round: 1, ttl: last, sequence: 1, source: None, at_ms: 0.0, fate, failure: None, answer }
+            ProbeRecord { round: 1, ttl: last, sequence: 1, source: None, at_ms: 0.0, fate, failure: None, answer }
         };
         Trace { settings, probes: answers.iter().map(record).collect(), rounds: 1, ended: None }
     }

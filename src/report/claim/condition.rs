@@ -19,7 +19,7 @@ use crate::words::values::{Values, tables};
 
 /// One of these clauses holds.
 #[derive(Clone, Debug)]
-pub struct Condition {
+pub struct ClaimCondition {
     /// The clauses.
     pub any: Vec<Clause>,
 }
@@ -52,7 +52,7 @@ pub struct Clause {
     #[schemars(with = "BTreeMap<String, Values<String>>")]
     pub axes: BTreeMap<Spanned<String>, Spanned<Values<String>>>,
     /// This must not hold.
-    pub not: Option<Condition>,
+    pub not: Option<ClaimCondition>,
 }
 
 /// The name of something that a call can give.
@@ -61,7 +61,7 @@ pub struct OutcomeName(pub String);
 
 /// One call of one case, with one outcome.
 #[derive(Clone, Copy, Debug)]
-pub struct View<'f> {
+pub struct CallView<'f> {
     /// The system that gave it, or is expected to.
     pub os: Os,
     /// The scenario's id.
@@ -78,9 +78,9 @@ pub struct View<'f> {
     pub outcome: &'f str,
 }
 
-impl Condition {
+impl ClaimCondition {
     /// Whether it is so of this call.
-    pub fn holds(&self, view: &View<'_>) -> bool {
+    pub fn holds(&self, view: &CallView<'_>) -> bool {
         self.any.iter().any(|clause| clause.holds(view))
     }
 
@@ -92,13 +92,13 @@ impl Condition {
     }
 
     /// What holds where this does not.
-    pub fn negated(self) -> Condition {
-        Condition { any: vec![Clause { not: Some(self), ..Clause::default() }] }
+    pub fn negated(self) -> ClaimCondition {
+        ClaimCondition { any: vec![Clause { not: Some(self), ..Clause::default() }] }
     }
 }
 
 impl Clause {
-    fn holds(&self, view: &View<'_>) -> bool {
+    fn holds(&self, view: &CallView<'_>) -> bool {
         fn one_of<T: PartialEq>(values: &Values<T>, value: &T) -> bool {
             values.0.is_empty() || values.0.contains(value)
         }
@@ -135,16 +135,16 @@ impl<'de> Deserialize<'de> for OutcomeName {
     }
 }
 
-impl<'de> Deserialize<'de> for Condition {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Condition, D::Error> {
-        Ok(Condition { any: tables(deserializer, "{ call = \"bind\" }")? })
+impl<'de> Deserialize<'de> for ClaimCondition {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<ClaimCondition, D::Error> {
+        Ok(ClaimCondition { any: tables(deserializer, "{ call = \"bind\" }")? })
     }
 }
 
 /// A clause, or several of which one must hold.
-impl schemars::JsonSchema for Condition {
+impl schemars::JsonSchema for ClaimCondition {
     fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Condition".into()
+        "ClaimCondition".into()
     }
 
     fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {

@@ -8,7 +8,7 @@ use std::collections::BTreeSet;
 use serde::Deserialize;
 use toml::Spanned;
 
-use super::{Claim, Claims, Condition, Source};
+use super::{Claim, ClaimCondition, Claims, Source};
 use crate::words::problem::{Input, Problem};
 
 /// The version of the claims file, its first key.
@@ -82,11 +82,11 @@ struct WireClaim {
     source: Spanned<Vec<WireSource>>,
     /// Which calls it is about.
     #[serde(rename = "where")]
-    #[schemars(with = "Condition")]
-    selects: Spanned<Condition>,
+    #[schemars(with = "ClaimCondition")]
+    selects: Spanned<ClaimCondition>,
     /// What it says of them.
-    #[schemars(with = "Condition")]
-    holds: Spanned<Condition>,
+    #[schemars(with = "ClaimCondition")]
+    holds: Spanned<ClaimCondition>,
 }
 
 #[derive(Deserialize, schemars::JsonSchema)]

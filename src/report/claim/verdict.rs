@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use indexmap::{IndexMap, IndexSet};
 use serde::{Deserialize, Serialize};
 
-use super::condition::View;
+use super::condition::CallView;
 use super::{Claim, Source};
 use crate::report::decide::{Table, When};
 use crate::report::finding::{self, Behind, Finding, Report, SubjectRef};
@@ -226,7 +226,7 @@ fn answer<'r>(
     outcomes: &BTreeSet<&str>,
     stack: &'r str,
 ) -> Option<Item<'r>> {
-    let view = |outcome| View {
+    let view = |outcome| CallView {
         os,
         scenario: key.scenario,
         call: key.call,

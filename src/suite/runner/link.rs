@@ -172,8 +172,8 @@ impl Link {
 
     /// Waits for the answer to `plan`.
     pub fn receive(&mut self, plan: &Plan, interrupted: &AtomicBool) -> Result<Observations, Lost> {
-        let patience = Duration::from_millis(plan.deadline_ms.into()) * plan.patience + self.wait;
-        let seen = self.process.line(patience, interrupted).and_then(|line| {
+        let timeout = Duration::from_millis(plan.deadline_ms.into()) * plan.patience + self.wait;
+        let seen = self.process.line(timeout, interrupted).and_then(|line| {
             let seen: Observations = serde_json::from_slice(&line).map_err(babble)?;
             if seen.case != plan.case {
                 return Err(babble(format!("an answer about `{}`", seen.case)));
@@ -271,8 +271,8 @@ impl Process {
     }
 
     /// The next message.
-    fn line(&mut self, patience: Duration, interrupted: &AtomicBool) -> Result<Vec<u8>, Why> {
-        let deadline = Instant::now() + patience;
+    fn line(&mut self, timeout: Duration, interrupted: &AtomicBool) -> Result<Vec<u8>, Why> {
+        let deadline = Instant::now() + timeout;
         let (mut searched, mut ended, mut ended_at) = (0, false, None);
         loop {
             let unread = std::mem::take(&mut self.unread);
@@ -284,7 +284,7 @@ impl Process {
                 found = message(line);
                 match found {
                     Some(_) => break,
-                    None => self.hear(line),
+                    None => self.keep_noise(line),
                 }
             }
             let found = found.map(<[u8]>::to_vec);
@@ -313,7 +313,7 @@ impl Process {
             let is_late = Instant::now() > deadline;
             match stopped.filter(|&signal| is_late || sys::is_from_terminal(signal)) {
                 Some(signal) => return Err(Why::Stopped(signal)),
-                None if is_late => return Err(Why::Silent(patience)),
+                None if is_late => return Err(Why::Silent(timeout)),
                 None => {}
             }
             ended = self.exchange().map_err(|error| Why::Gone(error.to_string()))?;
@@ -333,7 +333,7 @@ impl Process {
         let mut piece = [0; 1 << 16];
         match self.stderr.as_mut().map(|stderr| stderr.read(&mut piece)) {
             Some(Ok(0)) => self.stderr = None,
-            Some(Ok(length)) => self.hear(&piece[..length]),
+            Some(Ok(length)) => self.keep_noise(&piece[..length]),
             Some(Err(_)) | None => {}
         }
         match self.stdout.read(&mut piece) {
@@ -356,7 +356,7 @@ impl Process {
         }
     }
 
-    fn hear(&mut self, words: &[u8]) {
+    fn keep_noise(&mut self, words: &[u8]) {
         self.noise += words.len();
         self.last_words.extend_from_slice(&words[words.len().saturating_sub(LAST_WORDS)..]);
         self.last_words.push(b'\n');

@@ -134,9 +134,9 @@ impl Chain {
             return Ok(());
         }
         self.enter(0)?;
-        let patience = SETTLING + rtt * 2;
+        let timeout = SETTLING + rtt * 2;
         for family in [Family::Ipv4, Family::Ipv6] {
-            if answers(far(last - 1, family), family, rtt, patience)? {
+            if answers(far(last - 1, family), family, rtt, timeout)? {
                 continue;
             }
             for place in 1..last {
@@ -239,12 +239,12 @@ fn wait_until_settled() -> Result<(), Fault> {
 }
 
 /// Whether a host says that nobody listens on [`DISCARD`], which only the right host does.
-fn answers(host: IpAddr, family: Family, rtt: Duration, patience: Duration) -> Result<bool, Fault> {
+fn answers(host: IpAddr, family: Family, rtt: Duration, timeout: Duration) -> Result<bool, Fault> {
     let fd = socket(family, Protocol::Udp)?;
     set_option(&fd, family, &SocketOption::RecvErr(true))?;
     crate::sys::connect(&fd, &Address::new(SocketAddr::new(host, DISCARD)))?;
     let wait = (rtt + Duration::from_millis(10)).as_millis() as u32;
-    let end = Instant::now() + patience;
+    let end = Instant::now() + timeout;
     while Instant::now() < end {
         // What one attempt runs into, the next may not.
         let _ = send(&fd, b"", None);

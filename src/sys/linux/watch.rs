@@ -165,8 +165,8 @@ impl Watch {
         let Ok(info) = ptrace::syscall_info(Pid::from_raw(thread)) else { return false };
         // SAFETY: in this stop the kernel has filled in `seccomp`.
         let (number, arguments) = unsafe { (info.u.seccomp.nr as i64, info.u.seccomp.args) };
-        if filter::is_narrow(info.arch, number) {
-            self.seen.narrow = true;
+        if filter::is_compat32(info.arch, number) {
+            self.seen.compat32 = true;
             return false;
         }
         let Some(begun) = Begun::new(thread, number, arguments) else { return false };

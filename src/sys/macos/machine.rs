@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use nix::net::if_::InterfaceFlags;
 
 use super::super::darwin::{self, Own, Setting};
-use super::super::journal::{Change, Journal};
+use super::super::journal::{HostChange, Journal};
 use super::super::{Fault, Isolation, Purpose, Result, check, effective_uid, exit_now, pause_ms, unsupported};
 use super::{NAME, OS, has_address, interfaces, ip, no_private_host, orphans, utun};
 use crate::plan::RouteKind;
@@ -28,7 +28,7 @@ const USERS: [u32; 2] = [60_001, 60_002];
 const LOOPBACK: &str = "lo0";
 
 /// How long a worker that was replaced, and what it has left behind, may take to end.
-const PATIENCE: Duration = Duration::from_secs(3);
+const JOURNAL_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// How long duplicate address detection may take: it waits for a second.
 const TENTATIVE: Duration = Duration::from_secs(4);
@@ -50,7 +50,7 @@ pub fn isolate(outside: Purpose) -> Isolation {
         let mut told = Vec::new();
         let taken = text("kern.bootsessionuuid")
             .map_err(|errno| format!("kern.bootsessionuuid: {errno}"))
-            .and_then(|boot| Journal::take(&journal_path(), &boot, PATIENCE, &mut undo, &mut told));
+            .and_then(|boot| Journal::take(&journal_path(), &boot, JOURNAL_TIMEOUT, &mut undo, &mut told));
         for told in told {
             let _ = writeln!(std::io::stderr(), "errnoscope: {told}");
         }
@@ -88,22 +88,22 @@ pub fn leave_case(pid: i32) {
     }
 }
 
-fn undo(change: &Change) -> Result<(), String> {
+fn undo(change: &HostChange) -> Result<(), String> {
     if !darwin::is_made(change, |name| number(name).ok(), |address| has_address(address).unwrap_or(false)) {
         return Ok(());
     }
     match change {
-        Change::Setting { name, from, .. } => {
+        HostChange::Setting { name, from, .. } => {
             set_number(name, *from).map_err(|errno| format!("{name} = {from}: {errno}"))
         }
-        Change::Address { device, address } => run("/sbin/ifconfig", &darwin::remove_address(device, *address))
+        HostChange::Address { device, address } => run("/sbin/ifconfig", &darwin::remove_address(device, *address))
             .map(drop)
             .map_err(|fault| fault.to_string()),
     }
 }
 
 /// Notes a change and makes it.
-fn change(change: &Change, make: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
+fn change(change: &HostChange, make: impl FnOnce() -> Result<(), Fault>) -> Result<(), Fault> {
     if effective_uid() != 0 {
         return Err(unsupported(Need::NetworkNamespace, format!("{NAME} lets only root change that; run with sudo")));
     }
@@ -132,7 +132,7 @@ pub fn write_sysctl(name: &str, value: &str) -> Result<(), Fault> {
             for (name, to) in darwin::port_range(value).map_err(Fault::Failed)? {
                 let from = number(name)?;
                 if from != to {
-                    let made = Change::Setting { name: name.to_owned(), from, to };
+                    let made = HostChange::Setting { name: name.to_owned(), from, to };
                     change(&made, || Ok(set_number(name, to)?))?;
                 }
             }
@@ -185,14 +185,14 @@ pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Faul
         return Ok(());
     }
     refuse(address)?;
-    let made = Change::Address { device: LOOPBACK.to_owned(), address };
+    let made = HostChange::Address { device: LOOPBACK.to_owned(), address };
     change(&made, || run("/sbin/ifconfig", &darwin::add_address(LOOPBACK, address, prefix)).map(drop))?;
     settle(LOOPBACK, address)
 }
 
 /// Only what a case has added.
 pub fn delete_address(device: &str, address: IpAddr, _: u8) -> Result<(), Fault> {
-    let made = Change::Address { device: LOOPBACK.to_owned(), address };
+    let made = HostChange::Address { device: LOOPBACK.to_owned(), address };
     let mut journal = JOURNAL.lock().map_err(|_| Fault::Failed(LOST.to_owned()))?;
     let own = match journal.as_mut() {
         Some(journal) => journal.changes()?.contains(&made),

@@ -61,7 +61,7 @@ words! {
 
 words! {
     /// Whether that was the right thing to do.
-    Verdict {
+    BehaviourVerdict {
         Right = "right",
         Wrong = "wrong",
         /// Nothing can be said: the trouble does not touch what the tracer does, or this host cannot make it.
@@ -73,7 +73,7 @@ words! {
 
 /// A run of a tracer, as far as it left something behind.
 #[derive(Clone, Debug)]
-pub struct Run<'r> {
+pub struct TracerRun<'r> {
     pub calls: &'r Calls,
     pub timed_out: bool,
     pub output: &'r str,
@@ -82,9 +82,9 @@ pub struct Run<'r> {
 
 /// What there is to say about one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Judgement {
+pub struct BehaviourJudgement {
     pub behaviour: Behaviour,
-    pub verdict: Verdict,
+    pub verdict: BehaviourVerdict,
     pub kind: Option<Consequence>,
     pub why: String,
     /// The TTLs whose routers, or server, are in its output at their place. Without a pattern for it, the TTLs of the
@@ -96,7 +96,7 @@ pub struct Judgement {
     pub proof: Vec<String>,
 }
 
-pub fn judge(trouble: Trouble, profile: &Profile, run: &Run<'_>) -> Judgement {
+pub fn judge(trouble: Trouble, profile: &Profile, run: &TracerRun<'_>) -> BehaviourJudgement {
     let calls = &run.calls.calls;
     let attempts = attempts(calls, run.calls.os);
     let reactions = reactions(&attempts, !run.timed_out);
@@ -139,24 +139,28 @@ pub fn judge(trouble: Trouble, profile: &Profile, run: &Run<'_>) -> Judgement {
     let nothing_sent = attempts.iter().all(|attempt| !attempt.under_way);
     let (verdict, kind, mut why) = verdict(trouble, behaviour, nothing_sent);
     let message = match verdict {
-        Verdict::Broken => complaint(run).or(message).or_else(|| words_of(run.output)),
+        BehaviourVerdict::Broken => complaint(run).or(message).or_else(|| words_of(run.output)),
         _ => message.or_else(|| complaint(run).filter(|_| behaviour == Behaviour::EndsUnclearly)),
     };
-    if verdict == Verdict::Broken && lacks_privileges(calls, message.as_deref()) {
+    if verdict == BehaviourVerdict::Broken && lacks_privileges(calls, message.as_deref()) {
         why = "it needs privileges that this user does not have: sudo env \"PATH=$PATH\" errnoscope check …".to_owned();
     }
     let proof = proof(calls, &attempts, &reactions, trouble, profile);
-    Judgement { behaviour, verdict, kind, why, reached, message, proof }
+    BehaviourJudgement { behaviour, verdict, kind, why, reached, message, proof }
 }
 
-fn verdict(trouble: Trouble, behaviour: Behaviour, nothing_sent: bool) -> (Verdict, Option<Consequence>, String) {
-    let wrong = |kind, why: &str| (Verdict::Wrong, Some(kind), why.to_owned());
-    let fine = |why: &str| (Verdict::Right, None, why.to_owned());
+fn verdict(
+    trouble: Trouble,
+    behaviour: Behaviour,
+    nothing_sent: bool,
+) -> (BehaviourVerdict, Option<Consequence>, String) {
+    let wrong = |kind, why: &str| (BehaviourVerdict::Wrong, Some(kind), why.to_owned());
+    let fine = |why: &str| (BehaviourVerdict::Right, None, why.to_owned());
     if trouble == Trouble::Nothing {
         return match behaviour {
             Behaviour::Completes | Behaviour::Skips => fine("the whole path, as it should be"),
             _ => (
-                Verdict::Broken,
+                BehaviourVerdict::Broken,
                 None,
                 "it does not find the path even without trouble: is its profile right?".to_owned(),
             ),
@@ -172,10 +176,12 @@ fn verdict(trouble: Trouble, behaviour: Behaviour, nothing_sent: bool) -> (Verdi
         }
     };
     match behaviour {
-        Behaviour::NotExercised => {
-            (Verdict::NotExercised, None, "none of its calls meets the trouble, and the path is complete".to_owned())
-        }
-        Behaviour::NotRun => (Verdict::Broken, None, String::new()),
+        Behaviour::NotExercised => (
+            BehaviourVerdict::NotExercised,
+            None,
+            "none of its calls meets the trouble, and the path is complete".to_owned(),
+        ),
+        Behaviour::NotRun => (BehaviourVerdict::Broken, None, String::new()),
         Behaviour::Completes | Behaviour::Skips => fine("the whole path, trouble or not"),
         Behaviour::Spins => wrong(Consequence::Hides, "it tries on and on, and never says what is wrong"),
         Behaviour::Hangs => wrong(Consequence::Hides, "it waits for nothing, and never says what is wrong"),
@@ -244,7 +250,7 @@ fn reached(profile: &Profile, output: &str, attempts: &[Attempt]) -> BTreeSet<u8
 
 /// The first line that says an errno which some call has had, as `explain` reads it, or the address that is not to be
 /// had.
-fn message(run: &Run<'_>, calls: &[Record], trouble: Trouble) -> Option<String> {
+fn message(run: &TracerRun<'_>, calls: &[Record], trouble: Trouble) -> Option<String> {
     let errnos: BTreeSet<&str> = calls.iter().filter(|it| is_trouble(it)).map(|it| it.outcome.name()).collect();
     let said = |line: &&str| {
         // tcptraceroute: "requested local port is already in use".
@@ -266,7 +272,7 @@ fn message(run: &Run<'_>, calls: &[Record], trouble: Trouble) -> Option<String> 
 }
 
 /// What it says on standard error: all of it, or how it begins and ends.
-fn complaint(run: &Run<'_>) -> Option<String> {
+fn complaint(run: &TracerRun<'_>) -> Option<String> {
     words_of(run.errors)
 }
 
@@ -352,14 +358,14 @@ mod tests {
         use Behaviour::{Aborts, Completes, EndsSilently, LosesProbes, NotExercised, Skips, SkipsInVain, Spins};
         let check = |trouble, behaviour, expected: Option<Consequence>| {
             let (verdict, kind, why) = verdict(trouble, behaviour, true);
-            let expected_verdict = if expected.is_some() { Verdict::Wrong } else { Verdict::Right };
+            let expected_verdict = if expected.is_some() { BehaviourVerdict::Wrong } else { BehaviourVerdict::Right };
             assert_eq!((verdict, kind), (expected_verdict, expected), "{trouble} {behaviour}: {why}");
         };
         for trouble in Trouble::ALL.iter().copied().filter(|trouble| *trouble != Trouble::Nothing) {
             check(trouble, Completes, None);
             check(trouble, Spins, Some(Consequence::Hides));
             check(trouble, EndsSilently, Some(Consequence::Hides));
-            assert_eq!(verdict(trouble, NotExercised, true).0, Verdict::NotExercised);
+            assert_eq!(verdict(trouble, NotExercised, true).0, BehaviourVerdict::NotExercised);
         }
         check(Trouble::PortListening, Skips, None);
         check(Trouble::PortListening, LosesProbes, Some(Consequence::GivesUp));
@@ -374,7 +380,7 @@ mod tests {
         check(Trouble::NoRoute, SkipsInVain, Some(Consequence::Wastes));
         // Some probes were sent: then the others are no reason to end.
         assert_eq!(verdict(Trouble::NoRoute, Aborts, false).1, Some(Consequence::GivesUp));
-        assert_eq!(verdict(Trouble::Nothing, Aborts, true).0, Verdict::Broken);
+        assert_eq!(verdict(Trouble::Nothing, Aborts, true).0, BehaviourVerdict::Broken);
     }
 
     #[test]

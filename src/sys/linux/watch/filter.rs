@@ -13,9 +13,9 @@ pub(super) const NATIVE: u32 = 0xc000_00b7;
 /// Programs of 32 bits on the same processor: their AUDIT_ARCH, and which of their calls are about sockets, from the
 /// first to the last (`arch/x86/entry/syscalls/syscall_32.tbl`, `arch/arm/tools/syscall.tbl`).
 #[cfg(target_arch = "x86_64")]
-const NARROW: (u32, [(u32, u32); 2]) = (0x4000_0003, [(102, 102), (359, 373)]);
+const COMPAT32: (u32, [(u32, u32); 2]) = (0x4000_0003, [(102, 102), (359, 373)]);
 #[cfg(target_arch = "aarch64")]
-const NARROW: (u32, [(u32, u32); 2]) = (0x4000_0028, [(281, 297), (365, 366)]);
+const COMPAT32: (u32, [(u32, u32); 2]) = (0x4000_0028, [(281, 297), (365, 366)]);
 
 /// x86_64: calls of x32, programs of 32 bits with 64-bit registers, have this bit and the AUDIT_ARCH of all others
 /// (`__X32_SYSCALL_BIT`, `arch/x86/include/uapi/asm/unistd.h`). No other processor numbers a call so.
@@ -50,7 +50,7 @@ pub fn be_watched() -> Result<()> {
 }
 
 /// Whether a call is one of a program of 32 bits, whose arguments are not read here.
-pub(super) fn is_narrow(arch: u32, number: i64) -> bool {
+pub(super) fn is_compat32(arch: u32, number: i64) -> bool {
     arch != NATIVE || number & i64::from(X32) != 0
 }
 
@@ -68,13 +68,13 @@ fn filter() -> Vec<libc::sock_filter> {
     let equal = |k, jt, jf| jump(EQUAL, k, jt, jf);
     let (allow, stop) = (op(RETURN, libc::SECCOMP_RET_ALLOW), op(RETURN, libc::SECCOMP_RET_TRACE));
     let within = |from, to| [jump(FROM, from, 0, 2), jump(FROM, to + 1, 1, 0), stop];
-    let mut narrow = vec![equal(NARROW.0, 1, 0), allow, op(LOAD, NUMBER)];
-    narrow.extend(NARROW.1.into_iter().flat_map(|(from, to)| within(from, to)));
-    narrow.push(allow);
+    let mut compat32 = vec![equal(COMPAT32.0, 1, 0), allow, op(LOAD, NUMBER)];
+    compat32.extend(COMPAT32.1.into_iter().flat_map(|(from, to)| within(from, to)));
+    compat32.push(allow);
     let mut x32: Vec<_> = X32_CALLS.into_iter().flat_map(|(from, to)| within(X32 | from, X32 | to)).collect();
     x32.push(allow);
-    let mut program = vec![op(LOAD, ARCH), equal(NATIVE, narrow.len() as u8, 0)];
-    program.extend(narrow);
+    let mut program = vec![op(LOAD, ARCH), equal(NATIVE, compat32.len() as u8, 0)];
+    program.extend(compat32);
     program.extend([op(LOAD, NUMBER), jump(FROM, X32, 0, x32.len() as u8)]);
     program.extend(x32);
     let mut on = |number: i64, block: &[libc::sock_filter]| {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::condition::{Check, Condition, Named, Situation};
+use super::condition::{Check, HostCondition, Named, Situation};
 use crate::plan::socket_table::Sought;
 use crate::plan::{Answer, Op, Outcome, Performed, Query, Role, Step, Unsupported};
 use crate::scenario::witness::{Moment, Precondition, Witness};
@@ -31,7 +31,7 @@ impl From<String> for Refusal {
 }
 
 /// Conditions that are there.
-pub struct Held {
+pub struct Holders {
     conditions: Vec<Named>,
     checks: Vec<Check>,
     /// Sysctls and conditions that the command may change.
@@ -52,7 +52,7 @@ const ASKING: Duration = Duration::from_secs(10);
 const NUDGE: Duration = Duration::from_millis(100);
 
 /// Why there is no answer.
-enum Unheard {
+enum Unanswered {
     Refused(Refusal),
     /// The holding process is gone.
     Gone,
@@ -87,14 +87,14 @@ struct Answers {
     filter: String,
 }
 
-impl Held {
+impl Holders {
     /// Makes the conditions in a process of their own, in the network namespace that this one is in.
     pub fn make(
         conditions: &[Named],
         may_change: &[String],
         situation: Situation,
         isolation: &Isolation,
-    ) -> Result<Held, Refusal> {
+    ) -> Result<Holders, Refusal> {
         let (ours, theirs) =
             UnixStream::pair().map_err(|error| format!("cannot make conditions: socketpair: {error}"))?;
         ours.set_read_timeout(Some(NUDGE)).map_err(|error| format!("cannot make conditions: setsockopt: {error}"))?;
@@ -116,8 +116,15 @@ impl Held {
             }
         };
         let (conditions, may_change) = (conditions.to_vec(), may_change.to_vec());
-        let mut held =
-            Held { conditions, checks, may_change, before: Answers::default(), since, line: BufReader::new(ours), pid };
+        let mut held = Holders {
+            conditions,
+            checks,
+            may_change,
+            before: Answers::default(),
+            since,
+            line: BufReader::new(ours),
+            pid,
+        };
         held.before = held.listen(MAKING).map_err(|why| held.refusal(why))?;
         if let Some((condition, is_there)) = held.before.silent.first() {
             let text = &held.conditions[*condition].text;
@@ -137,7 +144,7 @@ impl Held {
     pub fn lost(&mut self) -> (Vec<String>, Vec<String>) {
         sys::wake(self.pid);
         let asked = self.line.get_mut().write_all(b"?\n");
-        let answers = asked.map_err(|_| Unheard::Gone).and_then(|()| self.listen(ASKING));
+        let answers = asked.map_err(|_| Unanswered::Gone).and_then(|()| self.listen(ASKING));
         let Answers { answers, silent, taken_over, filter } = match answers {
             Ok(answers) => answers,
             Err(why) => return (vec![self.why(why, "holds", ASKING)], Vec::new()),
@@ -196,48 +203,48 @@ impl Held {
     }
 
     /// What went wrong with the process that does this to all conditions, and what follows from it.
-    fn why(&self, why: Unheard, does: &str, patience: Duration) -> String {
+    fn why(&self, why: Unanswered, does: &str, timeout: Duration) -> String {
         let how = match why {
-            Unheard::Refused(refusal) => return refusal.why,
-            Unheard::Gone => "was killed; if nobody did that, see dmesg: was there no memory left?".to_owned(),
-            Unheard::Silent => format!("does not answer within {} s; is it stopped, or traced?", patience.as_secs()),
+            Unanswered::Refused(refusal) => return refusal.why,
+            Unanswered::Gone => "was killed; if nobody did that, see dmesg: was there no memory left?".to_owned(),
+            Unanswered::Silent => format!("does not answer within {} s; is it stopped, or traced?", timeout.as_secs()),
         };
         let held: BTreeSet<usize> = self.checks.iter().map(|check| check.condition).collect();
         let held: Vec<String> = held.iter().map(|&index| format!("`{}`", self.conditions[index].text)).collect();
         format!("{}: the process that {does} {} {how}", held.join(", "), if held.len() == 1 { "it" } else { "them" })
     }
 
-    fn refusal(&self, why: Unheard) -> Refusal {
+    fn refusal(&self, why: Unanswered) -> Refusal {
         match why {
-            Unheard::Refused(refusal) => refusal,
-            why @ (Unheard::Gone | Unheard::Silent) => self.why(why, "makes", MAKING).into(),
+            Unanswered::Refused(refusal) => refusal,
+            why @ (Unanswered::Gone | Unanswered::Silent) => self.why(why, "makes", MAKING).into(),
         }
     }
 
     /// What the holding process has to say, each time within this time.
-    fn listen(&mut self, patience: Duration) -> Result<Answers, Unheard> {
-        let (mut text, mut end) = (Vec::new(), Instant::now() + patience);
+    fn listen(&mut self, timeout: Duration) -> Result<Answers, Unanswered> {
+        let (mut text, mut end) = (Vec::new(), Instant::now() + timeout);
         loop {
             match self.line.read_until(b'\n', &mut text) {
-                Ok(_) if text.ends_with(b"\n") => match self.hear(&std::mem::take(&mut text)) {
-                    Ok(None) => end = Instant::now() + patience,
+                Ok(_) if text.ends_with(b"\n") => match self.receive(&std::mem::take(&mut text)) {
+                    Ok(None) => end = Instant::now() + timeout,
                     Ok(Some(answers)) => return Ok(answers),
                     Err(why) => return Err(why),
                 },
-                Ok(_) => return Err(Unheard::Gone),
+                Ok(_) => return Err(Unanswered::Gone),
                 Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {
                     if Instant::now() >= end {
-                        return Err(Unheard::Silent);
+                        return Err(Unanswered::Silent);
                     }
                     sys::wake(self.pid);
                 }
-                Err(_) => return Err(Unheard::Gone),
+                Err(_) => return Err(Unanswered::Gone),
             }
         }
     }
 
-    fn hear(&self, line: &[u8]) -> Result<Option<Answers>, Unheard> {
-        match serde_json::from_slice(line).map_err(|_| Unheard::Gone)? {
+    fn receive(&self, line: &[u8]) -> Result<Option<Answers>, Unanswered> {
+        match serde_json::from_slice(line).map_err(|_| Unanswered::Gone)? {
             Said::Made => Ok(None),
             Said::Answers(answers) => Ok(Some(answers)),
             Said::Refused { condition, op, result } => {
@@ -246,7 +253,7 @@ impl Held {
                     Performed::Outcome(Outcome::Errno(errno)) => format!("{op}: {errno}"),
                     Performed::Outcome(outcome) => {
                         let fewer = match self.conditions[condition].condition {
-                            Condition::PortsExhausted { .. } => {
+                            HostCondition::PortsExhausted { .. } => {
                                 " A server that may open no more files (ulimit -n) accepts none; a smaller \
                                  range=LOW-HIGH takes fewer connections"
                             }
@@ -261,7 +268,7 @@ impl Held {
                     Performed::Unsupported(lacks) => Some(lacks),
                     Performed::Outcome(_) | Performed::Failed(_) => None,
                 };
-                Err(Unheard::Refused(Refusal { why, lacks }))
+                Err(Unanswered::Refused(Refusal { why, lacks }))
             }
         }
     }

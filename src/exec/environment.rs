@@ -1,4 +1,4 @@
-//! The world of one command: its networks, the server in them, and the faults on the way to the server.
+//! The environment of one command: its networks, the server in them, and the faults on the way to the server.
 //!
 //! `sys` has the pieces; this knows their order. It does not create conditions.
 
@@ -18,13 +18,13 @@ use crate::words::names::{Protocol, SocketState};
 pub const MOST_ROUTERS: u8 = 64;
 
 /// How long a helper may take until it listens.
-pub const PATIENCE: Duration = Duration::from_secs(10);
+pub const STARTUP_TIMEOUT: Duration = Duration::from_secs(10);
 /// How long a process takes to die that was killed.
 const DEATH: Duration = Duration::from_secs(1);
 
 /// What a command finds around it.
 #[derive(Clone, Debug, Default)]
-pub struct World {
+pub struct Environment {
     /// The routers between client and server; without it there is one namespace, and no path.
     pub path: Option<u8>,
     /// Ports that the server listens on.
@@ -64,13 +64,13 @@ enum Kind {
     Started,
 }
 
-/// How many a world has, and the namespaces that they are in.
+/// How many an environment has, and the namespaces that they are in.
 pub struct Built {
     pub chain: Chain,
     pub helpers: Vec<Helper>,
 }
 
-impl World {
+impl Environment {
     /// Whether anything but the command has to be there.
     pub fn is_bare(&self) -> bool {
         self.path.is_none() && self.listen.is_empty() && self.with.is_empty() && self.timestamps
@@ -145,7 +145,7 @@ impl Helper {
                 Ok(Life::Stopped) => "is stopped, and does nothing".to_owned(),
                 Ok(Life::Ended) | Err(_) if self.kind == Kind::Started => return None,
                 Ok(Life::Ended) => has_ended(DEATH).map_or("is being killed".to_owned(), how_it_ended),
-                Err(errno) => format!("cannot be looked at: {errno}; a world needs /proc"),
+                Err(errno) => format!("cannot be looked at: {errno}; an environment needs /proc"),
             },
             Some(Ended::Exited(0)) if self.kind != Kind::Own => return None,
             Some(ended) => how_it_ended(ended),
@@ -182,7 +182,7 @@ pub fn bystanders() -> Result<Surroundings, Fault> {
     Ok(around)
 }
 
-/// A process that goes on until the world ends.
+/// A process that goes on until the environment ends.
 fn start(work: impl FnOnce()) -> Result<i32, String> {
     let cannot = |errno| format!("cannot start a process: fork: {errno}; see `ulimit -u`, and pids.max of its cgroup");
     match sys::fork().map_err(cannot)? {
@@ -220,7 +220,7 @@ fn help(command: &OsString, ready: Option<u16>, caller: &Credentials) -> Result<
         let _ = writeln!(std::io::stderr(), "errnoscope: `{what}` cannot be started: {failed}");
         sys::exit_now(127)
     })?;
-    let end = Instant::now() + PATIENCE;
+    let end = Instant::now() + STARTUP_TIMEOUT;
     let mut running = true;
     loop {
         if ports(&mut table, ready).map_err(fault)?.difference(&before).next().is_some() {
@@ -237,7 +237,7 @@ fn help(command: &OsString, ready: Option<u16>, caller: &Credentials) -> Result<
             Err(errno) => return Err(format!("--with: `{what}` cannot be waited for: {errno}")),
         }
         if Instant::now() > end {
-            let seconds = PATIENCE.as_secs();
+            let seconds = STARTUP_TIMEOUT.as_secs();
             let stopped = if sys::life_of(pid) == Ok(Life::Stopped) { "is stopped, and " } else { "" };
             return Err(match ready {
                 Some(port) => {

@@ -4,13 +4,13 @@
 //! or cannot be checked, and is refused. Nothing here creates anything.
 
 use super::Request;
-use super::condition::{Condition, DEFAULT_RANGE, Named, Situation, Surroundings};
+use super::condition::{DEFAULT_RANGE, HostCondition, Named, Situation, Surroundings};
 use crate::plan::{FillHow, Op};
 use crate::words::ports::PortRange;
 
 /// The conditions as they can be made there, `range` being the host's own range of ephemeral ports; or why not.
-pub fn conditions(request: &Request, range: PortRange) -> Result<Vec<Condition>, String> {
-    if !request.world.is_bare() {
+pub fn conditions(request: &Request, range: PortRange) -> Result<Vec<HostCondition>, String> {
+    if !request.environment.is_bare() {
         return Err("leave out --path, --listen, --with and --no-timestamps: they take a network of its own, \
             which only Linux has"
             .to_owned());
@@ -21,14 +21,14 @@ pub fn conditions(request: &Request, range: PortRange) -> Result<Vec<Condition>,
     request.conditions.iter().map(|named| condition(named, range)).collect()
 }
 
-fn condition(named: &Named, own: PortRange) -> Result<Condition, String> {
+fn condition(named: &Named, own: PortRange) -> Result<HostCondition, String> {
     let refused = |why: &str| Err(format!("condition `{}` cannot be made here: {why}", named.text));
     match &named.condition {
-        Condition::Held(_) | Condition::PortsHeld { .. } => Ok(named.condition.clone()),
-        Condition::PortsExhausted { range, .. } if *range != DEFAULT_RANGE && *range != own => {
+        HostCondition::Held(_) | HostCondition::PortsHeld { .. } => Ok(named.condition.clone()),
+        HostCondition::PortsExhausted { range, .. } if *range != DEFAULT_RANGE && *range != own => {
             refused(&format!("the range of ephemeral ports is everybody's, {own}; leave out range=…"))
         }
-        Condition::PortsExhausted { protocol, address, reuse, to, free, .. } => Ok(Condition::PortsExhausted {
+        HostCondition::PortsExhausted { protocol, address, reuse, to, free, .. } => Ok(HostCondition::PortsExhausted {
             protocol: *protocol,
             address: *address,
             range: own,
@@ -36,15 +36,15 @@ fn condition(named: &Named, own: PortRange) -> Result<Condition, String> {
             to: *to,
             free: *free,
         }),
-        Condition::DescriptorsExhausted { .. } => {
+        HostCondition::DescriptorsExhausted { .. } => {
             refused("nobody can ask whether another process still has that limit; use `ulimit -n` for the command")
         }
-        Condition::SourceNotLocal { .. }
-        | Condition::NoRoute { .. }
-        | Condition::Route { .. }
-        | Condition::OutputDropped { .. }
-        | Condition::Icmp { .. }
-        | Condition::Sysctl { .. } => refused("it takes a network of its own, which only Linux has"),
+        HostCondition::SourceNotLocal { .. }
+        | HostCondition::NoRoute { .. }
+        | HostCondition::Route { .. }
+        | HostCondition::OutputDropped { .. }
+        | HostCondition::Icmp { .. }
+        | HostCondition::Sysctl { .. } => refused("it takes a network of its own, which only Linux has"),
     }
 }
 
@@ -53,7 +53,7 @@ fn condition(named: &Named, own: PortRange) -> Result<Condition, String> {
 /// Settings stay as they are. A port that a bound socket holds is gone for connections to every destination as well:
 /// XNU chooses a port whatever the tuple (`tcp_connect()`, `bsd/netinet/tcp_usrreq.c`, with `in_pcbbind()`,
 /// `bsd/netinet/in_pcb.c`), so that no connection has to be made, which a listener's queue would have no room for.
-pub fn situation(conditions: &[Condition], around: &Surroundings) -> Result<Situation, (usize, String)> {
+pub fn situation(conditions: &[HostCondition], around: &Surroundings) -> Result<Situation, (usize, String)> {
     let mut situation = Situation::of(conditions, around)?;
     situation.steps.retain_mut(|(_, step)| match &mut step.op {
         Op::SetSysctl { .. } => false,
@@ -67,43 +67,47 @@ pub fn situation(conditions: &[Condition], around: &Surroundings) -> Result<Situ
 }
 
 /// What the user ought to know beforehand.
-pub fn warning(conditions: &[Condition]) -> Option<&'static str> {
-    let exhausts = conditions.iter().any(|condition| matches!(condition, Condition::PortsExhausted { .. }));
+pub fn warning(conditions: &[HostCondition]) -> Option<&'static str> {
+    let exhausts = conditions.iter().any(|condition| matches!(condition, HostCondition::PortsExhausted { .. }));
     exhausts.then_some("other programs of this machine have no ephemeral port either, as long as the command runs")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::exec::World;
+    use crate::exec::Environment;
     use crate::exec::condition::Holder;
     use crate::scenario::witness::{Full, Precondition};
     use crate::words::names::{HolderState, Protocol, Reuse};
 
     const OWN: PortRange = PortRange::of::<49152, 65535>();
 
-    fn exhausted(range: PortRange, to: Option<&str>, free: u16) -> Condition {
+    fn exhausted(range: PortRange, to: Option<&str>, free: u16) -> HostCondition {
         let (protocol, reuse) = (Protocol::Tcp, Reuse::None);
         let to = to.map(|to| to.parse().unwrap());
-        Condition::PortsExhausted { protocol, address: [0, 0, 0, 0].into(), range, reuse, to, free }
+        HostCondition::PortsExhausted { protocol, address: [0, 0, 0, 0].into(), range, reuse, to, free }
     }
 
-    fn held() -> Condition {
+    fn held() -> HostCondition {
         let (local, reuse) = ("127.0.0.1:8080".parse().unwrap(), Reuse::None);
         let (protocol, state) = (Protocol::Tcp, HolderState::TimeWait);
-        Condition::Held(Holder { protocol, state, local, reuse, peer: None, user: None })
+        HostCondition::Held(Holder { protocol, state, local, reuse, peer: None, user: None })
     }
 
-    fn request(condition: Condition) -> Request {
+    fn request(condition: HostCondition) -> Request {
         let conditions = vec![Named { text: "it".to_owned(), condition }];
-        Request { conditions, world: World { timestamps: true, ..World::default() }, ..Request::default() }
+        Request {
+            conditions,
+            environment: Environment { timestamps: true, ..Environment::default() },
+            ..Request::default()
+        }
     }
 
     #[test]
     fn which_conditions_need_a_network_of_their_own() {
         let address = [127, 0, 0, 1].into();
         let (protocol, range, reuse) = (Protocol::Udp, PortRange::of::<1, 2>(), Reuse::None);
-        let ports = Condition::PortsHeld { protocol, address, range, reuse };
+        let ports = HostCondition::PortsHeld { protocol, address, range, reuse };
         for condition in [held(), ports] {
             assert_eq!(conditions(&request(condition.clone()), OWN).unwrap(), [condition]);
         }
@@ -113,17 +117,17 @@ mod tests {
         }
         for (condition, why) in [
             (exhausted(PortRange::of::<40000, 40001>(), None, 0), "everybody's, 49152-65535"),
-            (Condition::SourceNotLocal { address }, "only Linux has"),
-            (Condition::NoRoute { prefix: None }, "only Linux has"),
-            (Condition::Sysctl { name: "net.ipv4.tcp_tw_reuse", value: "1".to_owned() }, "only Linux has"),
-            (Condition::OutputDropped { prefix: None, port: None, protocol: None, verdict: 0 }, "only Linux has"),
-            (Condition::DescriptorsExhausted { free: 0 }, "nobody can ask"),
+            (HostCondition::SourceNotLocal { address }, "only Linux has"),
+            (HostCondition::NoRoute { prefix: None }, "only Linux has"),
+            (HostCondition::Sysctl { name: "net.ipv4.tcp_tw_reuse", value: "1".to_owned() }, "only Linux has"),
+            (HostCondition::OutputDropped { prefix: None, port: None, protocol: None, verdict: 0 }, "only Linux has"),
+            (HostCondition::DescriptorsExhausted { free: 0 }, "nobody can ask"),
         ] {
             let said = conditions(&request(condition), OWN).unwrap_err();
             assert!(said.starts_with("condition `it` cannot be made here: ") && said.contains(why), "{said}");
         }
-        let world = World { path: Some(1), ..World::default() };
-        conditions(&Request { world, ..request(held()) }, OWN).unwrap_err();
+        let environment = Environment { path: Some(1), ..Environment::default() };
+        conditions(&Request { environment, ..request(held()) }, OWN).unwrap_err();
         conditions(&Request { watch: true, ..request(held()) }, OWN).unwrap_err();
     }
 

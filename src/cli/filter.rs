@@ -17,7 +17,7 @@ use crate::words::near::{did_you_mean, or_list};
 
 #[derive(clap::Args, Default)]
 #[command(next_help_heading = "Only some findings")]
-pub struct Narrowing {
+pub struct Filter {
     /// Only findings of this call; several mean any of them
     #[arg(long, value_name = "CALL", value_parser = one_of(Call::ALL, Call::as_str), ignore_case = true, hide_possible_values = true)]
     call: Vec<Call>,
@@ -51,9 +51,9 @@ pub fn sort(arguments: &[PathBuf]) -> Result<(Vec<PathBuf>, Vec<String>), Failur
     Ok((files.into_iter().cloned().collect(), ids.into_iter().map(|id| id.display().to_string()).collect()))
 }
 
-impl Narrowing {
+impl Filter {
     pub fn is_empty(&self) -> bool {
-        let Narrowing { call, cause, axes, on_stack } = self;
+        let Filter { call, cause, axes, on_stack } = self;
         call.is_empty() && cause.is_empty() && axes.is_empty() && on_stack.is_empty()
     }
 

@@ -109,9 +109,14 @@ fn the_good_one_is_good() {
     "8:9",
     "never holds"
 )]
-#[case::unknown_axis("holder_state", "holder_sate", "8:35", "unknown axis `holder_sate`")]
+#[case::unknown_axis("holder_state", "holder_sate", "8:35", "unknown axis `holder_sate`; did you mean holder_state")]
 #[case::unknown_value("\"time-wait\"", "\"timewait\"", "8:50", "expected one of")]
-#[case::unknown_scenario("bind.port-held", "bind.port-hold*", "11:26", "no scenario matches `bind.port-hold*`")]
+#[case::unknown_scenario(
+    "bind.port-held",
+    "bind.port-hold*",
+    "11:26",
+    "no scenario matches `bind.port-hold*`; did you mean bind.port-held"
+)]
 #[case::selects_nothing("call = \"bind\"", "call = \"send\"", "8:9", "selects nothing")]
 fn a_fault_is_found_at_its_place(#[case] from: &str, #[case] to: &str, #[case] place: &str, #[case] words: &str) {
     assert!(GOOD.contains(from), "the good file has `{from}`");

@@ -2,6 +2,8 @@
 //!
 //! It does not say whether a claim is true.
 
+use std::collections::BTreeSet;
+
 use indexmap::IndexMap;
 use toml::Spanned;
 
@@ -10,6 +12,7 @@ use crate::report::claim::{Claim, ClaimCondition, Claims};
 use crate::scenario::{Platform, cases, compile};
 use crate::suite::catalogue::Catalogue;
 use crate::suite::judge;
+use crate::words::near::did_you_mean;
 use crate::words::problem::Problem;
 use crate::words::untrusted::Text;
 
@@ -46,23 +49,28 @@ fn names(claims: &Claims, condition: &Spanned<ClaimCondition>, catalogue: &Catal
                 let known =
                     catalogue.scenarios.iter().any(|scenario| matches(std::slice::from_ref(pattern), &scenario.id));
                 if !known {
-                    let message = format!("no scenario matches `{pattern}`");
+                    let near = did_you_mean(pattern, catalogue.scenarios.iter().map(|scenario| &*scenario.id));
+                    let message = format!("no scenario matches `{pattern}`{}", near.unwrap_or_default());
                     problems.push(problem(claims, patterns, message, "`errnoscope list` shows their ids"));
                 }
             }
         }
         for (axis, values) in &clause.axes {
             let axes = catalogue.scenarios.iter().flat_map(|scenario| &scenario.axes);
-            let own: Vec<_> = axes.filter(|known| known.name.get_ref() == axis.get_ref()).collect();
-            let known: std::collections::BTreeSet<&str> =
+            let own: Vec<_> = axes.clone().filter(|known| known.name.get_ref() == axis.get_ref()).collect();
+            let known: BTreeSet<&str> =
                 own.iter().flat_map(|axis| &axis.values).map(|value| value.get_ref().as_str()).collect();
             if own.is_empty() {
-                let message = format!("unknown axis `{}`", axis.get_ref());
+                let all: BTreeSet<&str> = axes.map(|known| known.name.get_ref().as_str()).collect();
+                let near = did_you_mean(axis.get_ref(), all.into_iter());
+                let message = format!("unknown axis `{}`{}", axis.get_ref(), near.unwrap_or_default());
                 problems.push(problem(claims, axis, message, "no scenario has it"));
                 continue;
             }
             for value in values.get_ref().0.iter().filter(|value| !known.contains(value.as_str())) {
-                let message = format!("unknown value `{value}` of axis `{}`", axis.get_ref());
+                let near = did_you_mean(value, known.iter().copied());
+                let message =
+                    format!("unknown value `{value}` of axis `{}`{}", axis.get_ref(), near.unwrap_or_default());
                 let known: Vec<&str> = known.iter().copied().collect();
                 problems.push(problem(claims, values, message, format!("expected one of {}", known.join(", "))));
             }

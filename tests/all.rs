@@ -15,6 +15,7 @@ mod conditions;
 mod docs;
 mod exec;
 mod explain;
+mod explain_here;
 mod faults;
 mod filter;
 mod formats;

@@ -2,6 +2,8 @@
 //!
 //! It finds the text and prints; `knowledge::explain` reads the text and finds the causes.
 
+mod here;
+
 use std::io::{IsTerminal, Read, Write};
 use std::path::PathBuf;
 
@@ -24,6 +26,7 @@ Examples:
   errnoscope explain 'dial tcp 127.0.0.1:80: connect: cannot assign requested address'
   tail -n 1 error.log | errnoscope explain
   errnoscope explain connect EADDRNOTAVAIL --report mine.json --json
+  sudo errnoscope explain --here 'bind() to 0.0.0.0:80 failed (98: Address already in use)'
 
 The text may be lines of strace or of a log, an exception of Rust, Go, Node, Python, Java or Ruby, a message of \
 perror(), an errno by name or number. If it tells of several failures, each is told, the last one first. The answer \
@@ -63,6 +66,11 @@ pub struct Arguments {
     #[arg(short, long, conflicts_with = "json")]
     verbose: bool,
 
+    /// Look at this host, changing nothing, and say which of the causes hold on it now; as root it also finds who has a
+    /// port
+    #[arg(long)]
+    here: bool,
+
     /// As JSON
     #[arg(long)]
     json: bool,
@@ -94,6 +102,7 @@ pub fn explain(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
     let Some(explanation) = explain::explain_all(understood, &knowledge) else {
         return Err(unknown(&first, &knowledge));
     };
+    let explanation = if arguments.here { here::looked_at(explanation)? } else { explanation };
     if arguments.json {
         output::json(&explanation, out)?;
     } else {

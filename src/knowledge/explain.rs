@@ -6,6 +6,7 @@ pub mod read;
 
 mod call;
 mod fit;
+mod here;
 mod lines;
 mod message;
 mod place;
@@ -27,6 +28,7 @@ use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
 use crate::words::names::{Call, Family, Os, PortChoice, Protocol, Reuse, words};
 
+pub use here::Here;
 use read::{Reading, Unreadable};
 use system::System;
 
@@ -114,6 +116,10 @@ pub struct Explanation {
     pub elsewhere: Option<String>,
     /// The other failures of the text, the last one first.
     pub others: Vec<Other>,
+    /// What the host that explains says of the causes now, where somebody asks it.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[schemars(default)]
+    pub here: Vec<Here>,
 }
 
 /// What an errno means, where no finding says it.
@@ -325,6 +331,7 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
         meaning,
         elsewhere: None,
         others: Vec::new(),
+        here: Vec::new(),
     };
     let Some(os) = understood.os.rules() else {
         let (meaning, commands, advice) = system::meaning(understood.errno, &understood.calls);

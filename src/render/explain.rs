@@ -4,7 +4,7 @@
 
 use super::document::families;
 use super::style::{FAINT, HEADING, WARN, paint};
-use super::text::{BEHIND, count, field, marked};
+use super::text::{BEHIND, count, field, marked, shown};
 use crate::knowledge::explain::system::System;
 use crate::knowledge::explain::{Candidate, Explanation, Failure, Told, Understood};
 use crate::knowledge::policy::evidence::Basis;
@@ -18,6 +18,7 @@ pub fn answer(explanation: &Explanation, width: usize) -> String {
         && let Some(first) = failure.causes.first()
     {
         text.push_str(&field("likely    ", &likely(failures, first), width));
+        text.push_str(&here(explanation, width));
         text.push_str(&commands(&first.commands, "see       "));
         if !first.advice.is_empty() {
             text.push_str(&field("do        ", &first.advice, width));
@@ -30,6 +31,24 @@ pub fn answer(explanation: &Explanation, width: usize) -> String {
         text.push('\n');
     }
     text
+}
+
+/// Which causes hold on this host now, a line or more each.
+fn here(explanation: &Explanation, width: usize) -> String {
+    let alike = explanation.here.chunk_by(|a, b| (a.holds, &a.said) == (b.holds, &b.said));
+    let lines = alike.enumerate().map(|(index, alike)| {
+        let label = if index == 0 { "here      " } else { "          " };
+        let causes: Vec<&str> = alike.iter().map(|here| here.cause.as_str()).collect();
+        let holds = match (alike[0].holds, alike.len()) {
+            (Some(true), 1) => "holds now",
+            (Some(true), _) => "hold now",
+            (Some(false), 1) => "does not hold now",
+            (Some(false), _) => "do not hold now",
+            (None, _) => "cannot be told",
+        };
+        field(label, &format!("{} {holds}: {}", causes.join(" and "), shown(&alike[0].said)), width)
+    });
+    lines.collect()
 }
 
 /// `ports-exhausted; else refused; with an explicit port tuple-in-use`.
@@ -91,6 +110,7 @@ fn others(explanation: &Explanation, width: usize) -> String {
 
 pub fn explanation(explanation: &Explanation, width: usize) -> String {
     let mut text = understood(&explanation.understood, width);
+    text.push_str(&here(explanation, width));
     text.push_str(&meaning(explanation, width));
     text.push_str(&others(explanation, width));
     for failure in &explanation.failures {

@@ -12,6 +12,7 @@ mod file;
 mod life;
 mod namespace;
 mod options;
+mod owner;
 mod route;
 mod serve;
 mod tun;
@@ -34,6 +35,7 @@ pub use namespace::{
 };
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
+pub use owner::owners;
 pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up, settle};
 pub use serve::{listen_on, serve};
 pub use tun::Tun;

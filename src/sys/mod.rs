@@ -93,6 +93,13 @@ pub enum Life {
     Ended,
 }
 
+/// A process that has a socket open.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Owner {
+    pub pid: u32,
+    pub name: String,
+}
+
 /// The private host that the worker's cases run on.
 #[derive(Clone, Debug)]
 pub struct Isolation {

@@ -239,6 +239,13 @@ pub fn effective_uid() -> u32 {
     process::geteuid().as_raw()
 }
 
+/// What passwd(5) calls a user, where it knows the uid.
+pub fn user_name(uid: u32) -> Option<String> {
+    let passwd = std::fs::read_to_string("/etc/passwd").ok()?;
+    let line = passwd.lines().find(|line| line.split(':').nth(2) == Some(&uid.to_string()))?;
+    line.split(':').next().map(str::to_owned)
+}
+
 /// Soft and hard RLIMIT_NOFILE, as far as the kernel keeps to them.
 pub fn descriptor_limit() -> (u64, u64) {
     let (limit, most) = (process::getrlimit(Resource::Nofile), super::os::most_descriptors());

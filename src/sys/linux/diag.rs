@@ -90,7 +90,8 @@ impl SocketTable {
         Ok(SocketTable { fd, buffer: Vec::new(), sequence: 0 })
     }
 
-    /// The sockets of both families on a local port: connections, and those of the [`UNCONNECTED`] that are named.
+    /// The sockets of both families on a local port, or on any where it is 0: connections, and those of the
+    /// [`UNCONNECTED`] that are named.
     pub fn rows(&mut self, protocol: Protocol, port: u16, named: &[SocketState]) -> Result<Vec<SocketRow>, Fault> {
         let left_out = UNCONNECTED.into_iter().filter(|state| !named.contains(state));
         let states = left_out.fold(u32::MAX, |states, state| states & !(1 << number(state)));

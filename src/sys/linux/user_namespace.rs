@@ -32,12 +32,7 @@ pub(super) fn leave_root_to(ids: [u32; 2]) -> Result<(), String> {
 
 /// Asks the set-uid helpers for a map of 0 to ourselves and of 1 and 2 to the first two subordinate ids.
 pub(super) fn map_subordinate(pid: i32, uid: u32, gid: u32) -> bool {
-    let user = std::fs::read_to_string("/etc/passwd").ok().and_then(|passwd| {
-        passwd
-            .lines()
-            .find(|line| line.split(':').nth(2) == Some(&uid.to_string()))
-            .and_then(|line| line.split(':').next().map(str::to_owned))
-    });
+    let user = crate::sys::user_name(uid);
     let first_of = |file: &str| -> Option<u32> {
         let text = std::fs::read_to_string(file).ok()?;
         text.lines().find_map(|line| {

@@ -452,7 +452,8 @@ impl Making<'_> {
         let (socket, address, port) = (format!("the server on {at}"), at.ip(), at.port());
         self.situation.served.push(at);
         self.set_silently(Phase::Ranges, index, "net.core.somaxconn", "65535");
-        let server = Compound::Serve { socket, address, port, backlog: 65_535 };
+        let (protocol, backlog) = (Protocol::Tcp, 65_535);
+        let server = Compound::Serve { socket, protocol, address, port, backlog };
         for op in server.expand().map_err(|why| why.to_string())? {
             self.step(Phase::Ranges, index, op);
         }

@@ -23,7 +23,7 @@ pub use kind::SocketKind;
 pub use op::{Fill, FillHow, Gives, How, Made, Op, RouteKind, SocketOption, WaitFor};
 
 /// The version of the lines that coordinator and worker exchange.
-pub const PROTOCOL: u32 = 5;
+pub const PROTOCOL: u32 = 6;
 
 /// How many of each a worker says at most. Whoever says more is no worker of ours, and is not read to the end.
 pub const MOST_STEPS: usize = 4096;

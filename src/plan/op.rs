@@ -346,7 +346,11 @@ impl Op {
         match self {
             Op::Socket { socket, family, protocol } => Traits {
                 makes: Some(Made::New { socket, family: *family, protocol: *protocol }),
-                lacks: if *family == Family::Ipv6 { Need::Ipv6 } else { Need::Linux },
+                lacks: match (family, protocol) {
+                    (_, Protocol::Mptcp) => Need::Mptcp,
+                    (Family::Ipv6, _) => Need::Ipv6,
+                    (Family::Ipv4, _) => Need::Linux,
+                },
                 ..of(Call::Socket, socket)
             },
             Op::SetOption { socket, option: SocketOption::V6Only(_) } => {

@@ -52,7 +52,7 @@ impl Sought {
     pub fn of(protocol: Protocol, answer: &Answer) -> Option<Sought> {
         match answer {
             &Answer::Socket { local: Some(local), remote, inode, .. } => {
-                Some(Sought { protocol, local, remote, inode })
+                Some(Sought { protocol: protocol.table(), local, remote, inode })
             }
             _ => None,
         }

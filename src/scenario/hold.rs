@@ -32,6 +32,9 @@ pub enum Compound {
     Serve {
         /// What to call it; it is open already.
         socket: String,
+        /// Its transport; TCP where it is not said.
+        #[serde(default = "tcp")]
+        protocol: Protocol,
         /// Where it listens.
         address: IpAddr,
         /// 0: the kernel picks one.
@@ -116,7 +119,9 @@ impl Compound {
             Compound::Open { socket, protocol, family, reuse, v6only } => {
                 Ok(open(&socket, protocol, family, reuse, v6only))
             }
-            Compound::Serve { socket, address, port, backlog } => Ok(serve(&socket, address, port, backlog)),
+            Compound::Serve { socket, protocol, address, port, backlog } => {
+                Ok(serve(&socket, protocol, address, port, backlog))
+            }
             Compound::Hold(hold) => hold.expand(),
         }
     }
@@ -126,14 +131,16 @@ impl Hold {
     fn expand(&self) -> Result<Vec<Op>, Impossible> {
         match (self.protocol, self.state) {
             (_, HolderState::Bound) => Ok(self.bound()),
-            (Protocol::Tcp, HolderState::Listening) => Ok([self.bound(), vec![listen(&self.socket, 8)]].concat()),
+            (Protocol::Tcp | Protocol::Mptcp, HolderState::Listening) => {
+                Ok([self.bound(), vec![listen(&self.socket, 8)]].concat())
+            }
             (Protocol::Udp, HolderState::Connected) => {
                 let peer = self.peer()?;
                 Ok([self.bound(), vec![self.connect(peer)]].concat())
             }
-            (Protocol::Tcp, HolderState::SynSent) => self.syn_sent(),
-            (Protocol::Tcp, HolderState::Accepted) => self.accepted(),
-            (Protocol::Tcp, HolderState::Established) => self.established(),
+            (Protocol::Tcp | Protocol::Mptcp, HolderState::SynSent) => self.syn_sent(),
+            (Protocol::Tcp | Protocol::Mptcp, HolderState::Accepted) => self.accepted(),
+            (Protocol::Tcp | Protocol::Mptcp, HolderState::Established) => self.established(),
             (Protocol::Tcp, HolderState::FinWait1) => Ok([
                 small_buffers(),
                 self.established()?,
@@ -165,7 +172,8 @@ impl Hold {
                 ],
             ]
             .concat()),
-            (Protocol::Tcp, HolderState::TimeWait) => {
+            // The states before are not in the socket table for MPTCP: a subflow stays established until both ends have closed.
+            (Protocol::Tcp | Protocol::Mptcp, HolderState::TimeWait) => {
                 Ok([self.established()?, vec![close(&self.socket), close(&self.name("peer")), self.wait()]].concat())
             }
             (protocol, state) => Err(Impossible::State { protocol, state }),
@@ -202,7 +210,7 @@ impl Hold {
     fn established(&self) -> Result<Vec<Op>, Impossible> {
         let peer = self.peer()?;
         let listener = self.name("peer-listener");
-        let mut ops = serve(&listener, peer, self.peer_port, 8);
+        let mut ops = serve(&listener, self.protocol, peer, self.peer_port, 8);
         ops.extend(self.bound());
         ops.push(self.connect(peer));
         ops.push(accept(&listener, &self.name("peer")));
@@ -230,7 +238,7 @@ impl Hold {
     /// a backlog of none would not.
     fn syn_sent(&self) -> Result<Vec<Op>, Impossible> {
         let peer = self.peer()?;
-        let mut ops = serve(&self.name("peer-listener"), peer, self.peer_port, 1);
+        let mut ops = serve(&self.name("peer-listener"), self.protocol, peer, self.peer_port, 1);
         for filler in ["filler-1", "filler-2"] {
             let filler = self.name(filler);
             ops.extend(open(&filler, self.protocol, family(peer), Reuse::None, None));
@@ -298,8 +306,8 @@ fn open(socket: &str, protocol: Protocol, family: Family, reuse: Reuse, v6only: 
     ops
 }
 
-fn serve(socket: &str, address: IpAddr, port: u16, backlog: i32) -> Vec<Op> {
-    let mut ops = open(socket, Protocol::Tcp, family(address), Reuse::None, None);
+fn serve(socket: &str, protocol: Protocol, address: IpAddr, port: u16, backlog: i32) -> Vec<Op> {
+    let mut ops = open(socket, protocol, family(address), Reuse::None, None);
     ops.push(bind(socket, address, port));
     ops.push(listen(socket, backlog));
     ops
@@ -334,6 +342,10 @@ fn family(address: IpAddr) -> Family {
         IpAddr::V4(_) => Family::Ipv4,
         IpAddr::V6(_) => Family::Ipv6,
     }
+}
+
+fn tcp() -> Protocol {
+    Protocol::Tcp
 }
 
 fn none() -> Reuse {

@@ -26,12 +26,12 @@ impl Address {
 }
 
 pub fn socket(family: Family, protocol: Protocol) -> Result<OwnedFd> {
-    open(family, kind(protocol), None, Mode::Blocking)
+    open(family, kind(protocol), number(protocol), Mode::Blocking)
 }
 
 /// A socket whose calls never wait, made in one call where the OS can.
 pub fn socket_nonblocking(family: Family, protocol: Protocol) -> Result<OwnedFd> {
-    open(family, kind(protocol), None, Mode::Nonblocking)
+    open(family, kind(protocol), number(protocol), Mode::Nonblocking)
 }
 
 /// A raw socket that never waits and gets every ICMP error sent to this host. It takes privileges.
@@ -47,8 +47,18 @@ pub fn icmp_socket(family: Family) -> Result<OwnedFd> {
 
 fn kind(protocol: Protocol) -> SocketType {
     match protocol {
-        Protocol::Tcp => SocketType::STREAM,
+        Protocol::Tcp | Protocol::Mptcp => SocketType::STREAM,
         Protocol::Udp => SocketType::DGRAM,
+    }
+}
+
+/// Of what is not the usual protocol of its kind. Every system may be asked for MPTCP.
+fn number(protocol: Protocol) -> Option<net::Protocol> {
+    /// `include/uapi/linux/in.h`.
+    const IPPROTO_MPTCP: u32 = 262;
+    match protocol {
+        Protocol::Tcp | Protocol::Udp => None,
+        Protocol::Mptcp => std::num::NonZeroU32::new(IPPROTO_MPTCP).map(net::Protocol::from_raw),
     }
 }
 

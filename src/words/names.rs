@@ -77,6 +77,8 @@ words! {
         Tcp = "tcp",
         /// `SOCK_DGRAM` (udp(7)).
         Udp = "udp",
+        /// `SOCK_STREAM` with `IPPROTO_MPTCP` (RFC 8684), which Linux has.
+        Mptcp = "mptcp",
     }
 }
 
@@ -252,6 +254,8 @@ words! {
         Selinux = "selinux",
         /// As many descriptors and processes as a case takes (RLIMIT_NOFILE, RLIMIT_NPROC).
         Resources = "resources",
+        /// Multipath TCP (`net.mptcp.enabled`), whose sockets the kernel lists by their subflows.
+        Mptcp = "mptcp",
     }
 }
 
@@ -298,6 +302,17 @@ impl PortChoice {
                 Call::Bind | Call::Listen | Call::Connect | Call::Sendto | Call::SoError | Call::ErrorQueue,
                 LocalPort::Open,
             ) => PortChoice::Ephemeral,
+        }
+    }
+}
+
+impl Protocol {
+    /// In which socket table its sockets are. MPTCP's hold their ports by a subflow, a TCP socket that is listed with the inode
+    /// of its owner (`mptcp_subflow_create_socket()`, net/mptcp/subflow.c).
+    pub fn table(self) -> Protocol {
+        match self {
+            Protocol::Tcp | Protocol::Mptcp => Protocol::Tcp,
+            Protocol::Udp => Protocol::Udp,
         }
     }
 }

@@ -11,7 +11,7 @@ use super::case::{Case, DetailedFault, Listed};
 use crate::plan::{Cost, Detail, Fill, FillHow, MOST_COSTS, SocketOption, Unsupported};
 use crate::sys::{self, Address, Fault, Fork, Isolation};
 use crate::words::errno::ErrnoName;
-use crate::words::names::{Family, Need, Protocol, Reuse};
+use crate::words::names::{Family, Need, Reuse};
 
 /// Descriptors that a case keeps for itself.
 const SPARE: u64 = 64;
@@ -254,7 +254,7 @@ fn open(family: Family, fill: &Fill) -> Result<OwnedFd, Fault> {
 /// Leaves one connection in TIME_WAIT per port: the client closes first.
 fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> Result<(), Fault> {
     let to = fill.to.ok_or_else(|| Fault::Failed("`time-wait` needs `to`".to_owned()))?;
-    let listener = case.sockets.values().filter(|known| known.protocol == Protocol::Tcp && known.remote.is_none());
+    let listener = case.sockets.values().filter(|known| known.protocol == fill.protocol && known.remote.is_none());
     let listener = listener.filter(|known| {
         known
             .local

@@ -8,8 +8,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::{HELLO_DEADLINE, enter_case, in_child, queries};
 use crate::plan::{Capability, Fate, Hello, PROTOCOL};
-use crate::sys::{self, Isolation, Trail};
-use crate::words::names::{Family, Need, Os, Protocol};
+use crate::sys::{self, Fault, Isolation, SocketTable, Trail};
+use crate::words::errno::ErrnoName;
+use crate::words::names::{Family, Need, Os, Protocol, SocketState};
 use crate::words::untrusted::Text;
 
 /// What packet filters are made of here. A kernel may have nf_tables without all of it: Debian's user-mode Linux cannot
@@ -141,6 +142,30 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
         },
         Need::Selinux if sys::has_selinux() => Ok(()),
         Need::Selinux => Err("SELinux is not enabled".to_owned()),
+        Need::Mptcp if sys::OS == Os::Linux => mptcp(),
+        Need::Mptcp => Err("only Linux has MPTCP sockets".to_owned()),
+    }
+}
+
+/// Whether there are MPTCP sockets, and whether what the kernel says of them can be witnessed: by the subflow that it lists.
+fn mptcp() -> Result<(), String> {
+    let lacking = |errno| match errno {
+        Fault::Errno(errno) if errno.is(ErrnoName::EPROTONOSUPPORT) => "this kernel is built without MPTCP".to_owned(),
+        fault => format!("socket(IPPROTO_MPTCP): {fault}; enable it: sysctl net.mptcp.enabled=1"),
+    };
+    let fd = sys::socket(Family::Ipv4, Protocol::Mptcp).map_err(|errno| lacking(errno.into()))?;
+    let is_listed = || -> Result<bool, Fault> {
+        sys::bind(&fd, &sys::Address::new(SocketAddr::from(([127, 0, 0, 1], 0))))?;
+        sys::listen(&fd, 1)?;
+        let (Some(state), Some(local)) = (sys::tcp_state(&fd)?, sys::local_name(&fd)?) else { return Ok(false) };
+        let rows = SocketTable::open()?.rows(Protocol::Tcp, local.port(), &[state])?;
+        let inode = sys::listed_inode(Some(&fd))?;
+        Ok(rows.iter().any(|row| row.state == SocketState::Listen && Some(row.inode) == inode))
+    };
+    match is_listed() {
+        Ok(true) => Ok(()),
+        Ok(false) => Err("this kernel does not list the subflow of an MPTCP socket".to_owned()),
+        Err(fault) => Err(format!("this kernel does not tell the state of an MPTCP socket's subflow: {fault}")),
     }
 }
 

@@ -384,7 +384,7 @@ impl Case<'_> {
             known.local = local;
         }
         if let Op::Connect { address, port, .. } = op {
-            let target = Some(SocketAddr::new(*address, *port)).filter(|_| known.protocol == Protocol::Tcp);
+            let target = Some(SocketAddr::new(*address, *port)).filter(|_| known.protocol.table() == Protocol::Tcp);
             let earlier = known.remote;
             known.remote = match (sys::peer_name(fd), result) {
                 (Ok(Some(peer)), _) => Some(peer),

@@ -40,7 +40,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
             Answer::Socket { local: Some(local), remote, rows, inode }
         }
         Query::Census(Census { protocol, family: _, range }) => {
-            let held = table::ports(case, *protocol)?;
+            let held = table::ports(case, protocol.table())?;
             let is_free = |port: &u16| !held.contains(*port);
             let free = range.ports().filter(is_free).count() as u32;
             let size = range.size();

@@ -38,7 +38,8 @@ pub fn rows(case: &mut Case<'_>, protocol: Protocol, port: u16) -> Result<Vec<So
 
 fn listed_rows(case: &mut Case<'_>, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
     let mut named = if case.has_filled { sys::UNCONNECTED.to_vec() } else { Vec::new() };
-    let here = |known: &&Known| known.protocol == Protocol::Tcp && known.local.is_some_and(|at| at.port() == port);
+    let here =
+        |known: &&Known| known.protocol.table() == Protocol::Tcp && known.local.is_some_and(|at| at.port() == port);
     for fd in case.sockets.values().filter(here).filter_map(|known| known.fd.as_ref()) {
         named.extend(sys::tcp_state(fd)?);
     }
@@ -60,7 +61,7 @@ fn unlisted(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
     if case.listed == Listed::All || (case.listed == Listed::AllButBound && protocol != Protocol::Tcp) {
         return Ok(rows);
     }
-    for known in case.sockets.values().filter(|known| known.protocol == protocol) {
+    for known in case.sockets.values().filter(|known| known.protocol.table() == protocol) {
         rows.extend(row(case, known)?);
     }
     for fd in &case.filled {
@@ -77,7 +78,7 @@ fn unlisted(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
 pub fn sought(case: &Case, socket: &Known) -> Result<Option<Sought>, Fault> {
     let Some(local) = socket.local else { return Ok(None) };
     let inode = if case.listed == Listed::Nothing { None } else { sys::listed_inode(socket.fd.as_ref())? };
-    Ok(Some(Sought { protocol: socket.protocol, local, remote: peer(case, socket), inode }))
+    Ok(Some(Sought { protocol: socket.protocol.table(), local, remote: peer(case, socket), inode }))
 }
 
 /// The peer that its row has; none if another socket of the case has taken both its names over, as one may take those
@@ -85,7 +86,7 @@ pub fn sought(case: &Case, socket: &Known) -> Result<Option<Sought>, Fault> {
 /// it names whatever that last tried to connect to; one that is asked itself has none.
 fn peer(case: &Case, socket: &Known) -> Option<SocketAddr> {
     let has_followed = |other: &&Known| {
-        (other.protocol, other.local, other.remote) == (Protocol::Tcp, socket.local, socket.remote)
+        (other.protocol.table(), other.local, other.remote) == (Protocol::Tcp, socket.local, socket.remote)
             && other.joined > socket.joined
     };
     if case.sockets.values().find(has_followed).is_some() {
@@ -109,8 +110,8 @@ pub fn can_tell(case: &Case, socket: &Known) -> Result<(), Fault> {
 fn row(case: &Case, known: &Known) -> Result<Option<SocketRow>, Fault> {
     let Some(fd) = &known.fd else { return Ok(None) };
     if case.listed == Listed::Nothing {
-        let row =
-            own_row(fd, known.protocol)?.filter(|row| row.state != SocketState::Bound || known.bound != Bound::No);
+        let row = own_row(fd, known.protocol.table())?
+            .filter(|row| row.state != SocketState::Bound || known.bound != Bound::No);
         return Ok(row.map(|row| {
             let is_connection = !matches!(row.state, SocketState::Bound | SocketState::Listen | SocketState::Close);
             // A connection that is not established yet, or no longer, is that of the last connect(): getpeername(2)
@@ -120,8 +121,8 @@ fn row(case: &Case, known: &Known) -> Result<Option<SocketRow>, Fault> {
         }));
     }
     match known.protocol {
-        Protocol::Tcp if known.bound != Bound::No => Ok(sys::bound_row(fd)?),
-        Protocol::Tcp | Protocol::Udp => Ok(None),
+        Protocol::Tcp | Protocol::Mptcp if known.bound != Bound::No => Ok(sys::bound_row(fd)?),
+        Protocol::Tcp | Protocol::Mptcp | Protocol::Udp => Ok(None),
     }
 }
 
@@ -130,7 +131,7 @@ fn own_row(fd: &OwnedFd, protocol: Protocol) -> Result<Option<SocketRow>, Fault>
     let Some(local) = sys::local_name(fd)?.filter(|local| local.port() != 0) else { return Ok(None) };
     let remote = sys::peer_name(fd).unwrap_or(None);
     let state = match (protocol, sys::tcp_state(fd)) {
-        (Protocol::Tcp, state) => state?,
+        (Protocol::Tcp | Protocol::Mptcp, state) => state?,
         (Protocol::Udp, Ok(_)) => None,
         (Protocol::Udp, Err(_)) if remote.is_some() => Some(SocketState::Established),
         (Protocol::Udp, Err(_)) => Some(SocketState::Close),

@@ -274,7 +274,7 @@ impl Fields<'_> {
 
     fn state(&mut self, protocol: Protocol, usual: HolderState) -> Result<HolderState, String> {
         let known = match protocol {
-            Protocol::Tcp => STATES,
+            Protocol::Tcp | Protocol::Mptcp => STATES,
             Protocol::Udp => &[HolderState::Bound, HolderState::Connected],
         };
         Ok(self.take("state", word(known, HolderState::as_str))?.unwrap_or(usual))
@@ -325,7 +325,8 @@ fn word<T: Copy>(known: &[T], as_str: fn(T) -> &'static str) -> impl Fn(&str) ->
 }
 
 fn protocol(text: &str) -> Result<Protocol, String> {
-    word(Protocol::ALL, Protocol::as_str)(text)
+    // What MPTCP takes of ports and tuples, TCP sockets take for it: they hold them from MPTCP, too.
+    word(&[Protocol::Tcp, Protocol::Udp], Protocol::as_str)(text)
 }
 
 fn port(text: &str) -> Result<u16, String> {

@@ -92,6 +92,7 @@ fn reading(mut call: Call, arguments: &str, errno: &str) -> Result<Reading, Unre
     reading.family =
         FAMILY.captures(arguments).map(|found| if group(&found, 1).is_empty() { Family::Ipv4 } else { Family::Ipv6 });
     reading.protocol = match arguments {
+        _ if arguments.contains("IPPROTO_MPTCP") => Some(Protocol::Mptcp),
         _ if arguments.contains("SOCK_STREAM") => Some(Protocol::Tcp),
         _ if arguments.contains("SOCK_DGRAM") => Some(Protocol::Udp),
         _ => None,

@@ -77,6 +77,8 @@ pub fn commands(cause: Cause, os: Os, about: &About) -> Vec<String> {
     };
     let (ss, netstat, lsof) = match about.protocol {
         Some(Protocol::Tcp) => ("ss -tanp", "netstat -anv -p tcp", "TCP"),
+        // A port is held by its subflow, a TCP socket.
+        Some(Protocol::Mptcp) => ("ss -tanp", "netstat -anv -p tcp", "TCP"),
         Some(Protocol::Udp) => ("ss -uanp", "netstat -anv -p udp", "UDP"),
         None => ("ss -tuanp", "netstat -anv", ""),
     };

@@ -150,8 +150,8 @@ impl Socket {
         let Socket { local, remote, uid, state } = self;
         let remote = (remote.port() != 0).then_some(remote);
         let state = match (protocol, state) {
-            (Protocol::Tcp, Some(state)) => tcp_state(state, local.port())?,
-            (Protocol::Tcp, None) => return Err(TableError::Stateless { port: local.port() }),
+            (Protocol::Tcp | Protocol::Mptcp, Some(state)) => tcp_state(state, local.port())?,
+            (Protocol::Tcp | Protocol::Mptcp, None) => return Err(TableError::Stateless { port: local.port() }),
             (Protocol::Udp, _) if remote.is_some() => SocketState::Established,
             (Protocol::Udp, _) => SocketState::Close,
         };

@@ -112,7 +112,9 @@ impl SocketTable {
     /// Both families: for TCP in one scan by the older request, which ignores the family (`inet_diag_dump_compat`).
     fn dump(&mut self, protocol: Protocol, states: u32, port: u16, mut visit: impl Visit) -> Result<(), Fault> {
         match protocol {
-            Protocol::Tcp => self.ask(|sequence| any_family_request(states, port, sequence), &mut visit),
+            Protocol::Tcp | Protocol::Mptcp => {
+                self.ask(|sequence| any_family_request(states, port, sequence), &mut visit)
+            }
             Protocol::Udp => [Family::Ipv4, Family::Ipv6]
                 .into_iter()
                 .try_for_each(|family| self.ask(|sequence| request(family, states, port, sequence), &mut visit)),

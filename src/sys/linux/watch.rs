@@ -70,7 +70,7 @@ impl Bound {
             Call::SoError => record.outcome != Outcome::Ok,
             _ => false,
         };
-        is_over && self.kept == LocalPort::Open && record.protocol == Some(Protocol::Tcp)
+        is_over && self.kept == LocalPort::Open && record.protocol.map(Protocol::table) == Some(Protocol::Tcp)
     }
 }
 

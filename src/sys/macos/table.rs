@@ -52,7 +52,7 @@ impl SocketTable {
 
 fn all_rows(protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
     let name = match protocol {
-        Protocol::Tcp => c"net.inet.tcp.pcblist_n",
+        Protocol::Tcp | Protocol::Mptcp => c"net.inet.tcp.pcblist_n",
         Protocol::Udp => c"net.inet.udp.pcblist_n",
     };
     let (nothing, mut size) = (std::ptr::null_mut(), 0);

@@ -72,7 +72,7 @@ pub fn attempts(calls: &[Record], os: Os) -> Vec<Attempt> {
     let mut attempts: Vec<Attempt> = Vec::new();
     let mut sockets: HashMap<(i32, i32), Socket> = HashMap::new();
     for (index, record) in calls.iter().enumerate() {
-        let is_stream = record.protocol == Some(Protocol::Tcp);
+        let is_stream = record.protocol.map(Protocol::table) == Some(Protocol::Tcp);
         let Some(descriptor) = record.descriptor else {
             if record.call == Call::Socket && is_stream {
                 let failure = signal(record, ProbeCall::Socket, os);

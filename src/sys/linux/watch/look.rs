@@ -59,6 +59,7 @@ impl Socket {
         match self.option(libc::SO_PROTOCOL)? {
             libc::IPPROTO_TCP => Some(Protocol::Tcp),
             libc::IPPROTO_UDP => Some(Protocol::Udp),
+            libc::IPPROTO_MPTCP => Some(Protocol::Mptcp),
             _ => None,
         }
     }
@@ -103,6 +104,7 @@ pub(super) fn kind(domain: i32, kind: i32, number: i32) -> (Option<Family>, Opti
     };
     let protocol = match (kind & !(libc::SOCK_NONBLOCK | libc::SOCK_CLOEXEC), number) {
         (libc::SOCK_STREAM, 0 | libc::IPPROTO_TCP) => Some(Protocol::Tcp),
+        (libc::SOCK_STREAM, libc::IPPROTO_MPTCP) => Some(Protocol::Mptcp),
         (libc::SOCK_DGRAM, 0 | libc::IPPROTO_UDP) => Some(Protocol::Udp),
         _ => None,
     };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::common;
 use crate::harness::test;
-use errnoscope::plan::{Answer, Hello, Outcome, SocketKind, Unsupported};
+use errnoscope::plan::{Answer, Hello, IpSocket, Outcome, SocketKind, Unsupported};
 use errnoscope::render::junit::junit;
 use errnoscope::report::finding::{Catalogue, Finding, Missing, Report, SubjectRef, Unjudged, Verdict};
 use errnoscope::scenario::Expectation;
@@ -16,7 +16,8 @@ use errnoscope::words::names::{Call, Family, Need, Os, PortChoice, Protocol, Reu
 use roxmltree::{Document, Node};
 
 fn evidence(scenario: &str, case: &str, expected: &str, confirmed: bool) -> Unjudged {
-    let socket = SocketKind { protocol: Protocol::Tcp, family: Family::Ipv4, reuse: Reuse::None };
+    let socket = IpSocket { protocol: Protocol::Tcp, family: Family::Ipv4, reuse: Reuse::None };
+    let socket = SocketKind::Ip(socket);
     let reference = "a \"reference\" with <angles> & ]]> and \u{1}".to_owned();
     Unjudged {
         scenario: scenario.into(),

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use crate::common::{alone, catalogue, findings, run_all};
 use crate::harness::{needs, test};
-use errnoscope::plan::SocketKind;
+use errnoscope::plan::{IpSocket, SocketKind};
 use errnoscope::report::finding::{Finding, Verdict};
 use errnoscope::scenario::witness::Witness;
 use errnoscope::suite::judge;
@@ -285,7 +285,8 @@ set-option = { socket = "claimer", option = { reuse-addr = true } }
 bind = { socket = "holder", address = "192.0.2.1", port = 20000 }
 "#;
     let finding = check(&scenario(setup, HELD, "EADDRINUSE", ""), Verdict::Broken, "EADDRNOTAVAIL");
-    let kind = SocketKind { protocol: Protocol::Tcp, family: Family::Ipv4, reuse: Reuse::Addr };
+    let own = IpSocket { protocol: Protocol::Tcp, family: Family::Ipv4, reuse: Reuse::Addr };
+    let kind = SocketKind::Ip(own);
     assert_eq!((finding.subject.socket, finding.subject.ordinal), (kind, 1));
 }
 

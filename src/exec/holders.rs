@@ -312,7 +312,11 @@ fn found(check: &Check, answer: &Answer) -> String {
         Answer::Route { kind } => format!("the kernel has: {kind}"),
         Answer::Sysctl { value } => format!("it is {value}"),
         Answer::Failed { error } => error.to_string(),
-        Answer::Descriptors { .. } | Answer::Counter { .. } | Answer::User { .. } => "it is not so".to_owned(),
+        Answer::Descriptors { .. }
+        | Answer::Counter { .. }
+        | Answer::User { .. }
+        | Answer::Unix { .. }
+        | Answer::File { .. } => "it is not so".to_owned(),
     };
     format!("{}: {said}", check.precondition.describe())
 }

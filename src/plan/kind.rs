@@ -5,12 +5,21 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Made, Op, SocketOption};
-use crate::words::names::{Family, Protocol, Reuse};
+use crate::words::names::{Family, Protocol, Reuse, UnixKind};
 
 /// The kind of socket that makes a call.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct SocketKind {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(try_from = "WireKind", into = "WireKind")]
+pub enum SocketKind {
+    /// One that has addresses and ports.
+    Ip(IpSocket),
+    /// One of the family unix.
+    Unix(UnixKind),
+}
+
+/// The kind of a socket that has addresses and ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct IpSocket {
     /// Its transport.
     pub protocol: Protocol,
     /// Its address family.
@@ -19,32 +28,89 @@ pub struct SocketKind {
     pub reuse: Reuse,
 }
 
+/// `{"protocol": "tcp", "family": "ipv4", "reuse": "none"}` or `{"unix": "stream"}`.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WireKind {
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    protocol: Option<Protocol>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    family: Option<Family>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    reuse: Option<Reuse>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    unix: Option<UnixKind>,
+}
+
+impl From<SocketKind> for WireKind {
+    fn from(kind: SocketKind) -> WireKind {
+        let none = WireKind { protocol: None, family: None, reuse: None, unix: None };
+        match kind {
+            SocketKind::Ip(IpSocket { protocol, family, reuse }) => {
+                WireKind { protocol: Some(protocol), family: Some(family), reuse: Some(reuse), ..none }
+            }
+            SocketKind::Unix(kind) => WireKind { unix: Some(kind), ..none },
+        }
+    }
+}
+
+impl TryFrom<WireKind> for SocketKind {
+    type Error = &'static str;
+
+    fn try_from(wire: WireKind) -> Result<SocketKind, &'static str> {
+        match wire {
+            WireKind { protocol: Some(protocol), family: Some(family), reuse: Some(reuse), unix: None } => {
+                Ok(SocketKind::Ip(IpSocket { protocol, family, reuse }))
+            }
+            WireKind { protocol: None, family: None, reuse: None, unix: Some(kind) } => Ok(SocketKind::Unix(kind)),
+            _ => Err("a socket has a protocol, a family and its reuse, or is one of the family unix"),
+        }
+    }
+}
+
+impl schemars::JsonSchema for SocketKind {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "SocketKind".into()
+    }
+
+    fn json_schema(generator: &mut schemars::SchemaGenerator) -> schemars::Schema {
+        let (protocol, family) = (generator.subschema_for::<Protocol>(), generator.subschema_for::<Family>());
+        let (reuse, kind) = (generator.subschema_for::<Reuse>(), generator.subschema_for::<UnixKind>());
+        schemars::json_schema!({
+            "description": "The kind of socket that makes a call.",
+            "oneOf": [
+                { "type": "object", "properties": { "protocol": protocol, "family": family, "reuse": reuse },
+                  "required": ["protocol", "family", "reuse"], "additionalProperties": false },
+                { "type": "object", "properties": { "unix": kind },
+                  "required": ["unix"], "additionalProperties": false }
+            ]
+        })
+    }
+}
+
 impl SocketKind {
     /// That of the socket of this name after these ops; `None` where none of them made it.
     pub fn after<O: std::borrow::Borrow<Op>>(ops: &[O], name: &str) -> Option<SocketKind> {
         let mut kind = None;
-        let mut options = (false, false);
         for (index, op) in ops.iter().map(O::borrow).enumerate() {
             match op.makes().filter(|made| made.socket() == name) {
                 Some(Made::New { family, protocol, .. }) => {
-                    kind = Some((protocol, family));
-                    options = (false, false);
+                    kind = Some(SocketKind::Ip(IpSocket { protocol, family, reuse: Reuse::None }));
                 }
+                Some(Made::Unix { kind: own, .. }) => kind = Some(SocketKind::Unix(own)),
                 // What accept() makes is of its listener's kind, with the options that it has by then
                 // (sk_clone_lock()).
                 Some(Made::Accepted { listener, .. }) if listener != name => {
-                    let listener = SocketKind::after(&ops[..index], listener)?;
-                    kind = Some((listener.protocol, listener.family));
-                    options = (listener.reuse.address(), listener.reuse.port());
+                    kind = Some(SocketKind::after(&ops[..index], listener)?);
                 }
                 Some(Made::Accepted { .. }) | None => {}
             }
-            if let Op::SetOption { socket, option } = op
+            if let (Op::SetOption { socket, option }, Some(SocketKind::Ip(own))) = (op, &mut kind)
                 && socket == name
             {
                 match option {
-                    SocketOption::ReuseAddr(on) => options.0 = *on,
-                    SocketOption::ReusePort(on) => options.1 = *on,
+                    SocketOption::ReuseAddr(on) => own.reuse = Reuse::of(*on, own.reuse.port()),
+                    SocketOption::ReusePort(on) => own.reuse = Reuse::of(own.reuse.address(), *on),
                     SocketOption::Linger(_)
                     | SocketOption::V6Only(_)
                     | SocketOption::BindToDevice(_)
@@ -60,8 +126,7 @@ impl SocketKind {
                 }
             }
         }
-        let (protocol, family) = kind?;
-        Some(SocketKind { protocol, family, reuse: Reuse::of(options.0, options.1) })
+        kind
     }
 }
 
@@ -76,8 +141,24 @@ mod tests {
     #[track_caller]
     fn check(ops: &[&str], name: &str, kind: Option<(Protocol, Family, Reuse)>) {
         let ops: Vec<Op> = ops.iter().map(|text| op(text)).collect();
-        let kind = kind.map(|(protocol, family, reuse)| SocketKind { protocol, family, reuse });
+        let kind = kind.map(|(protocol, family, reuse)| SocketKind::Ip(IpSocket { protocol, family, reuse }));
         assert_eq!(SocketKind::after(&ops, name), kind, "{name}");
+    }
+
+    #[test]
+    fn a_kind_is_written_as_one_of_two_shapes() {
+        let ip = SocketKind::Ip(IpSocket { protocol: Protocol::Udp, family: Family::Ipv6, reuse: Reuse::Port });
+        for (kind, text) in [
+            (ip, r#"{"protocol":"udp","family":"ipv6","reuse":"port"}"#),
+            (SocketKind::Unix(UnixKind::Stream), r#"{"unix":"stream"}"#),
+        ] {
+            assert_eq!(serde_json::to_string(&kind).unwrap(), text);
+            assert_eq!(serde_json::from_str::<SocketKind>(text).unwrap(), kind);
+        }
+        let both = r#"{"protocol":"udp","family":"ipv6","reuse":"port","unix":"stream"}"#;
+        for text in ["{}", both, r#"{"protocol":"udp"}"#] {
+            assert!(serde_json::from_str::<SocketKind>(text).is_err(), "{text}");
+        }
     }
 
     #[test]
@@ -100,5 +181,7 @@ mod tests {
         check(&[tcp, &addr, &port, tcp], "a", Some((Protocol::Tcp, Family::Ipv4, Reuse::None)));
         check(&[tcp, &addr, &port, accept, &off], "c", all);
         check(&[accept], "c", None);
+        let unix = [r#"{"unix-socket":{"socket":"a","kind":"stream"}}"#, accept, &addr].map(op);
+        assert_eq!(SocketKind::after(&unix, "c"), Some(SocketKind::Unix(UnixKind::Stream)));
     }
 }

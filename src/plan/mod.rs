@@ -6,7 +6,9 @@
 
 mod kind;
 mod op;
+mod option;
 pub mod socket_table;
+pub mod unix;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -14,13 +16,15 @@ use std::net::{IpAddr, SocketAddr};
 use serde::{Deserialize, Serialize};
 
 use crate::plan::socket_table::SocketRow;
+use crate::plan::unix::{OwnPath, UnixRow};
 use crate::words::errno::{Errno, ErrnoName};
-use crate::words::names::{Family, Need, Os, Protocol, User};
+use crate::words::names::{Family, FileKind, Need, Os, Protocol, User};
 use crate::words::ports::flat_range;
 use crate::words::untrusted::Text;
 
-pub use kind::SocketKind;
-pub use op::{Fill, FillHow, Gives, How, Made, Op, RouteKind, SocketOption, WaitFor};
+pub use kind::{IpSocket, SocketKind};
+pub use op::{Fill, FillHow, Gives, How, Made, Op, RouteKind, WaitFor};
+pub use option::SocketOption;
 
 /// The version of the lines that coordinator and worker exchange.
 pub const PROTOCOL: u32 = 6;
@@ -162,6 +166,16 @@ pub enum Query {
     },
     /// The effective uid of the step and its capability to bind low ports.
     User {},
+    /// The sockets of the family unix that are `socket`, or have its name.
+    Unix {
+        /// The name that the op which made it gave.
+        socket: String,
+    },
+    /// What a path of the case's own directory leads to.
+    File {
+        /// The path.
+        path: OwnPath,
+    },
 }
 
 flat_range! {
@@ -238,6 +252,21 @@ pub enum Answer {
         uid: u32,
         /// Whether CAP_NET_BIND_SERVICE is in effect (capabilities(7)).
         net_bind_service: bool,
+    },
+    /// Sockets of the family unix, and by what `socket` is to be found among them.
+    Unix {
+        /// The inode that fstat(2) gave its descriptor.
+        inode: u32,
+        /// It, and those that have its name: [`MOST_ROWS`] at most.
+        #[serde(deserialize_with = "at_most::<MOST_ROWS, _, _>")]
+        rows: Vec<UnixRow>,
+    },
+    /// What is there.
+    File {
+        /// Of which kind it is.
+        kind: FileKind,
+        /// Its permissions.
+        mode: u32,
     },
     /// The kernel could not be asked.
     Failed {

@@ -6,7 +6,9 @@ use std::net::{IpAddr, SocketAddr};
 
 use serde::{Deserialize, Serialize};
 
-use crate::words::names::{Call, Family, HolderState, Need, Protocol, Reuse, SocketState};
+use super::SocketOption;
+use super::unix::{OwnPath, UnixName};
+use crate::words::names::{Call, Family, HolderState, Need, Protocol, Reuse, SocketState, UnixKind};
 use crate::words::near::or_list;
 use crate::words::ports::{PortRange, flat_range, visit_sysctl};
 use crate::words::untrusted::shown;
@@ -17,8 +19,8 @@ use crate::words::untrusted::shown;
 /// port 0 has the kernel choose. `wait_ms` is how many milliseconds a call may block before it counts as blocked (100
 /// where it is not said), `deadline_ms` how long to wait for a state (2000); both are multiplied by the plan's
 /// `patience`. `device` is the name of an interface, `prefix` a length in bits, and ICMP types and codes are those of
-/// RFC 792 or RFC 4443. `backlog` is listen(2)'s (8), `bytes` how many bytes are sent (1 for sendto(2)), `signal` the
-/// number of a signal.
+/// RFC 792 or RFC 4443. `backlog` is listen(2)'s (8), `bytes` how many bytes are sent at a time (1 for sendto(2), 65536
+/// until full), `signal` the number of a signal, and `mode` that of chmod(2).
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(missing_docs, reason = "what the arguments are is said above, once for all ops")]
@@ -66,7 +68,11 @@ pub enum Op {
     /// send(2) of `bytes` bytes, without waiting.
     Send { socket: String, bytes: u32 },
     /// send(2) without waiting until the kernel takes no more: data and any FIN behind it stay queued.
-    SendUntilFull { socket: String },
+    SendUntilFull {
+        socket: String,
+        #[serde(default = "default_piece", skip_serializing_if = "is_default_piece")]
+        bytes: u32,
+    },
     /// sendto(2) of `bytes` bytes, without waiting.
     SendTo {
         socket: String,
@@ -137,6 +143,34 @@ pub enum Op {
     Fill(Fill),
     /// Lowers RLIMIT_NOFILE to what is open already.
     ExhaustDescriptors {},
+    /// socket(2) of the family unix.
+    UnixSocket { socket: String, kind: UnixKind },
+    /// bind(2) to a name of the family unix.
+    UnixBind { socket: String, name: UnixName },
+    /// connect(2) to a name of the family unix. A blocking one is given `wait_ms` before it counts as blocked.
+    UnixConnect {
+        socket: String,
+        name: UnixName,
+        #[serde(default)]
+        nonblocking: bool,
+        #[serde(default = "default_wait_ms")]
+        wait_ms: u32,
+    },
+    /// sendto(2) of `bytes` bytes to a name of the family unix, without waiting.
+    UnixSendTo {
+        socket: String,
+        name: UnixName,
+        #[serde(default = "default_bytes")]
+        bytes: u32,
+    },
+    /// An empty file in the case's own directory.
+    MakeFile { path: OwnPath },
+    /// mkdir(2) in the case's own directory, and then chmod(2).
+    MakeDirectory { path: OwnPath, mode: u32 },
+    /// unlink(2) of a file in the case's own directory.
+    Unlink { path: OwnPath },
+    /// Makes the file system of the case's own directory a read-only one.
+    MakeReadOnly {},
     /// The case kills itself with this signal: for the harness's own tests.
     Raise { signal: i32 },
 }
@@ -243,41 +277,6 @@ impl<'de> Deserialize<'de> for WaitFor {
     }
 }
 
-/// A socket option with its value (socket(7), ip(7), ipv6(7), tcp(7)).
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
-#[serde(rename_all = "kebab-case", deny_unknown_fields)]
-pub enum SocketOption {
-    /// SO_REUSEADDR.
-    ReuseAddr(bool),
-    /// SO_REUSEPORT.
-    ReusePort(bool),
-    /// SO_LINGER on, with this many seconds; 0 makes close() send a reset.
-    Linger(u16),
-    /// IPV6_V6ONLY.
-    V6Only(bool),
-    /// SO_BINDTODEVICE; the empty name unbinds.
-    BindToDevice(String),
-    /// IP_FREEBIND, IPV6_FREEBIND.
-    Freebind(bool),
-    /// IP_BIND_ADDRESS_NO_PORT.
-    BindAddressNoPort(bool),
-    /// IP_LOCAL_PORT_RANGE, lowest and highest port.
-    LocalPortRange(PortRange),
-    /// IP_RECVERR, IPV6_RECVERR.
-    RecvErr(bool),
-    /// IP_TTL, IPV6_UNICAST_HOPS.
-    Ttl(u8),
-    /// SO_BROADCAST.
-    Broadcast(bool),
-    /// TCP_LINGER2, in seconds.
-    Linger2(i32),
-    /// TCP_USER_TIMEOUT, in milliseconds.
-    UserTimeout(i32),
-    /// TCP_QUICKACK: an acknowledgement that is being delayed is sent now. Only ever a matter of time, so that an OS
-    /// without it does nothing.
-    QuickAck(bool),
-}
-
 /// What is known of each op whatever its arguments are: one row for each, so that a new op is thought about once.
 #[derive(Clone, Copy, Debug)]
 struct Traits<'o> {
@@ -299,6 +298,13 @@ pub enum Made<'o> {
         family: Family,
         /// Of its second and third.
         protocol: Protocol,
+    },
+    /// By socket(2), of the family unix.
+    Unix {
+        /// Its name.
+        socket: &'o str,
+        /// Of socket(2)'s second argument.
+        kind: UnixKind,
     },
     /// By accept(2): of its listener's kind.
     Accepted {
@@ -330,7 +336,15 @@ impl<'o> Made<'o> {
     /// The name of the socket that is made.
     pub fn socket(self) -> &'o str {
         match self {
-            Made::New { socket, .. } | Made::Accepted { socket, .. } => socket,
+            Made::New { socket, .. } | Made::Unix { socket, .. } | Made::Accepted { socket, .. } => socket,
+        }
+    }
+
+    /// Whether socket(2) makes it, from nothing.
+    pub fn is_new(self) -> bool {
+        match self {
+            Made::New { .. } | Made::Unix { .. } => true,
+            Made::Accepted { .. } => false,
         }
     }
 }
@@ -369,7 +383,7 @@ impl Op {
                 Traits { makes: Some(Made::Accepted { socket: new, listener: socket }), ..names(Call::Accept, socket) }
             }
             Op::Send { socket, .. } => Traits { gives: Gives::Bytes, ..of(Call::Send, socket) },
-            Op::SendUntilFull { socket } => Traits { gives: Gives::Bytes, ..on(socket) },
+            Op::SendUntilFull { socket, .. } => Traits { gives: Gives::Bytes, ..on(socket) },
             Op::SendTo { socket, .. } => names(Call::Sendto, socket),
             Op::Receive { socket, .. } => Traits { gives: Gives::Bytes, ..of(Call::Recv, socket) },
             Op::Shutdown { socket, .. } => of(Call::Shutdown, socket),
@@ -385,10 +399,20 @@ impl Op {
             Op::AnswerSyn { .. } => Traits { gives: Gives::Syn, lacks: Need::Tun, ..none },
             Op::Nft { .. } => Traits { lacks: Need::Nft, ..none },
             Op::Fill(_) => Traits { gives: Gives::Fill, ..none },
+            Op::UnixSocket { socket, kind } => {
+                Traits { makes: Some(Made::Unix { socket, kind: *kind }), ..of(Call::Socket, socket) }
+            }
+            Op::UnixBind { socket, .. } => of(Call::Bind, socket),
+            Op::UnixConnect { socket, .. } => of(Call::Connect, socket),
+            Op::UnixSendTo { socket, .. } => of(Call::Sendto, socket),
+            Op::MakeReadOnly {} => network,
             Op::Elapse { .. }
             | Op::SetSysctl { .. }
             | Op::DeleteAddress { .. }
             | Op::ExhaustDescriptors {}
+            | Op::MakeFile { .. }
+            | Op::MakeDirectory { .. }
+            | Op::Unlink { .. }
             | Op::Raise { .. } => none,
         }
     }
@@ -455,6 +479,14 @@ impl Op {
             | Op::AddTun { .. }
             | Op::AnswerSyn { .. }
             | Op::Nft { .. }
+            | Op::UnixSocket { .. }
+            | Op::UnixBind { .. }
+            | Op::UnixConnect { .. }
+            | Op::UnixSendTo { .. }
+            | Op::MakeFile { .. }
+            | Op::MakeDirectory { .. }
+            | Op::Unlink { .. }
+            | Op::MakeReadOnly {}
             | Op::ExhaustDescriptors {}
             | Op::Raise { .. } => {}
         }
@@ -512,6 +544,14 @@ fn default_deadline_ms() -> u32 {
 
 fn default_bytes() -> u32 {
     1
+}
+
+fn default_piece() -> u32 {
+    64 * 1024
+}
+
+fn is_default_piece(bytes: &u32) -> bool {
+    *bytes == default_piece()
 }
 
 fn no_reuse() -> Reuse {

@@ -12,7 +12,7 @@ use crate::plan::{Answer, Cost, Detail, Op, Outcome};
 use crate::report::finding::{Finding, TrailEntry};
 use crate::scenario::Expectation;
 use crate::scenario::witness::Witness;
-use crate::words::names::PortChoice;
+use crate::words::names::{FileKind, PortChoice};
 
 /// A finding that stands for `findings` that say the same.
 pub fn finding(finding: &Finding, findings: usize, width: usize) -> String {
@@ -226,6 +226,17 @@ pub fn answer(answer: &Answer) -> String {
         Answer::User { uid, net_bind_service } => {
             format!("uid {uid}, CAP_NET_BIND_SERVICE {}", if *net_bind_service { "effective" } else { "not effective" })
         }
+        Answer::Unix { rows, .. } if rows.is_empty() => "no such socket".to_owned(),
+        Answer::Unix { inode, rows } => {
+            let rows = rows.iter().map(|row| {
+                let whose = if row.inode == *inode { "" } else { " (another socket)" };
+                let name = row.name.as_ref().map_or("no name", |name| name.as_str());
+                format!("unix {} {} {name}{whose}", row.kind, row.state)
+            });
+            rows.collect::<Vec<_>>().join("; ")
+        }
+        Answer::File { kind: FileKind::None, .. } => "nothing there".to_owned(),
+        Answer::File { kind, mode } => format!("{kind}, mode {mode:o}"),
         Answer::Failed { error } => format!("the kernel could not be asked: {error}"),
     }
 }

@@ -126,7 +126,9 @@ impl Compiler<'_> {
             let mut preconditions = Vec::new();
             for text in self.scenario.preconditions.iter().chain(&subject.preconditions) {
                 let precondition = self.precondition(text)?;
-                if let Some((_, Precondition::Socket { socket, .. })) = &precondition {
+                if let Some((_, Precondition::Socket { socket, .. } | Precondition::Unix { socket, .. })) =
+                    &precondition
+                {
                     self.is_made(socket, ops_of(&steps).chain([&op]), &text.what)?;
                 }
                 preconditions.extend(precondition);
@@ -139,7 +141,10 @@ impl Compiler<'_> {
                 ordinal: subjects.len() as u32 + 1,
                 call,
                 socket,
-                port: port_choice(&steps, call, &op),
+                port: match socket {
+                    SocketKind::Ip(_) => port_choice(&steps, call, &op),
+                    SocketKind::Unix(_) => PortChoice::None,
+                },
                 cause: self.parse(cause)?,
                 preconditions: preconditions.clone(),
                 unwitnessed: why.map(|why| why.get_ref().clone()),
@@ -161,7 +166,7 @@ impl Compiler<'_> {
         let user = self.user(text)?;
         let names = |errnos: &[String]| errnos.iter().filter_map(|errno| ErrnoName::new(errno)).collect();
         for op in self.ops(text)? {
-            if !matches!(op.makes(), Some(Made::New { .. }))
+            if !op.makes().is_some_and(Made::is_new)
                 && let Some(socket) = op.socket()
             {
                 self.is_made(socket, ops_of(steps), &text.op)?;
@@ -334,7 +339,7 @@ fn socket_of(op: &Value) -> Range<usize> {
 /// The kind of the socket that makes the call, or that the call makes.
 fn kind(steps: &[Step], op: &Op) -> Option<SocketKind> {
     let before = ops_of(steps);
-    let opens = matches!(op.makes(), Some(Made::New { .. })).then_some(op);
+    let opens = op.makes().is_some_and(Made::is_new).then_some(op);
     SocketKind::after(&before.chain(opens).collect::<Vec<_>>(), op.socket()?)
 }
 
@@ -353,7 +358,7 @@ fn port_choice(steps: &[Step], call: Call, op: &Op) -> PortChoice {
         (Op::Bind { socket, port: 0, .. }, _) if is_own(socket) && deferred => Some(LocalPort::Open),
         (Op::Bind { socket, .. }, _) if is_own(socket) => Some(LocalPort::Set),
         (_, Some(Made::Accepted { socket, .. })) if is_own(socket) => Some(LocalPort::Set),
-        (_, Some(Made::Accepted { .. } | Made::New { .. }) | None) => None,
+        (_, Some(Made::Accepted { .. } | Made::New { .. } | Made::Unix { .. }) | None) => None,
     };
     let port = if let Op::Bind { port, .. } = op {
         LocalPort::from(*port)

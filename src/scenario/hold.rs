@@ -144,7 +144,7 @@ impl Hold {
             (Protocol::Tcp, HolderState::FinWait1) => Ok([
                 small_buffers(),
                 self.established()?,
-                vec![Op::SendUntilFull { socket: self.socket.clone() }, finish(&self.socket), self.wait()],
+                vec![send_until_full(&self.socket), finish(&self.socket), self.wait()],
             ]
             .concat()),
             // The peer would acknowledge the FIN 40 ms later at worst.
@@ -164,7 +164,7 @@ impl Hold {
                 small_buffers(),
                 self.established()?,
                 vec![
-                    Op::SendUntilFull { socket: self.socket.clone() },
+                    send_until_full(&self.socket),
                     finish(&self.name("peer")),
                     self.wait_for(HolderState::CloseWait),
                     finish(&self.socket),
@@ -172,7 +172,8 @@ impl Hold {
                 ],
             ]
             .concat()),
-            // The states before are not in the socket table for MPTCP: a subflow stays established until both ends have closed.
+            // The states before are not in the socket table for MPTCP: a subflow stays established until both ends have
+            // closed.
             (Protocol::Tcp | Protocol::Mptcp, HolderState::TimeWait) => {
                 Ok([self.established()?, vec![close(&self.socket), close(&self.name("peer")), self.wait()]].concat())
             }
@@ -327,6 +328,10 @@ fn connect(socket: &str, address: IpAddr, port: u16) -> Op {
 
 fn accept(socket: &str, new: &str) -> Op {
     Op::Accept { socket: socket.to_owned(), new: new.to_owned(), wait_ms: WAIT_MS }
+}
+
+fn send_until_full(socket: &str) -> Op {
+    Op::SendUntilFull { socket: socket.to_owned(), bytes: 64 * 1024 }
 }
 
 fn finish(socket: &str) -> Op {

@@ -7,8 +7,9 @@ use std::net::IpAddr;
 use serde::{Deserialize, Serialize};
 
 use crate::plan::socket_table::Sought;
+use crate::plan::unix::OwnPath;
 use crate::plan::{Answer, Census, Detail, Query, WaitFor};
-use crate::words::names::{Family, Protocol, User};
+use crate::words::names::{Family, FileKind, Protocol, UnixState, UnixWanted, User};
 use crate::words::ports::{PortRange, flat_range, visit_sysctl};
 use crate::words::untrusted::shown;
 
@@ -85,6 +86,23 @@ pub enum Precondition {
     Offender {
         /// Its address.
         address: IpAddr,
+    },
+    /// The kernel's list shows the named socket of the family unix in this state.
+    Unix {
+        /// The name that the op which made it gave.
+        socket: String,
+        /// In which state, or `gone`.
+        state: UnixWanted,
+        /// How many connections wait for its accept(), at least.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pending: Option<u32>,
+    },
+    /// What a path of the case's own directory leads to.
+    File {
+        /// The path.
+        path: OwnPath,
+        /// What is there.
+        kind: FileKind,
     },
 }
 
@@ -235,6 +253,8 @@ impl Witness {
             | Precondition::Route { .. }
             | Precondition::Sysctl { .. }
             | Precondition::Descriptors { .. }
+            | Precondition::Unix { .. }
+            | Precondition::File { .. }
             | Precondition::User { .. } => match self.at {
                 Moment::Before => holds(&self.before),
                 Moment::After => holds(&self.after),
@@ -259,6 +279,8 @@ impl Precondition {
             Precondition::Counted { counter, .. } => Query::Counter { counter: counter.clone() },
             Precondition::User { .. } => Query::User {},
             Precondition::Offender { .. } => return None,
+            Precondition::Unix { socket, .. } => Query::Unix { socket: socket.clone() },
+            Precondition::File { path, .. } => Query::File { path: path.clone() },
         })
     }
 
@@ -284,6 +306,11 @@ impl Precondition {
             Precondition::User { net_bind_service: true } => "CAP_NET_BIND_SERVICE effective".to_owned(),
             Precondition::User { net_bind_service: false } => "CAP_NET_BIND_SERVICE not effective".to_owned(),
             Precondition::Offender { address } => format!("error reported by {address}"),
+            Precondition::Unix { socket, state, pending: None } => format!("{socket} {state}"),
+            Precondition::Unix { socket, state, pending: Some(pending) } => {
+                format!("{socket} {state}, {pending} or more waiting for accept()")
+            }
+            Precondition::File { path, kind } => format!("{}: {kind}", path.as_str()),
         };
         shown(&words).into_owned()
     }
@@ -299,6 +326,8 @@ impl Precondition {
             | Precondition::Descriptors { .. }
             | Precondition::Counted { .. }
             | Precondition::User { .. }
+            | Precondition::Unix { .. }
+            | Precondition::File { .. }
             | Precondition::Offender { .. } => {}
         }
     }
@@ -327,8 +356,23 @@ impl Precondition {
             (Precondition::User { net_bind_service }, Answer::User { net_bind_service: seen, .. }) => {
                 net_bind_service == seen
             }
+            (Precondition::Unix { state, pending, .. }, Answer::Unix { inode, rows }) => {
+                let own = rows.iter().find(|row| row.inode == *inode);
+                let waiting = rows.iter().filter(|row| row.state == UnixState::Pending).count();
+                let is_so = match (state, own) {
+                    (UnixWanted::Gone, own) => own.is_none(),
+                    (_, None) => false,
+                    (UnixWanted::Bound, Some(own)) => own.state == UnixState::Unconnected && own.name.is_some(),
+                    (UnixWanted::Listening, Some(own)) => own.state == UnixState::Listening,
+                    (UnixWanted::Connected, Some(own)) => own.state == UnixState::Connected,
+                };
+                is_so && pending.is_none_or(|least| waiting >= least as usize)
+            }
+            (Precondition::File { kind, .. }, Answer::File { kind: seen, .. }) => kind == seen,
             (
-                Precondition::Socket { .. }
+                Precondition::Unix { .. }
+                | Precondition::File { .. }
+                | Precondition::Socket { .. }
                 | Precondition::Full(_)
                 | Precondition::Address { .. }
                 | Precondition::Route { .. }
@@ -374,6 +418,8 @@ fn is_zero(count: &u16) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plan::unix::UnixRow;
+    use crate::words::names::UnixKind;
     use crate::words::untrusted::Text;
 
     fn full(free: u16) -> Precondition {
@@ -434,6 +480,31 @@ mod tests {
         assert!(!Witness::new(Moment::Both, &counted(0), None, Some(&there), None).confirmed());
     }
 
+    #[test]
+    fn a_unix_socket_is_the_row_with_its_inode() {
+        let row = |state, name: Option<&str>, inode| UnixRow {
+            kind: UnixKind::Stream,
+            state,
+            name: name.map(Text::from),
+            inode,
+        };
+        let is = |state, pending| Precondition::Unix { socket: "s".to_owned(), state, pending };
+        let pending = || row(UnixState::Pending, Some("a"), 0);
+        let listener =
+            Answer::Unix { inode: 7, rows: vec![row(UnixState::Listening, Some("a"), 7), pending(), pending()] };
+        assert!(confirms(&is(UnixWanted::Listening, None), &listener));
+        assert!(confirms(&is(UnixWanted::Listening, Some(2)), &listener));
+        assert!(!confirms(&is(UnixWanted::Listening, Some(3)), &listener));
+        assert!(
+            !confirms(&is(UnixWanted::Bound, None), &listener) && !confirms(&is(UnixWanted::Gone, None), &listener)
+        );
+        // Another socket has the name.
+        let stale = Answer::Unix { inode: 8, rows: vec![row(UnixState::Listening, Some("a"), 7)] };
+        assert!(confirms(&is(UnixWanted::Gone, None), &stale) && !confirms(&is(UnixWanted::Listening, None), &stale));
+        let nameless = Answer::Unix { inode: 7, rows: vec![row(UnixState::Unconnected, None, 7)] };
+        assert!(!confirms(&is(UnixWanted::Bound, None), &nameless));
+    }
+
     /// An answer to another question, or none, confirms nothing.
     #[test]
     fn only_its_own_answer_makes_a_witness() {
@@ -449,6 +520,8 @@ mod tests {
             Precondition::Sysctl { name: "net.x".to_owned(), value: String::new() },
             Precondition::Descriptors { free: u64::MAX },
             Precondition::User { net_bind_service: false },
+            Precondition::Unix { socket: "s".to_owned(), state: UnixWanted::Gone, pending: None },
+            Precondition::File { path: OwnPath::try_from("a".to_owned()).unwrap(), kind: FileKind::None },
         ];
         let answers = [
             Answer::Socket { local: "127.0.0.1:1".parse().ok(), remote: None, rows: Vec::new(), inode: Some(7) },
@@ -458,6 +531,8 @@ mod tests {
             Answer::Sysctl { value: Text::default() },
             Answer::Descriptors { open: 4, limit: 4 },
             Answer::User { uid: 0, net_bind_service: false },
+            Answer::Unix { inode: 7, rows: Vec::new() },
+            Answer::File { kind: FileKind::None, mode: 0 },
         ];
         for (of, precondition) in preconditions.iter().enumerate() {
             for (to, answer) in answers.iter().enumerate() {

@@ -15,6 +15,7 @@ use nix::sys::stat::Mode;
 use super::os::{NAME, OS, Tun};
 pub use super::untraced::{Watch, be_watched, cannot_trace};
 use super::{Fault, Life, Result, process, unsupported};
+use crate::plan::unix::UnixRow;
 use crate::plan::{Detail, RouteKind};
 use crate::words::errno::Errno;
 use crate::words::names::Need;
@@ -50,6 +51,14 @@ pub(super) fn has_magic_links(_: &OwnedFd) -> bool {
 
 pub(super) fn is_fixed(_: &OwnedFd, _: Option<&OsStr>) -> Option<&'static str> {
     None
+}
+
+pub fn make_read_only() -> Result<(), Fault> {
+    no_private_host()
+}
+
+pub fn unix_rows() -> Result<Vec<UnixRow>, Fault> {
+    Err(unsupported(Need::Linux, format!("{NAME} has no list of Unix sockets that is read here")))
 }
 
 pub fn has_selinux() -> bool {

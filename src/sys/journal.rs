@@ -23,6 +23,8 @@ pub enum HostChange {
     Setting { name: String, from: i32, to: i32 },
     /// An address that the interface did not have.
     Address { device: String, address: IpAddr },
+    /// A directory with what a case has made in it.
+    Directory { path: PathBuf },
 }
 
 /// The file's first line.

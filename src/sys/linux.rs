@@ -31,7 +31,8 @@ pub use file::nameless_directory;
 pub(super) use file::{DIRECTORY, has_magic_links, is_fixed, name_file, nameless_file};
 pub use life::{life_of, others};
 pub use namespace::{
-    Tables, die_with_parent, empty_directory, end_with_this, enter_case, isolate, leave_case, size_tables, wait_for,
+    Tables, die_with_parent, empty_directory, end_with_this, enter_case, enter_directory, isolate, leave_case,
+    make_read_only, size_tables, wait_for,
 };
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
@@ -50,6 +51,7 @@ use rustix::net::SocketFlags;
 use rustix::thread::CapabilitySet;
 
 use super::{Fault, Result, answer};
+use crate::plan::unix::UnixRow;
 use crate::words::names::Os;
 
 pub const OS: Os = Os::Linux;
@@ -90,6 +92,13 @@ pub fn close_from(first: u32) {
 pub fn read_sysctl(name: &str) -> Result<String> {
     let text = std::fs::read_to_string(path_of(name)).map_err(|error| super::errno_of(&error))?;
     Ok(text.trim_end().to_owned())
+}
+
+/// Every socket of the family unix of this network namespace (proc(5)).
+pub fn unix_rows() -> Result<Vec<UnixRow>, Fault> {
+    let text = std::fs::read("/proc/self/net/unix").map_err(|error| super::errno_of(&error))?;
+    // A name may be any bytes.
+    Ok(String::from_utf8_lossy(&text).lines().filter_map(UnixRow::of_line).collect())
 }
 
 /// Whether SELinux is enabled, with a policy or without: `init_sel_fs()`, security/selinux/selinuxfs.c, registers its

@@ -8,7 +8,9 @@ mod orphans;
 mod table;
 mod utun;
 
-pub use machine::{add_address, add_route, delete_address, isolate, leave_case, read_sysctl, route_kind, write_sysctl};
+pub use machine::{
+    add_address, add_route, delete_address, enter_directory, isolate, leave_case, read_sysctl, route_kind, write_sysctl,
+};
 pub use orphans::{die_with_parent, enter_case};
 pub use table::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state};
 pub use utun::Tun;

@@ -29,6 +29,7 @@ mod signals;
 mod socket;
 mod stdout;
 mod trail;
+mod unix;
 #[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
 mod untraced;
 
@@ -47,6 +48,9 @@ pub use signals::{INTERRUPTS, Signals, TOGETHER, end_on_signals, keep_signals};
 pub use socket::*;
 pub use stdout::{Stdout, stdout_was_closed};
 pub use trail::Trail;
+pub use unix::{
+    file_kind, make_directory, make_file, own_unix_row, unix_bind, unix_connect, unix_send_to, unix_socket, unlink,
+};
 
 use crate::plan::Unsupported;
 use crate::words::errno::Errno;

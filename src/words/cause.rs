@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 words! {
     /// What a call runs into. A scenario says which it makes; nothing reads it from an errno.
     Cause {
-        /// Another socket holds the local port.
+        /// Another socket holds the local port; of the family unix, a file or a socket has the name.
         PortInUse = "port-in-use",
         /// Another socket holds the whole 4-tuple.
         TupleInUse = "tuple-in-use",

@@ -93,6 +93,60 @@ words! {
 }
 
 words! {
+    /// The kind of a socket of the family unix (unix(7)).
+    UnixKind {
+        /// `SOCK_STREAM`.
+        Stream = "stream",
+        /// `SOCK_DGRAM`.
+        Datagram = "datagram",
+        /// `SOCK_SEQPACKET`, which macOS does not have.
+        Seqpacket = "seqpacket",
+    }
+}
+
+words! {
+    /// What a socket of the family unix is doing, as the kernel lists it.
+    UnixState {
+        /// It neither listens nor has a peer.
+        Unconnected = "unconnected",
+        /// listen(2) has made it a listener.
+        Listening = "listening",
+        /// It is the server's end of a connection that nobody has accepted.
+        Pending = "pending",
+        /// It has a peer.
+        Connected = "connected",
+    }
+}
+
+words! {
+    /// In which state a socket of the family unix is to be.
+    UnixWanted {
+        /// It has a name, and does neither of the next two.
+        Bound = "bound",
+        /// It listens.
+        Listening = "listening",
+        /// It has a peer.
+        Connected = "connected",
+        /// The kernel lists it no more.
+        Gone = "gone",
+    }
+}
+
+words! {
+    /// What a path leads to (lstat(2)).
+    FileKind {
+        /// Nothing.
+        None = "none",
+        /// A socket, whether one has that name or not.
+        Socket = "socket",
+        /// A directory.
+        Directory = "directory",
+        /// Any other file.
+        File = "file",
+    }
+}
+
+words! {
     /// Which of SO_REUSEADDR and SO_REUSEPORT are set.
     Reuse {
         /// Neither of them.
@@ -307,8 +361,8 @@ impl PortChoice {
 }
 
 impl Protocol {
-    /// In which socket table its sockets are. MPTCP's hold their ports by a subflow, a TCP socket that is listed with the inode
-    /// of its owner (`mptcp_subflow_create_socket()`, net/mptcp/subflow.c).
+    /// In which socket table its sockets are. MPTCP's hold their ports by a subflow, a TCP socket that is listed with
+    /// the inode of its owner (`mptcp_subflow_create_socket()`, net/mptcp/subflow.c).
     pub fn table(self) -> Protocol {
         match self {
             Protocol::Tcp | Protocol::Mptcp => Protocol::Tcp,

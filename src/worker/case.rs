@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::plan::{Detail, Unsupported};
 use crate::sys::{self, Fault, Isolation, Mode, SocketTable, Tun};
-use crate::words::names::{Family, Need, Protocol, User};
+use crate::words::names::{Family, Need, Protocol, UnixKind, User};
 
 /// Which port bind() gave a socket. An explicit one it keeps as long as it is open; one that the kernel chose goes back
 /// when a connection ends, although getsockname(2) still names it (`tcp_set_state`, SOCK_BINDPORT_LOCK).
@@ -30,17 +30,48 @@ pub enum Listed {
     Nothing,
 }
 
+/// What socket(2) was asked for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Domain {
+    Ip(Family, Protocol),
+    Unix(UnixSocket),
+}
+
+/// What is known of a socket of the family unix besides.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnixSocket {
+    pub kind: UnixKind,
+    /// What fstat(2) gave, by which the kernel lists it.
+    pub inode: u32,
+    /// What bind(2) has given it, as the kernel lists it.
+    pub name: Option<String>,
+}
+
 /// A socket that a plan named. It stays known when it is closed, because the kernel may keep the connection.
 pub struct Known {
     pub fd: Option<OwnedFd>,
-    pub family: Family,
-    pub protocol: Protocol,
+    pub domain: Domain,
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
     /// Which connection of the case this was, in the order in which they began; 0 without one.
     pub(super) joined: u32,
     pub(super) mode: Mode,
     pub bound: Bound,
+}
+
+impl Known {
+    pub fn new(fd: OwnedFd, domain: Domain) -> Known {
+        let (local, remote, joined, mode, bound) = (None, None, 0, Mode::Blocking, Bound::No);
+        Known { fd: Some(fd), domain, local, remote, joined, mode, bound }
+    }
+
+    /// In which table of sockets with ports it is.
+    pub fn table(&self) -> Option<Protocol> {
+        match &self.domain {
+            Domain::Ip(_, protocol) => Some(protocol.table()),
+            Domain::Unix(_) => None,
+        }
+    }
 }
 
 /// How long a wait of an op may be where no case has a deadline.
@@ -65,6 +96,8 @@ pub struct Case<'a> {
     table: Option<SocketTable>,
     pub(super) tuns: BTreeMap<String, Tun>,
     pub(super) exhausted_at: Option<u64>,
+    /// Why there is no directory of the case's own, where it takes one.
+    pub(super) no_directory: Option<String>,
     /// How long the last system call took.
     pub(super) took: Duration,
 }
@@ -94,6 +127,7 @@ impl<'a> Case<'a> {
             table: None,
             tuns: BTreeMap::new(),
             exhausted_at: None,
+            no_directory: None,
             took: Duration::ZERO,
         }
     }

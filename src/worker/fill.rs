@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::case::{Case, DetailedFault, Listed};
+use super::case::{Case, DetailedFault, Domain, Listed};
 use crate::plan::{Cost, Detail, Fill, FillHow, MOST_COSTS, SocketOption, Unsupported};
 use crate::sys::{self, Address, Fault, Fork, Isolation};
 use crate::words::errno::ErrnoName;
@@ -254,7 +254,9 @@ fn open(family: Family, fill: &Fill) -> Result<OwnedFd, Fault> {
 /// Leaves one connection in TIME_WAIT per port: the client closes first.
 fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> Result<(), Fault> {
     let to = fill.to.ok_or_else(|| Fault::Failed("`time-wait` needs `to`".to_owned()))?;
-    let listener = case.sockets.values().filter(|known| known.protocol == fill.protocol && known.remote.is_none());
+    let listener = case.sockets.values().filter(|known| {
+        matches!(known.domain, Domain::Ip(_, protocol) if protocol == fill.protocol) && known.remote.is_none()
+    });
     let listener = listener.filter(|known| {
         known
             .local

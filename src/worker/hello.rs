@@ -147,7 +147,8 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
     }
 }
 
-/// Whether there are MPTCP sockets, and whether what the kernel says of them can be witnessed: by the subflow that it lists.
+/// Whether there are MPTCP sockets, and whether what the kernel says of them can be witnessed: by the subflow that it
+/// lists.
 fn mptcp() -> Result<(), String> {
     let lacking = |errno| match errno {
         Fault::Errno(errno) if errno.is(ErrnoName::EPROTONOSUPPORT) => "this kernel is built without MPTCP".to_owned(),

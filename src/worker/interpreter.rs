@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::case::{Bound, Case, DetailedFault, Known, Listed, Tried, known_as, not_open};
+use super::case::{Bound, Case, DetailedFault, Domain, Known, Listed, Tried, UnixSocket, known_as, not_open};
 use super::{fill, give_up, queries, table};
 use crate::plan::{Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, Step, StepResult, Unsupported, WaitFor};
 use crate::sys::{self, Address, Fault, Isolation, Mode, Trail, Tun, Until};
@@ -15,7 +15,7 @@ use crate::words::names::{Need, Protocol, SocketState, User};
 
 /// How long AnswerSyn waits for its SYN.
 const SYN_WAIT_MS: u32 = 500;
-/// One send, and the most of them, of an op that fills a socket's buffers.
+/// What one recv() takes at most, and how often an op sends that fills a socket's buffers.
 const PIECE: usize = 64 * 1024;
 const MOST_PIECES: usize = 4096;
 
@@ -25,6 +25,9 @@ pub fn run(plan: &Plan, isolation: &Isolation, listed: Listed, trail: &mut Trail
     (case.listed, case.patience) = (listed, plan.patience);
     // Before the whole case is ended from outside.
     case.ends = Instant::now() + Duration::from_millis(plan.deadline_ms.into()) * plan.patience * 9 / 10;
+    if plan.uses_files() {
+        case.no_directory = sys::enter_directory(isolation).err().map(|fault| fault.to_string());
+    }
     // Whether each step went well enough for those that require it.
     let mut went_well = vec![false; plan.steps.len()];
     // What was asked after the latest step, which is as good right before the next.
@@ -205,6 +208,14 @@ impl Case<'_> {
             | Op::AddTun { .. }
             | Op::AnswerSyn { .. }
             | Op::Nft { .. }
+            | Op::UnixSocket { .. }
+            | Op::UnixBind { .. }
+            | Op::UnixConnect { .. }
+            | Op::UnixSendTo { .. }
+            | Op::MakeFile { .. }
+            | Op::MakeDirectory { .. }
+            | Op::Unlink { .. }
+            | Op::MakeReadOnly {}
             | Op::ExhaustDescriptors {}
             | Op::Raise { .. } => Ok(self.call(op)?),
         }
@@ -215,20 +226,14 @@ impl Case<'_> {
         match op {
             Op::Socket { socket, family, protocol } => {
                 let fd = self.timed(|| sys::socket(*family, *protocol))?;
-                let known = Known {
-                    fd: Some(fd),
-                    family: *family,
-                    protocol: *protocol,
-                    local: None,
-                    remote: None,
-                    joined: 0,
-                    mode: Mode::Blocking,
-                    bound: Bound::No,
-                };
-                self.sockets.insert(socket.clone(), known);
+                self.sockets.insert(socket.clone(), Known::new(fd, Domain::Ip(*family, *protocol)));
             }
             Op::SetOption { socket, option } => {
-                let family = known_as(&self.sockets, socket)?.family;
+                let Domain::Ip(family, _) = known_as(&self.sockets, socket)?.domain else {
+                    return Err(Fault::Failed(format!(
+                        "`{socket}` is of the family unix, and has no such options here"
+                    )));
+                };
                 self.on(socket, |fd| sys::set_option(fd, family, option))?;
             }
             Op::Bind { socket, address, port, length, scope } => {
@@ -261,11 +266,17 @@ impl Case<'_> {
                 self.set_mode(socket, Mode::Blocking)?;
                 let wait_ms = self.patient(*wait_ms);
                 let fd = self.on(socket, |fd| sys::bounded(wait_ms, || sys::accept(fd)))?;
-                let Known { family, protocol, .. } = *known_as(&self.sockets, socket)?;
+                let domain = match known_as(&self.sockets, socket)?.domain.clone() {
+                    Domain::Unix(listener) => {
+                        let own = UnixSocket { inode: sys::owner(&fd)?.1, name: None, ..listener };
+                        self.sockets.insert(new.clone(), Known::new(fd, Domain::Unix(own)));
+                        return Ok(None);
+                    }
+                    domain => domain,
+                };
                 let (local, remote) = (sys::local_name(&fd)?, sys::peer_name(&fd).unwrap_or(None));
                 self.joined += 1;
-                let (fd, joined, mode, bound) = (Some(fd), self.joined, Mode::Blocking, Bound::No);
-                let known = Known { fd, family, protocol, local, remote, joined, mode, bound };
+                let known = Known { local, remote, joined: self.joined, ..Known::new(fd, domain) };
                 self.sockets.insert(new.clone(), known);
                 return Ok(Some(Detail::Names { local, remote }));
             }
@@ -278,8 +289,8 @@ impl Case<'_> {
                 let (data, to) = (vec![0; *bytes as usize], Address::new(SocketAddr::new(*address, *port)));
                 self.on(socket, |fd| sys::send(fd, &data, Some(&to)))?;
             }
-            Op::SendUntilFull { socket } => {
-                let count = self.on(socket, send_until_full)?;
+            Op::SendUntilFull { socket, bytes } => {
+                let count = self.on(socket, |fd| send_until_full(fd, *bytes))?;
                 return Ok(Some(Detail::Bytes { count }));
             }
             Op::Receive { socket, wait_ms } => {
@@ -361,9 +372,61 @@ impl Case<'_> {
                 self.exhausted_at = Some(limit);
             }
             Op::Raise { signal } => self.timed(|| sys::raise(*signal))?,
+            Op::UnixSocket { socket, kind } => {
+                let fd = self.timed(|| sys::unix_socket(*kind))?;
+                let own = UnixSocket { kind: *kind, inode: sys::owner(&fd)?.1, name: None };
+                self.sockets.insert(socket.clone(), Known::new(fd, Domain::Unix(own)));
+            }
+            Op::UnixBind { socket, name } => {
+                self.is_at_home(op)?;
+                self.on(socket, |fd| sys::unix_bind(fd, name))?;
+                if let Some(Known { domain: Domain::Unix(own), .. }) = self.sockets.get_mut(socket) {
+                    own.name = Some(name.listed());
+                }
+            }
+            Op::UnixConnect { socket, name, nonblocking: true, .. } => {
+                self.is_at_home(op)?;
+                self.set_mode(socket, Mode::Nonblocking)?;
+                self.on(socket, |fd| sys::unix_connect(fd, name))?;
+            }
+            Op::UnixConnect { socket, name, nonblocking: false, wait_ms } => {
+                self.is_at_home(op)?;
+                self.set_mode(socket, Mode::Blocking)?;
+                let wait_ms = self.patient(*wait_ms);
+                self.on(socket, |fd| sys::bounded(wait_ms, || sys::unix_connect(fd, name)))?;
+            }
+            Op::UnixSendTo { socket, name, bytes } => {
+                self.is_at_home(op)?;
+                let data = vec![0; *bytes as usize];
+                self.on(socket, |fd| sys::unix_send_to(fd, &data, name))?;
+            }
+            Op::MakeFile { path } => {
+                self.is_at_home(op)?;
+                self.timed(|| sys::make_file(path))?;
+            }
+            Op::MakeDirectory { path, mode } => {
+                self.is_at_home(op)?;
+                self.timed(|| sys::make_directory(path, *mode))?;
+            }
+            Op::Unlink { path } => {
+                self.is_at_home(op)?;
+                self.timed(|| sys::unlink(path))?;
+            }
+            Op::MakeReadOnly {} => {
+                self.is_at_home(op)?;
+                self.timed(sys::make_read_only)?;
+            }
             Op::Fill(_) | Op::ErrorQueue { .. } => unreachable!("performed by themselves"),
         }
         Ok(None)
+    }
+
+    /// Files are made in a directory of the case's own, or not at all.
+    fn is_at_home(&self, op: &Op) -> Result<(), Fault> {
+        match &self.no_directory {
+            Some(why) if op.uses_files() => Err(Fault::Failed(format!("this case has no directory of its own: {why}"))),
+            _ => Ok(()),
+        }
     }
 
     fn set_mode(&mut self, socket: &str, mode: Mode) -> Result<(), Fault> {
@@ -379,12 +442,13 @@ impl Case<'_> {
     /// leave a port behind.
     fn names(&mut self, socket: &str, op: &Op, result: &Result<Option<Detail>, Fault>) -> Option<Detail> {
         let known = self.sockets.get_mut(socket)?;
+        let table = known.table()?;
         let fd = known.fd.as_ref()?;
         if let Ok(local) = sys::local_name(fd) {
             known.local = local;
         }
         if let Op::Connect { address, port, .. } = op {
-            let target = Some(SocketAddr::new(*address, *port)).filter(|_| known.protocol.table() == Protocol::Tcp);
+            let target = Some(SocketAddr::new(*address, *port)).filter(|_| table == Protocol::Tcp);
             let earlier = known.remote;
             known.remote = match (sys::peer_name(fd), result) {
                 (Ok(Some(peer)), _) => Some(peer),
@@ -427,7 +491,7 @@ impl Case<'_> {
         let known = known_as(&self.sockets, socket)?;
         let nameless = || Fault::Failed(format!("`{socket}` has no local name to wait for"));
         table::can_tell(self, known)?;
-        let wanted = until.in_table(known.protocol);
+        let wanted = until.in_table(known.table().ok_or_else(nameless)?);
         let start = Instant::now();
         loop {
             let sought = table::sought(self, known_as(&self.sockets, socket)?)?.ok_or_else(nameless)?;
@@ -458,13 +522,14 @@ impl Case<'_> {
     }
 }
 
-fn send_until_full(fd: &OwnedFd) -> Result<u64, Fault> {
-    let piece = vec![0; PIECE];
+fn send_until_full(fd: &OwnedFd, bytes: u32) -> Result<u64, Fault> {
+    let piece = vec![0; bytes as usize];
     let mut count = 0;
     for _ in 0..MOST_PIECES {
         match sys::send(fd, &piece, None) {
             Ok(sent) => count += sent as u64,
-            Err(errno) if errno.is(ErrnoName::EAGAIN) => return Ok(count),
+            // XNU has ENOBUFS for a datagram that the peer has no room for (uipc_send(), bsd/kern/uipc_usrreq.c).
+            Err(errno) if errno.is(ErrnoName::EAGAIN) || errno.is(ErrnoName::ENOBUFS) => return Ok(count),
             Err(errno) => return Err(errno.into()),
         }
     }

@@ -5,13 +5,15 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::case::{Case, known_as};
+use super::case::{Case, Domain, Known, known_as};
 use super::table;
 use crate::plan::socket_table::Sought;
+use crate::plan::unix::UnixRow;
 use crate::plan::{Answer, Census, MOST_FREE, MOST_ROWS, Query, Unsupported};
 use crate::sys::{self, Fault};
 use crate::words::errno::ErrnoName;
 use crate::words::names::{Family, Need, Protocol, User};
+use crate::words::untrusted::Text;
 
 pub fn ask(case: &mut Case, query: &Query, user: Option<User>) -> Answer {
     answer(case, query, user).unwrap_or_else(|fault| Answer::Failed { error: fault.to_string().into() })
@@ -54,6 +56,28 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
             Answer::Descriptors { open: sys::open_descriptors(limit)?, limit }
         }
         Query::Counter { counter } => Answer::Counter { packets: packets(counter)? },
+        Query::Unix { socket } => {
+            let Known { domain: Domain::Unix(own), fd, .. } = known_as(&case.sockets, socket)? else {
+                return Err(Fault::Failed(format!("`{socket}` is not of the family unix")));
+            };
+            let has_name = |row: &UnixRow| row.name.as_ref().map(Text::raw) == own.name.as_deref();
+            let rows = match (sys::unix_rows(), fd) {
+                (Ok(mut rows), _) => {
+                    rows.retain(|row| row.inode == own.inode || (own.name.is_some() && has_name(row)));
+                    rows.sort_by_key(|row| row.inode != own.inode);
+                    rows.truncate(MOST_ROWS);
+                    rows
+                }
+                // It says itself what it is, as long as it is there.
+                (Err(_), Some(fd)) => vec![sys::own_unix_row(fd, own.kind)?],
+                (Err(fault), None) => return Err(fault),
+            };
+            Answer::Unix { inode: own.inode, rows }
+        }
+        Query::File { path } => {
+            let (kind, mode) = sys::file_kind(path)?;
+            Answer::File { kind, mode }
+        }
         Query::User {} => case.as_user::<_, Fault>(user, |_| {
             Ok(Answer::User { uid: sys::effective_uid(), net_bind_service: sys::may_bind_low_ports()? })
         })?,

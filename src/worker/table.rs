@@ -38,8 +38,7 @@ pub fn rows(case: &mut Case<'_>, protocol: Protocol, port: u16) -> Result<Vec<So
 
 fn listed_rows(case: &mut Case<'_>, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
     let mut named = if case.has_filled { sys::UNCONNECTED.to_vec() } else { Vec::new() };
-    let here =
-        |known: &&Known| known.protocol.table() == Protocol::Tcp && known.local.is_some_and(|at| at.port() == port);
+    let here = |known: &&Known| known.table() == Some(Protocol::Tcp) && known.local.is_some_and(|at| at.port() == port);
     for fd in case.sockets.values().filter(here).filter_map(|known| known.fd.as_ref()) {
         named.extend(sys::tcp_state(fd)?);
     }
@@ -61,7 +60,7 @@ fn unlisted(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
     if case.listed == Listed::All || (case.listed == Listed::AllButBound && protocol != Protocol::Tcp) {
         return Ok(rows);
     }
-    for known in case.sockets.values().filter(|known| known.protocol.table() == protocol) {
+    for known in case.sockets.values().filter(|known| known.table() == Some(protocol)) {
         rows.extend(row(case, known)?);
     }
     for fd in &case.filled {
@@ -76,9 +75,9 @@ fn unlisted(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
 
 /// By what a socket is to be found among the rows; nothing where it has no name.
 pub fn sought(case: &Case, socket: &Known) -> Result<Option<Sought>, Fault> {
-    let Some(local) = socket.local else { return Ok(None) };
+    let (Some(local), Some(protocol)) = (socket.local, socket.table()) else { return Ok(None) };
     let inode = if case.listed == Listed::Nothing { None } else { sys::listed_inode(socket.fd.as_ref())? };
-    Ok(Some(Sought { protocol: socket.protocol.table(), local, remote: peer(case, socket), inode }))
+    Ok(Some(Sought { protocol, local, remote: peer(case, socket), inode }))
 }
 
 /// The peer that its row has; none if another socket of the case has taken both its names over, as one may take those
@@ -86,7 +85,7 @@ pub fn sought(case: &Case, socket: &Known) -> Result<Option<Sought>, Fault> {
 /// it names whatever that last tried to connect to; one that is asked itself has none.
 fn peer(case: &Case, socket: &Known) -> Option<SocketAddr> {
     let has_followed = |other: &&Known| {
-        (other.protocol.table(), other.local, other.remote) == (Protocol::Tcp, socket.local, socket.remote)
+        (other.table(), other.local, other.remote) == (Some(Protocol::Tcp), socket.local, socket.remote)
             && other.joined > socket.joined
     };
     if case.sockets.values().find(has_followed).is_some() {
@@ -108,10 +107,9 @@ pub fn can_tell(case: &Case, socket: &Known) -> Result<(), Fault> {
 }
 
 fn row(case: &Case, known: &Known) -> Result<Option<SocketRow>, Fault> {
-    let Some(fd) = &known.fd else { return Ok(None) };
+    let (Some(fd), Some(protocol)) = (&known.fd, known.table()) else { return Ok(None) };
     if case.listed == Listed::Nothing {
-        let row = own_row(fd, known.protocol.table())?
-            .filter(|row| row.state != SocketState::Bound || known.bound != Bound::No);
+        let row = own_row(fd, protocol)?.filter(|row| row.state != SocketState::Bound || known.bound != Bound::No);
         return Ok(row.map(|row| {
             let is_connection = !matches!(row.state, SocketState::Bound | SocketState::Listen | SocketState::Close);
             // A connection that is not established yet, or no longer, is that of the last connect(): getpeername(2)
@@ -120,7 +118,7 @@ fn row(case: &Case, known: &Known) -> Result<Option<SocketRow>, Fault> {
             SocketRow { remote, ..row }
         }));
     }
-    match known.protocol {
+    match protocol {
         Protocol::Tcp | Protocol::Mptcp if known.bound != Bound::No => Ok(sys::bound_row(fd)?),
         Protocol::Tcp | Protocol::Mptcp | Protocol::Udp => Ok(None),
     }

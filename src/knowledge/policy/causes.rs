@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 
 use super::evidence::Basis;
 use super::{ProbeCall, Signal};
-use crate::plan::SocketKind;
+use crate::plan::{IpSocket, SocketKind};
 use crate::report::finding::{Finding, Host, Report, Verdict, stack_version};
 use crate::scenario::Expectation;
 use crate::words::cause::Cause;
@@ -246,7 +246,8 @@ fn is_false(value: &bool) -> bool {
 /// Without counts and examples. Where a kernel may choose, what it chose is observed and the rest is as good.
 fn of_finding(finding: &Finding, host: &Host) -> Vec<Known> {
     let Host { os, stack, behind, .. } = host;
-    let SocketKind { protocol, family, reuse } = finding.subject.socket;
+    // What failed on a socket of the family unix is nothing that a text with addresses and ports could be about.
+    let SocketKind::Ip(IpSocket { protocol, family, reuse }) = finding.subject.socket else { return Vec::new() };
     let known = |os, basis, by: &str, errno| Known {
         os,
         call: finding.subject.call,

@@ -8,7 +8,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{ProbeCall, Signal};
-use crate::plan::{Outcome, SocketKind};
+use crate::plan::{IpSocket, Outcome, SocketKind};
 use crate::report::finding::{Behind, Finding, Report, Verdict, behind};
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
@@ -122,8 +122,8 @@ impl Evidence {
         observed: Option<&Outcome>,
     ) {
         let call = ProbeCall::new(finding.subject.call);
-        let Some(call) = call.filter(|call| (*call == ProbeCall::Socket) == (finding.subject.port == PortChoice::None))
-        else {
+        let call = call.filter(|call| (*call == ProbeCall::Socket) == (finding.subject.port == PortChoice::None));
+        let (Some(call), SocketKind::Ip(socket)) = (call, finding.subject.socket) else {
             return self.leave_out(LeftOut::NoProbe);
         };
         let mut without = None;
@@ -139,7 +139,7 @@ impl Evidence {
                         Some(_) => Basis::Permitted,
                     };
                     found = true;
-                    let (port, SocketKind { protocol, family, reuse }) = (finding.subject.port, finding.subject.socket);
+                    let (port, IpSocket { protocol, family, reuse }) = (finding.subject.port, socket);
                     self.items.push(CausedSignal {
                         signal: Signal { os, call, port, protocol, family, reuse, errno },
                         cause: finding.cause,

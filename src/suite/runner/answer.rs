@@ -79,7 +79,12 @@ fn of_questions(questions: &[Query], made: &BTreeSet<&str>, answers: &mut [Answe
             (Query::Socket { socket }, Answer::Socket { .. }) if !made.contains(socket.as_str()) => {
                 return Err(format!("an answer about the socket `{socket}`, which no op has made"));
             }
-            (Query::Socket { .. }, Answer::Socket { .. })
+            (Query::Unix { socket }, Answer::Unix { .. }) if !made.contains(socket.as_str()) => {
+                return Err(format!("an answer about the socket `{socket}`, which no op has made"));
+            }
+            (Query::Unix { .. }, Answer::Unix { .. })
+            | (Query::File { .. }, Answer::File { .. })
+            | (Query::Socket { .. }, Answer::Socket { .. })
             | (Query::Census { .. }, Answer::Census { .. })
             | (Query::Address { .. }, Answer::Address { .. })
             | (Query::Descriptors {}, Answer::Descriptors { .. })
@@ -96,7 +101,9 @@ fn of_questions(questions: &[Query], made: &BTreeSet<&str>, answers: &mut [Answe
                 | Query::Sysctl { .. }
                 | Query::Descriptors {}
                 | Query::Counter { .. }
-                | Query::User {},
+                | Query::User {}
+                | Query::Unix { .. }
+                | Query::File { .. },
                 _,
             ) => return Err("an answer to another question".to_owned()),
         }

@@ -29,15 +29,16 @@ pub fn nameless_file(directory: &OwnedFd, mode: Mode) -> Result<File, Errno> {
 /// A directory with one file in it, which is there for as long as some process has it open, and how it is called in
 /// this process and in those that it becomes: a file system of its own that is mounted nowhere (fsopen(2), Linux 5.2).
 pub fn nameless_directory(name: &str, text: &str) -> crate::sys::Result<PathBuf> {
-    let made = || -> rustix::io::Result<OwnedFd> {
-        let system = mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
-        mount::fsconfig_create(system.as_fd())?;
-        mount::fsmount(system.as_fd(), FsMountFlags::empty(), MountAttrFlags::empty())
-    };
-    let directory = made().map_err(|errno| errno_of(&errno.into()))?;
+    let directory = nameless_file_system().map_err(|errno| errno_of(&errno.into()))?;
     let place = PathBuf::from(format!("/proc/self/fd/{}", directory.into_raw_fd()));
     std::fs::write(place.join(name), text).map_err(|error| errno_of(&error))?;
     Ok(place)
+}
+
+pub(super) fn nameless_file_system() -> rustix::io::Result<OwnedFd> {
+    let system = mount::fsopen("tmpfs", FsOpenFlags::FSOPEN_CLOEXEC)?;
+    mount::fsconfig_create(system.as_fd())?;
+    mount::fsmount(system.as_fd(), FsMountFlags::empty(), MountAttrFlags::empty())
 }
 
 /// Names a nameless file; fails where the name is taken (linkat(2)).

@@ -201,6 +201,34 @@ pub fn empty_directory() -> Result<PathBuf> {
     Ok(path)
 }
 
+/// Makes an empty directory that everybody may write to the current one. Nothing of it is left when this process ends,
+/// however that comes: it is a file system that is mounted nowhere, or one of a sandbox that ends with the case.
+pub fn enter_directory(isolation: &Isolation) -> Result<(), Fault> {
+    only_private()?;
+    if isolation.kind == "sandbox" {
+        // gVisor has no fsopen(2).
+        PRIVATE_MOUNTS.store(true, Ordering::Relaxed);
+        return Ok(answer(process::chdir(&empty_directory()?))?);
+    }
+    // Who is root of a user namespace alone may mount only in a mount namespace of that.
+    unshare(libc::CLONE_NEWNS)?;
+    let directory = answer(super::file::nameless_file_system())?;
+    answer(process::fchdir(&directory))?;
+    process::umask(fs::Mode::from_raw_mode(0o022));
+    Ok(())
+}
+
+/// Makes the file system of the current directory a read-only one (fspick(2), Linux 5.2).
+pub fn make_read_only() -> Result<(), Fault> {
+    only_private()?;
+    let reconfigured = || {
+        let system = mount::fspick(fs::CWD, ".", mount::FsPickFlags::FSPICK_CLOEXEC)?;
+        mount::fsconfig_set_flag(&system, "ro")?;
+        mount::fsconfig_reconfigure(&system)
+    };
+    Ok(answer(reconfigured())?)
+}
+
 /// Becomes uid 0 of a new user namespace, with two more uids where subordinate ids are to be had.
 fn user_namespace() -> Result<[u32; 2], String> {
     let (uid, gid) = (process::geteuid().as_raw(), process::getegid().as_raw());

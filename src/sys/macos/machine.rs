@@ -99,7 +99,35 @@ fn undo(change: &HostChange) -> Result<(), String> {
         HostChange::Address { device, address } => run("/sbin/ifconfig", &darwin::remove_address(device, *address))
             .map(drop)
             .map_err(|fault| fault.to_string()),
+        HostChange::Directory { path } if !darwin::is_own_directory(path) => {
+            Err(format!("{} is no directory of a case", path.display()))
+        }
+        HostChange::Directory { path } => match std::fs::remove_dir_all(path) {
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(format!("{}: {error}", path.display())),
+            _ => Ok(()),
+        },
     }
+}
+
+/// Makes a directory that is removed after the case, by this program or the next, the current one. Everybody may write
+/// to it, as the users of a case do.
+pub fn enter_directory(_: &Isolation) -> Result<(), Fault> {
+    use std::os::unix::fs::PermissionsExt;
+
+    let failed = |error: std::io::Error| Fault::Errno(super::super::errno_of(&error));
+    let path = darwin::own_directory(std::process::id());
+    let journal = JOURNAL.lock().map_err(|_| Fault::Failed(LOST.to_owned()))?;
+    let Some(journal) = journal.as_ref() else { return no_private_host() };
+    // What somebody else has put there is not to be removed with this case's.
+    if path.symlink_metadata().is_ok() {
+        return Err(Fault::Failed(format!("{} is in the way; remove it", path.display())));
+    }
+    journal.make(&HostChange::Directory { path: path.clone() }, || std::fs::create_dir(&path).map_err(failed))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o1777)).map_err(failed)?;
+    std::env::set_current_dir(&path).map_err(failed)?;
+    // SAFETY: umask(2) takes no pointers.
+    unsafe { libc::umask(0o022) };
+    Ok(())
 }
 
 /// Notes a change and makes it.

@@ -49,6 +49,7 @@ const WAYS_OUT: &[(&str, &[&str])] = &[
     ("dns_lookup", &["cli"]),
     ("getrandom", &["sys"]),
     ("indicatif", &["cli"]),
+    ("io_uring", &["sys"]),
     // Constants, poll(2), and signals of the tracers that are checked.
     ("libc", &["cli/bounded", "cli/output", "sys"]),
     ("nix", &["cli/check", "suite/runner/link", "sys"]),

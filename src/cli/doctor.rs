@@ -153,7 +153,8 @@ fn may_be_missing(need: Need) -> bool {
         | Need::Linux
         | Need::Selinux
         | Need::Resources
-        | Need::Mptcp => true,
+        | Need::Mptcp
+        | Need::IoUring => true,
     }
 }
 
@@ -186,7 +187,7 @@ fn remedies(hello: &Hello, need: Need, switches: &[Switch]) -> Vec<String> {
         Need::Tun => "sudo modprobe tun; in a container, --device /dev/net/tun",
         Need::Nft => "install nftables; sudo modprobe nf_tables",
         // The reasons name the remedy.
-        Need::Ipv6 | Need::SecondUser | Need::Resources | Need::Mptcp => return Vec::new(),
+        Need::Ipv6 | Need::SecondUser | Need::Resources | Need::Mptcp | Need::IoUring => return Vec::new(),
         // There is none.
         Need::Xnu | Need::Linux | Need::Selinux => return Vec::new(),
     };

@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 
 use super::SocketOption;
 use super::unix::{OwnPath, UnixName};
-use crate::words::names::{Call, Family, HolderState, Need, Protocol, Reuse, SocketState, UnixKind};
+use crate::words::names::{Call, Family, HolderState, Need, Protocol, Reuse, SocketState, UnixKind, Via};
 use crate::words::near::or_list;
 use crate::words::ports::{PortRange, flat_range, visit_sysctl};
 use crate::words::untrusted::shown;
@@ -39,12 +39,16 @@ pub enum Op {
         /// The interface whose index becomes `sin6_scope_id`.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         scope: Option<String>,
+        #[serde(default = "by_syscall", skip_serializing_if = "is_by_syscall")]
+        via: Via,
     },
     /// listen(2).
     Listen {
         socket: String,
         #[serde(default = "default_backlog")]
         backlog: i32,
+        #[serde(default = "by_syscall", skip_serializing_if = "is_by_syscall")]
+        via: Via,
     },
     /// connect(2). A blocking one is given `wait_ms` before it counts as blocked.
     Connect {
@@ -55,6 +59,8 @@ pub enum Op {
         nonblocking: bool,
         #[serde(default = "default_wait_ms")]
         wait_ms: u32,
+        #[serde(default = "by_syscall", skip_serializing_if = "is_by_syscall")]
+        via: Via,
     },
     /// connect(2) with AF_UNSPEC, which dissolves the association.
     Disconnect { socket: String },
@@ -64,9 +70,16 @@ pub enum Op {
         new: String,
         #[serde(default = "default_wait_ms")]
         wait_ms: u32,
+        #[serde(default = "by_syscall", skip_serializing_if = "is_by_syscall")]
+        via: Via,
     },
     /// send(2) of `bytes` bytes, without waiting.
-    Send { socket: String, bytes: u32 },
+    Send {
+        socket: String,
+        bytes: u32,
+        #[serde(default = "by_syscall", skip_serializing_if = "is_by_syscall")]
+        via: Via,
+    },
     /// send(2) without waiting until the kernel takes no more: data and any FIN behind it stay queued.
     SendUntilFull {
         socket: String,
@@ -356,6 +369,7 @@ impl Op {
         let on = |socket| Traits { socket: Some(socket), ..none };
         let of = |call, socket| Traits { call: Some(call), ..on(socket) };
         let names = |call, socket| Traits { gives: Gives::Names, ..of(call, socket) };
+        let ring = |via: Via| if via == Via::IoUring { Need::IoUring } else { Need::Linux };
         let family = |address: &IpAddr, otherwise| if address.is_ipv6() { Need::Ipv6 } else { otherwise };
         match self {
             Op::Socket { socket, family, protocol } => Traits {
@@ -371,12 +385,12 @@ impl Op {
                 Traits { lacks: Need::Ipv6, ..of(Call::Setsockopt, socket) }
             }
             Op::SetOption { socket, .. } => of(Call::Setsockopt, socket),
-            Op::Bind { socket, address, .. } => {
-                Traits { lacks: family(address, Need::Linux), ..names(Call::Bind, socket) }
+            Op::Bind { socket, address, via, .. } => {
+                Traits { lacks: family(address, ring(*via)), ..names(Call::Bind, socket) }
             }
-            Op::Listen { socket, .. } => names(Call::Listen, socket),
-            Op::Connect { socket, address, .. } => {
-                Traits { lacks: family(address, Need::Linux), ..names(Call::Connect, socket) }
+            Op::Listen { socket, via, .. } => Traits { lacks: ring(*via), ..names(Call::Listen, socket) },
+            Op::Connect { socket, address, via, .. } => {
+                Traits { lacks: family(address, ring(*via)), ..names(Call::Connect, socket) }
             }
             Op::Disconnect { socket } => names(Call::Connect, socket),
             Op::Accept { socket, new, .. } => {
@@ -552,6 +566,14 @@ fn default_piece() -> u32 {
 
 fn is_default_piece(bytes: &u32) -> bool {
     *bytes == default_piece()
+}
+
+fn by_syscall() -> Via {
+    Via::Syscall
+}
+
+fn is_by_syscall(via: &Via) -> bool {
+    *via == Via::Syscall
 }
 
 fn no_reuse() -> Reuse {

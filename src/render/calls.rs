@@ -48,9 +48,9 @@ pub fn calls(calls: &Calls, width: usize) -> String {
     if calls.seen.left_out > 0 {
         text.push_str(&format!("{} came after that and were only counted\n", count(calls.seen.left_out, "call")));
     }
-    let Seen { io_uring, compat32, own_filter, .. } = calls.seen;
+    let Seen { io_uring: has_rings, compat32, own_filter, .. } = calls.seen;
     let notes = [
-        (io_uring, "a process uses io_uring: what its sockets do by that is not among these calls"),
+        (has_rings, "a process uses io_uring: what its sockets do by that is not among these calls"),
         (compat32, "a program of 32 bits uses sockets: its calls are not among these"),
         (own_filter, "a process filters its own system calls: those that its filter denies are not among these"),
     ];

@@ -88,7 +88,7 @@ impl Scenario {
     /// Whether the case needs another system than this, so that no rule has to say what happens on it.
     pub(super) fn is_only_elsewhere(&self, case: &Case, os: Os) -> bool {
         self.needs(case).any(|need| match need {
-            Need::Linux | Need::Mptcp => os != Os::Linux,
+            Need::Linux | Need::Mptcp | Need::IoUring => os != Os::Linux,
             Need::Xnu => os != Os::Macos,
             _ => false,
         })

@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use crate::plan::{How, Op, SocketOption, WaitFor};
-use crate::words::names::{Family, HolderState, Protocol, Reuse};
+use crate::words::names::{Family, HolderState, Protocol, Reuse, Via};
 
 /// Ops that a file may use beside those of [`Op`].
 #[derive(Clone, Debug, Deserialize)]
@@ -258,6 +258,7 @@ impl Hold {
             port: self.peer_port,
             nonblocking: true,
             wait_ms: WAIT_MS,
+            via: Via::Syscall,
         }
     }
 
@@ -315,19 +316,20 @@ fn serve(socket: &str, protocol: Protocol, address: IpAddr, port: u16, backlog: 
 }
 
 fn bind(socket: &str, address: IpAddr, port: u16) -> Op {
-    Op::Bind { socket: socket.to_owned(), address, port, length: None, scope: None }
+    Op::Bind { socket: socket.to_owned(), address, port, length: None, scope: None, via: Via::Syscall }
 }
 
 fn listen(socket: &str, backlog: i32) -> Op {
-    Op::Listen { socket: socket.to_owned(), backlog }
+    Op::Listen { socket: socket.to_owned(), backlog, via: Via::Syscall }
 }
 
 fn connect(socket: &str, address: IpAddr, port: u16) -> Op {
-    Op::Connect { socket: socket.to_owned(), address, port, nonblocking: false, wait_ms: WAIT_MS }
+    let via = Via::Syscall;
+    Op::Connect { socket: socket.to_owned(), address, port, nonblocking: false, wait_ms: WAIT_MS, via }
 }
 
 fn accept(socket: &str, new: &str) -> Op {
-    Op::Accept { socket: socket.to_owned(), new: new.to_owned(), wait_ms: WAIT_MS }
+    Op::Accept { socket: socket.to_owned(), new: new.to_owned(), wait_ms: WAIT_MS, via: Via::Syscall }
 }
 
 fn send_until_full(socket: &str) -> Op {

@@ -13,6 +13,7 @@ use nix::fcntl::OFlag;
 use nix::sys::stat::Mode;
 
 use super::os::{NAME, OS, Tun};
+pub use super::ringless::Ring;
 pub use super::untraced::{Watch, be_watched, cannot_trace};
 use super::{Fault, Life, Result, process, unsupported};
 use crate::plan::unix::UnixRow;

@@ -16,6 +16,8 @@ mod owner;
 mod route;
 mod serve;
 mod tun;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+mod uring;
 mod user_namespace;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 mod watch;
@@ -41,10 +43,15 @@ pub use route::{add_address, add_route, add_veth, delete_address, has_address, r
 pub use serve::{listen_on, serve};
 pub use tun::Tun;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+pub use uring::Ring;
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
 pub use watch::{Watch, be_watched, cannot_trace};
 
 #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
-pub use super::untraced::{Watch, be_watched, cannot_trace};
+pub use super::{
+    ringless::Ring,
+    untraced::{Watch, be_watched, cannot_trace},
+};
 use std::os::fd::OwnedFd;
 
 use rustix::net::SocketFlags;

@@ -21,6 +21,8 @@ mod other;
 #[cfg(not(target_os = "linux"))]
 mod posix;
 mod process;
+#[cfg(not(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64"))))]
+mod ringless;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod router;
 #[cfg(any(not(target_os = "linux"), test))]

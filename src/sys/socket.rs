@@ -23,6 +23,12 @@ impl Address {
     pub fn new(address: SocketAddr) -> Address {
         Address(SockAddr::from(address))
     }
+
+    /// As a call takes it, for as long as this lives.
+    #[cfg(all(target_os = "linux", any(target_arch = "x86_64", target_arch = "aarch64")))]
+    pub(super) fn raw(&self) -> (*const libc::sockaddr, libc::socklen_t) {
+        (self.0.as_ptr().cast(), self.0.len())
+    }
 }
 
 pub fn socket(family: Family, protocol: Protocol) -> Result<OwnedFd> {

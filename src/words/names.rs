@@ -133,6 +133,16 @@ words! {
 }
 
 words! {
+    /// What makes a call.
+    Via {
+        /// The system call of that name.
+        Syscall = "syscall",
+        /// A ring of io_uring(7), with this one entry; the outcome is what its completion says.
+        IoUring = "io-uring",
+    }
+}
+
+words! {
     /// What a path leads to (lstat(2)).
     FileKind {
         /// Nothing.
@@ -310,6 +320,8 @@ words! {
         Resources = "resources",
         /// Multipath TCP (`net.mptcp.enabled`), whose sockets the kernel lists by their subflows.
         Mptcp = "mptcp",
+        /// Rings that make calls (`kernel.io_uring_disabled`).
+        IoUring = "io-uring",
     }
 }
 
@@ -435,6 +447,7 @@ pub fn axis_vocabulary(axis: &str) -> Option<Vec<&'static str>> {
         "holder_user" | "claimer_user" | "user" => all(User::ALL, User::as_str),
         "timestamps" => vec!["on", "off"],
         "tw_reuse" => vec!["0", "1", "2"],
+        "via" => all(Via::ALL, Via::as_str),
         _ => return None,
     })
 }

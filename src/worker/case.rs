@@ -96,7 +96,7 @@ pub struct Case<'a> {
     table: Option<SocketTable>,
     pub(super) tuns: BTreeMap<String, Tun>,
     pub(super) exhausted_at: Option<u64>,
-    /// Why there is no directory of the case's own, where it takes one.
+    /// Why there is no directory of the case's own, unless it is in one.
     pub(super) no_directory: Option<String>,
     /// How long the last system call took.
     pub(super) took: Duration,
@@ -127,7 +127,7 @@ impl<'a> Case<'a> {
             table: None,
             tuns: BTreeMap::new(),
             exhausted_at: None,
-            no_directory: None,
+            no_directory: Some("nothing has made one".to_owned()),
             took: Duration::ZERO,
         }
     }
@@ -173,6 +173,14 @@ impl<'a> Case<'a> {
         match sys::set_effective_uid(0) {
             Ok(()) => result,
             Err(errno) => Err(E::from(Fault::Failed(format!("back to uid 0: {errno}")))),
+        }
+    }
+
+    /// Files are looked for in a directory of the case's own, or not at all.
+    pub(super) fn is_at_home(&self) -> Result<(), Fault> {
+        match &self.no_directory {
+            Some(why) => Err(Fault::Failed(format!("this case has no directory of its own: {why}"))),
+            None => Ok(()),
         }
     }
 

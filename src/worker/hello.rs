@@ -8,9 +8,9 @@ use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
 use super::{HELLO_DEADLINE, enter_case, in_child, queries};
 use crate::plan::{Capability, Fate, Hello, PROTOCOL};
-use crate::sys::{self, Fault, Isolation, SocketTable, Trail};
+use crate::sys::{self, Fault, Isolation, Ring, SocketTable, Trail};
 use crate::words::errno::ErrnoName;
-use crate::words::names::{Family, Need, Os, Protocol, SocketState};
+use crate::words::names::{Call, Family, Need, Os, Protocol, SocketState};
 use crate::words::untrusted::Text;
 
 /// What packet filters are made of here. A kernel may have nf_tables without all of it: Debian's user-mode Linux cannot
@@ -144,6 +144,7 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
         Need::Selinux => Err("SELinux is not enabled".to_owned()),
         Need::Mptcp if sys::OS == Os::Linux => mptcp(),
         Need::Mptcp => Err("only Linux has MPTCP sockets".to_owned()),
+        Need::IoUring => Ring::new(Call::Connect).map(drop).map_err(|fault| fault.to_string()),
     }
 }
 

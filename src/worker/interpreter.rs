@@ -9,9 +9,9 @@ use std::time::{Duration, Instant};
 use super::case::{Bound, Case, DetailedFault, Domain, Known, Listed, Tried, UnixSocket, known_as, not_open};
 use super::{fill, give_up, queries, table};
 use crate::plan::{Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, Step, StepResult, Unsupported, WaitFor};
-use crate::sys::{self, Address, Fault, Isolation, Mode, Trail, Tun, Until};
+use crate::sys::{self, Address, Fault, Isolation, Mode, Ring, Trail, Tun, Until};
 use crate::words::errno::{Errno, ErrnoName};
-use crate::words::names::{Need, Protocol, SocketState, User};
+use crate::words::names::{Call, Need, Protocol, SocketState, User, Via};
 
 /// How long AnswerSyn waits for its SYN.
 const SYN_WAIT_MS: u32 = 500;
@@ -110,6 +110,14 @@ fn goes_on(op: &Op, role: &Role, result: &Performed) -> bool {
                 || (matches!(op, Op::Connect { nonblocking: true, .. }) && errno.is(ErrnoName::EINPROGRESS))
         }
         Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
+    }
+}
+
+/// A ring where one is to make the call.
+fn ring(via: Via, call: Call) -> Result<Option<Ring>, Fault> {
+    match via {
+        Via::Syscall => Ok(None),
+        Via::IoUring => Ring::new(call).map(Some),
     }
 }
 
@@ -223,6 +231,9 @@ impl Case<'_> {
 
     /// The ops that give back nothing beside their outcome unless it is ok.
     fn call(&mut self, op: &Op) -> Result<Option<Detail>, Fault> {
+        if op.uses_files() {
+            self.is_at_home()?;
+        }
         match op {
             Op::Socket { socket, family, protocol } => {
                 let fd = self.timed(|| sys::socket(*family, *protocol))?;
@@ -236,36 +247,46 @@ impl Case<'_> {
                 };
                 self.on(socket, |fd| sys::set_option(fd, family, option))?;
             }
-            Op::Bind { socket, address, port, length, scope } => {
+            Op::Bind { socket, address, port, length, scope, via } => {
                 let address = Address::new(sys::scoped(*address, *port, scope.as_deref())?);
-                match length {
-                    None => self.on(socket, |fd| sys::bind(fd, &address))?,
-                    Some(length) => self.on(socket, |fd| sys::bind_length(fd, &address, *length))?,
+                match (ring(*via, Call::Bind)?, length) {
+                    (None, None) => self.on(socket, |fd| sys::bind(fd, &address))?,
+                    (None, Some(length)) => self.on(socket, |fd| sys::bind_length(fd, &address, *length))?,
+                    (Some(mut ring), None) => self.on(socket, |fd| ring.bind(fd, &address))?,
+                    (Some(_), Some(_)) => return Err(Fault::Failed("a ring passes the address as it is".to_owned())),
                 }
                 if let Some(known) = self.sockets.get_mut(socket) {
                     known.bound = if *port == 0 { Bound::Ephemeral } else { Bound::Explicit };
                 }
             }
-            Op::Listen { socket, backlog } => self.on(socket, |fd| sys::listen(fd, *backlog))?,
-            Op::Connect { socket, address, port, nonblocking, wait_ms } => {
+            Op::Listen { socket, backlog, via } => match ring(*via, Call::Listen)? {
+                None => self.on(socket, |fd| sys::listen(fd, *backlog))?,
+                Some(mut ring) => self.on(socket, |fd| ring.listen(fd, *backlog))?,
+            },
+            Op::Connect { socket, address, port, nonblocking, wait_ms, via } => {
                 let address = Address::new(SocketAddr::new(*address, *port));
                 if let Some(known) = self.sockets.get_mut(socket).filter(|known| known.bound == Bound::Ephemeral) {
                     known.bound = Bound::No;
                 }
-                if *nonblocking {
-                    self.set_mode(socket, Mode::Nonblocking)?;
-                    self.on(socket, |fd| sys::connect(fd, &address))?;
-                } else {
-                    self.set_mode(socket, Mode::Blocking)?;
-                    let wait_ms = self.patient(*wait_ms);
-                    self.on(socket, |fd| sys::bounded(wait_ms, || sys::connect(fd, &address)))?;
+                let wait_ms = self.patient(*wait_ms);
+                self.set_mode(socket, if *nonblocking { Mode::Nonblocking } else { Mode::Blocking })?;
+                match ring(*via, Call::Connect)? {
+                    // One that may last whatever the mode is: a ring waits for what comes of it.
+                    Some(mut ring) => {
+                        self.on(socket, |fd| sys::bounded(wait_ms, || ring.connect(fd, &address)))?;
+                    }
+                    None if *nonblocking => self.on(socket, |fd| sys::connect(fd, &address))?,
+                    None => self.on(socket, |fd| sys::bounded(wait_ms, || sys::connect(fd, &address)))?,
                 }
             }
             Op::Disconnect { socket } => self.on(socket, sys::disconnect)?,
-            Op::Accept { socket, new, wait_ms } => {
+            Op::Accept { socket, new, wait_ms, via } => {
                 self.set_mode(socket, Mode::Blocking)?;
                 let wait_ms = self.patient(*wait_ms);
-                let fd = self.on(socket, |fd| sys::bounded(wait_ms, || sys::accept(fd)))?;
+                let fd = match ring(*via, Call::Accept)? {
+                    None => self.on(socket, |fd| sys::bounded(wait_ms, || sys::accept(fd)))?,
+                    Some(mut ring) => self.on(socket, |fd| sys::bounded(wait_ms, || ring.accept(fd)))?,
+                };
                 let domain = match known_as(&self.sockets, socket)?.domain.clone() {
                     Domain::Unix(listener) => {
                         let own = UnixSocket { inode: sys::owner(&fd)?.1, name: None, ..listener };
@@ -280,10 +301,13 @@ impl Case<'_> {
                 self.sockets.insert(new.clone(), known);
                 return Ok(Some(Detail::Names { local, remote }));
             }
-            Op::Send { socket, bytes } => {
+            Op::Send { socket, bytes, via } => {
                 let data = vec![0; *bytes as usize];
-                let count = self.on(socket, |fd| sys::send(fd, &data, None))? as u64;
-                return Ok(Some(Detail::Bytes { count }));
+                let count = match ring(*via, Call::Send)? {
+                    None => self.on(socket, |fd| sys::send(fd, &data, None))?,
+                    Some(mut ring) => self.on(socket, |fd| ring.send(fd, &data))?,
+                };
+                return Ok(Some(Detail::Bytes { count: count as u64 }));
             }
             Op::SendTo { socket, address, port, bytes } => {
                 let (data, to) = (vec![0; *bytes as usize], Address::new(SocketAddr::new(*address, *port)));
@@ -378,55 +402,31 @@ impl Case<'_> {
                 self.sockets.insert(socket.clone(), Known::new(fd, Domain::Unix(own)));
             }
             Op::UnixBind { socket, name } => {
-                self.is_at_home(op)?;
                 self.on(socket, |fd| sys::unix_bind(fd, name))?;
                 if let Some(Known { domain: Domain::Unix(own), .. }) = self.sockets.get_mut(socket) {
                     own.name = Some(name.listed());
                 }
             }
             Op::UnixConnect { socket, name, nonblocking: true, .. } => {
-                self.is_at_home(op)?;
                 self.set_mode(socket, Mode::Nonblocking)?;
                 self.on(socket, |fd| sys::unix_connect(fd, name))?;
             }
             Op::UnixConnect { socket, name, nonblocking: false, wait_ms } => {
-                self.is_at_home(op)?;
                 self.set_mode(socket, Mode::Blocking)?;
                 let wait_ms = self.patient(*wait_ms);
                 self.on(socket, |fd| sys::bounded(wait_ms, || sys::unix_connect(fd, name)))?;
             }
             Op::UnixSendTo { socket, name, bytes } => {
-                self.is_at_home(op)?;
                 let data = vec![0; *bytes as usize];
                 self.on(socket, |fd| sys::unix_send_to(fd, &data, name))?;
             }
-            Op::MakeFile { path } => {
-                self.is_at_home(op)?;
-                self.timed(|| sys::make_file(path))?;
-            }
-            Op::MakeDirectory { path, mode } => {
-                self.is_at_home(op)?;
-                self.timed(|| sys::make_directory(path, *mode))?;
-            }
-            Op::Unlink { path } => {
-                self.is_at_home(op)?;
-                self.timed(|| sys::unlink(path))?;
-            }
-            Op::MakeReadOnly {} => {
-                self.is_at_home(op)?;
-                self.timed(sys::make_read_only)?;
-            }
+            Op::MakeFile { path } => self.timed(|| sys::make_file(path))?,
+            Op::MakeDirectory { path, mode } => self.timed(|| sys::make_directory(path, *mode))?,
+            Op::Unlink { path } => self.timed(|| sys::unlink(path))?,
+            Op::MakeReadOnly {} => self.timed(sys::make_read_only)?,
             Op::Fill(_) | Op::ErrorQueue { .. } => unreachable!("performed by themselves"),
         }
         Ok(None)
-    }
-
-    /// Files are made in a directory of the case's own, or not at all.
-    fn is_at_home(&self, op: &Op) -> Result<(), Fault> {
-        match &self.no_directory {
-            Some(why) if op.uses_files() => Err(Fault::Failed(format!("this case has no directory of its own: {why}"))),
-            _ => Ok(()),
-        }
     }
 
     fn set_mode(&mut self, socket: &str, mode: Mode) -> Result<(), Fault> {

@@ -75,6 +75,7 @@ fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, 
             Answer::Unix { inode: own.inode, rows }
         }
         Query::File { path } => {
+            case.is_at_home()?;
             let (kind, mode) = sys::file_kind(path)?;
             Answer::File { kind, mode }
         }

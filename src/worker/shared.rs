@@ -63,12 +63,14 @@ mod tests {
 
     use super::*;
     use crate::plan::{Op, Role, Step};
+    use crate::words::names::Via;
 
     #[test]
     fn a_port_that_somebody_has_is_told_and_a_free_one_is_not() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let port = listener.local_addr().unwrap().port();
-        let op = Op::Bind { socket: "s".to_owned(), address: [127, 0, 0, 1].into(), port, length: None, scope: None };
+        let (socket, address, via) = ("s".to_owned(), [127, 0, 0, 1].into(), Via::Syscall);
+        let op = Op::Bind { socket, address, port, length: None, scope: None, via };
         let role = Role::Setup { permit: Vec::new(), unsupported: Vec::new(), requires: None };
         let steps = vec![Step { op, user: None, role }];
         let plan = Plan { case: String::new(), deadline_ms: 1, patience: 0, steps };

@@ -574,7 +574,7 @@ fn files_that_are_no_reports_are_told_by_place() {
         place(&run(&["report", files.path("bad.json").to_str().unwrap()]))
     };
     assert!(written(&text[..text.len() / 2]).contains("bad.json:"));
-    let other = written(&text.replace("errnoscope-report/4", "errnoscope-report/9"));
+    let other = written(&text.replace("errnoscope-report/3", "errnoscope-report/9"));
     assert!(
         other.contains("bad.json:2:") && other.contains("format `errnoscope-report/9`, this version reads"),
         "{other}"
@@ -692,7 +692,7 @@ fn policies_are_held_against_reports() {
     // A file's policy is called after it.
     assert_eq!(derived.replace("\"evidence\"", "\"mine\""), fs::read_to_string(toml).unwrap());
     let derived = run(&["policy", "derive", json, "--json"]).check(0, &[], &[]).json_of("policy-derivation");
-    assert_eq!(derived["format"], "errnoscope-policy-derivation/4");
+    assert_eq!(derived["format"], "errnoscope-policy-derivation/3");
     run(&["policy", "evaluate", toml]).check(2, &[], &["no errnoscope report"]);
 }
 

@@ -619,7 +619,7 @@ fn files_that_are_no_reports_are_told_by_place() {
     let place = Place::new(&SOME);
     let text = String::from_utf8(text_of(&SOME)).unwrap();
     let lines = text.lines().count();
-    let next = text.replace("errnoscope-report/4", "errnoscope-report/5");
+    let next = text.replace("errnoscope-report/3", "errnoscope-report/5");
     for (bytes, message) in [
         (next.as_bytes(), "bad.json:2:33: no errnoscope report: format `errnoscope-report/5`, this version reads"),
         (&text.as_bytes()[..text.len() - 4], &*format!("bad.json:{}:", lines - 1)),

@@ -493,7 +493,7 @@ fn only_shape(schema: &mut Value) {
 fn a_report_of_an_earlier_version_is_refused_with_what_to_do() {
     let place = tempfile::tempdir().unwrap();
     let current = String::from_utf8(text_of(small())).unwrap();
-    let old = current.replace("errnoscope-report/4", "errnoscope-report/2").replace("\"ordinal\":1,", "");
+    let old = current.replace("errnoscope-report/3", "errnoscope-report/2").replace("\"ordinal\":1,", "");
     // As jq writes it: the format comes after what no longer can be read.
     let sorted = {
         let mut value: Value = serde_json::from_str(&old.replace("report/2", "report/1")).unwrap();
@@ -529,7 +529,7 @@ fn a_report_of_an_earlier_version_is_refused_with_what_to_do() {
             let said = said(command(arguments).current_dir(&place).output().unwrap());
             let format = format!("{file}: its format `errnoscope-report/{format}` is that of an earlier version");
             let again = format!("`errnoscope run --json {file}`");
-            said.check(2, &[], &["error: ", &format, "reads `errnoscope-report/4`", &again]);
+            said.check(2, &[], &["error: ", &format, "reads `errnoscope-report/3`", &again]);
             assert_eq!((said.err.lines().count(), &*said.out), (1, ""), "{arguments:?}: {}", said.err);
         }
     }

@@ -101,7 +101,7 @@ fn faults_have_a_place_and_say_what_was_expected() {
     for read in ["/2", "/3"] {
         fault(&HEAD.replace("/1", read), (1, 1), &["missing field `rule`"]);
     }
-    fault(&format!("{}{LAST}", HEAD.replace("/1", "/4")), (1, 10), &["errnoscope-policy/4", "errnoscope-policy/3"]);
+    fault(&format!("{}{LAST}", HEAD.replace("/1", "/4")), (1, 10), &["errnoscope-policy/4", "errnoscope-policy/2"]);
     fault(&format!("{}{LAST}", HEAD.replace("a test", " ")), (3, 7), &["empty text"]);
     let rule = |conditions: &str| format!("{HEAD}[[rule]]\n{conditions}\naction = \"skip\"\nwhy = \"so\"\n{LAST}");
     fault(&rule("os = \"windows\""), (5, 6), &["windows", "linux", "macos"]);

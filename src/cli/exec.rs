@@ -83,7 +83,7 @@ pub struct Arguments {
     /// standard error when it has ended
     #[arg(long)]
     trace: bool,
-    /// Write those calls to FILE as JSON (errnoscope-calls/3); - is standard output
+    /// Write those calls to FILE as JSON (errnoscope-calls/2); - is standard output
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
     /// The command starts in an empty directory, which is its HOME as well: no file of yours configures it

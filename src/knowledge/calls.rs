@@ -17,7 +17,7 @@ use crate::words::errno::ErrnoName;
 use crate::words::names::{Call, Family, Os, PortChoice, Protocol, Reuse, words};
 
 /// The version of the format, its first field.
-pub const FORMAT: &str = "errnoscope-calls/3";
+pub const FORMAT: &str = "errnoscope-calls/2";
 
 /// More calls than this are counted, and not kept.
 pub const MOST_CALLS: usize = 1_000_000;
@@ -26,7 +26,7 @@ pub const MOST_CALLS: usize = 1_000_000;
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Calls {
-    /// `errnoscope-calls/3`.
+    /// `errnoscope-calls/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: String,
     /// The system that answered.

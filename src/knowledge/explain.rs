@@ -33,7 +33,7 @@ use read::{Reading, Unreadable};
 use system::System;
 
 /// The version of the explanation format, its first field.
-pub const FORMAT: &str = "errnoscope-explanation/4";
+pub const FORMAT: &str = "errnoscope-explanation/3";
 
 words! {
     /// How it is known which OS is meant.
@@ -101,7 +101,7 @@ pub struct Understood {
 /// Everything that findings know about a failed call.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Explanation {
-    /// `errnoscope-explanation/4`.
+    /// `errnoscope-explanation/3`.
     #[schemars(extend("const" = FORMAT))]
     pub format: &'static str,
     /// What was explained.

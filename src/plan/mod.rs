@@ -27,7 +27,7 @@ pub use op::{Fill, FillHow, Gives, How, Made, Op, RouteKind, WaitFor};
 pub use option::SocketOption;
 
 /// The version of the lines that coordinator and worker exchange.
-pub const PROTOCOL: u32 = 6;
+pub const PROTOCOL: u32 = 5;
 
 /// How many of each a worker says at most. Whoever says more is no worker of ours, and is not read to the end.
 pub const MOST_STEPS: usize = 4096;

@@ -59,9 +59,9 @@ fn look(cause: Cause, understood: &Understood) -> Option<Here> {
     Some(Here { cause, holds, said })
 }
 
-/// The protocols that the text leaves open.
+/// The protocols that the text leaves open. The kernel lists the subflows of MPTCP as TCP's.
 fn protocols(understood: &Understood) -> &[Protocol] {
-    understood.protocol.as_ref().map_or(Protocol::ALL, std::slice::from_ref)
+    understood.protocol.as_ref().map_or(&[Protocol::Tcp, Protocol::Udp], std::slice::from_ref)
 }
 
 /// Whether a socket that is bound to one address stands in the way of another: they are equal, or one is a wildcard
@@ -171,7 +171,7 @@ fn ports_exhausted(understood: &Understood) -> Result<Said, Fault> {
     let free = all.iter().filter(|port| !held.contains(**port)).count();
     let ports = format!("{free} of {} {protocol} ports from {} to {} are free", all.len(), range.low(), range.high());
     let destination = understood.remote.address.zip(understood.remote.port);
-    let shares = protocol == Protocol::Tcp && understood.calls.contains(&Call::Connect);
+    let shares = protocol != Protocol::Udp && understood.calls.contains(&Call::Connect);
     let Some((address, port)) = destination.filter(|_| shares) else { return Ok((Some(free == 0), ports)) };
     // connect() shares a port with connections to elsewhere (`__inet_hash_connect()`, net/ipv4/inet_hashtables.c).
     let peer = (address.to_canonical(), port);
@@ -263,7 +263,7 @@ fn refused(understood: &Understood) -> Result<Said, Fault> {
     let protocol = understood.protocol.unwrap_or(Protocol::Tcp);
     let mut rows = SocketTable::open()?.rows(protocol, port, &sys::UNCONNECTED)?;
     let open = |row: &SocketRow| match protocol {
-        Protocol::Tcp => row.state == SocketState::Listen,
+        Protocol::Tcp | Protocol::Mptcp => row.state == SocketState::Listen,
         Protocol::Udp => row.remote.is_none(),
     };
     rows.retain(|row| open(row) && (address.is_unspecified() || overlap(address, row.local.ip())));

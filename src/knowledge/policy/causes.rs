@@ -19,13 +19,13 @@ use crate::words::errno::ErrnoName;
 use crate::words::names::{Call, Family, Os, PortChoice, Protocol, Reuse};
 
 /// The version of the file that `condense` writes, its first field.
-pub const FORMAT: &str = "errnoscope-knowledge/3";
+pub const FORMAT: &str = "errnoscope-knowledge/2";
 
 /// What reports say about failed calls, without their trails and witnesses.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Knowledge {
-    /// `errnoscope-knowledge/3`.
+    /// `errnoscope-knowledge/2`.
     #[schemars(extend("const" = FORMAT))]
     pub format: String,
     /// Sorted, and no two alike.

@@ -15,9 +15,9 @@ use crate::words::problem::{Input, Problem};
 use crate::words::values::Values;
 
 /// The version of the policy format, a file's first key.
-pub const FORMAT: &str = "errnoscope-policy/3";
-/// The ones before, which are read as well: without `seen`, and without MPTCP.
-const FORMER: [&str; 2] = ["errnoscope-policy/1", "errnoscope-policy/2"];
+pub const FORMAT: &str = "errnoscope-policy/2";
+/// The one before, which had no `seen`.
+const FORMER: &str = "errnoscope-policy/1";
 
 /// Reads a policy, and checks that it decides everything and that each of its rules can decide something.
 pub fn read(file: &str, text: &'static str) -> Result<Policy, Problem> {
@@ -38,7 +38,7 @@ pub fn read(file: &str, text: &'static str) -> Result<Policy, Problem> {
 pub(super) fn read_rules(file: &str, text: &'static str) -> Result<(Policy, Vec<Range<usize>>), Problem> {
     let input = Input { file, text };
     let wire: WirePolicy = input.parse()?;
-    if !FORMER.contains(&wire.format.get_ref().as_str()) {
+    if wire.format.get_ref() != FORMER {
         input.expect_format(&wire.format, FORMAT)?;
     }
     for text in [&wire.name, &wire.why] {
@@ -83,7 +83,7 @@ pub fn schema() -> serde_json::Value {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Policy")]
 pub(super) struct WirePolicy {
-    /// `errnoscope-policy/3`; files of versions 1 and 2 are read as well.
+    /// `errnoscope-policy/2`; a file that is of version 1 is read as well.
     #[schemars(with = "String", extend("const" = FORMAT))]
     format: Spanned<String>,
     #[schemars(with = "String")]

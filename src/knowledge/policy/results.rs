@@ -18,7 +18,7 @@ use crate::words::names::Os;
 /// The version of what `policy evaluate --json` prints, its first field.
 pub const EVALUATION: &str = "errnoscope-policy-evaluation/3";
 /// The version of what `policy derive --json` prints, its first field.
-pub const DERIVATION: &str = "errnoscope-policy-derivation/4";
+pub const DERIVATION: &str = "errnoscope-policy-derivation/3";
 /// The version of what `policy diff --json` prints, its first field.
 pub const DIFF: &str = "errnoscope-policy-diff/1";
 

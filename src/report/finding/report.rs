@@ -13,7 +13,7 @@ use crate::words::names::{Need, Os};
 use crate::words::untrusted::Text;
 
 /// The version of the report format, its first field.
-pub const FORMAT: &str = "errnoscope-report/4";
+pub const FORMAT: &str = "errnoscope-report/3";
 
 /// Formats before it. The first did not say when the run began; in the second, arguments and preconditions were text.
 const OLD: &[&str] = &["errnoscope-report/1", "errnoscope-report/2"];
@@ -43,7 +43,7 @@ pub struct Report {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Report")]
 pub struct WireReport<F> {
-    /// `errnoscope-report/4`.
+    /// `errnoscope-report/3`.
     format: Format,
     tool: Tool,
     host: Host,

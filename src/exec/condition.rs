@@ -483,10 +483,13 @@ impl Making<'_> {
             return Err(format!("router {router} and prefix {} are of two families", prefix.address));
         }
         self.step(Phase::Routes, index, Op::AddTun { device: device.clone() });
-        self.step(Phase::Routes, index, Op::AddAddress { device: device.clone(), address: own, prefix: length });
+        let own = Op::AddAddress { device: device.clone(), address: own, prefix: length, dad: false };
+        self.step(Phase::Routes, index, own);
         self.route(index, prefix, RouteKind::Unicast, Some(device.clone()));
         self.check_route(index, prefix, "unicast");
-        self.situation.repeated.push((index, Op::AnswerSyn { device, router, icmp_type, icmp_code }));
+        let protocol = Protocol::Tcp;
+        let answer = Op::Answer { device, protocol, router, icmp_type, icmp_code, beside: false };
+        self.situation.repeated.push((index, answer));
         Ok(())
     }
 

@@ -122,7 +122,10 @@ impl SocketKind {
                     | SocketOption::Broadcast(_)
                     | SocketOption::Linger2(_)
                     | SocketOption::UserTimeout(_)
-                    | SocketOption::QuickAck(_) => {}
+                    | SocketOption::QuickAck(_)
+                    | SocketOption::Mark(_)
+                    | SocketOption::SendTimeout(_)
+                    | SocketOption::ReceiveTimeout(_) => {}
                 }
             }
         }

@@ -23,7 +23,7 @@ use crate::words::ports::flat_range;
 use crate::words::untrusted::Text;
 
 pub use kind::{IpSocket, SocketKind};
-pub use op::{Fill, FillHow, Gives, How, Made, Op, RouteKind, WaitFor};
+pub use op::{Fill, FillHow, Gives, How, Made, Op, RouteKind, SocketForm, WaitFor};
 pub use option::SocketOption;
 
 /// The version of the lines that coordinator and worker exchange.
@@ -452,9 +452,10 @@ pub enum Detail {
         /// Who sent the ICMP error (`SO_EE_OFFENDER`).
         offender: Option<IpAddr>,
     },
-    /// The SYN that an ICMP error answered.
-    Syn {
-        /// Who sent the SYN.
+    /// The packet that an ICMP error answered.
+    #[serde(alias = "syn")]
+    Packet {
+        /// Who sent it.
         source: SocketAddr,
         /// To whom.
         destination: SocketAddr,

@@ -20,16 +20,23 @@ use crate::words::untrusted::shown;
 /// where it is not said), `deadline_ms` how long to wait for a state (2000); both are multiplied by the plan's
 /// `patience`. `device` is the name of an interface, `prefix` a length in bits, and ICMP types and codes are those of
 /// RFC 792 or RFC 4443. `backlog` is listen(2)'s (8), `bytes` how many bytes are sent at a time (1 for sendto(2), 65536
-/// until full), `signal` the number of a signal, and `mode` that of chmod(2).
+/// until full), `signal` the number of a signal, and `mode` that of chmod(2). `length` overrides the size of the address
+/// that is passed, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(missing_docs, reason = "what the arguments are is said above, once for all ops")]
 pub enum Op {
     /// socket(2).
-    Socket { socket: String, family: Family, protocol: Protocol },
+    Socket {
+        socket: String,
+        family: Family,
+        protocol: Protocol,
+        #[serde(default, skip_serializing_if = "SocketForm::is_usual")]
+        form: SocketForm,
+    },
     /// setsockopt(2) with a typed option.
     SetOption { socket: String, option: SocketOption },
-    /// bind(2). `length` overrides the size of the address that is passed, in bytes.
+    /// bind(2).
     Bind {
         socket: String,
         address: IpAddr,
@@ -55,6 +62,8 @@ pub enum Op {
         socket: String,
         address: IpAddr,
         port: u16,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        length: Option<u32>,
         #[serde(default)]
         nonblocking: bool,
         #[serde(default = "default_wait_ms")]
@@ -119,6 +128,8 @@ pub enum Op {
     },
     /// getsockname(2).
     GetName { socket: String },
+    /// fork(2): a child that inherits the socket's descriptor, and keeps it open as long as the case lives.
+    Inherit { socket: String },
     /// Reads the socket table until it shows `socket` in `state`, or no more at all (`gone`).
     Wait {
         socket: String,
@@ -132,8 +143,15 @@ pub enum Op {
     SetSysctl { name: String, value: String },
     /// Brings an interface up.
     SetUp { device: String },
-    /// RTM_NEWADDR, without duplicate address detection.
-    AddAddress { device: String, address: IpAddr, prefix: u8 },
+    /// RTM_NEWADDR, without duplicate address detection unless `dad` asks for it: then an IPv6 address stays tentative until the
+    /// kernel has found it unique (RFC 4862 section 5.4).
+    AddAddress {
+        device: String,
+        address: IpAddr,
+        prefix: u8,
+        #[serde(default, skip_serializing_if = "is_false")]
+        dad: bool,
+    },
     /// RTM_DELADDR.
     DeleteAddress { device: String, address: IpAddr, prefix: u8 },
     /// RTM_NEWROUTE in the main table.
@@ -148,8 +166,19 @@ pub enum Op {
     AddVeth { device: String, peer: String },
     /// A TUN device, up.
     AddTun { device: String },
-    /// Reads packets from a TUN device until a TCP SYN arrives and answers it with an ICMP error from `router`.
-    AnswerSyn { device: String, router: IpAddr, icmp_type: u8, icmp_code: u8 },
+    /// Reads packets from a TUN device until a TCP SYN or a UDP datagram arrives and answers it with an ICMP error from `router`.
+    /// `beside` the case a process of its own does it, as often as there is something to answer, for calls that wait for the answer.
+    #[serde(alias = "answer-syn")]
+    Answer {
+        device: String,
+        #[serde(default = "tcp")]
+        protocol: Protocol,
+        router: IpAddr,
+        icmp_type: u8,
+        icmp_code: u8,
+        #[serde(default, skip_serializing_if = "is_false")]
+        beside: bool,
+    },
     /// `nft -f -` in the case's namespace.
     Nft { ruleset: String },
     /// Takes every port of the range (see [`Fill`]).
@@ -184,6 +213,8 @@ pub enum Op {
     Unlink { path: OwnPath },
     /// Makes the file system of the case's own directory a read-only one.
     MakeReadOnly {},
+    /// landlock_restrict_self(2): from now on the case may neither bind nor connect TCP sockets.
+    ForbidTcp {},
     /// The case kills itself with this signal: for the harness's own tests.
     Raise { signal: i32 },
 }
@@ -223,6 +254,25 @@ pub enum FillHow {
     Connect,
     /// For each port: bind, connect to `to`, and an active close.
     TimeWait,
+}
+
+/// Which socket of a protocol socket(2) is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
+#[serde(rename_all = "kebab-case")]
+pub enum SocketForm {
+    /// `SOCK_STREAM` for TCP, `SOCK_DGRAM` for UDP.
+    #[default]
+    Usual,
+    /// `SOCK_RAW` with the protocol's number (raw(7)).
+    Raw,
+    /// `SOCK_DGRAM` with `IPPROTO_ICMP` or `IPPROTO_ICMPV6` (icmp(7)), whatever the protocol is.
+    Ping,
+}
+
+impl SocketForm {
+    fn is_usual(&self) -> bool {
+        *self == SocketForm::Usual
+    }
 }
 
 /// The second argument of shutdown(2).
@@ -339,8 +389,8 @@ pub enum Gives {
     Bytes,
     /// An entry of the error queue.
     ErrorQueue,
-    /// The SYN that was answered.
-    Syn,
+    /// The packet that was answered.
+    Packet,
     /// How many ports were taken.
     Fill,
 }
@@ -372,7 +422,7 @@ impl Op {
         let ring = |via: Via| if via == Via::IoUring { Need::IoUring } else { Need::Linux };
         let family = |address: &IpAddr, otherwise| if address.is_ipv6() { Need::Ipv6 } else { otherwise };
         match self {
-            Op::Socket { socket, family, protocol } => Traits {
+            Op::Socket { socket, family, protocol, .. } => Traits {
                 makes: Some(Made::New { socket, family: *family, protocol: *protocol }),
                 lacks: match (family, protocol) {
                     (_, Protocol::Mptcp) => Need::Mptcp,
@@ -405,12 +455,13 @@ impl Op {
             Op::SoError { socket, .. } => of(Call::SoError, socket),
             Op::ErrorQueue { socket, .. } => Traits { gives: Gives::ErrorQueue, ..of(Call::ErrorQueue, socket) },
             Op::GetName { socket } => Traits { gives: Gives::Names, ..on(socket) },
+            Op::Inherit { socket } => Traits { lacks: Need::Resources, ..on(socket) },
             Op::Wait { socket, .. } => on(socket),
             Op::AddAddress { address, .. } => Traits { lacks: family(address, Need::NetworkNamespace), ..none },
             Op::AddRoute { destination, .. } => Traits { lacks: family(destination, Need::NetworkNamespace), ..none },
             Op::SetUp { .. } | Op::AddVeth { .. } => network,
             Op::AddTun { .. } => Traits { lacks: Need::Tun, ..none },
-            Op::AnswerSyn { .. } => Traits { gives: Gives::Syn, lacks: Need::Tun, ..none },
+            Op::Answer { .. } => Traits { gives: Gives::Packet, lacks: Need::Tun, ..none },
             Op::Nft { .. } => Traits { lacks: Need::Nft, ..none },
             Op::Fill(_) => Traits { gives: Gives::Fill, ..none },
             Op::UnixSocket { socket, kind } => {
@@ -427,6 +478,7 @@ impl Op {
             | Op::MakeFile { .. }
             | Op::MakeDirectory { .. }
             | Op::Unlink { .. }
+            | Op::ForbidTcp {}
             | Op::Raise { .. } => none,
         }
     }
@@ -483,6 +535,7 @@ impl Op {
             | Op::SoError { .. }
             | Op::ErrorQueue { .. }
             | Op::GetName { .. }
+            | Op::Inherit { .. }
             | Op::Wait { .. }
             | Op::Elapse { .. }
             | Op::SetUp { .. }
@@ -491,7 +544,7 @@ impl Op {
             | Op::AddRoute { .. }
             | Op::AddVeth { .. }
             | Op::AddTun { .. }
-            | Op::AnswerSyn { .. }
+            | Op::Answer { .. }
             | Op::Nft { .. }
             | Op::UnixSocket { .. }
             | Op::UnixBind { .. }
@@ -502,6 +555,7 @@ impl Op {
             | Op::Unlink { .. }
             | Op::MakeReadOnly {}
             | Op::ExhaustDescriptors {}
+            | Op::ForbidTcp {}
             | Op::Raise { .. } => {}
         }
     }
@@ -580,6 +634,14 @@ fn no_reuse() -> Reuse {
     Reuse::None
 }
 
+fn tcp() -> Protocol {
+    Protocol::Tcp
+}
+
 fn is_zero(count: &u16) -> bool {
     *count == 0
+}
+
+fn is_false(on: &bool) -> bool {
+    !on
 }

@@ -39,4 +39,10 @@ pub enum SocketOption {
     /// TCP_QUICKACK: an acknowledgement that is being delayed is sent now. Only ever a matter of time, so that an OS
     /// without it does nothing.
     QuickAck(bool),
+    /// SO_MARK.
+    Mark(u32),
+    /// SO_SNDTIMEO, in milliseconds.
+    SendTimeout(u32),
+    /// SO_RCVTIMEO, in milliseconds.
+    ReceiveTimeout(u32),
 }

@@ -143,7 +143,7 @@ fn describe(detail: &Detail) -> String {
             let from = offender.map(|offender| format!(" from {offender}")).unwrap_or_default();
             format!("origin {origin}, ICMP type {icmp_type} code {icmp_code}{from}")
         }
-        Detail::Syn { source, destination } => format!("SYN {source} to {destination}"),
+        Detail::Packet { source, destination } => format!("from {source} to {destination}"),
         Detail::Fill { ports, processes, costs } => {
             let micros = |cost: &Cost| format!("{:.1} µs", f64::from(cost.nanos) / 1000.0);
             let costs = match &**costs {

@@ -7,7 +7,7 @@ use std::net::IpAddr;
 
 use serde::Deserialize;
 
-use crate::plan::{How, Op, SocketOption, WaitFor};
+use crate::plan::{How, Op, SocketForm, SocketOption, WaitFor};
 use crate::words::names::{Family, HolderState, Protocol, Reuse, Via};
 
 /// Ops that a file may use beside those of [`Op`].
@@ -256,6 +256,7 @@ impl Hold {
             socket: self.socket.clone(),
             address: peer,
             port: self.peer_port,
+            length: None,
             nonblocking: true,
             wait_ms: WAIT_MS,
             via: Via::Syscall,
@@ -294,7 +295,7 @@ fn small_buffers() -> Vec<Op> {
 
 fn open(socket: &str, protocol: Protocol, family: Family, reuse: Reuse, v6only: Option<bool>) -> Vec<Op> {
     let socket = socket.to_owned();
-    let mut ops = vec![Op::Socket { socket: socket.clone(), family, protocol }];
+    let mut ops = vec![Op::Socket { socket: socket.clone(), family, protocol, form: SocketForm::Usual }];
     let mut set = |option| ops.push(Op::SetOption { socket: socket.clone(), option });
     if let Some(v6only) = v6only {
         set(SocketOption::V6Only(v6only));
@@ -324,8 +325,8 @@ fn listen(socket: &str, backlog: i32) -> Op {
 }
 
 fn connect(socket: &str, address: IpAddr, port: u16) -> Op {
-    let via = Via::Syscall;
-    Op::Connect { socket: socket.to_owned(), address, port, nonblocking: false, wait_ms: WAIT_MS, via }
+    let (length, via) = (None, Via::Syscall);
+    Op::Connect { socket: socket.to_owned(), address, port, length, nonblocking: false, wait_ms: WAIT_MS, via }
 }
 
 fn accept(socket: &str, new: &str) -> Op {

@@ -9,6 +9,7 @@ mod delay;
 mod diag;
 mod error_queue;
 mod file;
+mod landlock;
 mod life;
 mod namespace;
 mod options;
@@ -31,6 +32,7 @@ pub use diag::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, t
 pub use error_queue::receive_error;
 pub use file::nameless_directory;
 pub(super) use file::{DIRECTORY, has_magic_links, is_fixed, name_file, nameless_file};
+pub use landlock::forbid_tcp;
 pub use life::{life_of, others};
 pub use namespace::{
     Tables, die_with_parent, empty_directory, end_with_this, enter_case, enter_directory, isolate, leave_case,
@@ -39,7 +41,9 @@ pub use namespace::{
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use owner::owners;
-pub use route::{add_address, add_route, add_veth, delete_address, has_address, route_kind, set_up, settle};
+pub use route::{
+    add_address, add_address_with_dad, add_route, add_veth, delete_address, has_address, route_kind, set_up, settle,
+};
 pub use serve::{listen_on, serve};
 pub use tun::Tun;
 #[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]

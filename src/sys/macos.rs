@@ -59,7 +59,8 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
         | SocketOption::LocalPortRange(_)
         | SocketOption::RecvErr(_)
         | SocketOption::Linger2(_)
-        | SocketOption::UserTimeout(_) => {
+        | SocketOption::UserTimeout(_)
+        | SocketOption::Mark(_) => {
             Err(unsupported(Need::Linux, format!("macOS has no such socket option: {option:?}")))
         }
         SocketOption::ReuseAddr(_)
@@ -67,7 +68,9 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
         | SocketOption::Linger(_)
         | SocketOption::V6Only(_)
         | SocketOption::Ttl(_)
-        | SocketOption::Broadcast(_) => socket::set_option(fd, family, option),
+        | SocketOption::Broadcast(_)
+        | SocketOption::SendTimeout(_)
+        | SocketOption::ReceiveTimeout(_) => socket::set_option(fd, family, option),
     }
 }
 

@@ -126,7 +126,7 @@ impl Tun {
         no_private_host()
     }
 
-    pub fn answer_syn(&mut self, _: IpAddr, _: (u8, u8), _: u32) -> Result<(SocketAddr, SocketAddr), Fault> {
+    pub fn answer(&mut self, _: Protocol, _: IpAddr, _: (u8, u8), _: u32) -> Result<(SocketAddr, SocketAddr), Fault> {
         match self.0 {}
     }
 

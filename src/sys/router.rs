@@ -1,4 +1,4 @@
-//! The router behind a TUN device: it answers SYNs with the ICMP error that a plan asks for, and forwards nothing.
+//! The router behind a TUN device: it answers SYNs and datagrams with the ICMP error that a plan asks for, and forwards nothing.
 //!
 //! Each operating system has its own way to read and write the device.
 
@@ -7,13 +7,15 @@ use std::os::fd::AsFd;
 use std::time::{Duration, Instant};
 
 use super::{Fault, Until, poll};
-use crate::words::packet::{Syn, icmp_error};
+use crate::words::names::Protocol;
+use crate::words::packet::{icmp_error, request};
 
-/// Waits for a TCP SYN, answers it, and says whose it was.
-pub(super) fn answer_syn<D: AsFd>(
+/// Waits for a TCP SYN or a UDP datagram, answers it, and says whose it was.
+pub(super) fn answer<D: AsFd>(
     device: &mut D,
     receive: impl Fn(&mut D, &mut [u8]) -> Result<usize, Fault>,
     send: impl Fn(&mut D, &[u8]) -> Result<(), Fault>,
+    protocol: Protocol,
     router: IpAddr,
     icmp: (u8, u8),
     wait_ms: u32,
@@ -26,7 +28,7 @@ pub(super) fn answer_syn<D: AsFd>(
             return Err(Fault::Blocked { ms: wait_ms });
         }
         let size = receive(device, &mut packet)?;
-        let Some(Syn { source, destination, .. }) = Syn::parse(&packet[..size]) else { continue };
+        let Some((source, destination)) = request(protocol, &packet[..size]) else { continue };
         let answer = icmp_error(router, source.ip(), icmp, &packet[..size])
             .ok_or_else(|| Fault::Failed(format!("{router} cannot answer {source}: another family")))?;
         send(device, &answer)?;

@@ -13,7 +13,7 @@ use rustix::net::{self, AddressFamily, RecvFlags, SocketType};
 use socket2::{SockAddr, SockAddrStorage};
 
 use super::{Result, answer, check, check_size, last, os};
-use crate::plan::{How, SocketOption};
+use crate::plan::{How, SocketForm, SocketOption};
 use crate::words::names::{Family, Protocol};
 
 /// An address as the kernel takes it, built once where it is used often.
@@ -35,6 +35,22 @@ pub fn socket(family: Family, protocol: Protocol) -> Result<OwnedFd> {
     open(family, kind(protocol), number(protocol), Mode::Blocking)
 }
 
+/// The socket of a protocol that is asked for.
+pub fn socket_of_form(family: Family, protocol: Protocol, form: SocketForm) -> Result<OwnedFd> {
+    match form {
+        SocketForm::Usual => socket(family, protocol),
+        SocketForm::Raw => {
+            let number = match protocol {
+                Protocol::Tcp => Some(net::ipproto::TCP),
+                Protocol::Udp => Some(net::ipproto::UDP),
+                Protocol::Mptcp => number(protocol),
+            };
+            open(family, SocketType::RAW, number, Mode::Blocking)
+        }
+        SocketForm::Ping => open(family, SocketType::DGRAM, Some(icmp(family)), Mode::Blocking),
+    }
+}
+
 /// A socket whose calls never wait, made in one call where the OS can.
 pub fn socket_nonblocking(family: Family, protocol: Protocol) -> Result<OwnedFd> {
     open(family, kind(protocol), number(protocol), Mode::Nonblocking)
@@ -42,13 +58,16 @@ pub fn socket_nonblocking(family: Family, protocol: Protocol) -> Result<OwnedFd>
 
 /// A raw socket that never waits and gets every ICMP error sent to this host. It takes privileges.
 pub fn icmp_socket(family: Family) -> Result<OwnedFd> {
-    let protocol = match family {
-        Family::Ipv4 => net::ipproto::ICMP,
-        Family::Ipv6 => net::ipproto::ICMPV6,
-    };
-    let fd = open(family, SocketType::RAW, Some(protocol), Mode::Nonblocking)?;
+    let fd = open(family, SocketType::RAW, Some(icmp(family)), Mode::Nonblocking)?;
     os::filter_icmp(&fd, family)?;
     Ok(fd)
+}
+
+fn icmp(family: Family) -> net::Protocol {
+    match family {
+        Family::Ipv4 => net::ipproto::ICMP,
+        Family::Ipv6 => net::ipproto::ICMPV6,
+    }
 }
 
 fn kind(protocol: Protocol) -> SocketType {
@@ -84,17 +103,25 @@ pub fn bind(fd: &OwnedFd, address: &Address) -> Result<()> {
 
 /// bind(2) that lies about the size of the address.
 pub fn bind_length(fd: &OwnedFd, address: &Address, length: u32) -> Result<()> {
-    // Linux refuses more than 128 bytes before it reads them (move_addr_to_kernel(), net/socket.c), XNU more than
-    // SOCK_MAXADDRLEN,
-    // 255 (getsockaddr(), bsd/kern/uipc_syscalls.c).
-    #[repr(C, align(8))]
-    struct Longest([u8; 256]);
-    let mut longest = Longest([0; 256]);
-    let size = (address.0.len() as usize).min(longest.0.len());
-    // SAFETY: the address is valid for its own length, which is cut to that of the place it is copied to.
-    unsafe { std::ptr::copy_nonoverlapping(address.0.as_ptr().cast::<u8>(), longest.0.as_mut_ptr(), size) };
+    let longest = Longest::of(address);
     // SAFETY: 256 bytes are there, and no kernel reads more of an address.
     check(unsafe { libc::bind(fd.as_raw_fd(), longest.0.as_ptr().cast(), length) }).map(drop)
+}
+
+/// An address with room for any length that is claimed of it.
+#[repr(C, align(8))]
+struct Longest([u8; 256]);
+
+impl Longest {
+    // Linux refuses more than 128 bytes before it reads them (move_addr_to_kernel(), net/socket.c), XNU more than SOCK_MAXADDRLEN,
+    // 255 (getsockaddr(), bsd/kern/uipc_syscalls.c).
+    fn of(address: &Address) -> Longest {
+        let mut longest = Longest([0; 256]);
+        let size = (address.0.len() as usize).min(longest.0.len());
+        // SAFETY: the address is valid for its own length, which is cut to that of the place it is copied to.
+        unsafe { std::ptr::copy_nonoverlapping(address.0.as_ptr().cast::<u8>(), longest.0.as_mut_ptr(), size) };
+        longest
+    }
 }
 
 pub fn listen(fd: &OwnedFd, backlog: i32) -> Result<()> {
@@ -104,6 +131,13 @@ pub fn listen(fd: &OwnedFd, backlog: i32) -> Result<()> {
 pub fn connect(fd: &OwnedFd, address: &Address) -> Result<()> {
     // SAFETY: the address is valid for the length that is passed with it.
     check(unsafe { libc::connect(fd.as_raw_fd(), address.0.as_ptr().cast(), address.0.len()) }).map(drop)
+}
+
+/// connect(2) that lies about the size of the address.
+pub fn connect_length(fd: &OwnedFd, address: &Address, length: u32) -> Result<()> {
+    let longest = Longest::of(address);
+    // SAFETY: 256 bytes are there, and no kernel reads more of an address.
+    check(unsafe { libc::connect(fd.as_raw_fd(), longest.0.as_ptr().cast(), length) }).map(drop)
 }
 
 /// connect(2) with AF_UNSPEC.
@@ -244,6 +278,10 @@ pub fn set_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Result
             let linger = libc::linger { l_onoff: 1, l_linger: i32::from(seconds) };
             return Ok(set_bytes(fd, socket, os::SO_LINGER_SECONDS, &linger)?);
         }
+        SocketOption::SendTimeout(ms) => return Ok(limit_connect(fd, ms)?),
+        SocketOption::ReceiveTimeout(ms) => {
+            return Ok(set_bytes(fd, socket, libc::SO_RCVTIMEO, &super::process::timeval(ms))?);
+        }
         SocketOption::BindToDevice(_)
         | SocketOption::Freebind(_)
         | SocketOption::BindAddressNoPort(_)
@@ -251,7 +289,8 @@ pub fn set_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Result
         | SocketOption::RecvErr(_)
         | SocketOption::Linger2(_)
         | SocketOption::UserTimeout(_)
-        | SocketOption::QuickAck(_) => return os::set_own_option(fd, family, option),
+        | SocketOption::QuickAck(_)
+        | SocketOption::Mark(_) => return os::set_own_option(fd, family, option),
     };
     Ok(set_bytes(fd, level, name, &value)?)
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use etherparse::{NetSlice, PacketBuilder, PacketBuilderStep, SlicedPacket, TransportSlice, ip_number::TCP};
 
-use crate::words::names::Family;
+use crate::words::names::{Family, Protocol};
 
 /// A request for a connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -54,6 +54,23 @@ impl Syn {
         let mut packet = Vec::with_capacity(builder.size(0));
         builder.write(&mut packet, &[]).ok()?;
         Some(packet)
+    }
+}
+
+/// Who asks whom in this IP packet, if it is a request of that protocol: a TCP SYN, or any UDP datagram.
+pub fn request(protocol: Protocol, packet: &[u8]) -> Option<(SocketAddr, SocketAddr)> {
+    match protocol {
+        Protocol::Tcp | Protocol::Mptcp => Syn::parse(packet).map(|syn| (syn.source, syn.destination)),
+        Protocol::Udp => {
+            let sliced = SlicedPacket::from_ip(packet).ok()?;
+            let TransportSlice::Udp(udp) = sliced.transport? else { return None };
+            let (source, destination): (IpAddr, IpAddr) = match sliced.net? {
+                NetSlice::Ipv4(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
+                NetSlice::Ipv6(ip) => (ip.header().source_addr().into(), ip.header().destination_addr().into()),
+                _ => return None,
+            };
+            Some((SocketAddr::new(source, udp.source_port()), SocketAddr::new(destination, udp.destination_port())))
+        }
     }
 }
 
@@ -141,6 +158,19 @@ mod tests {
         assert_eq!(answer[20..22], [11, 0]);
         assert_eq!(answer[28..], packet[..]);
         assert_eq!(icmp_error("2001:db8::1".parse().unwrap(), syn.source.ip(), (3, 0), &packet), None);
+    }
+
+    #[test]
+    fn a_request_is_of_its_protocol() {
+        let ends = |text: &str| Some(("192.0.2.1:40000".parse().unwrap(), text.parse().unwrap()));
+        assert_eq!(request(Protocol::Tcp, &segment(false)), ends("198.51.100.1:80"));
+        assert_eq!(request(Protocol::Tcp, &segment(true)), None);
+        assert_eq!(request(Protocol::Udp, &segment(false)), None);
+        let mut datagram = Vec::new();
+        let builder = PacketBuilder::ipv4([192, 0, 2, 1], [198, 51, 100, 1], 3).udp(40_000, 53);
+        builder.write(&mut datagram, &[0]).unwrap();
+        assert_eq!(request(Protocol::Udp, &datagram), ends("198.51.100.1:53"));
+        assert_eq!(request(Protocol::Tcp, &datagram), None);
     }
 
     #[test]

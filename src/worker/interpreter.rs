@@ -9,13 +9,13 @@ use std::time::{Duration, Instant};
 use super::case::{Bound, Case, DetailedFault, Domain, Known, Listed, Tried, UnixSocket, known_as, not_open};
 use super::{fill, give_up, queries, table};
 use crate::plan::{Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, Step, StepResult, Unsupported, WaitFor};
-use crate::sys::{self, Address, Fault, Isolation, Mode, Ring, Trail, Tun, Until};
+use crate::sys::{self, Address, Fault, Fork, Isolation, Mode, Ring, Trail, Tun, Until};
 use crate::words::errno::{Errno, ErrnoName};
 use crate::words::names::{Call, Need, Protocol, SocketState, User, Via};
 
-/// How long AnswerSyn waits for its SYN.
-const SYN_WAIT_MS: u32 = 500;
-/// What one recv() takes at most, and how often an op sends that fills a socket's buffers.
+/// How long Answer waits for its packet.
+const PACKET_WAIT_MS: u32 = 500;
+/// One send, and the most of them, of an op that fills a socket's buffers.
 const PIECE: usize = 64 * 1024;
 const MOST_PIECES: usize = 4096;
 
@@ -205,6 +205,7 @@ impl Case<'_> {
             | Op::Close { .. }
             | Op::SoError { .. }
             | Op::GetName { .. }
+            | Op::Inherit { .. }
             | Op::Wait { .. }
             | Op::Elapse { .. }
             | Op::SetSysctl { .. }
@@ -214,7 +215,7 @@ impl Case<'_> {
             | Op::AddRoute { .. }
             | Op::AddVeth { .. }
             | Op::AddTun { .. }
-            | Op::AnswerSyn { .. }
+            | Op::Answer { .. }
             | Op::Nft { .. }
             | Op::UnixSocket { .. }
             | Op::UnixBind { .. }
@@ -225,6 +226,7 @@ impl Case<'_> {
             | Op::Unlink { .. }
             | Op::MakeReadOnly {}
             | Op::ExhaustDescriptors {}
+            | Op::ForbidTcp {}
             | Op::Raise { .. } => Ok(self.call(op)?),
         }
     }
@@ -235,8 +237,8 @@ impl Case<'_> {
             self.is_at_home()?;
         }
         match op {
-            Op::Socket { socket, family, protocol } => {
-                let fd = self.timed(|| sys::socket(*family, *protocol))?;
+            Op::Socket { socket, family, protocol, form } => {
+                let fd = self.timed(|| sys::socket_of_form(*family, *protocol, *form))?;
                 self.sockets.insert(socket.clone(), Known::new(fd, Domain::Ip(*family, *protocol)));
             }
             Op::SetOption { socket, option } => {
@@ -263,8 +265,12 @@ impl Case<'_> {
                 None => self.on(socket, |fd| sys::listen(fd, *backlog))?,
                 Some(mut ring) => self.on(socket, |fd| ring.listen(fd, *backlog))?,
             },
-            Op::Connect { socket, address, port, nonblocking, wait_ms, via } => {
+            Op::Connect { socket, address, port, length, nonblocking, wait_ms, via } => {
                 let address = Address::new(SocketAddr::new(*address, *port));
+                let connect = |fd: &OwnedFd| match length {
+                    None => sys::connect(fd, &address),
+                    Some(length) => sys::connect_length(fd, &address, *length),
+                };
                 if let Some(known) = self.sockets.get_mut(socket).filter(|known| known.bound == Bound::Ephemeral) {
                     known.bound = Bound::No;
                 }
@@ -275,8 +281,8 @@ impl Case<'_> {
                     Some(mut ring) => {
                         self.on(socket, |fd| sys::bounded(wait_ms, || ring.connect(fd, &address)))?;
                     }
-                    None if *nonblocking => self.on(socket, |fd| sys::connect(fd, &address))?,
-                    None => self.on(socket, |fd| sys::bounded(wait_ms, || sys::connect(fd, &address)))?,
+                    None if *nonblocking => self.on(socket, connect)?,
+                    None => self.on(socket, |fd| sys::bounded(wait_ms, || connect(fd)))?,
                 }
             }
             Op::Disconnect { socket } => self.on(socket, sys::disconnect)?,
@@ -343,6 +349,11 @@ impl Case<'_> {
                 known.local = local;
                 return Ok(Some(Detail::Names { local, remote: known.remote }));
             }
+            Op::Inherit { socket } => {
+                let start = Instant::now();
+                self.inherit(socket)?;
+                self.took = start.elapsed();
+            }
             Op::Wait { socket, state, deadline_ms } => {
                 let start = Instant::now();
                 let limit = Duration::from_millis(self.patient(*deadline_ms).into());
@@ -359,9 +370,12 @@ impl Case<'_> {
                 let ends = self.ends;
                 self.timed(|| sys::set_up(device).and_then(|()| settle(ends)))?;
             }
-            Op::AddAddress { device, address, prefix } => {
+            Op::AddAddress { device, address, prefix, dad: false } => {
                 let ends = self.ends;
                 self.timed(|| sys::add_address(device, *address, *prefix).and_then(|()| settle(ends)))?;
+            }
+            Op::AddAddress { device, address, prefix, dad: true } => {
+                self.timed(|| sys::add_address_with_dad(device, *address, *prefix))?;
             }
             Op::DeleteAddress { device, address, prefix } => {
                 self.timed(|| sys::delete_address(device, *address, *prefix))?
@@ -374,17 +388,29 @@ impl Case<'_> {
                 let tun = self.timed(|| Tun::create(device))?;
                 self.tuns.insert(device.clone(), tun);
             }
-            Op::AnswerSyn { device, router, icmp_type, icmp_code } => {
-                let wait_ms = self.patient(SYN_WAIT_MS);
+            Op::Answer { device, protocol, router, icmp_type, icmp_code, beside } => {
+                let wait_ms = self.patient(PACKET_WAIT_MS);
                 let tun = self
                     .tuns
                     .get_mut(device)
                     .ok_or_else(|| Fault::Failed(format!("no TUN device is called `{device}`")))?;
+                let mut answer = || tun.answer(*protocol, *router, (*icmp_type, *icmp_code), wait_ms);
                 let start = Instant::now();
-                let answered = tun.answer_syn(*router, (*icmp_type, *icmp_code), wait_ms);
-                self.took = start.elapsed();
-                let (source, destination) = answered?;
-                return Ok(Some(Detail::Syn { source, destination }));
+                if *beside {
+                    if let Fork::Child = sys::fork()? {
+                        sys::die_with_parent();
+                        // What the case closes is closed.
+                        self.sockets.clear();
+                        while matches!(answer(), Ok(_) | Err(Fault::Blocked { .. })) {}
+                        sys::exit_now(1);
+                    }
+                    self.took = start.elapsed();
+                } else {
+                    let answered = answer();
+                    self.took = start.elapsed();
+                    let (source, destination) = answered?;
+                    return Ok(Some(Detail::Packet { source, destination }));
+                }
             }
             Op::Nft { ruleset } => self.timed(|| queries::nft(&["-f", "-"], ruleset)).map(drop)?,
             Op::ExhaustDescriptors {} => {
@@ -395,6 +421,7 @@ impl Case<'_> {
                 self.timed(|| sys::set_descriptor_limit(limit))?;
                 self.exhausted_at = Some(limit);
             }
+            Op::ForbidTcp {} => self.timed(sys::forbid_tcp)?,
             Op::Raise { signal } => self.timed(|| sys::raise(*signal))?,
             Op::UnixSocket { socket, kind } => {
                 let fd = self.timed(|| sys::unix_socket(*kind))?;
@@ -477,6 +504,23 @@ impl Case<'_> {
             known.remote = None;
         }
         Some(Detail::Names { local: known.local, remote: known.remote })
+    }
+
+    /// A process that has the socket as well. The kernel takes it for open until both have closed it.
+    fn inherit(&mut self, socket: &str) -> Result<(), Fault> {
+        let known = self.sockets.get_mut(socket).ok_or_else(|| not_open(socket))?;
+        if known.fd.is_none() {
+            return Err(not_open(socket));
+        }
+        if let Fork::Child = sys::fork()? {
+            sys::die_with_parent();
+            let kept = known.fd.take().map(sys::keep_only);
+            if !matches!(kept, Some(Ok(_))) {
+                sys::exit_now(1);
+            }
+            sys::pause_for_ever()
+        }
+        Ok(())
     }
 
     fn error_queue(&mut self, socket: &str, wait_ms: u32) -> Result<(Errno, Detail), Fault> {

@@ -117,7 +117,7 @@ fn fits(op: &Op, detail: &Detail) -> bool {
         == match detail {
             Detail::Names { .. } => Gives::Names,
             Detail::ErrorQueue { .. } => Gives::ErrorQueue,
-            Detail::Syn { .. } => Gives::Syn,
+            Detail::Packet { .. } => Gives::Packet,
             Detail::Fill { .. } => Gives::Fill,
             Detail::Bytes { .. } => Gives::Bytes,
         }

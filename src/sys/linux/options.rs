@@ -47,12 +47,15 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
         SocketOption::QuickAck(on) => ((libc::SOL_TCP, libc::TCP_QUICKACK), i32::from(on)),
         SocketOption::Linger2(seconds) => ((libc::SOL_TCP, libc::TCP_LINGER2), seconds),
         SocketOption::UserTimeout(ms) => ((libc::SOL_TCP, libc::TCP_USER_TIMEOUT), ms),
+        SocketOption::Mark(mark) => ((libc::SOL_SOCKET, libc::SO_MARK), mark as i32),
         SocketOption::ReuseAddr(_)
         | SocketOption::ReusePort(_)
         | SocketOption::Linger(_)
         | SocketOption::V6Only(_)
         | SocketOption::Ttl(_)
-        | SocketOption::Broadcast(_) => return socket::set_option(fd, family, option),
+        | SocketOption::Broadcast(_)
+        | SocketOption::SendTimeout(_)
+        | SocketOption::ReceiveTimeout(_) => return socket::set_option(fd, family, option),
     };
     Ok(socket::set_bytes(fd, level, name, &value)?)
 }

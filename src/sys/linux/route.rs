@@ -42,6 +42,13 @@ pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Faul
     change(RouteNetlinkMessage::NewAddress(address_message(device, address, prefix)?), NLM_F_CREATE | NLM_F_EXCL)
 }
 
+/// Configured, and this host's only when duplicate address detection has found it unique.
+pub fn add_address_with_dad(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
+    let mut message = address_message(device, address, prefix)?;
+    message.header.flags.remove(AddressHeaderFlags::Nodad);
+    change(RouteNetlinkMessage::NewAddress(message), NLM_F_CREATE | NLM_F_EXCL)
+}
+
 /// An IPv6 address is usable only when a kernel thread has got round to it (`addrconf_dad_work`), even without
 /// duplicate address detection: until then packets to it are dropped. Waits for all of them, so long at most.
 pub fn settle(limit: Duration) -> Result<(), Fault> {

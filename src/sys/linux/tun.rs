@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use super::namespace::only_private;
 use crate::sys::{Fault, check, errno_of, router, unsupported, write_sysctl};
-use crate::words::names::Need;
+use crate::words::names::{Need, Protocol};
 
 pub struct Tun {
     file: File,
@@ -56,14 +56,15 @@ impl Tun {
         self.file.into()
     }
 
-    /// Waits for a TCP SYN, answers it, and says whose it was.
-    pub fn answer_syn(
+    /// Waits for a TCP SYN or a UDP datagram, answers it, and says whose it was.
+    pub fn answer(
         &mut self,
+        protocol: Protocol,
         from: IpAddr,
         icmp: (u8, u8),
         wait_ms: u32,
     ) -> Result<(SocketAddr, SocketAddr), Fault> {
-        router::answer_syn(self, Tun::receive, Tun::send, from, icmp, wait_ms)
+        router::answer(self, Tun::receive, Tun::send, protocol, from, icmp, wait_ms)
     }
 
     /// Waits for the next packet that is sent into the device, and gives its size.

@@ -12,7 +12,7 @@ use std::sync::Mutex;
 
 use super::super::darwin::{UTUN_HEADER, utun_frame, utun_packet};
 use super::super::{Fault, Result, check, posix, router, unsupported};
-use crate::words::names::Need;
+use crate::words::names::{Need, Protocol};
 
 /// What plans call a device, and what the kernel does: it numbers them.
 static NAMES: Mutex<BTreeMap<String, String>> = Mutex::new(BTreeMap::new());
@@ -44,14 +44,15 @@ impl Tun {
         Ok(Tun { fd })
     }
 
-    /// Waits for a TCP SYN, answers it, and says whose it was.
-    pub fn answer_syn(
+    /// Waits for a TCP SYN or a UDP datagram, answers it, and says whose it was.
+    pub fn answer(
         &mut self,
+        protocol: Protocol,
         from: IpAddr,
         icmp: (u8, u8),
         wait_ms: u32,
     ) -> Result<(SocketAddr, SocketAddr), Fault> {
-        router::answer_syn(self, Tun::receive, Tun::send, from, icmp, wait_ms)
+        router::answer(self, Tun::receive, Tun::send, protocol, from, icmp, wait_ms)
     }
 
     /// Waits for the next packet that is sent into the device, and gives its size, which is 0 for what is no IP packet.

@@ -7,7 +7,7 @@ use std::fmt;
 use askama::Template;
 use askama::filters::{Escaper as Escape, Safe};
 
-use super::document::answers::{AnswerCell, Difference};
+use super::document::answers::{AnswerCell, AnswerRow, Difference};
 use super::document::tables::{self, Cell, Subject};
 use super::document::{Contents, Document, Titles, costs, notes};
 use super::text::count;
@@ -25,13 +25,23 @@ pub enum Extent {
     Whole,
 }
 
+/// Of the conditions that a brief document writes out, in bytes.
+const LONGEST: usize = 250;
+
 /// One document about all of these reports.
 pub fn markdown(reports: &[Report], claims: &[Judged], titles: &Titles, extent: Extent) -> String {
     let document = Document::new(reports, claims, titles);
     let scenarios = document.scenarios.iter().map(|scenario| Scenario::new(&document, scenario));
     let is_brief = extent == Extent::Brief;
+    let mut contents = Contents::new(&document);
+    if is_brief {
+        // What a connect in progress comes to is its second half.
+        let is_shown = |row: &AnswerRow| !row.is_aside || matches!(row.call, Call::SoError | Call::ErrorQueue);
+        contents.answers.calls.iter_mut().for_each(|(_, rows)| rows.retain(is_shown));
+        contents.answers.calls.retain(|(_, rows)| !rows.is_empty());
+    }
     let page = Page {
-        contents: Contents::new(&document),
+        contents,
         plots: if is_brief { Vec::new() } else { costs::plots(&document) },
         scenarios: if is_brief { Vec::new() } else { scenarios.collect() },
         document: &document,
@@ -91,9 +101,10 @@ impl Page<'_> {
         }
     }
 
-    /// The scenario's id, and what it claims.
-    fn situation(&self, scenario: &str) -> Safe<String> {
-        let title = self.document.titles.get(scenario);
+    /// The scenario's id, and what it claims, where it stands first.
+    fn situation(&self, row: &AnswerRow) -> Safe<String> {
+        let scenario = &*row.scenario;
+        let title = self.document.titles.get(scenario).filter(|_| !row.is_aside);
         let title = title.map_or_else(String::new, |title| format!("<br>{}", escaped(title)));
         Safe(format!("{}{title}", self.code(scenario).0))
     }
@@ -106,6 +117,7 @@ impl Page<'_> {
             let outcome = format!("**{}**{star}", escaped(&decided.said.text));
             lines.push(match &*decided.when {
                 "" => outcome,
+                when if self.is_brief && when.len() > LONGEST => format!("{outcome} if …"),
                 when => format!("{outcome} if {}", escaped(when)),
             });
         }

@@ -8,11 +8,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{ProbeCall, Signal};
-use crate::plan::{IpSocket, Outcome, SocketKind};
+use crate::plan::{IpSocket, Op, Outcome, SocketKind};
 use crate::report::finding::{Behind, Finding, Report, Verdict, behind};
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
-use crate::words::names::{Os, PortChoice, words};
+use crate::words::names::{Os, PortChoice, Protocol, words};
 
 words! {
     /// Why a signal is believed to come from a cause.
@@ -121,7 +121,7 @@ impl Evidence {
         outcomes: impl Iterator<Item = &'n str>,
         observed: Option<&Outcome>,
     ) {
-        let call = ProbeCall::new(finding.subject.call);
+        let call = ProbeCall::new(finding.subject.call).filter(|_| !waits(finding));
         let call = call.filter(|call| (*call == ProbeCall::Socket) == (finding.subject.port == PortChoice::None));
         let (Some(call), SocketKind::Ip(socket)) = (call, finding.subject.socket) else {
             return self.leave_out(LeftOut::NoProbe);
@@ -162,4 +162,10 @@ impl Evidence {
     fn leave_out(&mut self, reason: LeftOut) {
         *self.left_out.entry(reason).or_default() += 1;
     }
+}
+
+/// Whether a TCP connect() waited for its end: a probe's never does, and reads SO_ERROR instead.
+fn waits(finding: &Finding) -> bool {
+    let call = finding.trail.last().map(|entry| &entry.op);
+    finding.subject.socket.protocol == Protocol::Tcp && matches!(call, Some(Op::Connect { nonblocking: false, .. }))
 }

@@ -32,6 +32,8 @@ pub struct Head {
 pub struct AnswerRow {
     pub scenario: String,
     pub call: Call,
+    /// Whether the scenario is not named after this call, and has a row at the call that it is named after.
+    pub is_aside: bool,
     pub cells: Vec<AnswerCell>,
 }
 
@@ -90,12 +92,20 @@ pub fn answers(document: &Document<'_>) -> Answers {
         }
     }
     let mut calls: BTreeMap<Call, Vec<AnswerRow>> = BTreeMap::new();
+    let own: BTreeSet<&str> = rows.keys().filter(|(id, call)| is_named_after(id, *call)).map(|(id, _)| *id).collect();
     for ((scenario, call), items) in rows {
+        let is_aside = own.contains(scenario) && !is_named_after(scenario, call);
         let space = Space::new(&items);
         let cells = systems.iter().map(|system| space.cell(&document.columns, system)).collect();
-        calls.entry(call).or_default().push(AnswerRow { scenario: scenario.to_owned(), call, cells });
+        calls.entry(call).or_default().push(AnswerRow { scenario: scenario.to_owned(), call, is_aside, cells });
     }
     Answers { heads, calls: calls.into_iter().collect() }
+}
+
+/// Whether an id is that of situations which the call meets. What send() meets is what sendto() meets.
+fn is_named_after(id: &str, call: Call) -> bool {
+    let name = if call == Call::Sendto { Call::Send } else { call };
+    id.split_once('.').is_some_and(|(first, _)| first == name.as_str())
 }
 
 /// Systems that were observed, then those of which something is only expected, then what passes for one.

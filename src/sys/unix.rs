@@ -8,9 +8,9 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 
 use rustix::net::{self, AddressFamily, SocketType};
 
-use super::{Mode, Result, answer, check, check_size, errno_of, os};
+use super::{Fault, Mode, Result, answer, check, check_size, errno_of, os, unsupported};
 use crate::plan::unix::{OwnPath, UnixName, UnixRow};
-use crate::words::names::{FileKind, UnixKind, UnixState};
+use crate::words::names::{FileKind, Need, UnixKind, UnixState};
 use crate::words::untrusted::Text;
 
 /// A `struct sockaddr_un` with a name that may be longer than its own place for one, so that the kernel sees how long
@@ -78,17 +78,16 @@ pub fn unix_send_to(fd: &OwnedFd, data: &[u8], name: &UnixName) -> Result<usize>
     })
 }
 
-/// What a socket says of itself: to getsockname(2), getpeername(2), SO_ACCEPTCONN and fstat(2).
-pub fn own_unix_row(fd: &OwnedFd, kind: UnixKind) -> Result<UnixRow> {
+/// What a socket that has a peer says of itself, to getsockname(2), getpeername(2) and fstat(2). Whether one listens that has
+/// none, not every system tells: macOS declares SO_ACCEPTCONN, and does not answer.
+pub fn own_unix_row(fd: &OwnedFd, kind: UnixKind) -> Result<UnixRow, Fault> {
+    if net::getpeername(fd).is_err() {
+        return Err(unsupported(Need::Linux, "a socket without a peer does not say whether it listens"));
+    }
     let name = net::SocketAddrUnix::try_from(answer(net::getsockname(fd))?).ok();
     let name = name.as_ref().and_then(net::SocketAddrUnix::path_bytes);
     let name = name.map(|name| Text::from(String::from_utf8_lossy(name).into_owned()));
-    let state = match (answer(net::sockopt::socket_acceptconn(fd))?, net::getpeername(fd)) {
-        (true, _) => UnixState::Listening,
-        (false, Ok(Some(_))) => UnixState::Connected,
-        (false, _) => UnixState::Unconnected,
-    };
-    Ok(UnixRow { kind, state, name, inode: super::owner(fd)?.1 })
+    Ok(UnixRow { kind, state: UnixState::Connected, name, inode: super::owner(fd)?.1 })
 }
 
 pub fn make_file(path: &OwnPath) -> Result<()> {

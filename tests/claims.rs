@@ -300,7 +300,7 @@ fn a_claim_that_is_named_is_told_in_full() {
         "linux  unknown: nothing there is what it is about",
         "macos  unknown: not observed; expected mixed",
         "see     errnoscope run -v 'bind.broadcast[protocol=udp,address=limited]'",
-        "holds if  cause=",
+        "holds if  ",
     ];
     let said = says(&["claims", "macos-tracer-*", BASELINE], 0, &words, &[]);
     assert!(!said.out.contains("eaddrinuse-means"));

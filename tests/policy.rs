@@ -12,7 +12,7 @@ use errnoscope::knowledge::policy::evaluate::{Evaluation, evaluate};
 use errnoscope::knowledge::policy::evidence::{Basis, CausedSignal, Evidence, LeftOut, evidence};
 use errnoscope::knowledge::policy::right::{Consequence, decision, right};
 use errnoscope::knowledge::policy::{self, Action, BUILT_IN, Policy, ProbeCall, Rule, Signal, built_in};
-use errnoscope::plan::{Hello, Op, PROTOCOL, Unsupported};
+use errnoscope::plan::{Hello, IpSocket, Op, PROTOCOL, SocketKind, Unsupported};
 use errnoscope::report::finding::{Missing, Report};
 use errnoscope::scenario::{cases, compile};
 use errnoscope::suite::catalogue::Catalogue;
@@ -180,7 +180,8 @@ fn expected(os: Os) -> Evidence {
             // What did not run has no trail that would tell a connect that waits, which no probe makes.
             let waits = compiled.subjects.iter().filter(|subject| {
                 let op = &compiled.plan.steps[subject.step as usize].op;
-                subject.socket.protocol == Protocol::Tcp && matches!(op, Op::Connect { nonblocking: false, .. })
+                matches!(subject.socket, SocketKind::Ip(IpSocket { protocol: Protocol::Tcp, .. }))
+                    && matches!(op, Op::Connect { nonblocking: false, .. })
             });
             let waits: Vec<u32> = waits.map(|subject| subject.ordinal).collect();
             let all = judge::without_run(scenario, &case, &compiled, &hello, &why);

@@ -417,7 +417,7 @@ fn added(understood: &Understood, os: Os) -> Vec<Known> {
         by: entry.by.to_owned(),
         behind: false,
         protocol: None,
-        family: entry.family,
+        family: None,
         reuse: understood.reuse.unwrap_or(Reuse::None),
         findings: 1,
         example: entry.how.to_owned(),

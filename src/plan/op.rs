@@ -20,8 +20,8 @@ use crate::words::untrusted::shown;
 /// where it is not said), `deadline_ms` how long to wait for a state (2000); both are multiplied by the plan's
 /// `patience`. `device` is the name of an interface, `prefix` a length in bits, and ICMP types and codes are those of
 /// RFC 792 or RFC 4443. `backlog` is listen(2)'s (8), `bytes` how many bytes are sent at a time (1 for sendto(2), 65536
-/// until full), `signal` the number of a signal, and `mode` that of chmod(2). `length` overrides the size of the address
-/// that is passed, in bytes.
+/// until full), `signal` the number of a signal, and `mode` that of chmod(2). `length` overrides the size of the
+/// address that is passed, in bytes.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields)]
 #[expect(missing_docs, reason = "what the arguments are is said above, once for all ops")]
@@ -143,8 +143,8 @@ pub enum Op {
     SetSysctl { name: String, value: String },
     /// Brings an interface up.
     SetUp { device: String },
-    /// RTM_NEWADDR, without duplicate address detection unless `dad` asks for it: then an IPv6 address stays tentative until the
-    /// kernel has found it unique (RFC 4862 section 5.4).
+    /// RTM_NEWADDR, without duplicate address detection unless `dad` asks for it: then an IPv6 address stays tentative
+    /// until the kernel has found it unique (RFC 4862 section 5.4).
     AddAddress {
         device: String,
         address: IpAddr,
@@ -166,8 +166,9 @@ pub enum Op {
     AddVeth { device: String, peer: String },
     /// A TUN device, up.
     AddTun { device: String },
-    /// Reads packets from a TUN device until a TCP SYN or a UDP datagram arrives and answers it with an ICMP error from `router`.
-    /// `beside` the case a process of its own does it, as often as there is something to answer, for calls that wait for the answer.
+    /// Reads packets from a TUN device until a TCP SYN or a UDP datagram arrives and answers it with an ICMP error from
+    /// `router`. `beside` the case a process of its own does it, as often as there is something to answer, for calls
+    /// that wait for the answer.
     #[serde(alias = "answer-syn")]
     Answer {
         device: String,

@@ -1,4 +1,5 @@
-//! The router behind a TUN device: it answers SYNs and datagrams with the ICMP error that a plan asks for, and forwards nothing.
+//! The router behind a TUN device: it answers SYNs and datagrams with the ICMP error that a plan asks for, and forwards
+//! nothing.
 //!
 //! Each operating system has its own way to read and write the device.
 

@@ -113,7 +113,8 @@ pub fn bind_length(fd: &OwnedFd, address: &Address, length: u32) -> Result<()> {
 struct Longest([u8; 256]);
 
 impl Longest {
-    // Linux refuses more than 128 bytes before it reads them (move_addr_to_kernel(), net/socket.c), XNU more than SOCK_MAXADDRLEN,
+    // Linux refuses more than 128 bytes before it reads them (move_addr_to_kernel(), net/socket.c), XNU more than
+    // SOCK_MAXADDRLEN,
     // 255 (getsockaddr(), bsd/kern/uipc_syscalls.c).
     fn of(address: &Address) -> Longest {
         let mut longest = Longest([0; 256]);

@@ -78,8 +78,8 @@ pub fn unix_send_to(fd: &OwnedFd, data: &[u8], name: &UnixName) -> Result<usize>
     })
 }
 
-/// What a socket that has a peer says of itself, to getsockname(2), getpeername(2) and fstat(2). Whether one listens that has
-/// none, not every system tells: macOS declares SO_ACCEPTCONN, and does not answer.
+/// What a socket that has a peer says of itself, to getsockname(2), getpeername(2) and fstat(2). Whether one listens
+/// that has none, not every system tells: macOS declares SO_ACCEPTCONN, and does not answer.
 pub fn own_unix_row(fd: &OwnedFd, kind: UnixKind) -> Result<UnixRow, Fault> {
     if net::getpeername(fd).is_err() {
         return Err(unsupported(Need::Linux, "a socket without a peer does not say whether it listens"));

@@ -167,5 +167,6 @@ impl Evidence {
 /// Whether a TCP connect() waited for its end: a probe's never does, and reads SO_ERROR instead.
 fn waits(finding: &Finding) -> bool {
     let call = finding.trail.last().map(|entry| &entry.op);
-    finding.subject.socket.protocol == Protocol::Tcp && matches!(call, Some(Op::Connect { nonblocking: false, .. }))
+    let is_tcp = matches!(finding.subject.socket, SocketKind::Ip(IpSocket { protocol: Protocol::Tcp, .. }));
+    is_tcp && matches!(call, Some(Op::Connect { nonblocking: false, .. }))
 }

@@ -1,5 +1,8 @@
 //! Explanations: what is read from what people have in front of them, and what findings then know. No kernel.
 
+mod judged;
+mod messages;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::common::reports::{baseline, baselines};

@@ -3,6 +3,7 @@
 //! It ranks by what `policy` knows, and prints nothing.
 
 pub mod read;
+pub mod reason;
 
 mod call;
 mod fit;
@@ -30,6 +31,7 @@ use crate::words::names::{Call, Family, Os, PortChoice, Protocol, Reuse, words};
 
 pub use here::Here;
 use read::{Reading, Unreadable};
+use reason::Reason;
 use system::System;
 
 /// The version of the explanation format, its first field.
@@ -139,7 +141,7 @@ pub struct Other {
     /// What it was.
     pub understood: Understood,
     /// The cause that comes first, where one is known.
-    pub cause: Option<Cause>,
+    pub cause: Option<Reason>,
 }
 
 /// One call that fails so.
@@ -159,7 +161,7 @@ pub struct Failure {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Candidate {
     /// What it ran into.
-    pub cause: Cause,
+    pub cause: Reason,
     /// How many scenarios have it.
     pub scenarios: u64,
     /// How many findings have it.
@@ -339,8 +341,15 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
         let meaning = Meaning { meaning, commands: commands.iter().map(fill).collect(), advice };
         return Some(explanation(understood, Vec::new(), Some(meaning)));
     };
-    let added = added(&understood, os);
-    let failures = grouped(&understood, knowledge.known.iter().chain(&added));
+    let added = supplement::known(&understood, os);
+    let mut failures = grouped(&understood, knowledge.known.iter().chain(&added));
+    for entry in reason::entries(&understood, os) {
+        if failures.keys().all(|(call, _)| *call != entry.call) {
+            let own = understood.port.unwrap_or(PortChoice::Ephemeral);
+            let port = if matches!(entry.call, Call::Connect | Call::Sendto) { own } else { PortChoice::None };
+            failures.insert((entry.call, port), Vec::new());
+        }
+    }
     let mut ranked: Vec<((Call, PortChoice), Vec<Ranked<'_>>)> = failures
         .into_iter()
         .map(|((call, port), known)| {
@@ -363,15 +372,17 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
         let said = understood.calls.iter().position(|said| said == call);
         let known = (!observed, Reverse(calls[&(*call, observed)]));
         let unusual = is_usual(*call, *port) == understood.connecting;
-        (said, fit::obscure(*call), unusual && !understood.calls.is_empty(), known, *call, unusual)
+        (said, fit::obscure(*call, understood.errno), unusual && !understood.calls.is_empty(), known, *call, unusual)
     });
+    let in_use = reason::entries(&understood, os);
     let failures: Vec<Failure> = ranked
         .into_iter()
-        .map(|((call, port), causes)| Failure {
-            call,
-            port,
-            apart: apart(call, understood.errno, &causes),
-            causes: causes.into_iter().map(|cause| candidate(cause, call, port, &understood)).collect(),
+        .map(|((call, port), causes)| {
+            let apart = apart(call, understood.errno, &causes);
+            let own =
+                in_use.iter().filter(|entry| entry.call == call).map(|entry| reason::candidate(entry, &understood));
+            let known = causes.into_iter().map(|cause| candidate(cause, call, port, &understood));
+            Failure { call, port, apart, causes: own.chain(known).collect() }
         })
         .collect();
     (!failures.is_empty()).then(|| {
@@ -401,28 +412,6 @@ pub fn explain_all(understood: Vec<Understood>, knowledge: &Knowledge) -> Option
         }
     }
     best.map(|best| Explanation { others, ..best })
-}
-
-/// What is only expected: of calls that no scenario makes so.
-fn added(understood: &Understood, os: Os) -> Vec<Known> {
-    let entries = supplement::entries(understood.errno).filter(|entry| entry.os == os);
-    let known = entries.map(|entry| Known {
-        os,
-        call: entry.call,
-        port: entry.port,
-        errno: understood.errno,
-        cause: entry.cause,
-        scenario: String::new(),
-        basis: Basis::Expected,
-        by: entry.by.to_owned(),
-        behind: false,
-        protocol: None,
-        family: None,
-        reuse: understood.reuse.unwrap_or(Reuse::None),
-        findings: 1,
-        example: entry.how.to_owned(),
-    });
-    known.collect()
 }
 
 /// What is known of each call. A program that says connect may have read it from SO_ERROR: both are told as one.
@@ -493,7 +482,7 @@ fn candidate(ranked: Ranked<'_>, call: Call, port: PortChoice, understood: &Unde
     let accounts = accounts_for(cause, understood.errno);
     let about = About { protocol: understood.protocol, local: understood.local, remote: understood.remote };
     Candidate {
-        cause,
+        cause: Reason::Cause(cause),
         scenarios,
         findings,
         evidence: evidence.collect(),

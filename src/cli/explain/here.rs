@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::cli::Failure;
+use crate::knowledge::explain::reason::Reason;
 use crate::knowledge::explain::system::System;
 use crate::knowledge::explain::{Explanation, Here, Understood};
 use crate::knowledge::policy::separate::End;
@@ -27,7 +28,12 @@ pub fn looked_at(explanation: Explanation) -> Result<Explanation, Failure> {
             sys::HOST.map_or("neither Linux nor macOS", Os::as_str)
         )));
     }
-    let causes = explanation.failures.iter().flat_map(|failure| &failure.causes).map(|candidate| candidate.cause);
+    let candidates = explanation.failures.iter().flat_map(|failure| &failure.causes);
+    let causes = candidates.filter_map(|candidate| match candidate.cause {
+        Reason::Cause(cause) => Some(cause),
+        // The other end, or a device: nothing of it is left to see.
+        Reason::InUse(_) => None,
+    });
     // In the order of their ranks, each once.
     let mut seen = BTreeSet::new();
     let causes: Vec<Cause> = causes.filter(|cause| seen.insert(*cause)).collect();

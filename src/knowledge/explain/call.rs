@@ -3,8 +3,8 @@
 //! A call that cannot give the errno is not the call. What can is asked of findings.
 
 use super::message::Mention;
-use super::supplement;
 use super::system::System;
+use super::{reason, supplement};
 use crate::knowledge::policy::causes::Knowledge;
 use crate::words::errno::ErrnoName;
 use crate::words::names::Call;
@@ -94,8 +94,20 @@ pub fn candidates(line: &str, lower: &str, mention: Option<&Mention>, messages: 
             found.push(Candidate { calls: vec![call], surety: Surety::Verb, distance: place.distance() });
         }
     }
+    // .NET adds the address that it connects to, and none to its other errors.
+    let ends = mention.map(|mention| line[mention.end..].trim_start_matches(['.', ' ']));
+    if lower.contains("socketexception") && ends.is_some_and(|ends| ends.starts_with(is_address)) {
+        found.push(Candidate { calls: vec![Call::Connect], surety: Surety::Verb, distance: (true, 0) });
+    }
     found.sort_by_key(|candidate| (std::cmp::Reverse(candidate.surety), candidate.distance));
     found
+}
+
+/// The calls that a line without an errno is about: its first verb says what was tried.
+pub fn opening(line: &str) -> Vec<Call> {
+    let found = candidates(line, &line.to_ascii_lowercase(), None, &[]);
+    let sure = found.into_iter().filter(|candidate| candidate.surety >= Surety::Action);
+    sure.max_by_key(|candidate| candidate.distance).map(|first| first.calls).unwrap_or_default()
 }
 
 fn next_word(lower: &str, from: usize) -> Option<std::ops::Range<usize>> {
@@ -146,7 +158,9 @@ fn named(line: &str, place: &Place<'_>) -> Option<(Vec<Call>, Surety)> {
         let ruby = before.ends_with('-') && after.starts_with("(2)");
         let java = before.ends_with('(') && after.starts_with(" failed)");
         let jdk = before.ends_with(':') && after.trim_end().is_empty() && place.start > place.errno;
-        if colons || node || field || ruby || java || jdk || matches!(own, Call::SoError | Call::ErrorQueue) {
+        // The frame of a stack that made the system call.
+        let native = after.starts_with("(native method)");
+        if colons || node || field || ruby || java || jdk || native || matches!(own, Call::SoError | Call::ErrorQueue) {
             // Node and libuv say so of both.
             // As an argument it is the call itself.
             let alone = before.is_empty() && !lower_has_more(place);
@@ -159,13 +173,31 @@ fn named(line: &str, place: &Place<'_>) -> Option<(Vec<Call>, Surety)> {
             let calls = if method { vec![Call::Bind, Call::Listen] } else { vec![own] };
             return Some((calls, Surety::Action));
         }
-        const REASONS: &[&str] = &["calling", "call to", "create", "creating", "open", "opening"];
+        if after.starts_with(" fail") || after.starts_with(" error") {
+            let calls = if own == Call::Listen { vec![Call::Bind, Call::Listen] } else { vec![own] };
+            return Some((calls, Surety::Action));
+        }
+        // An open socket is bound or connected as well.
+        if own == Call::Socket && (before.ends_with(" open") || before.ends_with(" opening")) {
+            return None;
+        }
+        const REASONS: &[&str] = &["calling", "call to", "create", "creating"];
         if REASONS.iter().any(|reason| before.ends_with(reason)) && (own != Call::Listen) {
             return Some((vec![own], Surety::Action));
         }
         if ["sendto", "sendmsg", "recvfrom", "recvmsg", "accept4", "setsockopt", "writev"].contains(&word) {
             return Some((vec![own], Surety::Action));
         }
+    }
+    // A socket with an address is one that is bound.
+    if word == "socket" && after.strip_prefix(' ').is_some_and(|after| after.starts_with(is_address)) {
+        return Some((vec![Call::Bind], Surety::Action));
+    }
+    // What ended was made before.
+    if word == "connection"
+        && [" aborted", " reset", " lost", " closed", " broken"].iter().any(|ended| after.starts_with(ended))
+    {
+        return None;
     }
     // `System.Net.Sockets.SocketException`: a type.
     let typed = before.ends_with('.') && (after.starts_with('.') || after.starts_with("::"));
@@ -190,10 +222,16 @@ fn named(line: &str, place: &Place<'_>) -> Option<(Vec<Call>, Surety)> {
         let tried = TRIES.iter().any(|tries| before.ends_with(tries));
         let fails =
             [" fail", " error", "() ", " to ", " on ", " address", " port"].iter().any(|says| after.starts_with(says));
-        let action = surety == Surety::Verb && (tried || fails);
+        let action = surety == Surety::Verb && (tried || fails) || tried && matches!(word, "read" | "write");
+        let action = action || matches!(word, "listen" | "listening") && after.starts_with(" socket");
         return Some((calls, if action { Surety::Action } else { surety }));
     }
     parts(&line[place.start..place.end], after)
+}
+
+/// Whether an address can begin so.
+fn is_address(first: char) -> bool {
+    first.is_ascii_digit() || matches!(first, '[' | '*')
 }
 
 /// Whether a line says more than a call and an errno.
@@ -203,6 +241,10 @@ fn lower_has_more(place: &Place<'_>) -> bool {
 
 /// A name of several words: `apr_socket_connect`, `finishConnect`, `ConnectException`.
 fn parts(name: &str, after: &str) -> Option<(Vec<Call>, Surety)> {
+    // PHP says of its servers that they cannot connect.
+    if name.to_ascii_lowercase().ends_with("server") && name.contains('_') && after.starts_with('(') {
+        return Some((vec![Call::Bind, Call::Listen], Surety::Named));
+    }
     // Java throws a BindException from connect() as well.
     let thrown = name.ends_with("Exception") || name.ends_with("Error");
     if thrown && !name.ends_with("ConnectException") {
@@ -230,6 +272,7 @@ pub fn can_give(call: Call, errno: ErrnoName, system: Option<System>) -> bool {
     let known = &Knowledge::built_in().known;
     known.iter().any(|known| known.errno == errno && same(known.call) && on(known.os))
         || supplement::entries(errno).any(|entry| same(entry.call) && on(entry.os))
+        || reason::calls(errno).iter().any(|&call| same(call))
 }
 
 /// The calls of the surest candidate that can give the errno.
@@ -249,6 +292,7 @@ pub fn settle(candidates: &[Candidate], errno: Option<ErrnoName>, system: Option
             return able;
         }
     }
-    let sure = candidates.first().filter(|first| first.surety >= Surety::Verb);
+    // A system call by its name is what it says; words mean something near it.
+    let sure = candidates.first().filter(|first| first.surety == Surety::Named);
     sure.map(|first| first.calls.clone()).unwrap_or_default()
 }

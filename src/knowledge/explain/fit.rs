@@ -7,6 +7,7 @@ use super::system::System;
 use crate::knowledge::policy::advice;
 use crate::knowledge::policy::right::accounts_for;
 use crate::words::cause::Cause;
+use crate::words::errno::ErrnoName;
 use crate::words::names::{Call, Family, Os, PortChoice};
 
 /// What comes first has the lowest number. Causes of one number are ordered by their evidence.
@@ -23,7 +24,7 @@ pub fn order(cause: Cause, call: Call, port: PortChoice, understood: &Understood
             if understood.family == Some(Family::Ipv6) && !chosen { 0 } else { 7 }
         }
         (Cause::InProgress, _, "EINPROGRESS" | "EALREADY") => 0,
-        (Cause::InProgress | Cause::None, ..) => 8,
+        (Cause::InProgress | Cause::None, ..) | (Cause::AddressNotLocal, Call::Connect, _) => 8,
         (Cause::PortsExhausted, _, "EAGAIN") => 1,
         (Cause::PortsExhausted, Call::Connect | Call::Sendto, "EADDRNOTAVAIL") => 1,
         (Cause::AddressNotLocal, Call::Bind, _) if port == PortChoice::Explicit => 1,
@@ -48,10 +49,23 @@ pub fn order(cause: Cause, call: Call, port: PortChoice, understood: &Understood
     }
 }
 
-/// Which calls come first where a text names none: nobody meets the error queue by accident.
-pub fn obscure(call: Call) -> u8 {
+/// Which calls come first where a text names none: those that most programs meet the errno in. Nobody meets the error
+/// queue by accident.
+pub fn obscure(call: Call, errno: ErrnoName) -> u8 {
+    let usual: &[Call] = match errno.as_str() {
+        "ECONNRESET" => &[Call::Recv, Call::Send],
+        "EPIPE" => &[Call::Send],
+        // A packet filter; raw sockets are few.
+        "EACCES" => &[Call::Bind],
+        "EPERM" | "ENOBUFS" | "EMSGSIZE" => &[Call::Sendto, Call::Send],
+        _ => &[],
+    };
+    if let Some(place) = usual.iter().position(|usual| *usual == call) {
+        return place as u8;
+    }
+    let more = usual.len() as u8;
     match call {
-        Call::Bind | Call::Connect | Call::Socket | Call::Accept => 0,
+        Call::Bind | Call::Connect | Call::Socket | Call::Accept => more,
         Call::Sendto
         | Call::Listen
         | Call::Send
@@ -59,8 +73,8 @@ pub fn obscure(call: Call) -> u8 {
         | Call::SoError
         | Call::Setsockopt
         | Call::Shutdown
-        | Call::Close => 1,
-        Call::ErrorQueue => 2,
+        | Call::Close => more + 1,
+        Call::ErrorQueue => more + 2,
     }
 }
 
@@ -98,9 +112,6 @@ pub fn advice(cause: Cause, call: Call, port: PortChoice, understood: &Understoo
                 format!("{port} is taken: choose another, or end what has it; SO_REUSEADDR binds beside TIME_WAIT")
             }
         },
-        Cause::Refused if matches!(errno, "ECONNRESET" | "ECONNABORTED") => {
-            "the other end closed the connection with a reset: see its log".to_owned()
-        }
         Cause::Refused if matches!(call, Call::Send | Call::Sendto | Call::Recv) => {
             "an earlier datagram found nobody: start the server, or correct the port".to_owned()
         }

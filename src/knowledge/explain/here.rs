@@ -26,7 +26,7 @@ impl Explanation {
     pub fn with_host(mut self, here: Vec<Here>) -> Explanation {
         self.here = here;
         let rank = |candidate: &Candidate| {
-            let here = self.here.iter().find(|here| here.cause == candidate.cause);
+            let here = self.here.iter().find(|here| candidate.cause == here.cause);
             match here.and_then(|here| here.holds) {
                 Some(true) => 0,
                 _ if candidate.advice.is_empty() => 3,

@@ -25,12 +25,16 @@ pub struct Block {
     pub above: Vec<String>,
     /// The lines below that say more of it.
     pub below: Vec<String>,
+    /// The lines near it that may say more of its ends, the surest first.
+    pub beside: Vec<String>,
 }
 
 /// More errors than these, counted from the end, are not told.
 pub const MOST: usize = 16;
 /// More lines around an error are not its own.
 const AROUND: usize = 24;
+/// A paste of so many lines is about one failure; a longer one is a log.
+const SHORT: usize = 20;
 /// A longer line is cut around its error.
 const LONGEST: usize = 4096;
 
@@ -42,7 +46,7 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
         | \bWSAGetLastError(?:\(\))?\s?[:=]?\s?(\d{1,5})\b
         | (?:^|\W)\((-?\d{1,5})\s?[:)"] | \((\d{1,5})\x20" | \[(?:\w+[:.])?(-?\d{1,5})\] | (?:\s|=)(-\d{1,5})\b
         | \bfailed(?:\s?[:=]\s?|\x20)(-?\d{1,5})\b
-        | \bsystem:(\d{1,5})\b
+        | \bsystem:(\d{1,5})\b | \bE?UNKNOWN(?:ERR)?\x20\(?(-?\d{1,5})\b
         | Exception\x20\((\d{1,5})\)
         | (?:^|[:\s])(\d{1,5})\x20(?:address|can|connection|network|no|operation|permission)
         "#,
@@ -85,6 +89,7 @@ pub fn blocks(lines: &[&str]) -> Vec<Block> {
         let since = position.checked_sub(1).map_or(0, |before| at[before] + 1);
         let until = at.get(position + 1).copied().unwrap_or(lines.len());
         let (above, below) = (above(lines, since, index), below(lines, index, until));
+        let beside = beside(lines, &above, index, until);
         // Several errnos in one line are several errors; the same one twice is one.
         let mut start = 0;
         let mut differing: Vec<usize> = Vec::new();
@@ -119,7 +124,15 @@ pub fn blocks(lines: &[&str]) -> Vec<Block> {
             }
             let below = if number + 1 == differing.len() { below.clone() } else { Vec::new() };
             let above = if number == 0 { above.clone() } else { Vec::new() };
-            blocks.push(Block { line: text, errno: Some(best), mentions, numbers, above, below });
+            blocks.push(Block {
+                line: text,
+                errno: Some(best),
+                mentions,
+                numbers,
+                above,
+                below,
+                beside: beside.clone(),
+            });
         }
     }
     blocks
@@ -157,14 +170,15 @@ fn numbered(lines: &[&str], index: usize) -> Option<Block> {
     // What the kernel and programs put in brackets, or behind a sign, is surer than the first number.
     let sure = all.iter().rev().copied().find(is_errno).or(all.first().copied().filter(|_| lone))?;
     let (above, below) = (above(lines, 0, index), below(lines, index, lines.len()));
-    Some(Block { line, errno: None, mentions: Vec::new(), numbers: vec![sure], above, below })
+    let beside = beside(lines, &above, index, lines.len());
+    Some(Block { line, errno: None, mentions: Vec::new(), numbers: vec![sure], above, below, beside })
 }
 
 /// Errors of files and processes have small numbers that stand for many things.
 fn of_sockets(errno: ErrnoName) -> bool {
     errno
         .raw(Os::Linux)
-        .is_some_and(|number| (88..=115).contains(&number) || matches!(number, 1 | 4 | 11 | 13 | 22..=24 | 32))
+        .is_some_and(|number| (88..=115).contains(&number) || matches!(number, 1 | 4 | 11 | 13 | 22..=24 | 32 | 64))
 }
 
 pub fn numbers(line: &str) -> Vec<i32> {
@@ -192,6 +206,15 @@ fn above(lines: &[&str], since: usize, index: usize) -> Vec<String> {
 fn below(lines: &[&str], index: usize, until: usize) -> Vec<String> {
     let lines = &lines[index + 1..until.min(index + 1 + AROUND)];
     lines.iter().take_while(|line| indented(line)).map(|line| short(line)).collect()
+}
+
+/// Two lines above lead to an error. A short paste is about it in all its lines.
+fn beside(lines: &[&str], above: &[String], index: usize, until: usize) -> Vec<String> {
+    if lines.len() > SHORT {
+        return above.iter().take(2).cloned().collect();
+    }
+    let after = lines[index + 1..until].iter().filter(|line| !line.trim().is_empty()).map(|line| short(line));
+    above.iter().cloned().chain(after).collect()
 }
 
 fn short(line: &str) -> String {

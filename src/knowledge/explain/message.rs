@@ -89,6 +89,11 @@ const MESSAGES: &[(&str, &str, Option<System>)] = &[
     ("address in use", "EADDRINUSE", None),
     ("addrinuse", "EADDRINUSE", None),
     ("only one usage of each socket address", "EADDRINUSE", Some(System::Windows)),
+    (
+        "only one usage of each socket address (protocol/network address/port) is normally permitted",
+        "EADDRINUSE",
+        Some(System::Windows),
+    ),
     ("cannot assign requested address", "EADDRNOTAVAIL", Some(System::Linux)),
     ("can't assign requested address", "EADDRNOTAVAIL", Some(System::Macos)),
     ("address not available", "EADDRNOTAVAIL", None),

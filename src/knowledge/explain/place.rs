@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 
 use regex_lite::Regex;
 
-use super::read::{Reading, group, pattern};
+use super::read::{Reading, first, group, pattern};
 use crate::knowledge::policy::separate::End;
 use crate::words::names::{Call, Family, PortChoice, Protocol};
 
@@ -23,12 +23,12 @@ patterns! {
     COLON_BEHIND = r#"^['")|\]]*[:#](\d{1,5})\b"#;
     DEVICE_BEHIND = r"^/(\d{1,5})\b";
     NETCAT_BEHIND = r"^\]? (\d{1,5})(?: ?[:(]|$)";
-    PORT = r#"(?i)(?:\b|_|")port(?:"|')?\s*[ =:#,]\s*["']?(\d{1,5})\b"#;
+    PORT = r#"(?i)(?:\b|_|")port(?:"|')?\s*[ =:#,]\s*["']?(\d{1,5})\b|\bon ["'](\d{1,5})["']"#;
     NAMED = r#"(?i)(?:\b(?:to|at|on|from|address|host|tcp[46]?|udp[46]?)|://|@|[=("'])\s*["'(]?([a-z](?:[a-z0-9-]*\.)*[a-z0-9-]*):(\d{1,5})(?:[^\d.:]|$|[.:](?:\s|$))"#;
     TUPLE = r"\{(\d{1,3}),\s?(\d{1,3}),\s?(\d{1,3}),\s?(\d{1,3})\}(?:,\s?(\d{1,5})\b)?";
     TUPLE6 = r"\{((?:\d{1,5},\s?){7}\d{1,5})\}(?:,\s?(\d{1,5})\})?";
     DOCKER = r"(\S+):(\d{1,5}):(\S+):(\d{1,5})/(tcp|udp)\b";
-    GO = r"\b(dial|listen|read|write|accept|set) (?:tcp|udp|ip)[46]?(?::\w+)? (?:([^\s>]*)->)?(\S*):? ";
+    GO = r"\b(dial|listen|read|write|accept|set) (tcp|udp|ip)[46]?(?::\w+)? (?:([^\s>]*)->)?(\S*):? ";
     LOCAL_WORD = r#"(?i)(?:\blocal|\bsource|\bsrc|\blisten|\bbind|\blisten(?:ing)? on|\bbind(?:ing)? to)[ _]?(?:addr(?:ess)?|ip)?['"]?[ :=(]*['"]?$"#;
     REMOTE_WORD = r#"(?i)(?:\bremote|\bpeer|\bdst|\bdest(?:ination)?|\bupstream|\bserver at)[ _]?(?:addr(?:ess)?|ip)?['"]?[ :=(]*["'(]*(?:[a-z]+://)?$"#;
     OTHER_WORD = r#"(?i)(?:\bclient|\bserver|\bhost|\bgateway|\breferrer)['"]?: *["']?(?:[a-z]+://)?$"#;
@@ -62,7 +62,8 @@ pub fn read(line: &str, reading: &mut Reading) {
     reading.protocol = reading.protocol.or_else(|| protocol(line));
     reading.family = reading.family.or_else(|| family(line));
     if let Some(found) = GO.captures_iter(line).last() {
-        let (operation, before, after) = (group(&found, 1), group(&found, 2), group(&found, 3));
+        let (operation, before, after) = (group(&found, 1), group(&found, 3), group(&found, 4));
+        reading.protocol = group(&found, 2).parse().ok().or(reading.protocol);
         let after = end(after.trim_end_matches(':'), true);
         if after.address.is_some() || after.port.is_some() || !before.is_empty() {
             let own = matches!(operation, "listen" | "accept" | "set");
@@ -91,7 +92,7 @@ pub fn read(line: &str, reading: &mut Reading) {
         found.clear();
     }
     // A port that stands apart belongs to the address that has none.
-    if let Some(port) = PORT.captures_iter(line).last().and_then(|found| group(&found, 1).parse().ok()) {
+    if let Some(port) = PORT.captures_iter(line).last().and_then(|found| first(&found).parse().ok()) {
         match &mut found[..] {
             [] => found.push(Found { end: End { address: None, port: Some(port) }, role: Role::Open }),
             [only] if only.end.port.is_none() => only.end.port = Some(port),
@@ -219,7 +220,10 @@ fn places(line: &str) -> Vec<Found> {
             ".go", ".js", ".java", ".c", ".cc", ".cpp", ".py", ".rs", ".rb", ".ex", ".erl", ".ts", ".cs", ".php", ".h",
             ".kt",
         ];
-        let other = FILES.iter().any(|ending| host.ends_with(ending))
+        // `at Net.connect(Net.java:601)`: a place in a program.
+        let frame = line.trim_start().starts_with("at ");
+        let other = frame
+            || FILES.iter().any(|ending| host.ends_with(ending))
             || ["node", "port", "line", "code", "errno", "ip4", "ip6", "pid"].contains(&&*host);
         if !other {
             let end = End { address: None, port: group(&name, 2).parse().ok() };
@@ -231,7 +235,17 @@ fn places(line: &str) -> Vec<Found> {
     if found.len() > 1 && found[0].0 == 0 && found[0].1.end.port.is_none() {
         found.remove(0);
     }
-    found.into_iter().map(|(_, found)| found).collect()
+    let mut found: Vec<Found> = found.into_iter().map(|(_, found)| found).collect();
+    // `Connected to localhost (127.0.0.1) port 80` and the like say an address twice.
+    found.dedup_by(|again, first| {
+        let same = again.end.address.is_some() && again.end.address == first.end.address && again.role == first.role;
+        let more = same && (first.end.port.is_none() || again.end.port.is_none());
+        if more {
+            first.end.port = first.end.port.or(again.end.port);
+        }
+        more
+    });
+    found
 }
 
 fn role(line: &str, start: usize) -> Role {
@@ -261,14 +275,16 @@ fn end(text: &str, joined: bool) -> End {
     // `[0.0.0.0:443]`, as HAProxy writes it.
     let inner = text.strip_prefix('[').and_then(|text| text.strip_suffix(']')).filter(|inner| address(inner).is_none());
     let text = inner.unwrap_or(text);
-    let split = text.rsplit_once(':').filter(|(_, port)| !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()));
+    let split = text.trim_end_matches(']').rsplit_once(':');
+    let split = split.filter(|(_, port)| !port.is_empty() && port.bytes().all(|c| c.is_ascii_digit()));
     if let Some(whole) = address(text) {
         // Node and Redis write the port behind a bare IPv6 address; of the shortest ones everybody does.
         let shortest = |before: &str| matches!(before, "::" | "::1");
         return match split {
-            Some((before, port)) if whole.is_ipv6() && (joined || shortest(before)) => {
+            Some((before, port)) if whole.is_ipv6() && (joined || shortest(before.trim_start_matches('['))) => {
                 match (address(before), port.parse()) {
-                    (Some(address), Ok(port)) if !text.ends_with(']') => {
+                    // HAProxy has brackets around both.
+                    (Some(address), Ok(port)) if !text.ends_with(']') || shortest(before.trim_start_matches('[')) => {
                         End { address: Some(address), port: Some(port) }
                     }
                     _ => End { address: Some(whole), port: None },

@@ -49,6 +49,9 @@ pub enum Unreadable {
     /// It tells of a failure, but not of its errno.
     #[error("no errno in this text; {0}")]
     Told(&'static str),
+    /// It is about files.
+    #[error("this is about a file; expected a socket's error")]
+    File,
     /// No scenario knows sockets that are files.
     #[error("this is about a UNIX socket; expected IPv4 or IPv6")]
     UnixSocket,
@@ -72,7 +75,7 @@ pub fn read(text: &str) -> Result<Vec<Reading>, Unreadable> {
     if all.is_empty() {
         all = lines::blocks(&lines).iter().map(block).collect();
     }
-    let unix = all.contains(&Err(Unreadable::UnixSocket));
+    let about = [Unreadable::UnixSocket, Unreadable::File].into_iter().find(|about| all.contains(&Err(*about)));
     let mut readings: Vec<Reading> = Vec::new();
     for reading in all.into_iter().filter_map(Result::ok) {
         match readings.last_mut().filter(|last| same(last, &reading)) {
@@ -104,8 +107,7 @@ pub fn read(text: &str) -> Result<Vec<Reading>, Unreadable> {
     }
     match readings.is_empty() {
         false => Ok(readings),
-        true if unix => Err(Unreadable::UnixSocket),
-        true => Err(unreadable(text)),
+        true => Err(about.unwrap_or_else(|| unreadable(text))),
     }
 }
 
@@ -161,9 +163,12 @@ macro_rules! patterns {
 
 patterns! {
     UNIX = r"(?i)AF_UNIX|AF_LOCAL|\bunix:/|\b(?:dial|listen|read|write) unix(?:gram|packet)?\b|/\S+\.sock\b|Unix domain socket";
+    // A file may be forbidden as well.
+    FILE = r#"(?i)\b(?:open|opening|access|create|chdir|mkdir|unlink|stat|exec|execve|load|save)\b(?:\(\))?[^/:]{0,24}["'` ]/+[\w.-]+/[\w./-]+"#;
     // The JDK on Windows has the call behind its message.
     JDK = r"(?:Exception|Error): [^:]+: (?:connect|bind|JVM_Bind|Cannot bind|recv failed)\s*$";
-    BSD = r"(?i)\b(?:Free|Open|Net)BSD\b|\bDragonFly\b";
+    // A port of OpenBSD's program has its name: `nc.openbsd`, `OpenBSD Secure Shell server`.
+    BSD = r"(?:^|[^.-])\b(?:Free|Net|Open)BSD\b(?:[^ -]|[ -][^SNn]|$)|(?:^|[\s(])(?i:free|net|open)bsd\d|\bDragonFly\b";
     NODE = r"(?:Error: (connect|listen|bind|send) E[A-Z]+\b|\b(connect|listen|bind|send) E[A-Z]+:? [^-])";
     NODE_LOCAL = r" - Local \((\S+)\)";
     ADDRESS_FIELD = r#"^\s*["']?(?:address|host)["']?\s*:\s*["']([0-9a-fA-F.:]+)["']"#;
@@ -177,7 +182,7 @@ pub(super) fn group<'t>(found: &Captures<'t>, index: usize) -> &'t str {
 }
 
 /// The first group that took part.
-fn first<'t>(found: &Captures<'t>) -> &'t str {
+pub(super) fn first<'t>(found: &Captures<'t>) -> &'t str {
     found.iter().skip(1).flatten().next().map_or("", |group| group.as_str())
 }
 
@@ -187,9 +192,14 @@ pub(super) fn named(name: &str) -> Option<ErrnoName> {
 }
 
 fn block(block: &Block) -> Result<Reading, Unreadable> {
-    let Block { line, errno: mention, mentions, numbers, above, below } = block;
+    let Block { line, errno: mention, mentions, numbers, above, below, beside } = block;
     if UNIX.is_match(line) {
         return Err(Unreadable::UnixSocket);
+    }
+    let forbids =
+        mention.is_some_and(|mention| matches!(mention.errno.as_str(), "EACCES" | "EPERM" | "EMFILE" | "ENFILE"));
+    if forbids && FILE.is_match(&masked(line, mentions)) && !line.contains("/dev/tcp/") && !line.contains("/dev/udp/") {
+        return Err(Unreadable::File);
     }
     let mut reading = Reading { errno: mention.map(|mention| mention.errno), ..Reading::default() };
     let numbers: Vec<i32> = numbers.iter().copied().chain(below.iter().flat_map(|line| lines::numbers(line))).collect();
@@ -225,21 +235,20 @@ fn block(block: &Block) -> Result<Reading, Unreadable> {
     if reading.local == End::default() && reading.remote == End::default() && !more.is_empty() {
         place::read(&more.join(" "), &mut reading);
     }
-    // The lines that lead there say what the error's own line does not.
-    for line in above.iter().take(2) {
-        if reading.local == End::default() && reading.remote == End::default() {
-            let protocol = reading.protocol;
-            place::read(line, &mut reading);
-            reading.protocol = protocol.or(reading.protocol);
-        }
-    }
+    complete_from(beside, &mut reading);
     let around = above.iter().take(4).chain(below);
-    let client = CLIENT.is_match(line) || around.into_iter().any(|line| CLIENT.is_match(line));
+    // asyncio's datagram endpoints are servers as often.
+    let server = above.iter().any(|line| line.contains("create_datagram_endpoint"));
+    let client = !server && (CLIENT.is_match(line) || around.into_iter().any(|line| CLIENT.is_match(line)));
     if client && reading.calls.first() == Some(&Call::Bind) && reading.local.port.is_none_or(|port| port == 0) {
         reading.port = Some(PortChoice::Ephemeral);
     }
     if lower.contains("peer name") {
         reading.protocol = reading.protocol.or(Some(Protocol::Udp));
+    }
+    // The port that a datagram came from says nothing of who chose it.
+    if reading.calls == [Call::Sendto] {
+        reading.port = None;
     }
     // bind() before a connect() that has a destination: the kernel chose the port.
     if reading.calls == [Call::Bind, Call::Connect] && reading.remote.address.is_some() && reading.port.is_none() {
@@ -262,19 +271,46 @@ fn candidates(block: &Block) -> Vec<Candidate> {
     let mut found = call::candidates(&block.line, &lower, block.errno.as_ref(), &block.mentions);
     let sure = |found: &[Candidate]| found.first().is_some_and(|first| first.surety >= Surety::Action);
     let of = |line: &String| call::candidates(line, &line.to_ascii_lowercase(), None, &[]);
-    // A stack below: the frame nearest to the error that is a function of a call. Above: the last one.
-    for line in block.below.iter().chain(&block.above) {
-        if sure(&found) {
-            break;
-        }
-        let mut more = of(line);
-        more.retain(|candidate| candidate.surety >= Surety::Action);
-        if !more.is_empty() {
-            more.append(&mut found);
-            found = more;
+    // A stack below: the frame nearest to the error that is a function of a call, and surer the one that is the system
+    // call. Above: the last one.
+    for least in [Surety::Named, Surety::Action] {
+        for line in block.below.iter().chain(&block.above) {
+            if sure(&found) {
+                break;
+            }
+            let mut more = of(line);
+            more.retain(|candidate| candidate.surety >= least);
+            if !more.is_empty() {
+                more.append(&mut found);
+                found = more;
+            }
         }
     }
     found
+}
+
+/// What the lines beside an error say of the ends that its own line leaves open. Of the protocol they say nothing: a
+/// program's banner has addresses of its own.
+fn complete_from(lines: &[String], reading: &mut Reading) {
+    for line in lines {
+        // Of which call its address is, the line itself says first.
+        let own = call::opening(line);
+        let calls = if own.is_empty() { reading.calls.clone() } else { own };
+        let mut more = Reading { calls, errno: reading.errno, ..Reading::default() };
+        place::read(line, &mut more);
+        if reading.local == End::default() && reading.remote == End::default() {
+            (reading.local, reading.remote) = (more.local, more.remote);
+            (reading.port, reading.family) = (reading.port.or(more.port), reading.family.or(more.family));
+            continue;
+        }
+        // `bind 127.0.0.1`, then `already running on port 8000?`
+        for (own, other) in [(reading.local, more.local), (reading.remote, more.remote)] {
+            let same = other.address.is_none() || other.address == own.address;
+            if own.address.is_some() && own.port.is_none() && other.port.is_some_and(|port| port != 0) && same {
+                place::place(reading, End { port: other.port, ..own });
+            }
+        }
+    }
 }
 
 /// Node's fields, and those of logs in JSON, below the error's line.

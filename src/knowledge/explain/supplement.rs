@@ -2,9 +2,12 @@
 //!
 //! They are shown as expected, never as observed.
 
+use super::Understood;
+use crate::knowledge::policy::causes::Known;
+use crate::knowledge::policy::evidence::Basis;
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
-use crate::words::names::{Call, Os, PortChoice};
+use crate::words::names::{Call, Os, PortChoice, Reuse};
 
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
@@ -23,8 +26,30 @@ pub fn entries(errno: ErrnoName) -> impl Iterator<Item = &'static Entry> {
     ENTRIES.iter().filter(move |entry| entry.errno == errno.as_str())
 }
 
-const SOURCE: &str = "kernel-source";
-const PRACTICE: &str = "practice";
+/// What is only expected: of calls that no scenario makes so.
+pub fn known(understood: &Understood, os: Os) -> Vec<Known> {
+    let entries = entries(understood.errno).filter(|entry| entry.os == os);
+    let known = entries.map(|entry| Known {
+        os,
+        call: entry.call,
+        port: entry.port,
+        errno: understood.errno,
+        cause: entry.cause,
+        scenario: String::new(),
+        basis: Basis::Expected,
+        by: entry.by.to_owned(),
+        behind: false,
+        protocol: None,
+        family: None,
+        reuse: understood.reuse.unwrap_or(Reuse::None),
+        findings: 1,
+        example: entry.how.to_owned(),
+    });
+    known.collect()
+}
+
+pub const SOURCE: &str = "kernel-source";
+pub const PRACTICE: &str = "practice";
 
 macro_rules! entries {
     ($($os:ident $call:ident $errno:ident $port:ident $cause:ident, $by:ident $how:literal;)+) => {
@@ -45,15 +70,23 @@ entries! {
     Linux Connect EPERM Ephemeral Permission, SOURCE "kernel/bpf/cgroup.c: a program of the cgroup forbids connect()";
     Linux Connect EACCES Ephemeral Permission, SOURCE "net/ipv4/datagram.c: broadcast without SO_BROADCAST; security modules";
     Linux Connect ETIMEDOUT Ephemeral Filtered, PRACTICE "a filter that drops packets looks like silence";
-    Linux Connect ECONNRESET Ephemeral Refused, SOURCE "net/ipv4/tcp_input.c: tcp_reset";
     Linux Send ECONNREFUSED None Filtered, PRACTICE "an ICMP message of a filter about an earlier datagram";
     Linux Send ENETUNREACH None NoRoute, PRACTICE "the route went away, or an ICMP message about an earlier datagram";
     Linux Accept ENFILE None DescriptorsExhausted, SOURCE "fs/file_table.c: alloc_empty_file";
     Linux Socket ENFILE None DescriptorsExhausted, SOURCE "fs/file_table.c: alloc_empty_file";
-    Linux Accept ECONNABORTED None Refused, PRACTICE "the client reset the connection before accept()";
+    Linux Connect EADDRNOTAVAIL Ephemeral AddressNotLocal, PRACTICE "programs call it connect where bind() of a source address failed before";
+    Linux Send EAGAIN None PortsExhausted, PRACTICE "programs call it send where sendto() of an unbound socket takes a port";
+    Linux Recv ENETUNREACH None Unreachable, SOURCE "net/ipv4/icmp.c: icmp_err_convert, an ICMP message (3/0) about an earlier packet";
+    Linux Send EHOSTDOWN None Unreachable, SOURCE "net/ipv4/icmp.c: icmp_err_convert, an ICMP message (3/7) about an earlier datagram";
+    Linux Recv EHOSTDOWN None Unreachable, SOURCE "net/ipv4/icmp.c: icmp_err_convert, an ICMP message (3/7) about an earlier packet";
+    Linux Sendto EHOSTDOWN Ephemeral Unreachable, SOURCE "net/ipv4/icmp.c: icmp_err_convert, an ICMP message (3/7) about an earlier datagram";
+    Linux Send ENONET None Unreachable, SOURCE "net/ipv4/icmp.c: icmp_err_convert, an ICMP message (3/8) about an earlier datagram";
+    Linux Recv ENONET None Unreachable, SOURCE "net/ipv4/icmp.c: icmp_err_convert, an ICMP message (3/8) about an earlier packet";
+    Linux Send EPERM None Filtered, SOURCE "net/netfilter/core.c: nf_hook_slow, a rule that drops what this host sends";
     Macos Connect ETIMEDOUT Ephemeral NoAnswer, PRACTICE "a peer that does not answer";
     Macos Connect ETIMEDOUT Ephemeral Filtered, PRACTICE "a filter that drops packets looks like silence";
-    Macos Connect ECONNRESET Ephemeral Refused, PRACTICE "a peer that resets the connection";
-    Macos Send ECONNRESET None Refused, PRACTICE "a peer that resets the connection";
     Macos Accept ENFILE None DescriptorsExhausted, SOURCE "XNU bsd/kern/kern_descrip.c: falloc";
+    Macos Connect EHOSTDOWN Ephemeral Unreachable, SOURCE "XNU bsd/netinet/in_arp.c: arp_lookup_ip, no neighbour answers for the address";
+    Macos Sendto EHOSTDOWN Ephemeral Unreachable, SOURCE "XNU bsd/netinet/in_arp.c: arp_lookup_ip, no neighbour answers for the address";
+    Macos Send EHOSTDOWN None Unreachable, SOURCE "XNU bsd/netinet/in_arp.c: arp_lookup_ip, no neighbour answers for the address";
 }

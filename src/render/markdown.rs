@@ -26,7 +26,7 @@ pub enum Extent {
 }
 
 /// Of the conditions that a brief document writes out, in bytes.
-const LONGEST: usize = 250;
+const LONGEST: usize = 160;
 
 /// One document about all of these reports.
 pub fn markdown(reports: &[Report], claims: &[Judged], titles: &Titles, extent: Extent) -> String {
@@ -109,6 +109,11 @@ impl Page<'_> {
         Safe(format!("{}{title}", self.code(scenario).0))
     }
 
+    /// A condition, as far as this document writes it out.
+    fn written(&self, when: &str) -> Safe<String> {
+        Safe(if self.is_brief && when.len() > LONGEST { "…".to_owned() } else { escaped(when) })
+    }
+
     /// A line for each outcome, the first without a condition.
     fn answer(&self, cell: &AnswerCell) -> Safe<String> {
         let star = if cell.expected { "\\*" } else { "" };
@@ -117,8 +122,7 @@ impl Page<'_> {
             let outcome = format!("**{}**{star}", escaped(&decided.said.text));
             lines.push(match &*decided.when {
                 "" => outcome,
-                when if self.is_brief && when.len() > LONGEST => format!("{outcome} if …"),
-                when => format!("{outcome} if {}", escaped(when)),
+                when => format!("{outcome} if {}", self.written(when).0),
             });
         }
         lines.extend(Some(escaped(&cell.silent)).filter(|silent| !silent.is_empty()));

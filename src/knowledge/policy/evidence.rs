@@ -12,7 +12,7 @@ use crate::plan::{IpSocket, Op, Outcome, SocketKind};
 use crate::report::finding::{Behind, Finding, Report, Verdict, behind};
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
-use crate::words::names::{Os, PortChoice, Protocol, words};
+use crate::words::names::{Family, Os, PortChoice, Protocol, words};
 
 words! {
     /// Why a signal is believed to come from a cause.
@@ -121,7 +121,7 @@ impl Evidence {
         outcomes: impl Iterator<Item = &'n str>,
         observed: Option<&Outcome>,
     ) {
-        let call = ProbeCall::new(finding.subject.call).filter(|_| !waits(finding));
+        let call = ProbeCall::new(finding.subject.call).filter(|_| !waits(finding) && !is_misused(finding));
         let call = call.filter(|call| (*call == ProbeCall::Socket) == (finding.subject.port == PortChoice::None));
         let (Some(call), SocketKind::Ip(socket)) = (call, finding.subject.socket) else {
             return self.leave_out(LeftOut::NoProbe);
@@ -162,6 +162,21 @@ impl Evidence {
     fn leave_out(&mut self, reason: LeftOut) {
         *self.left_out.entry(reason).or_default() += 1;
     }
+}
+
+/// Whether the socket is given an address that no probe passes: of another family than the socket's, which is its
+/// destination's, or cut short.
+fn is_misused(finding: &Finding) -> bool {
+    let SocketKind::Ip(IpSocket { family, .. }) = finding.subject.socket else { return false };
+    let socket = finding.trail.last().and_then(|entry| entry.op.socket());
+    finding.trail.iter().any(|entry| match &entry.op {
+        op @ (Op::Bind { address, length, .. } | Op::Connect { address, length, .. }) => {
+            // An IPv4-mapped address is one of IPv4 in the clothes of IPv6.
+            let is_other = Family::of(*address) != family || *address != address.to_canonical();
+            op.socket() == socket && (is_other || length.is_some())
+        }
+        _ => false,
+    })
 }
 
 /// Whether a TCP connect() waited for its end: a probe's never does, and reads SO_ERROR instead.

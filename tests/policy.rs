@@ -9,10 +9,10 @@ use crate::harness::test;
 use errnoscope::knowledge::policy::derive::{Derived, decides, derive, targets};
 use errnoscope::knowledge::policy::diff::diff;
 use errnoscope::knowledge::policy::evaluate::{Evaluation, evaluate};
-use errnoscope::knowledge::policy::evidence::{Basis, CausedSignal, Evidence, LeftOut, evidence};
+use errnoscope::knowledge::policy::evidence::{Basis, CausedSignal, Evidence, LeftOut, evidence, is_of_a_probe};
 use errnoscope::knowledge::policy::right::{Consequence, decision, right};
 use errnoscope::knowledge::policy::{self, Action, BUILT_IN, Policy, ProbeCall, Rule, Signal, built_in};
-use errnoscope::plan::{Hello, IpSocket, Op, PROTOCOL, SocketKind, Unsupported};
+use errnoscope::plan::{Hello, PROTOCOL, Unsupported};
 use errnoscope::report::finding::{Missing, Report};
 use errnoscope::scenario::{cases, compile};
 use errnoscope::suite::catalogue::Catalogue;
@@ -177,15 +177,14 @@ fn expected(os: Os) -> Evidence {
         for case in cases(scenario) {
             let compiled = compile(scenario, &case).unwrap_or_else(|problem| panic!("{problem}"));
             let why = Missing::Unsupported(lacking.clone());
-            // What did not run has no trail that would tell a connect that waits, which no probe makes.
-            let waits = compiled.subjects.iter().filter(|subject| {
-                let op = &compiled.plan.steps[subject.step as usize].op;
-                matches!(subject.socket, SocketKind::Ip(IpSocket { protocol: Protocol::Tcp, .. }))
-                    && matches!(op, Op::Connect { nonblocking: false, .. })
+            // What did not run has no trail that would tell which calls no probe makes.
+            let others = compiled.subjects.iter().filter(|subject| {
+                let ops = compiled.plan.steps[..=subject.step as usize].iter().map(|step| &step.op);
+                !is_of_a_probe(subject.socket, ops)
             });
-            let waits: Vec<u32> = waits.map(|subject| subject.ordinal).collect();
+            let others: Vec<u32> = others.map(|subject| subject.ordinal).collect();
             let all = judge::without_run(scenario, &case, &compiled, &hello, &why);
-            findings.extend(all.into_iter().filter(|finding| !waits.contains(&finding.subject.ordinal)));
+            findings.extend(all.into_iter().filter(|finding| !others.contains(&finding.subject.ordinal)));
         }
     }
     evidence(&[Report::new(&hello, catalogue.facts(), common::started(), true, 1, findings)])

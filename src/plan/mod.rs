@@ -4,6 +4,7 @@
 //! change of meaning or shape takes a new [`PROTOCOL`] number. A line of the protocol begins with [`MARK`]; the
 //! transport may print other lines between them, and end lines as terminals do.
 
+mod argument;
 mod kind;
 mod op;
 mod option;
@@ -22,8 +23,9 @@ use crate::words::names::{Family, FileKind, Need, Os, Protocol, User};
 use crate::words::ports::flat_range;
 use crate::words::untrusted::Text;
 
+pub use argument::{Fill, FillHow, How, RouteKind, SocketForm, WaitFor};
 pub use kind::{IpSocket, SocketKind};
-pub use op::{Fill, FillHow, Gives, How, Made, Op, RouteKind, SocketForm, WaitFor};
+pub use op::{Gives, Made, Op};
 pub use option::SocketOption;
 
 /// The version of the lines that coordinator and worker exchange.

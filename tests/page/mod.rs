@@ -232,7 +232,7 @@ fn the_keyboard_is_enough() {
         }
         panic!("{wanted} was not reached");
     };
-    reach(browser, "[name=with]", 400);
+    reach(browser, "[name=with]", 1000);
     browser.write(&CASE["bind.port-held[".len()..CASE.len() - 1].replace(',', " "));
     assert_eq!(browser.value("document.querySelectorAll('#found tr.call').length"), json!(1));
     reach(browser, "#found button", 16);

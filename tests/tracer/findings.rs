@@ -60,14 +60,14 @@ fn the_ambiguous_signals_are_known() {
         })
         .collect();
     let expected = [
-        "linux connect explicit EINVAL: fail-probe of unreachable fail-probe, address-invalid abort",
-        "linux connect explicit ENETUNREACH: fail-probe of no-route fail-probe, address-invalid abort",
+        "linux connect explicit EINVAL: abort of unreachable fail-probe, address-invalid abort",
+        "linux connect ephemeral EACCES: fail-probe of unreachable fail-probe, permission abort",
         "linux connect ephemeral EINVAL: fail-probe of unreachable fail-probe, address-invalid abort",
-        "linux connect ephemeral ENETUNREACH: abort of no-route fail-probe, address-invalid abort",
+        "linux connect ephemeral ENETUNREACH: fail-probe of no-route fail-probe, address-invalid abort",
         "linux SO_ERROR explicit EHOSTUNREACH: proceed of unreachable fail-probe, filtered fail-probe, ttl-exceeded proceed",
         "linux SO_ERROR ephemeral ECONNREFUSED: proceed of filtered fail-probe, refused proceed",
         "linux SO_ERROR ephemeral EHOSTUNREACH: proceed of unreachable fail-probe, filtered fail-probe, ttl-exceeded proceed",
-        "macos bind explicit EADDRINUSE: skip of port-in-use skip, permission abort",
+        "macos bind explicit EADDRINUSE: skip of port-in-use skip, permission abort, none abort",
         "macos SO_ERROR explicit ECONNREFUSED: proceed of filtered fail-probe, refused proceed",
         "macos SO_ERROR ephemeral ECONNREFUSED: proceed of filtered fail-probe, refused proceed",
     ];

@@ -201,11 +201,16 @@ impl Knowledge {
         Knowledge { format: FORMAT.to_owned(), known: known.collect() }
     }
 
-    /// What is known of a stack, and only where that is nothing, of all: other releases have other reasons for the same
-    /// errno.
+    /// What is known of a stack, with what others observed of scenarios that it knows nothing of: its report may be
+    /// older than they are. Only where that is nothing, what is known of all: other releases have other reasons for the
+    /// same errno.
     pub fn of_stack(&self, stack: Option<&str>, selects: impl Fn(&Known) -> bool) -> Vec<&Known> {
+        let is_own = |known: &Known| Some(&*known.by) == stack;
+        let ran: BTreeSet<&str> =
+            self.known.iter().filter(|known| is_own(known)).map(|known| &*known.scenario).collect();
         let selected: Vec<&Known> = self.known.iter().filter(|known| selects(known)).collect();
-        let own: Vec<&Known> = selected.iter().copied().filter(|known| Some(&*known.by) == stack).collect();
+        let new = |known: &Known| stack.is_some() && known.basis != Basis::Expected && !ran.contains(&*known.scenario);
+        let own: Vec<&Known> = selected.iter().copied().filter(|known| is_own(known) || new(known)).collect();
         if own.is_empty() { selected } else { own }
     }
 

@@ -121,7 +121,8 @@ impl Evidence {
         outcomes: impl Iterator<Item = &'n str>,
         observed: Option<&Outcome>,
     ) {
-        let call = ProbeCall::new(finding.subject.call).filter(|_| !waits(finding) && !is_misused(finding));
+        let call = ProbeCall::new(finding.subject.call)
+            .filter(|_| is_of_a_probe(finding.subject.socket, finding.trail.iter().map(|entry| &entry.op)));
         let call = call.filter(|call| (*call == ProbeCall::Socket) == (finding.subject.port == PortChoice::None));
         let (Some(call), SocketKind::Ip(socket)) = (call, finding.subject.socket) else {
             return self.leave_out(LeftOut::NoProbe);
@@ -164,24 +165,20 @@ impl Evidence {
     }
 }
 
-/// Whether the socket is given an address that no probe passes: of another family than the socket's, which is its
-/// destination's, or cut short.
-fn is_misused(finding: &Finding) -> bool {
-    let SocketKind::Ip(IpSocket { family, .. }) = finding.subject.socket else { return false };
-    let socket = finding.trail.last().and_then(|entry| entry.op.socket());
-    finding.trail.iter().any(|entry| match &entry.op {
-        op @ (Op::Bind { address, length, .. } | Op::Connect { address, length, .. }) => {
-            // An IPv4-mapped address is one of IPv4 in the clothes of IPv6.
-            let is_other = Family::of(*address) != family || *address != address.to_canonical();
-            op.socket() == socket && (is_other || length.is_some())
-        }
-        _ => false,
-    })
-}
-
-/// Whether a TCP connect() waited for its end: a probe's never does, and reads SO_ERROR instead.
-fn waits(finding: &Finding) -> bool {
-    let call = finding.trail.last().map(|entry| &entry.op);
-    let is_tcp = matches!(finding.subject.socket, SocketKind::Ip(IpSocket { protocol: Protocol::Tcp, .. }));
-    is_tcp && matches!(call, Some(Op::Connect { nonblocking: false, .. }))
+/// Whether a probe could make the last of these ops, as far as they tell: its TCP connect() never waits, and reads
+/// SO_ERROR instead; and its socket is given whole addresses, of the socket's family alone.
+pub fn is_of_a_probe<'o>(socket: SocketKind, ops: impl DoubleEndedIterator<Item = &'o Op> + Clone) -> bool {
+    let SocketKind::Ip(IpSocket { family, protocol, .. }) = socket else { return false };
+    let last = ops.clone().next_back();
+    let waits = protocol == Protocol::Tcp && matches!(last, Some(Op::Connect { nonblocking: false, .. }));
+    let name = last.and_then(Op::socket);
+    let mut given = ops.filter(|op| op.socket() == name);
+    !waits
+        && given.all(|op| match op {
+            Op::Bind { address, length, .. } | Op::Connect { address, length, .. } => {
+                // An IPv4-mapped address is one of IPv4 in the clothes of IPv6.
+                Family::of(*address) == family && *address == address.to_canonical() && length.is_none()
+            }
+            _ => true,
+        })
 }

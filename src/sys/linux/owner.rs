@@ -12,7 +12,7 @@ pub fn owners(inode: u32) -> Vec<Owner> {
     let link = format!("socket:[{inode}]");
     let has_it = |process: &Path| {
         let files = fs::read_dir(process.join("fd")).into_iter().flatten().flatten();
-        files.map(|file| file.path()).any(|file| fs::read_link(file).is_ok_and(|target| *target == *link))
+        files.map(|file| file.path()).any(|file| fs::read_link(file).is_ok_and(|target| target.as_os_str() == &*link))
     };
     let processes = fs::read_dir("/proc").into_iter().flatten().flatten().map(|entry| entry.path());
     let owner = |process: &Path| {

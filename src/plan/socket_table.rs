@@ -88,7 +88,7 @@ impl Sought {
 
 /// Equality of endpoints as the table spells them: flow label and scope are no part of it, and the kernel lists
 /// IPv4-mapped addresses of IPv6 sockets either way.
-fn same(a: SocketAddr, b: SocketAddr) -> bool {
+pub fn same(a: SocketAddr, b: SocketAddr) -> bool {
     a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
 }
 

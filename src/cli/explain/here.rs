@@ -11,7 +11,7 @@ use crate::knowledge::explain::reason::Reason;
 use crate::knowledge::explain::system::System;
 use crate::knowledge::explain::{Explanation, Here, Understood};
 use crate::knowledge::policy::separate::End;
-use crate::plan::socket_table::SocketRow;
+use crate::plan::socket_table::{SocketRow, same};
 use crate::render::text::count;
 use crate::sys::{self, Broadcast, Fault, SocketTable};
 use crate::words::cause::Cause;
@@ -65,9 +65,18 @@ fn look(cause: Cause, understood: &Understood) -> Option<Here> {
     Some(Here { cause, holds, said })
 }
 
-/// The protocols that the text leaves open. The kernel lists the subflows of MPTCP as TCP's.
-fn protocols(understood: &Understood) -> &[Protocol] {
-    understood.protocol.as_ref().map_or(&[Protocol::Tcp, Protocol::Udp], std::slice::from_ref)
+/// The sockets on a local port, of the protocols that the text leaves open. The kernel lists the subflows of MPTCP as
+/// TCP's.
+fn rows_on(port: u16, named: &[SocketState], understood: &Understood) -> Result<Vec<SocketRow>, Fault> {
+    let protocols = understood.protocol.as_ref().map_or(&[Protocol::Tcp, Protocol::Udp][..], std::slice::from_ref);
+    let mut table = SocketTable::open()?;
+    let rows: Result<Vec<Vec<SocketRow>>, Fault> =
+        protocols.iter().map(|protocol| table.rows(*protocol, port, named)).collect();
+    Ok(rows?.concat())
+}
+
+fn is_to(row: &SocketRow, peer: SocketAddr) -> bool {
+    row.remote.is_some_and(|remote| same(remote, peer))
 }
 
 /// Whether a socket that is bound to one address stands in the way of another: they are equal, or one is a wildcard
@@ -115,10 +124,7 @@ fn port_in_use(understood: &Understood) -> Result<Said, Fault> {
     let Some(port) = port.filter(|port| *port != 0) else {
         return Ok((None, "the text names no local port".to_owned()));
     };
-    let mut rows = Vec::new();
-    for protocol in protocols(understood) {
-        rows.extend(SocketTable::open()?.rows(*protocol, port, &sys::UNCONNECTED)?);
-    }
+    let mut rows = rows_on(port, &sys::UNCONNECTED, understood)?;
     rows.retain(|row| address.is_none_or(|address| overlap(address, row.local.ip())));
     // Who listens or is bound stands in the way of more than a connection does.
     rows.sort_by_key(|row| (!sys::UNCONNECTED.contains(&row.state), row.inode == 0));
@@ -135,15 +141,11 @@ fn tuple_in_use(understood: &Understood) -> Result<Said, Fault> {
     let (Some(port), Some((address, remote_port))) = (local, remote) else {
         return Ok((None, "the text does not name both ports and the destination".to_owned()));
     };
-    let mut rows = Vec::new();
-    for protocol in protocols(understood) {
-        rows.extend(SocketTable::open()?.rows(*protocol, port, &[])?);
-    }
-    let peer = (address.to_canonical(), remote_port);
-    rows.retain(|row| row.remote.is_some_and(|remote| (remote.ip().to_canonical(), remote.port()) == peer));
+    let peer = SocketAddr::new(address, remote_port);
+    let mut rows = rows_on(port, &[], understood)?;
+    rows.retain(|row| is_to(row, peer));
     if rows.is_empty() {
-        let remote = SocketAddr::from(peer);
-        return Ok((Some(false), format!("no socket has a connection from port {port} to {remote} now")));
+        return Ok((Some(false), format!("no socket has a connection from port {port} to {peer} now")));
     }
     Ok((Some(true), holders(&rows)))
 }
@@ -180,11 +182,11 @@ fn ports_exhausted(understood: &Understood) -> Result<Said, Fault> {
     let shares = protocol != Protocol::Udp && understood.calls.contains(&Call::Connect);
     let Some((address, port)) = destination.filter(|_| shares) else { return Ok((Some(free == 0), ports)) };
     // connect() shares a port with connections to elsewhere (`__inet_hash_connect()`, net/ipv4/inet_hashtables.c).
-    let peer = (address.to_canonical(), port);
+    let peer = SocketAddr::new(address, port);
     let rows = table.rows(protocol, 0, &[])?;
-    let to_peer = rows.iter().filter(|row| row.remote.is_some_and(|it| (it.ip().to_canonical(), it.port()) == peer));
-    let taken: BTreeSet<u16> = to_peer.map(|row| row.local.port()).filter(|port| range.contains(*port)).collect();
-    let said = format!("{ports}; {} have a connection to {}", taken.len(), SocketAddr::from(peer));
+    let to_peer = rows.iter().filter(|row| is_to(row, peer));
+    let taken: BTreeSet<u16> = to_peer.map(|row| row.local.port()).filter(|port| all.contains(port)).collect();
+    let said = format!("{ports}; {} have a connection to {peer}", taken.len());
     let holds = match free {
         1.. => Some(false),
         0 if taken.len() == all.len() => Some(true),

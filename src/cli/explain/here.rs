@@ -185,7 +185,8 @@ fn ports_exhausted(understood: &Understood) -> Result<Said, Fault> {
     let peer = SocketAddr::new(address, port);
     let rows = table.rows(protocol, 0, &[])?;
     let to_peer = rows.iter().filter(|row| is_to(row, peer));
-    let taken: BTreeSet<u16> = to_peer.map(|row| row.local.port()).filter(|port| all.contains(port)).collect();
+    let can_be_picked = |port: &u16| range.contains(*port) && !reserved.contains(*port);
+    let taken: BTreeSet<u16> = to_peer.map(|row| row.local.port()).filter(can_be_picked).collect();
     let said = format!("{ports}; {} have a connection to {peer}", taken.len());
     let holds = match free {
         1.. => Some(false),

@@ -8,9 +8,9 @@ use crate::common;
 use crate::harness::test;
 use errnoscope::plan::{Answer, Hello, IpSocket, Outcome, SocketKind, Unsupported};
 use errnoscope::render::junit::junit;
-use errnoscope::report::finding::{Catalogue, Finding, Missing, Report, SubjectRef, Unjudged, Verdict};
+use errnoscope::report::finding::{CatalogueFacts, Finding, Missing, Report, SubjectRef, Unjudged, Verdict};
 use errnoscope::scenario::Expectation;
-use errnoscope::scenario::witness::{Moment, Precondition, Witness};
+use errnoscope::scenario::witness::{Precondition, Witness, WitnessTime};
 use errnoscope::words::cause::Cause;
 use errnoscope::words::names::{Call, Family, Need, Os, PortChoice, Protocol, Reuse};
 use roxmltree::{Document, Node};
@@ -28,7 +28,7 @@ fn evidence(scenario: &str, case: &str, expected: &str, confirmed: bool) -> Unju
         expected: Arc::from([Expectation { outcome: expected.into(), authority: None, reference: reference.into() }]),
         elsewhere: Default::default(),
         witness: vec![Witness {
-            at: Moment::Before,
+            at: WitnessTime::Before,
             precondition: Precondition::Sysctl { name: "holder \u{1b}[31mTIME_WAIT".to_owned(), value: "1".to_owned() },
             before: confirmed.then(|| Answer::Sysctl { value: "1".into() }),
             after: None,
@@ -61,7 +61,7 @@ fn report() -> Report {
         capabilities: Default::default(),
         sysctls: Default::default(),
     };
-    let catalogue = Catalogue { scenarios: 2, cases: 6, digest: "sha256:0".into() };
+    let catalogue = CatalogueFacts { scenarios: 2, cases: 6, digest: "sha256:0".into() };
     Report::new(&hello, catalogue, common::started(), true, 1, findings)
 }
 

@@ -9,7 +9,7 @@ use errnoscope::knowledge::policy::{self, Policy};
 use errnoscope::tracer::network::{Config, Interrupt, Replies, Wire};
 use errnoscope::tracer::record::RoundEnd;
 use errnoscope::tracer::{
-    self, Answer, Dispatched, Interrupted, Network, PortMode, Probe, ProbeId, Sequences, TraceSettings, TracerCall,
+    self, Dispatched, Interrupted, Network, PortMode, Probe, ProbeId, ProbeReply, Sequences, TraceSettings, TracerCall,
 };
 use errnoscope::words::names::Reuse;
 use errnoscope::words::ports::PortRange;
@@ -43,7 +43,7 @@ fn errno(dispatched: &Dispatched) -> (TracerCall, &str, &str) {
 }
 
 /// The one answer to the one probe, however long it takes.
-fn answer(wire: &mut Wire) -> Answer {
+fn answer(wire: &mut Wire) -> ProbeReply {
     let mut answers = Vec::new();
     let until = wire.now() + Duration::from_secs(600);
     wire.receive(until, &mut answers).expect("nobody interrupts");

@@ -3,7 +3,7 @@
 //! What is not allowed here fails, and so does a room or a way to the system that nobody has thought of. Rust's own
 //! parser reads the sources, without comments, strings and tests.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use proc_macro2::{TokenStream, TokenTree};
@@ -101,13 +101,15 @@ const HARMLESS: &[&str] = &[
 #[derive(Default)]
 struct Paths {
     found: BTreeSet<Vec<String>>,
+    /// Types that are there for more than their own module.
+    types: BTreeSet<String>,
     has_unsafe: bool,
     asks_for_the_system: bool,
 }
 
 impl Paths {
     fn of(file: &syn::File) -> Paths {
-        let mut paths = Paths::default();
+        let mut paths = Paths { types: public_types(file.to_token_stream()), ..Paths::default() };
         paths.visit_file(file);
         paths
     }
@@ -149,6 +151,28 @@ impl Paths {
         }
         self.found.insert(path);
     }
+}
+
+/// Those of macros as well.
+fn public_types(tokens: TokenStream) -> BTreeSet<String> {
+    let mut types = BTreeSet::new();
+    let mut before = [String::new(), String::new()];
+    for token in tokens {
+        let word = match token {
+            TokenTree::Ident(ident) => ident.to_string(),
+            TokenTree::Group(group) => {
+                types.extend(public_types(group.stream()));
+                String::new()
+            }
+            TokenTree::Punct(_) | TokenTree::Literal(_) => String::new(),
+        };
+        let [first, second] = &before;
+        if first == "pub" && ["enum", "struct", "trait", "type"].contains(&&**second) {
+            types.insert(word.clone());
+        }
+        before = [std::mem::take(&mut before[1]), word];
+    }
+    types
 }
 
 fn is_of_the_system(word: &str) -> bool {
@@ -295,6 +319,33 @@ fn a_room_knows_those_below_it_alone() {
     none(faults);
 }
 
+/// Inside of its room a short name is enough.
+#[test]
+fn a_type_that_leaves_its_room_has_a_name_of_its_own() {
+    let sources = sources();
+    let mut rooms: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for source in &sources {
+        for name in &source.paths.types {
+            rooms.entry(name).or_default().insert(source.room());
+        }
+    }
+    let mut faults = BTreeSet::new();
+    for user in &sources {
+        for path in user.paths.found.iter().map(|path| user.resolved(path)) {
+            let [first, room, names @ ..] = &path[..] else { continue };
+            if first != "crate" || room == user.room() {
+                continue;
+            }
+            for (name, rooms) in names.iter().filter_map(|name| rooms.get_key_value(&**name)) {
+                if rooms.len() > 1 && rooms.contains(&**room) {
+                    faults.insert(format!("{name} names a type in each of {rooms:?}"));
+                }
+            }
+        }
+    }
+    none(faults);
+}
+
 #[test]
 fn the_table_has_every_room_and_no_circle() {
     for (index, (room, known)) in ROOMS.iter().enumerate() {
@@ -366,6 +417,8 @@ fn what_is_hidden_is_found() {
     assert!(has("macro_rules! m { () => { nix::unistd::fork() } }", "nix::unistd::fork"));
     assert!(!has("#[cfg(test)] mod tests { use std::fs; }", "std::fs"));
     assert!(!has("// use std::fs;\nconst A: &str = \"std::fs\";", "std::fs"));
+    let types = of("pub struct A; pub(super) struct B; enum C {} words! { pub enum D { E = \"e\" } }").types;
+    assert_eq!(types.into_iter().collect::<Vec<_>>(), ["A", "D"]);
     assert!(of("fn f() { unsafe { g() } }").has_unsafe && of("unsafe impl Send for X {}").has_unsafe);
     assert!(of("fn f() -> bool { cfg!(target_os = \"linux\") }").asks_for_the_system);
     assert!(of("#[cfg(not(unix))] fn f() {}").asks_for_the_system);

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::output::{self, Destination, Writing};
 use super::{Exit, Failure, bounded, github, source};
 use crate::knowledge::policy;
-use crate::render::check::Detail;
+use crate::render::check::CallsShown;
 use crate::render::{check as text, github as annotations};
 use crate::sys::{self, Signals};
 use crate::tracer::check::infer;
@@ -134,7 +134,7 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
         drop(signals);
         // What there is, for people: a file with some of the results would pass for all of them.
         if check.tracers.iter().any(|tracer| !tracer.runs.is_empty()) {
-            let detail = if arguments.verbose { Detail::Everything } else { Detail::Wrong };
+            let detail = if arguments.verbose { CallsShown::Everything } else { CallsShown::Wrong };
             write!(out, "{}", text::check(&check, detail, output::width()))?;
         }
         return Ok(Exit::Interrupted(signal));
@@ -156,9 +156,9 @@ pub fn check(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure
     let is_taken = |destination: &Option<Destination>| destination.as_ref().is_some_and(Destination::is_stdout);
     if !is_taken(&json) && !is_taken(&policy) {
         let detail = match &changes {
-            _ if arguments.verbose => Detail::Everything,
-            Some(changes) => Detail::Changed(changes),
-            None => Detail::Wrong,
+            _ if arguments.verbose => CallsShown::Everything,
+            Some(changes) => CallsShown::Changed(changes),
+            None => CallsShown::Wrong,
         };
         let mut said = match arguments.markdown {
             true => text::markdown(&check),

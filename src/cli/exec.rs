@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::output::{self, Destination};
 use super::{Exit, Failure, complain};
-use crate::exec::{self, Environment, Failed, MOST_ROUTERS, Named, Ran, Request, Startup};
+use crate::exec::{self, CommandEnd, Environment, Failed, MOST_ROUTERS, Named, Request, Startup};
 use crate::knowledge::calls::{self, Calls, Seen};
 use crate::plan::RouteKind;
 use crate::sys::{self, Ended, OS, machine};
@@ -252,7 +252,7 @@ impl EnvironmentArguments {
                 return Err(failed(code, format!("cannot run `{}`: {errno}; {advice}", program.to_string_lossy())));
             }
         };
-        let Ran { ended, timed_out, lost, changed, failed: unserved, watched } = ran;
+        let CommandEnd { ended, timed_out, lost, changed, failed: unserved, watched } = ran;
         for changed in changed {
             complain("note", &format!("changed, as --may-change allows: {changed}"));
         }

@@ -9,7 +9,7 @@ use super::{Exit, Failure, output, source};
 use crate::plan::Role;
 use crate::render::style::{HEADING, paint};
 use crate::render::text::{field, glossary, heading, lines, shown, table, unwrapped};
-use crate::scenario::{Case, Condition, Platform, Rule, Scenario, StepText, Subject, cases, compile};
+use crate::scenario::{Case, Condition, ExpectationRule, Platform, Scenario, StepText, Subject, cases, compile};
 use crate::suite::judge;
 use crate::words::names::Os;
 use crate::words::untrusted::Text;
@@ -131,7 +131,7 @@ fn show_subject(subject: &Subject, references: &mut References, width: usize) ->
         text.push_str(&field("  without a precondition: ", why.get_ref(), width));
     }
     for &os in Os::ALL {
-        let rules: Vec<&Rule> = subject.rules.iter().filter(|rule| rule.os.contains(&os)).collect();
+        let rules: Vec<&ExpectationRule> = subject.rules.iter().filter(|rule| rule.os.contains(&os)).collect();
         text.push_str(&format!("\n  {}\n", paint(HEADING, &format!("expected on {os}"))));
         text.push_str(&rules_table(&rules, references, width));
     }
@@ -139,7 +139,7 @@ fn show_subject(subject: &Subject, references: &mut References, width: usize) ->
 }
 
 /// The first row whose condition holds decides. References are long: each stands once, below all tables.
-fn rules_table(rules: &[&Rule], references: &mut References, width: usize) -> String {
+fn rules_table(rules: &[&ExpectationRule], references: &mut References, width: usize) -> String {
     let mut table = table(width.saturating_sub(4));
     table.set_header(heading(["where", "outcome", "authority", "ref"]));
     for (index, rule) in rules.iter().enumerate() {
@@ -270,9 +270,9 @@ fn precondition(text: &crate::scenario::PreconditionText) -> (String, String) {
         None => Default::default(),
     };
     let at = match text.at {
-        crate::scenario::witness::Moment::Before => "before: ",
-        crate::scenario::witness::Moment::After => "after: ",
-        crate::scenario::witness::Moment::Both => "",
+        crate::scenario::witness::WitnessTime::Before => "before: ",
+        crate::scenario::witness::WitnessTime::After => "after: ",
+        crate::scenario::witness::WitnessTime::Both => "",
     };
     let condition = text.when.as_ref().map(|condition| format!(" where {condition}")).unwrap_or_default();
     (name, format!("{at}{arguments}{condition}"))

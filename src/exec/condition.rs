@@ -129,7 +129,7 @@ pub struct Situation {
     pub steps: Vec<(usize, Step)>,
     /// Ops to be performed over and over as long as the command runs.
     pub repeated: Vec<(usize, Op)>,
-    pub checks: Vec<Check>,
+    pub checks: Vec<ConditionCheck>,
     /// How many descriptors the command can open beyond those that it is given.
     pub descriptors: Option<(usize, u64)>,
     /// Where a server is that nobody asked for: it accepts nothing.
@@ -138,7 +138,7 @@ pub struct Situation {
 
 /// Kernel state that must be there while the command runs.
 #[derive(Clone, Debug)]
-pub struct Check {
+pub struct ConditionCheck {
     pub condition: usize,
     pub precondition: Precondition,
     /// How long it lasts by itself, where it does not for ever. Until then the command may use it up.
@@ -188,7 +188,7 @@ fn destinations(conditions: &[HostCondition]) -> impl Iterator<Item = (usize, So
     })
 }
 
-impl Check {
+impl ConditionCheck {
     /// The sysctl that it is about.
     pub fn sysctl(&self) -> Option<&str> {
         match &self.precondition {
@@ -443,7 +443,7 @@ impl Making<'_> {
         let precondition = Precondition::Socket { socket, protocol, state: WaitFor::State(state), user };
         // A connection may take its place (`tcp_twsk_unique`).
         let lasts = (state == HolderState::TimeWait).then_some(TIME_WAIT);
-        self.situation.checks.push(Check { condition: index, precondition, lasts });
+        self.situation.checks.push(ConditionCheck { condition: index, precondition, lasts });
         Ok(())
     }
 
@@ -544,7 +544,7 @@ impl Making<'_> {
     }
 
     fn check(&mut self, condition: usize, precondition: Precondition) {
-        self.situation.checks.push(Check { condition, precondition, lasts: None });
+        self.situation.checks.push(ConditionCheck { condition, precondition, lasts: None });
     }
 }
 

@@ -9,12 +9,12 @@ use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 
-use super::condition::{Check, HostCondition, Named, Situation};
+use super::condition::{ConditionCheck, HostCondition, Named, Situation};
 use crate::plan::socket_table::Sought;
 use crate::plan::{Answer, Op, Outcome, Performed, Query, Role, Step, Unsupported};
-use crate::scenario::witness::{Moment, Precondition, Witness};
+use crate::scenario::witness::{Precondition, Witness, WitnessTime};
 use crate::sys::{self, Fork, Isolation, Life};
-use crate::worker::{Case, nft};
+use crate::worker::{RunningCase, nft};
 
 /// Why conditions could not be made.
 #[derive(Debug)]
@@ -33,7 +33,7 @@ impl From<String> for Refusal {
 /// Conditions that are there.
 pub struct Holders {
     conditions: Vec<Named>,
-    checks: Vec<Check>,
+    checks: Vec<ConditionCheck>,
     /// Sysctls and conditions that the command may change.
     may_change: Vec<String>,
     /// What there was to say when everything was there.
@@ -160,7 +160,7 @@ impl Holders {
             if matches!(check.precondition, Precondition::Counted { .. }) && filter != self.before.filter {
                 lost.push((check.condition, "the packet filter is no longer as it was made".to_owned()));
             }
-            if Witness::new(Moment::Both, &check.precondition, Some(before), Some(after), None).confirmed() {
+            if Witness::new(WitnessTime::Both, &check.precondition, Some(before), Some(after), None).confirmed() {
                 continue;
             }
             let why = || (check.condition, found(check, after));
@@ -287,12 +287,12 @@ fn is_made(precondition: &Precondition, answer: &Answer) -> bool {
     match (precondition, answer) {
         (Precondition::Full(full), answer) => full.left(answer) == Some(u32::from(full.free)),
         (Precondition::Counted { .. }, answer) => matches!(answer, Answer::Counter { .. }),
-        _ => Witness::new(Moment::Before, precondition, Some(answer), None, None).confirmed(),
+        _ => Witness::new(WitnessTime::Before, precondition, Some(answer), None, None).confirmed(),
     }
 }
 
 /// What was to be there, and what the kernel says.
-fn found(check: &Check, answer: &Answer) -> String {
+fn found(check: &ConditionCheck, answer: &Answer) -> String {
     let said = match answer {
         Answer::Socket { rows, .. } if rows.is_empty() => "the socket table has nothing on its port".to_owned(),
         Answer::Socket { rows, .. } => {
@@ -350,7 +350,7 @@ fn hold(
     };
     sys::no_core_files();
     let _ = sys::set_descriptor_limit(sys::descriptor_limit().1);
-    let mut case = Case::with_servers(isolation);
+    let mut case = RunningCase::with_servers(isolation);
     for (condition, step) in steps {
         if let Err(result) = case.set_up(step) {
             return refuse(*condition, &step.op, result);
@@ -394,7 +394,7 @@ fn hold(
 }
 
 /// Performs an op for ever. Nothing to do for a while is no failure.
-fn repeat(case: &mut Case, op: &Op) -> ! {
+fn repeat(case: &mut RunningCase, op: &Op) -> ! {
     let role = Role::Setup { permit: Vec::new(), unsupported: Vec::new(), requires: None };
     let step = Step { op: op.clone(), user: None, role };
     loop {

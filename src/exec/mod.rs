@@ -24,12 +24,12 @@ use crate::words::ports::{PORT_RANGE, PortRange};
 pub use condition::{DEFAULT_RANGE, Holder, HostCondition, Named, Prefix, VERDICTS};
 pub use environment::{Environment, MOST_ROUTERS};
 
-use condition::{Check, Situation};
+use condition::{ConditionCheck, Situation};
 use holders::{Holders, Refusal};
 
 /// How a command ended.
 #[derive(Clone, Debug)]
-pub struct Ran {
+pub struct CommandEnd {
     pub ended: Ended,
     /// It was told to end, because its time was up.
     pub timed_out: bool,
@@ -88,7 +88,7 @@ const GO: u8 = b'g';
 
 /// Runs the command in its environment. The process that returns from this may be another than the one that called it:
 /// see [`sys::isolate`].
-pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
+pub fn run(request: &Request, command: &mut Command) -> Result<CommandEnd, Failed> {
     let Request { environment, conditions, may_change, limit, watch, startup, empty_home, foreground } = request;
     let what = |what: &'static str| move |errno: Errno| Failed::Environment(format!("{what}: {errno}"));
     let no_signals = |error: std::io::Error| Failed::Environment(format!("cannot handle signals: {error}"));
@@ -152,7 +152,8 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
         let _ = writeln!(std::io::stderr(), "errnoscope: note: {told}");
     }
     for name in may_change {
-        let sysctls = situation.checks.iter().filter_map(Check::sysctl).filter_map(|name| name.rsplit('.').next());
+        let sysctls =
+            situation.checks.iter().filter_map(ConditionCheck::sysctl).filter_map(|name| name.rsplit('.').next());
         let known = conditions.iter().map(Named::name).chain(sysctls.clone());
         let is_known = conditions.iter().any(|named| named.is_called(name))
             || situation.checks.iter().any(|check| check.is_of_sysctl(name));
@@ -273,7 +274,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<Ran, Failed> {
                 }
             }
             let watched = watch.map(|watch| (watch.seen, watch.calls));
-            Ok(Ran { ended, timed_out, lost, changed, failed, watched })
+            Ok(CommandEnd { ended, timed_out, lost, changed, failed, watched })
         }
     }
 }

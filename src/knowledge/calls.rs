@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use semver::Version;
 use serde::{Deserialize, Serialize};
 
-use crate::knowledge::policy::causes::{Knowledge, Query, rank};
+use crate::knowledge::policy::causes::{CallQuery, Knowledge, rank};
 use crate::plan::{Outcome, Unsupported};
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
@@ -219,7 +219,8 @@ pub fn explain(calls: &mut [Record], os: Os, kernel: &Version) {
         let call = if record.reason == Some(Reason::EarlierDatagram) { Call::Recv } else { call };
         let port = asked(os, call, errno, port);
         let causes = known.entry((call, errno, port, protocol, family, reuse)).or_insert_with(|| {
-            let query = Query { os: Some(os), calls: vec![call], errno: Some(errno), port, protocol, family, reuse };
+            let query =
+                CallQuery { os: Some(os), calls: vec![call], errno: Some(errno), port, protocol, family, reuse };
             causes(&query, *stack)
         });
         record.causes.clone_from(causes);
@@ -235,20 +236,20 @@ fn asked(os: Os, call: Call, errno: ErrnoName, port: PortChoice) -> Option<PortC
     (port != PortChoice::None && !is_about_address).then_some(port)
 }
 
-fn causes(query: &Query, stack: Option<&str>) -> Vec<Cause> {
-    let found = |query: &Query| -> Vec<Cause> {
+fn causes(query: &CallQuery, stack: Option<&str>) -> Vec<Cause> {
+    let found = |query: &CallQuery| -> Vec<Cause> {
         let known = Knowledge::built_in().of_stack(stack, |known| query.selects(known));
         rank(known).into_iter().map(|ranked| ranked.cause).collect()
     };
     // Nobody may have looked at this call with these very options.
     let mut causes = found(query);
     if causes.is_empty() && query.reuse.is_some() {
-        causes = found(&Query { reuse: None, ..query.clone() });
+        causes = found(&CallQuery { reuse: None, ..query.clone() });
     }
     // An error that waits is told to whichever call comes first (`sock_error()`), and those that receive were looked
     // at.
     if causes.is_empty() && [Call::Send, Call::Sendto, Call::ErrorQueue].contains(&query.calls[0]) {
-        causes = self::causes(&Query { calls: vec![Call::Recv], ..query.clone() }, stack);
+        causes = self::causes(&CallQuery { calls: vec![Call::Recv], ..query.clone() }, stack);
     }
     causes
 }

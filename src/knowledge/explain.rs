@@ -21,7 +21,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use crate::knowledge::policy::causes::{Knowledge, Known, Query, Ranked, rank};
+use crate::knowledge::policy::causes::{CallQuery, Knowledge, Known, Ranked, rank};
 use crate::knowledge::policy::evidence::Basis;
 use crate::knowledge::policy::right::{Step, accounts_for, step};
 use crate::knowledge::policy::separate::{About, End, commands, separate};
@@ -109,7 +109,7 @@ pub struct Explanation {
     /// What was explained.
     pub understood: Understood,
     /// One for each call and way to get a port, the best known first. Empty where nothing was observed on the system.
-    pub failures: Vec<Failure>,
+    pub failures: Vec<ExplainedCall>,
     /// What the errno means on a system that nothing was observed on.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub meaning: Option<Meaning>,
@@ -146,7 +146,7 @@ pub struct Other {
 
 /// One call that fails so.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
-pub struct Failure {
+pub struct ExplainedCall {
     /// Which call.
     pub call: Call,
     /// Whether it found its source port.
@@ -311,8 +311,8 @@ fn numbered(
 }
 
 impl Understood {
-    fn query(&self) -> Query {
-        Query {
+    fn query(&self) -> CallQuery {
+        CallQuery {
             os: self.os.rules(),
             calls: self.calls.clone(),
             errno: Some(self.errno),
@@ -375,14 +375,14 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
         (said, fit::obscure(*call, understood.errno), unusual && !understood.calls.is_empty(), known, *call, unusual)
     });
     let in_use = reason::entries(&understood, os);
-    let failures: Vec<Failure> = ranked
+    let failures: Vec<ExplainedCall> = ranked
         .into_iter()
         .map(|((call, port), causes)| {
             let apart = apart(call, understood.errno, &causes);
             let own =
                 in_use.iter().filter(|entry| entry.call == call).map(|entry| reason::candidate(entry, &understood));
             let known = causes.into_iter().map(|cause| candidate(cause, call, port, &understood));
-            Failure { call, port, apart, causes: own.chain(known).collect() }
+            ExplainedCall { call, port, apart, causes: own.chain(known).collect() }
         })
         .collect();
     (!failures.is_empty()).then(|| {
@@ -425,7 +425,7 @@ fn grouped<'k>(
         failures.entry((known.call, known.port)).or_default().push(known);
     }
     let connects = understood.calls.contains(&Call::Connect) && !understood.calls.contains(&Call::SoError);
-    let answers = Query { calls: vec![Call::SoError], port: None, ..query };
+    let answers = CallQuery { calls: vec![Call::SoError], port: None, ..query };
     let answers: Vec<&Known> = known.filter(|known| connects && answers.selects(known)).collect();
     if !answers.is_empty() {
         if failures.keys().all(|(call, _)| *call != Call::Connect) {
@@ -529,9 +529,9 @@ fn apart(call: Call, errno: ErrnoName, causes: &[Ranked<'_>]) -> Vec<Apart> {
 /// What findings know that is like what they do not: in fewer words than are asked, elsewhere, or of the call.
 pub fn near(understood: &Understood, knowledge: &Knowledge) -> Vec<String> {
     let asked = understood.query();
-    let open = Query { port: None, protocol: None, family: None, reuse: None, ..asked.clone() };
-    let elsewhere = [Query { os: None, ..open.clone() }, Query { calls: Vec::new(), ..open.clone() }];
-    let questions = [vec![open.clone()], elsewhere.to_vec(), vec![Query { errno: None, ..open }]];
+    let open = CallQuery { port: None, protocol: None, family: None, reuse: None, ..asked.clone() };
+    let elsewhere = [CallQuery { os: None, ..open.clone() }, CallQuery { calls: Vec::new(), ..open.clone() }];
+    let questions = [vec![open.clone()], elsewhere.to_vec(), vec![CallQuery { errno: None, ..open }]];
     let mut near = questions
         .iter()
         .map(|questions| questions.iter().flat_map(|question| failures(question, knowledge)).collect::<Vec<String>>());
@@ -539,7 +539,7 @@ pub fn near(understood: &Understood, knowledge: &Knowledge) -> Vec<String> {
 }
 
 /// `bind EADDRINUSE on linux (explicit port, tcp, udp)`.
-fn failures(query: &Query, knowledge: &Knowledge) -> Vec<String> {
+fn failures(query: &CallQuery, knowledge: &Knowledge) -> Vec<String> {
     type Kinds = (BTreeSet<PortChoice>, BTreeSet<Protocol>);
     let mut failures: BTreeMap<(Os, Call, ErrnoName), Kinds> = BTreeMap::new();
     for known in knowledge.known.iter().filter(|known| query.selects(known)) {

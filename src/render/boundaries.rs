@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use super::compare::values;
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{self, count, field, marked, shown};
-use crate::report::compat::boundaries::{Boundaries, Boundary, Class, Refused};
+use crate::report::compat::boundaries::{Boundaries, Boundary, Class, RefusedOp};
 use crate::report::finding::Behind;
 
 /// How much of each class is shown.
@@ -57,7 +57,7 @@ fn one(boundary: &Boundary, cases: Cases, width: usize) -> String {
         text.push_str(&paint(FAINT, field(&label, &values(difference), width).trim_end()));
         text.push('\n');
     }
-    for Refused { op, by, cases: refusing } in refused {
+    for RefusedOp { op, by, cases: refusing } in refused {
         let number = count(refusing.len() as u64, "case");
         text.push_str(&field(&format!("  refused {by}  "), &format!("{}  {number}", shown(op)), width));
         let named = refusing.iter().filter(|_| cases == Cases::Named);

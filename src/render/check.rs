@@ -9,27 +9,27 @@ use super::text::{count, field, heading, lines, shown, table, unwrapped};
 use crate::knowledge::policy::right::Consequence;
 use crate::tracer::check::infer::{Habit, Likeness};
 use crate::tracer::check::judge::{Behaviour, BehaviourVerdict};
-use crate::tracer::check::{BehaviourChange, Check, CheckRow, Outcome, Tracer};
+use crate::tracer::check::{BehaviourChange, Check, CheckOutcome, CheckRow, Tracer};
 use crate::words::names::PortChoice;
 
 /// Which runs are shown with the calls that prove what is said of them.
 #[derive(Clone, Copy, Debug)]
-pub enum Detail<'c> {
+pub enum CallsShown<'c> {
     Wrong,
     Everything,
     /// What a baseline says as well is no news.
     Changed(&'c [BehaviourChange]),
 }
 
-impl Detail<'_> {
+impl CallsShown<'_> {
     fn has(self, tracer: &str, row: &CheckRow) -> bool {
         match self {
-            Detail::Everything => true,
-            Detail::Wrong => {
+            CallsShown::Everything => true,
+            CallsShown::Wrong => {
                 row.behaviour == Behaviour::NotRun
                     || [BehaviourVerdict::Wrong, BehaviourVerdict::Broken].contains(&row.verdict)
             }
-            Detail::Changed(changes) => {
+            CallsShown::Changed(changes) => {
                 let is_of = |change: &BehaviourChange| change.tracer == tracer && change.trouble == row.trouble;
                 row.behaviour == Behaviour::NotRun
                     || row.verdict == BehaviourVerdict::Broken
@@ -40,7 +40,7 @@ impl Detail<'_> {
 }
 
 /// Every tracer with what it did.
-pub fn check(check: &Check, detail: Detail<'_>, width: usize) -> String {
+pub fn check(check: &Check, detail: CallsShown<'_>, width: usize) -> String {
     let mut text = String::new();
     for tracer in &check.tracers {
         let label = shown(&tracer.label());
@@ -157,7 +157,7 @@ pub fn changes(changes: &[BehaviourChange]) -> String {
     if changes.is_empty() {
         return format!("{} since the baseline\n", paint(GOOD, "no change"));
     }
-    let words = |(behaviour, verdict, kind): Outcome| {
+    let words = |(behaviour, verdict, kind): CheckOutcome| {
         format!("{behaviour} ({verdict}{})", kind.map_or(String::new(), |kind| format!(": {kind}")))
     };
     let lines = changes.iter().map(|change| {

@@ -169,7 +169,7 @@ fn reproduce(group: &Group) -> String {
 }
 
 /// What people say, as a document has it: a row a claim, a column a system.
-pub struct Table {
+pub struct ClaimTable {
     pub systems: Vec<String>,
     pub rows: Vec<TableRow>,
 }
@@ -183,8 +183,8 @@ pub struct TableRow {
     pub against: Option<(String, Said)>,
 }
 
-impl Table {
-    pub fn new(judged: &[Judged]) -> Table {
+impl ClaimTable {
+    pub fn new(judged: &[Judged]) -> ClaimTable {
         let rows = judged.iter().map(|claim| {
             let against = claim.systems.values().find_map(|on| against(&on.observed));
             TableRow {
@@ -198,6 +198,6 @@ impl Table {
                 against: against.map(|group| (group.example.clone(), outcomes(group))),
             }
         });
-        Table { systems: Os::ALL.iter().map(Os::to_string).collect(), rows: rows.collect() }
+        ClaimTable { systems: Os::ALL.iter().map(Os::to_string).collect(), rows: rows.collect() }
     }
 }

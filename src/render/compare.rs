@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
 use super::text::{count, field, shown};
-use crate::report::compare::{Change, Comparison, Difference, Group, Side, Weight};
+use crate::report::compare::{Change, Comparison, FactDifference, Group, Side, Weight};
 use crate::report::finding::Distribution;
 
 /// How much of each group is shown.
@@ -56,7 +56,7 @@ pub fn of(side: &Side) -> String {
 }
 
 /// `6.18.44 → 6.19.1`.
-pub fn values(difference: &Difference) -> String {
+pub fn values(difference: &FactDifference) -> String {
     // As much of a digest as tells two apart.
     let value = |value: &Option<String>| match value.as_deref() {
         None => "absent".to_owned(),

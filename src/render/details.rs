@@ -72,7 +72,7 @@ pub fn outcome(outcome: &Outcome) -> String {
 }
 
 /// One op of a trail, in words.
-pub struct Step {
+pub struct TrailLine {
     pub micros: f64,
     /// `ok`, an errno, `blocked`, `unsupported` or `failed`.
     pub outcome: String,
@@ -91,7 +91,7 @@ impl<'f> Words<'f> {
 }
 
 /// The ops of a finding. A socket's name is told once, and again when it changes.
-pub fn steps<'f>(finding: &'f Finding, words: &mut Words<'f>) -> Vec<Step> {
+pub fn steps<'f>(finding: &'f Finding, words: &mut Words<'f>) -> Vec<TrailLine> {
     let mut known: BTreeMap<&str, &Detail> = BTreeMap::new();
     let steps = finding.trail.iter().map(|entry| {
         let detail = entry.detail.as_ref();
@@ -111,18 +111,18 @@ fn in_micros(micros: f64) -> String {
 
 /// One op a line, what it gave first.
 fn trail(finding: &Finding, width: usize) -> String {
-    let rows: Vec<(String, Step)> =
+    let rows: Vec<(String, TrailLine)> =
         steps(finding, &mut Words::default()).into_iter().map(|step| (in_micros(step.micros), step)).collect();
     let micros = rows.iter().map(|(micros, _)| micros.len()).max().unwrap_or(0).max(MICROS);
     let outcomes = rows.iter().map(|(_, step)| step.outcome.len()).max().unwrap_or(0).max("outcome".len());
     let mut text = paint(FAINT, &format!("   #  {:>micros$}  {:outcomes$}  op", "µs", "outcome")) + "\n";
-    for (index, (micro, Step { outcome, op, .. })) in rows.iter().enumerate() {
+    for (index, (micro, TrailLine { outcome, op, .. })) in rows.iter().enumerate() {
         text.push_str(&field(&format!("  {:>2}  {micro:>micros$}  {outcome:outcomes$}  ", index + 1), op, width));
     }
     text
 }
 
-fn step(entry: &TrailEntry, op: String, detail: Option<&Detail>) -> Step {
+fn step(entry: &TrailEntry, op: String, detail: Option<&Detail>) -> TrailLine {
     let (outcome, more) = match (&entry.outcome, &entry.unsupported, &entry.failed) {
         (Some(outcome), ..) => (outcome.name(), None),
         (_, Some(lacking), _) => ("unsupported", Some(lacking.reason.to_string())),
@@ -133,7 +133,7 @@ fn step(entry: &TrailEntry, op: String, detail: Option<&Detail>) -> Step {
     let op = [Some(op), user].into_iter().flatten().collect::<Vec<_>>().join(" ");
     let more = [more, detail.map(describe)].into_iter().flatten();
     let op = std::iter::once(op).chain(more).collect::<Vec<_>>().join("; ");
-    Step { micros: entry.micros, outcome: outcome.to_owned(), op }
+    TrailLine { micros: entry.micros, outcome: outcome.to_owned(), op }
 }
 
 fn describe(detail: &Detail) -> String {

@@ -36,14 +36,14 @@ pub struct Document<'r> {
     pub titles: &'r Titles,
     /// The stacks that were observed, in the order of the reports, and then the systems that none of them is about.
     pub columns: Vec<Column>,
-    pub scenarios: Vec<Scenario<'r>>,
+    pub scenarios: Vec<ScenarioFindings<'r>>,
 }
 
 /// What every document says, beside the scenarios and what is drawn.
 pub struct Contents {
     pub stacks: Vec<notes::Stack>,
     pub answers: answers::Answers,
-    pub claims: claims::Table,
+    pub claims: claims::ClaimTable,
     pub trouble: Vec<notes::Trouble>,
     pub strangers: Vec<notes::Stranger>,
     pub unstable: Vec<notes::Unstable>,
@@ -53,7 +53,7 @@ pub struct Contents {
 }
 
 /// The findings of one scenario.
-pub struct Scenario<'r> {
+pub struct ScenarioFindings<'r> {
     pub id: &'r str,
     /// The axes with the values that they take, in the order of the catalogue.
     pub axes: IndexMap<&'r str, IndexSet<&'r str>>,
@@ -64,12 +64,12 @@ pub struct Scenario<'r> {
 pub struct Item<'r> {
     /// That of the first report which has it. Case, call, port and cause are the same in all.
     pub finding: &'r Finding,
-    pub given: Vec<Option<Given<'r>>>,
+    pub given: Vec<Option<StackAnswer<'r>>>,
 }
 
 /// What a stack answered, or what documents and sources expect of a system that nobody observed.
 #[derive(Clone, Copy, Debug)]
-pub enum Given<'r> {
+pub enum StackAnswer<'r> {
     Observed(&'r Finding),
     Expected(&'r [Expectation]),
 }
@@ -79,7 +79,7 @@ impl Contents {
         Contents {
             stacks: notes::stacks(document),
             answers: answers::answers(document),
-            claims: claims::Table::new(document.claims),
+            claims: claims::ClaimTable::new(document.claims),
             trouble: notes::trouble(document),
             strangers: notes::strangers(document),
             unstable: notes::unstable(document),
@@ -113,7 +113,7 @@ impl Said {
     }
 }
 
-impl Given<'_> {
+impl StackAnswer<'_> {
     pub fn text(&self) -> String {
         self.said().text
     }
@@ -122,8 +122,8 @@ impl Given<'_> {
     /// what is no match never without its verdict.
     pub fn said(&self) -> Said {
         match self {
-            Given::Expected(expected) => Said::expected(expected),
-            Given::Observed(finding) => {
+            StackAnswer::Expected(expected) => Said::expected(expected),
+            StackAnswer::Observed(finding) => {
                 let said = match &**finding.expected() {
                     several @ [_, _, ..] if finding.verdict() == Verdict::Match => Said::expected(several),
                     _ => Said::outcomes(finding.outcome().map(|outcome| outcome.name())),
@@ -141,7 +141,7 @@ impl Given<'_> {
     }
 
     pub fn is_expected(&self) -> bool {
-        matches!(self, Given::Expected(_))
+        matches!(self, StackAnswer::Expected(_))
     }
 }
 
@@ -163,16 +163,16 @@ impl<'r> Document<'r> {
                 let key = (&*finding.case, subject.ordinal, subject.call, subject.port, finding.cause);
                 let item = scenarios.entry(&finding.scenario).or_default().entry(key);
                 let item = item.or_insert_with(|| Item { finding, given: vec![None; columns.len()] });
-                item.given[place] = Some(Given::Observed(finding));
+                item.given[place] = Some(StackAnswer::Observed(finding));
                 for (column, given) in columns.iter().zip(&mut item.given).skip(reports.len()) {
                     let expected = finding.elsewhere.get(&column.os).filter(|expected| is_made(expected));
-                    *given = given.or(expected.map(|expected| Given::Expected(expected)));
+                    *given = given.or(expected.map(|expected| StackAnswer::Expected(expected)));
                 }
             }
         }
         let scenarios = scenarios.into_iter().map(|(id, items)| {
             let items: Vec<Item<'r>> = items.into_values().collect();
-            Scenario { id, axes: values(&items), items }
+            ScenarioFindings { id, axes: values(&items), items }
         });
         Document { reports, claims, titles, columns, scenarios: scenarios.collect() }
     }
@@ -183,7 +183,7 @@ impl<'r> Document<'r> {
         for (place, column) in self.observed() {
             let own = counts.entry(column.label.clone()).or_default();
             for item in self.items() {
-                if let Some(Given::Observed(finding)) = item.given[place] {
+                if let Some(StackAnswer::Observed(finding)) = item.given[place] {
                     let outcome = finding.outcome().map_or("", |outcome| outcome.name());
                     *own.entry((finding.verdict(), outcome.to_owned())).or_default() += 1;
                 }
@@ -202,7 +202,7 @@ impl<'r> Document<'r> {
     }
 }
 
-impl Scenario<'_> {
+impl ScenarioFindings<'_> {
     /// The calls under test, in the order in which they first appear.
     pub fn subjects(&self) -> IndexSet<(Call, PortChoice)> {
         self.items.iter().map(|item| (item.finding.subject.call, item.finding.subject.port)).collect()
@@ -216,7 +216,7 @@ impl Scenario<'_> {
 impl Item<'_> {
     /// Whether two stacks that were observed gave different answers.
     pub fn differs(&self) -> bool {
-        let mut texts = self.given.iter().flatten().filter(|given| !given.is_expected()).map(Given::text);
+        let mut texts = self.given.iter().flatten().filter(|given| !given.is_expected()).map(StackAnswer::text);
         texts.next().is_some_and(|first| texts.any(|text| text != first))
     }
 }

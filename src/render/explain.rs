@@ -6,7 +6,7 @@ use super::document::families;
 use super::style::{FAINT, HEADING, WARN, paint};
 use super::text::{BEHIND, count, field, marked, shown};
 use crate::knowledge::explain::system::System;
-use crate::knowledge::explain::{Candidate, Explanation, Failure, Told, Understood};
+use crate::knowledge::explain::{Candidate, ExplainedCall, Explanation, Told, Understood};
 use crate::knowledge::policy::evidence::Basis;
 use crate::words::names::PortChoice;
 
@@ -52,7 +52,7 @@ fn here(explanation: &Explanation, width: usize) -> String {
 }
 
 /// `ports-exhausted; else refused; with an explicit port tuple-in-use`.
-fn likely(failures: &[Failure], first: &Candidate) -> String {
+fn likely(failures: &[ExplainedCall], first: &Candidate) -> String {
     let names = |causes: &[Candidate]| {
         // Without advice it does not account for the errno.
         let causes = causes.iter().filter(|cause| !cause.advice.is_empty());
@@ -163,7 +163,7 @@ pub fn asked(understood: &Understood) -> String {
     format!("{calls}, {}, {os}{told}{more}", errno.as_str())
 }
 
-fn failure(failure: &Failure, understood: &Understood, width: usize) -> String {
+fn failure(failure: &ExplainedCall, understood: &Understood, width: usize) -> String {
     let port = match failure.port {
         PortChoice::None => String::new(),
         port => format!(" with an {port} port"),

@@ -17,7 +17,7 @@ use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
 use sha2::{Digest, Sha256};
 
 use super::document::answers::AnswerRow;
-use super::document::tables::{self, Subject};
+use super::document::tables::{self, SubjectTables};
 use super::document::{Contents, Document, Said, Titles, costs, notes};
 use super::text::count;
 use crate::report::claim::Judged;
@@ -76,7 +76,7 @@ struct Scenario<'d> {
     cases: usize,
     differing: usize,
     other: String,
-    subjects: Vec<Subject>,
+    subjects: Vec<SubjectTables>,
 }
 
 /// Text from reports, as text: it makes no element, and controls nothing.
@@ -116,7 +116,7 @@ impl Page<'_> {
     }
 
     /// Where the cases of a cell are shown: what the page's script reads behind `#`.
-    fn cell(&self, scenario: &str, subject: &Subject, cases: &[(String, Vec<String>)]) -> String {
+    fn cell(&self, scenario: &str, subject: &SubjectTables, cases: &[(String, Vec<String>)]) -> String {
         let values = |values: &[String]| values.iter().map(|value| word(value)).collect::<Vec<_>>().join(",");
         let with: Vec<String> = cases.iter().map(|(axis, own)| format!("{}={}", word(axis), values(own))).collect();
         let call = (subject.call, subject.port);

@@ -7,8 +7,8 @@ use std::fmt;
 use askama::Template;
 use askama::filters::{Escaper as Escape, Safe};
 
-use super::document::answers::{AnswerCell, AnswerRow, Difference};
-use super::document::tables::{self, Cell, Subject};
+use super::document::answers::{AnswerCell, AnswerRow, StackDifference};
+use super::document::tables::{self, Cell, SubjectTables};
 use super::document::{Contents, Document, Titles, costs, notes};
 use super::text::count;
 use crate::report::claim::Judged;
@@ -68,11 +68,11 @@ struct Scenario<'d> {
     differing: usize,
     other: String,
     axes: Vec<(&'d str, Vec<&'d str>)>,
-    subjects: Vec<Subject>,
+    subjects: Vec<SubjectTables>,
 }
 
 impl<'d> Scenario<'d> {
-    fn new(document: &'d Document<'d>, scenario: &'d super::document::Scenario<'d>) -> Scenario<'d> {
+    fn new(document: &'d Document<'d>, scenario: &'d super::document::ScenarioFindings<'d>) -> Scenario<'d> {
         let subjects = tables::subjects(document, scenario);
         Scenario {
             id: scenario.id,
@@ -133,7 +133,7 @@ impl Page<'_> {
     }
 
     /// Where other versions gave something else: scenario, call, and what they gave.
-    fn differences(&self) -> Vec<(&str, Call, &Difference)> {
+    fn differences(&self) -> Vec<(&str, Call, &StackDifference)> {
         let rows = self.contents.answers.calls.iter().flat_map(|(_, rows)| rows);
         let cells = rows.flat_map(|row| row.cells.iter().map(move |cell| (row, cell)));
         cells.flat_map(|(row, cell)| cell.differences.iter().map(|one| (&*row.scenario, row.call, one))).collect()

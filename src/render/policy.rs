@@ -9,8 +9,8 @@ use comfy_table::{Cell, Color, Row};
 use super::style::{FAINT, HEADING, paint};
 use super::text::{self, count, field, heading, lines, numbers_from, table, unwrapped};
 use crate::knowledge::policy::derive::{Ambiguity, Derived};
-use crate::knowledge::policy::diff::Difference;
-use crate::knowledge::policy::evaluate::{Evaluation, Tally, Wrong};
+use crate::knowledge::policy::diff::PolicyDifference;
+use crate::knowledge::policy::evaluate::{DecisionTally, Evaluation, Wrong};
 use crate::knowledge::policy::evidence::{Basis, Evidence, LeftOut};
 use crate::knowledge::policy::right::Consequence;
 use crate::knowledge::policy::{Action, Policy};
@@ -138,12 +138,12 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
     let columns = ["os", "cause", "right", "hides", "gives up", "wastes"].into_iter();
     let columns = columns.chain((!is_avoidable).then_some("unavoidable")).chain(was_seen.then_some("not seen"));
     rows.set_header(heading(columns));
-    let tally = |os: &str, cause: &str, tally: &Tally| {
+    let tally = |os: &str, cause: &str, tally: &DecisionTally| {
         let number = |number: u64, colour| match number {
             0 => Cell::new("·"),
             number => Cell::new(number).fg(colour),
         };
-        let &Tally { right, hides, gives_up, wastes, unavoidable, not_seen } = tally;
+        let &DecisionTally { right, hides, gives_up, wastes, unavoidable, not_seen } = tally;
         let mut cells = vec![
             Cell::new(os),
             Cell::new(cause),
@@ -203,7 +203,7 @@ fn in_short(evaluation: &Evaluation, width: usize) -> String {
     let mut wrong: BTreeMap<(Os, bool), Kinds<'_>> = BTreeMap::new();
     for row in &evaluation.table {
         let kinds = wrong.entry((row.os, row.expected)).or_default();
-        let Tally { hides, gives_up, wastes, .. } = row.tally;
+        let DecisionTally { hides, gives_up, wastes, .. } = row.tally;
         for (kind, count) in [("hides", hides), ("gives up", gives_up), ("wastes", wastes)] {
             if count > 0 {
                 kinds.entry(kind).or_default().push((count, row.cause.as_str()));
@@ -260,7 +260,7 @@ fn section(text: &mut String, title: &str, wrong: &[&Wrong], width: usize) {
 }
 
 /// Where two policies differ.
-pub fn differences(first: &str, second: &str, differences: &[Difference], width: usize) -> String {
+pub fn differences(first: &str, second: &str, differences: &[PolicyDifference], width: usize) -> String {
     if differences.is_empty() {
         return format!("{first} and {second} decide every signal alike\n");
     }

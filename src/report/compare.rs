@@ -17,7 +17,7 @@ use crate::words::moment::Moment;
 use crate::words::names::{Call, words};
 use crate::words::untrusted::Text;
 
-pub use environment::Difference;
+pub use environment::FactDifference;
 pub use group::Group;
 
 /// The version of the comparison format, its first field.
@@ -66,7 +66,7 @@ pub struct Comparison {
     /// The other.
     pub current: Side,
     /// What differs around the findings. It may explain a change, and is none itself.
-    pub environment: Vec<Difference>,
+    pub environment: Vec<FactDifference>,
     /// How many changes there are.
     pub summary: Summary,
     /// A change for each finding that differs, in the order of their cases' names.
@@ -126,16 +126,16 @@ pub struct Change {
     pub cause: Cause,
     /// Absent where the finding appeared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub baseline: Option<Seen>,
+    pub baseline: Option<ComparedFinding>,
     /// Absent where the finding disappeared.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub current: Option<Seen>,
+    pub current: Option<ComparedFinding>,
 }
 
 /// What a finding says, as far as it is compared.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Seen {
+pub struct ComparedFinding {
     /// Absent where the call was not made.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub outcome: Option<String>,
@@ -222,9 +222,9 @@ impl Change {
     }
 }
 
-impl Seen {
-    fn of(finding: &Finding) -> Seen {
-        Seen {
+impl ComparedFinding {
+    fn of(finding: &Finding) -> ComparedFinding {
+        ComparedFinding {
             outcome: finding.outcome().map(|outcome| outcome.name().to_owned()),
             verdict: finding.verdict(),
             reason: finding.reason().map(Text::from),
@@ -263,8 +263,8 @@ fn change(
         call,
         ordinal,
         cause: named.cause,
-        baseline: old.map(Seen::of),
-        current: new.map(Seen::of),
+        baseline: old.map(ComparedFinding::of),
+        current: new.map(ComparedFinding::of),
     }
 }
 

@@ -123,7 +123,7 @@ pub struct Value {
     pub since: Option<Since>,
     /// Absent where no newer version was observed to give something else.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub until: Option<Until>,
+    pub until: Option<LastObserved>,
     /// How often repeated runs gave what, by report, where they disagree.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     #[schemars(default)]
@@ -157,7 +157,7 @@ pub struct Since {
 /// The last version that was observed to give this, and the one observed next, which gave something else.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Until {
+pub struct LastObserved {
     /// That version.
     #[schemars(with = "String")]
     pub version: Version,
@@ -276,7 +276,7 @@ fn observed_values(runs: &[Run<'_>], references: &mut BTreeMap<String, String>) 
             basis: Basis::Observed,
             outcomes: run.outcomes.iter().map(owned).collect(),
             since: before.map(|((_, last), (first, _))| Since { version: first.clone(), after: last.clone() }),
-            until: after.map(|((first, _), (_, last))| Until { version: last.clone(), before: first.clone() }),
+            until: after.map(|((first, _), (_, last))| LastObserved { version: last.clone(), before: first.clone() }),
             distributions: run.distributions.iter().map(|(id, counts)| (owned(id), (*counts).clone())).collect(),
             conflict: run.conflict.iter().map(|(name, ids)| (owned(name), ids.iter().map(owned).collect())).collect(),
             refutes: against.map(|expected| statement(expected, references)).collect(),

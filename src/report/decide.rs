@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use fixedbitset::FixedBitSet;
 
-pub use table::{Part, Table, When};
+pub use table::{CaseTable, Part, When};
 
 /// Values of an axis as bits, the value 0 as the lowest.
 pub type Set = u128;

@@ -22,8 +22,8 @@ use crate::words::untrusted::Text;
 
 pub use contradiction::{Contradiction, Miscount};
 pub use report::{
-    Behind, Catalogue, FORMAT, Format, Host, Report, Tool, behind, outdated, schema, stack, stack_version, stranger,
-    summary,
+    Behind, CatalogueFacts, FORMAT, Format, Host, Report, Tool, behind, outdated, schema, stack, stack_version,
+    stranger, summary,
 };
 
 words! {

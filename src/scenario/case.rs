@@ -101,7 +101,12 @@ impl Scenario {
     }
 
     /// The first rule that applies, unless an earlier subject call is expected to fail.
-    pub(super) fn deciding_rule(&self, case: &Case, subject: usize, platform: &Platform) -> Option<&super::Rule> {
+    pub(super) fn deciding_rule(
+        &self,
+        case: &Case,
+        subject: usize,
+        platform: &Platform,
+    ) -> Option<&super::ExpectationRule> {
         self.subjects[subject].rules.iter().find(|rule| rule.applies(self, case, platform))
     }
 

@@ -14,7 +14,7 @@ use toml::de::{DeValue, ValueDeserializer};
 use super::hold::Compound;
 use super::{Case, PreconditionText, Problem, Scenario, StepText};
 use crate::plan::{Made, Op, Plan, Role, SocketKind, SocketOption, Step};
-use crate::scenario::witness::{Moment, Precondition};
+use crate::scenario::witness::{Precondition, WitnessTime};
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
 use crate::words::names::{Call, LocalPort, Need, PortChoice, User};
@@ -52,7 +52,7 @@ pub struct SubjectCall {
     /// What it runs into.
     pub cause: Cause,
     /// What must hold around it, and when.
-    pub preconditions: Vec<(Moment, Precondition)>,
+    pub preconditions: Vec<(WitnessTime, Precondition)>,
     /// Why there is no precondition, where there is none; every case of a checked scenario has either.
     pub unwitnessed: Option<Arc<str>>,
 }
@@ -234,7 +234,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn precondition(&self, text: &PreconditionText) -> Result<Option<(Moment, Precondition)>, Problem> {
+    fn precondition(&self, text: &PreconditionText) -> Result<Option<(WitnessTime, Precondition)>, Problem> {
         if text.when.as_ref().is_some_and(|when| !when.holds(self.scenario, self.case)) {
             return Ok(None);
         }

@@ -30,7 +30,7 @@ pub use compile::{Compiled, SubjectCall, compile};
 pub use condition::Condition;
 pub use hold::{Compound, Hold};
 pub use read::read;
-pub use rule::{Expectation, Expected, Platform, Rule};
+pub use rule::{Expectation, ExpectationRule, Expected, Platform};
 
 /// The schema-like description of a scenario file that error messages refer to.
 pub const KEYS: &[&str] = &[
@@ -154,7 +154,7 @@ pub struct PreconditionText {
     /// In which cases it is one; absent: in all.
     pub when: Option<Condition>,
     /// When it must hold.
-    pub at: crate::scenario::witness::Moment,
+    pub at: crate::scenario::witness::WitnessTime,
     /// `{ socket = { … } }`.
     pub what: Spanned<DeValue<'static>>,
     /// Its bytes in the file.
@@ -177,7 +177,7 @@ pub struct Subject {
     /// Why nothing is witnessed in the cases that have no precondition: a sentence.
     pub unwitnessed: Option<Spanned<Arc<str>>>,
     /// What each OS is expected to answer. The first rule that applies decides.
-    pub rules: Vec<Rule>,
+    pub rules: Vec<ExpectationRule>,
 }
 
 impl Scenario {

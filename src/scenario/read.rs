@@ -9,10 +9,10 @@ use toml::de::{DeTable, DeValue, ValueDeserializer};
 
 use super::rule::{OneOrMore, RuleText};
 use super::{
-    Axis, Condition, Exclude, Expectation, Expected, KEYS, NeedRule, PreconditionText, Problem, Rule, Scenario,
-    StepText, Subject, ValueRow,
+    Axis, Condition, Exclude, Expectation, ExpectationRule, Expected, KEYS, NeedRule, PreconditionText, Problem,
+    Scenario, StepText, Subject, ValueRow,
 };
-use crate::scenario::witness::Moment;
+use crate::scenario::witness::WitnessTime;
 use crate::words::errno;
 use crate::words::names::{Authority, Need, Os};
 use crate::words::near::did_you_mean;
@@ -216,7 +216,7 @@ impl Reader {
             let span = precondition.span();
             let mut table = precondition.into_inner();
             let when = self.optional(&mut table, "when");
-            let at = self.optional(&mut table, "at").unwrap_or(Moment::Both);
+            let at = self.optional(&mut table, "at").unwrap_or(WitnessTime::Both);
             if let Some(what) = self.only_key(table, &span, "precondition") {
                 read.push(PreconditionText { when, at, what, span });
             }
@@ -259,7 +259,7 @@ impl Reader {
         Some(Spanned::new(why.span(), why.into_inner().into()))
     }
 
-    fn rules(&mut self, table: &mut Table) -> Vec<Rule> {
+    fn rules(&mut self, table: &mut Table) -> Vec<ExpectationRule> {
         let Some(list) = self.take(table, "expect") else { return Vec::new() };
         let mut read = Vec::new();
         for rule in self.tables(list, "expect") {
@@ -273,7 +273,7 @@ impl Reader {
         read
     }
 
-    fn rule(&mut self, text: RuleText, span: Range<usize>) -> Option<Rule> {
+    fn rule(&mut self, text: RuleText, span: Range<usize>) -> Option<ExpectationRule> {
         let os: Vec<Os> = self.words(&text.os);
         let kernel = text.kernel.and_then(|kernel| match semver::VersionReq::parse(kernel.get_ref()) {
             Ok(range) => Some(range),
@@ -335,7 +335,7 @@ impl Reader {
                 reference: reference.clone().into(),
             })
             .collect();
-        Some(Rule { os, kernel, need, when: text.when, outcomes, expectations, span })
+        Some(ExpectationRule { os, kernel, need, when: text.when, outcomes, expectations, span })
     }
 
     fn words<T: std::str::FromStr<Err: std::fmt::Display>>(&mut self, list: &Spanned<OneOrMore>) -> Vec<T> {

@@ -17,7 +17,7 @@ pub const NEWEST: semver::Version = semver::Version::new(9_999, 0, 0);
 
 /// One rule of one subject call. The first rule that applies decides.
 #[derive(Debug)]
-pub struct Rule {
+pub struct ExpectationRule {
     /// The systems it is about.
     pub os: Vec<Os>,
     /// The kernel releases it applies to.
@@ -136,7 +136,7 @@ impl Platform {
     }
 }
 
-impl Rule {
+impl ExpectationRule {
     /// Whether the rule says what this platform answers in this case.
     pub fn applies(&self, scenario: &Scenario, case: &Case, platform: &Platform) -> bool {
         self.os.contains(&platform.os)

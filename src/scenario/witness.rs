@@ -16,7 +16,7 @@ use crate::words::untrusted::shown;
 /// When a precondition must hold.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(rename_all = "kebab-case")]
-pub enum Moment {
+pub enum WitnessTime {
     /// Right before the subject op, which may end it.
     Before,
     /// Right after it.
@@ -126,7 +126,7 @@ flat_range! {
 #[serde(try_from = "WireWitness")]
 pub struct Witness {
     /// When it must hold.
-    pub at: Moment,
+    pub at: WitnessTime,
     /// What must hold.
     pub precondition: Precondition,
     /// What the kernel answered right before the subject op, if that counts.
@@ -142,7 +142,7 @@ pub struct Witness {
 #[serde(deny_unknown_fields)]
 #[schemars(rename = "Witness")]
 struct WireWitness {
-    at: Moment,
+    at: WitnessTime,
     precondition: Precondition,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     before: Option<Answer>,
@@ -211,7 +211,7 @@ impl schemars::JsonSchema for Witness {
 impl Witness {
     /// What the kernel said around the subject op, as far as the precondition is about it.
     pub fn new(
-        at: Moment,
+        at: WitnessTime,
         precondition: &Precondition,
         before: Option<&Answer>,
         after: Option<&Answer>,
@@ -219,9 +219,9 @@ impl Witness {
     ) -> Witness {
         let (before, after) = match (precondition, at) {
             // What is counted over the op has two ends.
-            (Precondition::Counted { .. }, _) | (_, Moment::Both) => (before, after),
-            (_, Moment::Before) => (before, None),
-            (_, Moment::After) => (None, after),
+            (Precondition::Counted { .. }, _) | (_, WitnessTime::Both) => (before, after),
+            (_, WitnessTime::Before) => (before, None),
+            (_, WitnessTime::After) => (None, after),
         };
         let detail = detail.filter(|_| matches!(precondition, Precondition::Offender { .. }));
         Witness {
@@ -256,9 +256,9 @@ impl Witness {
             | Precondition::Unix { .. }
             | Precondition::File { .. }
             | Precondition::User { .. } => match self.at {
-                Moment::Before => holds(&self.before),
-                Moment::After => holds(&self.after),
-                Moment::Both => holds(&self.before) && holds(&self.after),
+                WitnessTime::Before => holds(&self.before),
+                WitnessTime::After => holds(&self.after),
+                WitnessTime::Both => holds(&self.before) && holds(&self.after),
             },
         }
     }
@@ -430,7 +430,7 @@ mod tests {
     /// Whether an answer, before and after, makes a witness.
     #[track_caller]
     fn confirms(precondition: &Precondition, answer: &Answer) -> bool {
-        let [before, after, both] = [Moment::Before, Moment::After, Moment::Both]
+        let [before, after, both] = [WitnessTime::Before, WitnessTime::After, WitnessTime::Both]
             .map(|at| Witness::new(at, precondition, Some(answer), Some(answer), None).confirmed());
         assert!(before == after && after == both, "one answer is as good as the other");
         both
@@ -467,7 +467,7 @@ mod tests {
         let counted = |packets| Precondition::Counted { counter: "hits".to_owned(), packets };
         let confirmed = |packets, before, after| {
             let [before, after] = [before, after].map(|packets| Answer::Counter { packets });
-            Witness::new(Moment::Both, &counted(packets), Some(&before), Some(&after), None).confirmed()
+            Witness::new(WitnessTime::Both, &counted(packets), Some(&before), Some(&after), None).confirmed()
         };
         assert!(confirmed(1, 0, 1) && confirmed(1, 5, 9) && confirmed(0, 5, 5) && confirmed(u64::MAX, 0, u64::MAX));
         assert!(!confirmed(1, 5, 5) && !confirmed(2, 5, 6));
@@ -476,8 +476,8 @@ mod tests {
         let failed = Answer::Failed { error: "nft knows no counter `hits`".into() };
         assert!(!confirms(&counted(0), &failed), "a counter that is not there has counted nothing");
         let there = Answer::Counter { packets: 0 };
-        assert!(!Witness::new(Moment::Both, &counted(0), Some(&failed), Some(&there), None).confirmed());
-        assert!(!Witness::new(Moment::Both, &counted(0), None, Some(&there), None).confirmed());
+        assert!(!Witness::new(WitnessTime::Both, &counted(0), Some(&failed), Some(&there), None).confirmed());
+        assert!(!Witness::new(WitnessTime::Both, &counted(0), None, Some(&there), None).confirmed());
     }
 
     #[test]
@@ -539,9 +539,9 @@ mod tests {
                 assert_eq!(confirms(precondition, answer), of == to, "{precondition:?}, {answer:?}");
             }
             assert!(!confirms(precondition, &Answer::Failed { error: Text::default() }));
-            assert!(!Witness::new(Moment::Both, precondition, None, None, None).confirmed());
-            assert!(!Witness::new(Moment::Both, precondition, Some(&answers[of]), None, None).confirmed());
-            assert!(!Witness::new(Moment::Both, precondition, None, Some(&answers[of]), None).confirmed());
+            assert!(!Witness::new(WitnessTime::Both, precondition, None, None, None).confirmed());
+            assert!(!Witness::new(WitnessTime::Both, precondition, Some(&answers[of]), None, None).confirmed());
+            assert!(!Witness::new(WitnessTime::Both, precondition, None, Some(&answers[of]), None).confirmed());
         }
         let nameless = Answer::Socket { local: None, remote: None, rows: Vec::new(), inode: None };
         assert!(!confirms(&gone, &nameless), "a socket that never had a name is not gone");

@@ -67,9 +67,9 @@ impl Catalogue {
         Catalogue::read(&embedded())
     }
 
-    pub fn facts(&self) -> finding::Catalogue {
+    pub fn facts(&self) -> finding::CatalogueFacts {
         let cases = self.scenarios.iter().map(|scenario| scenario::cases(scenario).count() as u64).sum();
-        finding::Catalogue { scenarios: self.scenarios.len() as u64, cases, digest: self.digest.clone().into() }
+        finding::CatalogueFacts { scenarios: self.scenarios.len() as u64, cases, digest: self.digest.clone().into() }
     }
 
     pub fn get(&self, id: &str) -> Option<&Scenario> {

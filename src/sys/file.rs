@@ -82,7 +82,7 @@ impl From<io::Error> for Unwritable {
 
 /// What is done about directories that are missing on the way.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Missing {
+pub enum MissingParents {
     Refused,
     Made,
 }
@@ -121,7 +121,7 @@ impl Target {
         if path.as_os_str().as_bytes().ends_with(b"/") {
             return Err(Errno::EISDIR.into());
         }
-        let target = match walk(path, Missing::Refused)? {
+        let target = match walk(path, MissingParents::Refused)? {
             Walked::Directory(_) => return Err(Errno::EISDIR.into()),
             Walked::Open(file) => return Ok(Target::Open(file)),
             Walked::Name(name) => name,
@@ -151,7 +151,7 @@ pub struct Directory(OwnedFd);
 
 impl Directory {
     pub fn find_or_make(path: &Path) -> Result<Directory, Unwritable> {
-        match walk(path, Missing::Made)? {
+        match walk(path, MissingParents::Made)? {
             Walked::Directory(directory) => Ok(Directory(directory)),
             Walked::Name(_) | Walked::Open(_) => Err(Errno::ENOTDIR.into()),
         }
@@ -299,7 +299,7 @@ impl Name {
 
 /// Opens a file to add to its end; it is made where there is none.
 pub fn open_to_append(path: &Path) -> Result<File, Unwritable> {
-    let Name { directory, name } = match walk(path, Missing::Refused)? {
+    let Name { directory, name } = match walk(path, MissingParents::Refused)? {
         Walked::Directory(_) => return Err(Errno::EISDIR.into()),
         Walked::Open(file) => return Ok(file),
         Walked::Name(found) => {
@@ -320,7 +320,7 @@ enum Walked {
 
 /// Follows a path as the kernel would, but for links that somebody else planted: also where `fs.protected_symlinks` is
 /// 0, and also in its middle.
-fn walk(path: &Path, missing: Missing) -> Result<Walked, Unwritable> {
+fn walk(path: &Path, missing: MissingParents) -> Result<Walked, Unwritable> {
     let open = |at: &OwnedFd, name: &OsStr, more: OFlag| {
         openat(at, name, DIRECTORY | OFlag::O_DIRECTORY | OFlag::O_CLOEXEC | more, Mode::empty())
     };
@@ -337,7 +337,7 @@ fn walk(path: &Path, missing: Missing) -> Result<Walked, Unwritable> {
             Step::Root => directory = begin("/")?,
             Step::Up => directory = open(&directory, OsStr::new(".."), OFlag::empty())?,
             Step::Down(name) => match fstatat(&directory, &*name, AtFlags::AT_SYMLINK_NOFOLLOW) {
-                Err(Errno::ENOENT) if missing == Missing::Made => {
+                Err(Errno::ENOENT) if missing == MissingParents::Made => {
                     mkdirat(&directory, &*name, Mode::from_bits_truncate(0o777))?;
                     directory = open(&directory, &name, OFlag::O_NOFOLLOW)?;
                 }

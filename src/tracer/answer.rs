@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use serde::{Deserialize, Serialize};
 
 use super::record::IcmpError;
-use super::{Answer, Icmp};
+use super::{Icmp, ProbeReply};
 use crate::words::errno::ErrnoName;
 use crate::words::names::{Family, words};
 use crate::words::packet::{port_unreachable, time_exceeded};
@@ -38,7 +38,7 @@ impl Meaning {
     }
 }
 
-pub fn meaning(target: SocketAddr, answer: &Answer) -> Meaning {
+pub fn meaning(target: SocketAddr, answer: &ProbeReply) -> Meaning {
     let Err(errno) = &answer.error else { return Meaning::Open };
     match answer.icmp {
         Some(Icmp { from, kind, code }) => {
@@ -93,7 +93,7 @@ mod tests {
         let check = |errno: Option<&str>, icmp: Option<(&str, u8, u8)>, expected| {
             let icmp = icmp.map(|(from, kind, code)| Icmp { from: from.parse().unwrap(), kind, code });
             let error = errno.map_or(Ok(()), |name| Err(Errno::recorded(name, 1)));
-            let answer = Answer { at: Duration::ZERO, error, icmp };
+            let answer = ProbeReply { at: Duration::ZERO, error, icmp };
             assert_eq!(meaning(target, &answer), expected, "{answer:?}");
         };
         check(None, None, Meaning::Open);

@@ -127,12 +127,12 @@ pub struct BehaviourChange {
     pub tracer: String,
     pub trouble: Trouble,
     /// Nothing where the baseline does not have it.
-    pub baseline: Option<Outcome>,
-    pub current: Outcome,
+    pub baseline: Option<CheckOutcome>,
+    pub current: CheckOutcome,
 }
 
 /// What a tracer did, whether that was right, and what it does where it was wrong.
-pub type Outcome = (Behaviour, BehaviourVerdict, Option<Consequence>);
+pub type CheckOutcome = (Behaviour, BehaviourVerdict, Option<Consequence>);
 
 /// What the current runs show that the baseline does not. A tracer is held against itself, in the same version if the
 /// baseline has that; what did not run now is no change.

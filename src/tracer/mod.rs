@@ -158,7 +158,7 @@ pub trait Network {
     fn dispatch(&mut self, probe: &Probe) -> Dispatched;
 
     /// Waits until a probe has been answered, at most until `until`, which may be now, and appends what came.
-    fn receive(&mut self, until: Duration, answers: &mut Vec<(ProbeId, Answer)>) -> Result<(), Interrupted>;
+    fn receive(&mut self, until: Duration, answers: &mut Vec<(ProbeId, ProbeReply)>) -> Result<(), Interrupted>;
 
     /// Gives the probe's socket back, if there is one, with a reset where it is connected: no TIME_WAIT is left in the
     /// way of the next.
@@ -171,12 +171,12 @@ pub struct Dispatched {
     /// The source that it was sent from, as far as the network tells it.
     pub source: Option<SocketAddr>,
     /// `Ok` where it is connected already; connect() that gives EINPROGRESS is the usual failure.
-    pub result: Result<(), Failed>,
+    pub result: Result<(), FailedCall>,
 }
 
 /// A call of a probe that failed.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Failed {
+pub struct FailedCall {
     pub call: TracerCall,
     /// What it was called with: `192.0.2.1:33434`.
     pub operands: String,
@@ -187,7 +187,7 @@ pub struct Failed {
 
 /// What came back for a probe.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct ProbeReply {
     pub at: Duration,
     /// getsockopt(SO_ERROR).
     pub error: Result<(), Errno>,

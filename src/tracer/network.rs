@@ -17,7 +17,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::plan::SocketOption;
 use crate::sys::{self, Address, Fault};
-use crate::tracer::{Answer, Dispatched, Failed, Interrupted, Network, Probe, ProbeId, TracerCall};
+use crate::tracer::{Dispatched, FailedCall, Interrupted, Network, Probe, ProbeId, ProbeReply, TracerCall};
 use crate::words::cause::Cause;
 use crate::words::errno::{Errno, ErrnoName};
 use crate::words::names::{Family, Os, Protocol, Reuse, words};
@@ -148,11 +148,11 @@ impl Wire {
     }
 
     /// A probe's calls before connect, and what it was bound to.
-    fn prepare(&self, probe: &Probe) -> Result<(OwnedFd, Option<SocketAddr>), Failed> {
+    fn prepare(&self, probe: &Probe) -> Result<(OwnedFd, Option<SocketAddr>), FailedCall> {
         let family = self.family();
         let socket = sys::socket_nonblocking(family, Protocol::Tcp).map_err(|errno| {
             let operands = format!("{} {family}", Protocol::Tcp);
-            Failed { cause: self.told(&errno), ..failed(TracerCall::Socket, operands, errno) }
+            FailedCall { cause: self.told(&errno), ..failed(TracerCall::Socket, operands, errno) }
         })?;
         let ttl = SocketOption::Ttl(probe.ttl);
         for option in self.options.iter().chain([&ttl]) {
@@ -171,7 +171,7 @@ impl Wire {
 
     /// After connect(): before it, an unconnected socket would be reported as hung up. An event that was there first is
     /// not lost, because both kernels look at the socket when it is registered.
-    fn watch(&self, probe: ProbeId, socket: &OwnedFd) -> Result<(), Failed> {
+    fn watch(&self, probe: ProbeId, socket: &OwnedFd) -> Result<(), FailedCall> {
         let result =
             self.poll.registry().register(&mut SourceFd(&socket.as_raw_fd()), Token(probe.0), Interest::WRITABLE);
         result.map_err(|error| {
@@ -225,12 +225,12 @@ impl Network for Wire {
                 Some(bound) => format!("{bound} -> {}", self.target),
                 None => self.target.to_string(),
             };
-            Failed { cause: self.told(&errno), ..failed(TracerCall::Connect, operands, errno) }
+            FailedCall { cause: self.told(&errno), ..failed(TracerCall::Connect, operands, errno) }
         });
         Dispatched { source, result }
     }
 
-    fn receive(&mut self, until: Duration, answers: &mut Vec<(ProbeId, Answer)>) -> Result<(), Interrupted> {
+    fn receive(&mut self, until: Duration, answers: &mut Vec<(ProbeId, ProbeReply)>) -> Result<(), Interrupted> {
         let before = answers.len();
         let mut now = self.now();
         self.flights.settle(now, true, answers);
@@ -321,8 +321,8 @@ fn options(config: &Config, queue: bool) -> Vec<SocketOption> {
     interface.chain(address).chain(port).chain(errors).collect()
 }
 
-fn failed(call: TracerCall, operands: String, errno: Errno) -> Failed {
-    Failed { call, operands, errno, cause: None }
+fn failed(call: TracerCall, operands: String, errno: Errno) -> FailedCall {
+    FailedCall { call, operands, errno, cause: None }
 }
 
 /// An option as programmers write it, with its value.

@@ -12,7 +12,7 @@ use super::record::{
     Choices, Decision, Failure, Fate, IcmpError, ProbeRecord, Reply, RoundEnd, Trace, abort, milliseconds,
 };
 use super::round::Round;
-use super::{Answer, Dispatched, Failed, PortMode, Probe, ProbeId, Sequences, TraceSettings, TracerCall};
+use super::{Dispatched, FailedCall, PortMode, Probe, ProbeId, ProbeReply, Sequences, TraceSettings, TracerCall};
 use crate::knowledge::policy::right::right;
 use crate::knowledge::policy::{Action, Policy, Signal};
 use crate::words::errno::ErrnoName;
@@ -146,7 +146,7 @@ impl<'t> State<'t> {
         self.record(probe).source = dispatched.source.or(self.record(probe).source);
         let Err(failed) = dispatched.result else {
             self.send(probe);
-            return self.record_answer(probe, &Answer { at: now, error: Ok(()), icmp: None });
+            return self.record_answer(probe, &ProbeReply { at: now, error: Ok(()), icmp: None });
         };
         let Judged { signal, decision, action } = self.judge(&failed);
         let took = failed.call == TracerCall::Connect;
@@ -156,7 +156,7 @@ impl<'t> State<'t> {
             Action::Proceed if took => {
                 // The answer was there before connect() returned.
                 self.send(probe);
-                let answer = Answer { at: now, error: Err(failed.errno.clone()), icmp: None };
+                let answer = ProbeReply { at: now, error: Err(failed.errno.clone()), icmp: None };
                 self.record(probe).failure = Some(failure(failed, decision));
                 return self.record_answer(probe, &answer);
             }
@@ -177,13 +177,13 @@ impl<'t> State<'t> {
     }
 
     /// What came back for a probe. Too late is as good as never.
-    pub fn answered(&mut self, probe: ProbeId, answer: Answer) {
+    pub fn answered(&mut self, probe: ProbeId, answer: ProbeReply) {
         if self.flight(probe, &answer).is_none() {
             return;
         }
         let Err(errno) = &answer.error else { return self.record_answer(probe, &answer) };
         let operands = self.record(probe).source.unwrap_or(self.settings.target).to_string();
-        let failed = Failed { call: TracerCall::SoError, operands, errno: errno.clone(), cause: None };
+        let failed = FailedCall { call: TracerCall::SoError, operands, errno: errno.clone(), cause: None };
         let Judged { signal, decision, action } = self.judge(&failed);
         let failure = failure(failed, decision);
         self.record(probe).failure = Some(failure.clone());
@@ -204,12 +204,12 @@ impl<'t> State<'t> {
     }
 
     /// A probe under way, unless the answer comes too late.
-    fn flight(&self, probe: ProbeId, answer: &Answer) -> Option<Flight> {
+    fn flight(&self, probe: ProbeId, answer: &ProbeReply) -> Option<Flight> {
         self.under_way.get(&probe).copied().filter(|flight| answer.at <= flight.deadline)
     }
 
     /// Takes the answer to a probe under way for what it says about the path.
-    fn record_answer(&mut self, probe: ProbeId, answer: &Answer) {
+    fn record_answer(&mut self, probe: ProbeId, answer: &ProbeReply) {
         let Some(flight) = self.flight(probe, answer) else { return };
         self.under_way.remove(&probe);
         self.forget.push_back(probe);
@@ -319,7 +319,7 @@ impl<'t> State<'t> {
 
     /// The one place where the policy is asked. It knows no call but a probe's, and no errno without a name; and a
     /// cause that the host has told is not its business.
-    fn judge(&self, failed: &Failed) -> Judged {
+    fn judge(&self, failed: &FailedCall) -> Judged {
         let errno = ErrnoName::new(failed.errno.name());
         if let (Some(cause), Some(errno)) = (failed.cause, errno) {
             return Judged { signal: None, decision: None, action: right(cause, errno).action };
@@ -410,8 +410,8 @@ impl<'t> State<'t> {
     }
 }
 
-fn failure(failed: Failed, decision: Option<Decision>) -> Failure {
-    let Failed { call, operands, errno, cause: _ } = failed;
+fn failure(failed: FailedCall, decision: Option<Decision>) -> Failure {
+    let FailedCall { call, operands, errno, cause: _ } = failed;
     Failure { call, operands, errno: errno.name().to_owned(), raw: errno.raw(), decision }
 }
 

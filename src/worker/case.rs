@@ -78,7 +78,7 @@ impl Known {
 const UNBOUND: Duration = Duration::from_secs(10);
 
 /// What one case has built up.
-pub struct Case<'a> {
+pub struct RunningCase<'a> {
     pub sockets: BTreeMap<String, Known>,
     /// Ports that `fill` holds, in this process and in others.
     pub filled: Vec<OwnedFd>,
@@ -103,7 +103,7 @@ pub struct Case<'a> {
 }
 
 /// An op's detail may come with a fault as well as without.
-pub type Tried = Result<Option<Detail>, DetailedFault>;
+pub type OpResult = Result<Option<Detail>, DetailedFault>;
 
 pub struct DetailedFault(pub Fault, pub Option<Detail>);
 
@@ -111,10 +111,10 @@ pub fn known_as<'c>(sockets: &'c BTreeMap<String, Known>, name: &str) -> Result<
     sockets.get(name).ok_or_else(|| Fault::Failed(format!("no socket is called `{name}`")))
 }
 
-impl<'a> Case<'a> {
+impl<'a> RunningCase<'a> {
     /// A case of the network namespace that this process is in.
-    pub fn new(isolation: &'a Isolation) -> Case<'a> {
-        Case {
+    pub fn new(isolation: &'a Isolation) -> RunningCase<'a> {
+        RunningCase {
             sockets: BTreeMap::new(),
             filled: Vec::new(),
             has_filled: false,
@@ -133,8 +133,8 @@ impl<'a> Case<'a> {
     }
 
     /// One whose connections go to somebody's server.
-    pub fn with_servers(isolation: &'a Isolation) -> Case<'a> {
-        Case { waits_for_servers: true, ..Case::new(isolation) }
+    pub fn with_servers(isolation: &'a Isolation) -> RunningCase<'a> {
+        RunningCase { waits_for_servers: true, ..RunningCase::new(isolation) }
     }
 
     /// The socket table of this case's namespace, opened when it is first needed.

@@ -7,7 +7,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::case::{Case, DetailedFault, Domain, Listed};
+use super::case::{DetailedFault, Domain, Listed, RunningCase};
 use crate::plan::{Cost, Detail, Fill, FillHow, MOST_COSTS, SocketOption, Unsupported};
 use crate::sys::{self, Address, Fault, Fork, Isolation};
 use crate::words::errno::ErrnoName;
@@ -21,14 +21,14 @@ const MOST_PROCESSES: u64 = 512;
 const WORTH_SHARING: u64 = 8192;
 /// A connect that takes longer, times the patience of the case, has no room in its listener's queue.
 const STUCK_MS: u32 = 1000;
-/// How long a listener may take to make room, where it is somebody's server ([`Case::with_servers`]).
+/// How long a listener may take to make room, where it is somebody's server ([`RunningCase::with_servers`]).
 const PATIENCE_MS: u32 = 10_000;
 /// The least time that one of several attempts is given.
 const ATTEMPT_MS: u32 = 50;
 /// From this many ports on, costs show how the range fills, and not only what the first calls take.
 const WORTH_TIMING: u64 = 256;
 
-pub fn fill(case: &mut Case, fill: &Fill) -> Result<Option<Detail>, DetailedFault> {
+pub fn fill(case: &mut RunningCase, fill: &Fill) -> Result<Option<Detail>, DetailedFault> {
     let start = Instant::now();
     let mut done = Done { ports: 0, processes: 1, costs: Vec::new() };
     let result = run(case, fill, &mut done);
@@ -50,7 +50,7 @@ struct Waits {
 }
 
 impl Waits {
-    fn of(case: &Case) -> Waits {
+    fn of(case: &RunningCase) -> Waits {
         let stuck_ms = case.patient(STUCK_MS);
         Waits { stuck_ms, all_ms: if case.waits_for_servers { case.patient(PATIENCE_MS) } else { stuck_ms } }
     }
@@ -63,7 +63,7 @@ struct Done {
     costs: Vec<Cost>,
 }
 
-fn run(case: &mut Case, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
+fn run(case: &mut RunningCase, fill: &Fill, done: &mut Done) -> Result<(), Fault> {
     let count = u64::from(fill.range.size()).saturating_sub(fill.leave.into());
     match fill.how {
         FillHow::TimeWait => return leave_in_time_wait(case, fill, count, &mut done.ports),
@@ -252,7 +252,7 @@ fn open(family: Family, fill: &Fill) -> Result<OwnedFd, Fault> {
 }
 
 /// Leaves one connection in TIME_WAIT per port: the client closes first.
-fn leave_in_time_wait(case: &Case, fill: &Fill, count: u64, ports: &mut u32) -> Result<(), Fault> {
+fn leave_in_time_wait(case: &RunningCase, fill: &Fill, count: u64, ports: &mut u32) -> Result<(), Fault> {
     let to = fill.to.ok_or_else(|| Fault::Failed("`time-wait` needs `to`".to_owned()))?;
     let listener = case.sockets.values().filter(|known| {
         matches!(known.domain, Domain::Ip(_, protocol) if protocol == fill.protocol) && known.remote.is_none()

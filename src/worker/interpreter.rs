@@ -6,7 +6,7 @@ use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
-use super::case::{Bound, Case, DetailedFault, Domain, Known, Listed, Tried, UnixSocket, known_as, not_open};
+use super::case::{Bound, DetailedFault, Domain, Known, Listed, OpResult, RunningCase, UnixSocket, known_as, not_open};
 use super::{fill, give_up, queries, table};
 use crate::plan::{Answer, Detail, Op, Outcome, Performed, Plan, Query, Role, Step, StepResult, Unsupported, WaitFor};
 use crate::sys::{self, Address, Fault, Fork, Isolation, Mode, Ring, Trail, Tun, Until};
@@ -21,7 +21,7 @@ const MOST_PIECES: usize = 4096;
 
 /// Performs the plan; the trail has every step as soon as it is done.
 pub fn run(plan: &Plan, isolation: &Isolation, listed: Listed, trail: &mut Trail) {
-    let mut case = Case::new(isolation);
+    let mut case = RunningCase::new(isolation);
     (case.listed, case.patience) = (listed, plan.patience);
     // Before the whole case is ended from outside.
     case.ends = Instant::now() + Duration::from_millis(plan.deadline_ms.into()) * plan.patience * 9 / 10;
@@ -69,7 +69,7 @@ struct Asked<'p> {
 
 /// What came of an op, where a setup op's errno may stand for a lack of the host: of descriptors, unless the plan has
 /// used them up.
-fn by_role(op: &Op, role: &Role, exhausted_at: Option<u64>, tried: Tried) -> (Performed, Option<Detail>) {
+fn by_role(op: &Op, role: &Role, exhausted_at: Option<u64>, tried: OpResult) -> (Performed, Option<Detail>) {
     let (fault, detail) = match tried {
         Ok(detail) => return (Performed::Outcome(Outcome::Ok), detail),
         Err(DetailedFault(fault, detail)) => (fault, detail),
@@ -138,7 +138,7 @@ fn is_network_sysctl(name: &str) -> bool {
     name.starts_with("net.") && name.bytes().all(plain)
 }
 
-impl Case<'_> {
+impl RunningCase<'_> {
     /// Performs a setup step by itself; an error is what keeps the next from being performed.
     pub fn set_up(&mut self, step: &Step) -> Result<(), Performed> {
         let tried = self.as_user(step.user, |case| case.perform(&step.op));
@@ -176,7 +176,7 @@ impl Case<'_> {
         answers
     }
 
-    fn perform(&mut self, op: &Op) -> Tried {
+    fn perform(&mut self, op: &Op) -> OpResult {
         match op {
             Op::Fill(fill) => {
                 self.has_filled = true;

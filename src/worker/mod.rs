@@ -11,7 +11,7 @@ mod queries;
 mod shared;
 mod table;
 
-pub use case::Case;
+pub use case::RunningCase;
 pub use queries::nft;
 
 use std::io::{BufRead, BufReader, Write};

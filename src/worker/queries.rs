@@ -5,7 +5,7 @@
 use std::io::Write;
 use std::process::{Command, Stdio};
 
-use super::case::{Case, Domain, Known, known_as};
+use super::case::{Domain, Known, RunningCase, known_as};
 use super::table;
 use crate::plan::socket_table::Sought;
 use crate::plan::unix::UnixRow;
@@ -15,11 +15,11 @@ use crate::words::errno::ErrnoName;
 use crate::words::names::{Family, Need, Protocol, User};
 use crate::words::untrusted::Text;
 
-pub fn ask(case: &mut Case, query: &Query, user: Option<User>) -> Answer {
+pub fn ask(case: &mut RunningCase, query: &Query, user: Option<User>) -> Answer {
     answer(case, query, user).unwrap_or_else(|fault| Answer::Failed { error: fault.to_string().into() })
 }
 
-fn answer(case: &mut Case, query: &Query, user: Option<User>) -> Result<Answer, Fault> {
+fn answer(case: &mut RunningCase, query: &Query, user: Option<User>) -> Result<Answer, Fault> {
     Ok(match query {
         Query::Socket { socket } => {
             let known = known_as(&case.sockets, socket)?;

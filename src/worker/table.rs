@@ -6,7 +6,7 @@
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
 
-use super::case::{Bound, Case, Known, Listed};
+use super::case::{Bound, Known, Listed, RunningCase};
 use crate::plan::Unsupported;
 use crate::plan::socket_table::{SocketRow, Sought};
 use crate::sys::{self, Fault, SocketTable};
@@ -24,7 +24,7 @@ pub fn listed() -> Listed {
 
 /// The rows of a port. All sockets in the namespace are this case's, so that only one that is open here or was
 /// filled in can listen or be merely bound.
-pub fn rows(case: &mut Case<'_>, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
+pub fn rows(case: &mut RunningCase<'_>, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
     let mut rows = unlisted(case, protocol)?;
     rows.retain(|row| row.local.port() == port);
     if case.listed != Listed::Nothing {
@@ -36,7 +36,7 @@ pub fn rows(case: &mut Case<'_>, protocol: Protocol, port: u16) -> Result<Vec<So
     Ok(rows)
 }
 
-fn listed_rows(case: &mut Case<'_>, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
+fn listed_rows(case: &mut RunningCase<'_>, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
     let mut named = if case.has_filled { sys::UNCONNECTED.to_vec() } else { Vec::new() };
     let here = |known: &&Known| known.table() == Some(Protocol::Tcp) && known.local.is_some_and(|at| at.port() == port);
     for fd in case.sockets.values().filter(here).filter_map(|known| known.fd.as_ref()) {
@@ -46,7 +46,7 @@ fn listed_rows(case: &mut Case<'_>, protocol: Protocol, port: u16) -> Result<Vec
 }
 
 /// The ports of either family that any socket holds.
-pub fn ports(case: &mut Case<'_>, protocol: Protocol) -> Result<PortSet, Fault> {
+pub fn ports(case: &mut RunningCase<'_>, protocol: Protocol) -> Result<PortSet, Fault> {
     let mut held = if case.listed == Listed::Nothing { PortSet::new() } else { case.table()?.ports(protocol)? };
     for row in unlisted(case, protocol)? {
         held.insert(row.local.port());
@@ -55,7 +55,7 @@ pub fn ports(case: &mut Case<'_>, protocol: Protocol) -> Result<PortSet, Fault> 
 }
 
 /// The rows that the kernel's table should have and has not.
-fn unlisted(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
+fn unlisted(case: &RunningCase, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
     let mut rows = Vec::new();
     if case.listed == Listed::All || (case.listed == Listed::AllButBound && protocol != Protocol::Tcp) {
         return Ok(rows);
@@ -74,7 +74,7 @@ fn unlisted(case: &Case, protocol: Protocol) -> Result<Vec<SocketRow>, Fault> {
 }
 
 /// By what a socket is to be found among the rows; nothing where it has no name.
-pub fn sought(case: &Case, socket: &Known) -> Result<Option<Sought>, Fault> {
+pub fn sought(case: &RunningCase, socket: &Known) -> Result<Option<Sought>, Fault> {
     let (Some(local), Some(protocol)) = (socket.local, socket.table()) else { return Ok(None) };
     let inode = if case.listed == Listed::Nothing { None } else { sys::listed_inode(socket.fd.as_ref())? };
     Ok(Some(Sought { protocol, local, remote: peer(case, socket), inode }))
@@ -83,7 +83,7 @@ pub fn sought(case: &Case, socket: &Known) -> Result<Option<Sought>, Fault> {
 /// The peer that its row has; none if another socket of the case has taken both its names over, as one may take those
 /// of one in TIME_WAIT (`tcp_twsk_unique`, net/ipv4/tcp_ipv4.c). Where the kernel lists a socket that is merely bound,
 /// it names whatever that last tried to connect to; one that is asked itself has none.
-fn peer(case: &Case, socket: &Known) -> Option<SocketAddr> {
+fn peer(case: &RunningCase, socket: &Known) -> Option<SocketAddr> {
     let has_followed = |other: &&Known| {
         (other.table(), other.local, other.remote) == (Some(Protocol::Tcp), socket.local, socket.remote)
             && other.joined > socket.joined
@@ -98,7 +98,7 @@ fn peer(case: &Case, socket: &Known) -> Option<SocketAddr> {
 
 /// Where there is no table, nobody tells what became of a connection without a descriptor: neither that it is there nor
 /// that it is gone.
-pub fn can_tell(case: &Case, socket: &Known) -> Result<(), Fault> {
+pub fn can_tell(case: &RunningCase, socket: &Known) -> Result<(), Fault> {
     if case.listed != Listed::Nothing || socket.fd.is_some() {
         return Ok(());
     }
@@ -106,7 +106,7 @@ pub fn can_tell(case: &Case, socket: &Known) -> Result<(), Fault> {
     Err(Fault::Unsupported(Unsupported { need: Need::Linux, reason: reason.to_owned().into() }))
 }
 
-fn row(case: &Case, known: &Known) -> Result<Option<SocketRow>, Fault> {
+fn row(case: &RunningCase, known: &Known) -> Result<Option<SocketRow>, Fault> {
     let (Some(fd), Some(protocol)) = (&known.fd, known.table()) else { return Ok(None) };
     if case.listed == Listed::Nothing {
         let row = own_row(fd, protocol)?.filter(|row| row.state != SocketState::Bound || known.bound != Bound::No);

@@ -10,7 +10,7 @@ use errnoscope::scenario::rule::NEWEST;
 use errnoscope::tracer::record::{Fate, Hop, RoundEnd, Tried};
 use errnoscope::tracer::view::TraceView;
 use errnoscope::tracer::{
-    Answer, Dispatched, Failed, Meaning, Next, PortMode, Sequences, State, TraceSettings, TracerCall,
+    Dispatched, FailedCall, Meaning, Next, PortMode, ProbeReply, Sequences, State, TraceSettings, TracerCall,
 };
 use errnoscope::words::cause::Cause;
 use errnoscope::words::errno::{Errno, ErrnoName};
@@ -194,10 +194,10 @@ fn an_answer_after_the_deadline_is_late_whenever_it_is_seen() {
         let mut state = State::new(&settings, evidence);
         let Next::Send(probe) = state.next(Duration::ZERO) else { panic!("there is a probe to send") };
         let errno = Errno::from_raw(Os::Linux, 115);
-        let failed = Failed { call: TracerCall::Connect, operands: "192.0.2.99:80".to_owned(), errno, cause: None };
+        let failed = FailedCall { call: TracerCall::Connect, operands: "192.0.2.99:80".to_owned(), errno, cause: None };
         state.dispatched(probe.id, Dispatched { source: None, result: Err(failed) }, Duration::ZERO);
         assert_eq!(state.next(Duration::ZERO), Next::Wait(ms(1000)));
-        state.answered(probe.id, Answer { at, error: Ok(()), icmp: None });
+        state.answered(probe.id, ProbeReply { at, error: Ok(()), icmp: None });
         assert_eq!(state.next(ms(1002)), Next::Forget(probe.id));
         assert_eq!(state.next(ms(1002)), Next::Done);
         assert_eq!(state.trace().probes[0].fate, fate, "{at:?}");
@@ -276,7 +276,7 @@ fn without_an_address_to_send_from_one_probe_is_tried() {
     for name in ["evidence", "conflate", "next-port-on-both"] {
         let mut state = State::new(&settings, policy(name));
         let Next::Send(probe) = state.next(Duration::ZERO) else { panic!("there is a probe to send") };
-        let failed = Failed {
+        let failed = FailedCall {
             call: TracerCall::Connect,
             operands: "192.0.2.99:80".to_owned(),
             errno: Errno::from_raw(Os::Linux, 99),

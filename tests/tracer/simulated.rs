@@ -10,8 +10,8 @@ use std::time::Duration;
 
 use errnoscope::knowledge::policy::{Policy, ProbeCall, Signal};
 use errnoscope::tracer::{
-    self, Answer, Dispatched, Failed, Icmp, Interrupted, Network, PortMode, Probe, ProbeId, Trace, TraceSettings,
-    TracerCall,
+    self, Dispatched, FailedCall, Icmp, Interrupted, Network, PortMode, Probe, ProbeId, ProbeReply, Trace,
+    TraceSettings, TracerCall,
 };
 use errnoscope::words::cause::Cause;
 use errnoscope::words::errno::{Errno, ErrnoName};
@@ -108,7 +108,7 @@ struct Simulated<'s> {
     script: &'s Script,
     now: Duration,
     /// In the order of their times, and of their probes at one time.
-    coming: Vec<(ProbeId, Answer)>,
+    coming: Vec<(ProbeId, ProbeReply)>,
     open: BTreeSet<ProbeId>,
     met: Vec<Met>,
     receives: u64,
@@ -182,7 +182,7 @@ impl Simulated<'_> {
             Reply::Failed(fault) => (Some(fault.errno), None),
         };
         let error = error.map_or(Ok(()), |name| Err(self.errno(name)));
-        self.coming.push((probe.id, Answer { at: self.now + after, error, icmp }));
+        self.coming.push((probe.id, ProbeReply { at: self.now + after, error, icmp }));
         self.coming.sort_by_key(|(probe, answer)| (answer.at, *probe));
     }
 }
@@ -238,11 +238,11 @@ impl Network for Simulated<'_> {
             self.open.insert(probe.id);
         }
         self.met.push(met);
-        let result = Err(Failed { call, operands, errno: self.errno(errno), cause: None });
+        let result = Err(FailedCall { call, operands, errno: self.errno(errno), cause: None });
         Dispatched { source: (script.tells && call == TracerCall::Connect).then_some(source), result }
     }
 
-    fn receive(&mut self, until: Duration, answers: &mut Vec<(ProbeId, Answer)>) -> Result<(), Interrupted> {
+    fn receive(&mut self, until: Duration, answers: &mut Vec<(ProbeId, ProbeReply)>) -> Result<(), Interrupted> {
         if until == self.now {
             // No wait: a look at what has come, once for each probe that was sent.
             self.looks += 1;

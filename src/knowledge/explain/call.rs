@@ -11,7 +11,7 @@ use crate::words::names::Call;
 
 /// Calls that a place in a line stands for, and how surely.
 #[derive(Clone, Debug)]
-pub struct Candidate {
+pub struct CallCandidate {
     calls: Vec<Call>,
     pub surety: Surety,
     /// The nearest to the errno first, those before it first.
@@ -74,9 +74,9 @@ fn prose(word: &str) -> Option<(Vec<Call>, Surety)> {
 }
 
 /// Every candidate of a line, the surest first. Words inside the errno's own message say nothing of the call.
-pub fn candidates(line: &str, lower: &str, mention: Option<&Mention>, messages: &[Mention]) -> Vec<Candidate> {
+pub fn candidates(line: &str, lower: &str, mention: Option<&Mention>, messages: &[Mention]) -> Vec<CallCandidate> {
     let errno = mention.map_or(line.len(), |mention| mention.start);
-    let mut found: Vec<Candidate> = Vec::new();
+    let mut found: Vec<CallCandidate> = Vec::new();
     let mut at = 0;
     while let Some(word) = next_word(lower, at) {
         at = word.end;
@@ -85,19 +85,19 @@ pub fn candidates(line: &str, lower: &str, mention: Option<&Mention>, messages: 
         }
         let place = Place { lower, start: word.start, end: word.end, errno };
         if let Some((calls, surety)) = named(line, &place) {
-            found.push(Candidate { calls, surety, distance: place.distance() });
+            found.push(CallCandidate { calls, surety, distance: place.distance() });
         }
     }
     for (phrase, call) in [("peer name", Call::Connect), ("source address", Call::Bind)] {
         if let Some(start) = lower.find(phrase).filter(|_| !lower.contains("bind")) {
             let place = Place { lower, start, end: start + phrase.len(), errno };
-            found.push(Candidate { calls: vec![call], surety: Surety::Verb, distance: place.distance() });
+            found.push(CallCandidate { calls: vec![call], surety: Surety::Verb, distance: place.distance() });
         }
     }
     // .NET adds the address that it connects to, and none to its other errors.
     let ends = mention.map(|mention| line[mention.end..].trim_start_matches(['.', ' ']));
     if lower.contains("socketexception") && ends.is_some_and(|ends| ends.starts_with(is_address)) {
-        found.push(Candidate { calls: vec![Call::Connect], surety: Surety::Verb, distance: (true, 0) });
+        found.push(CallCandidate { calls: vec![Call::Connect], surety: Surety::Verb, distance: (true, 0) });
     }
     found.sort_by_key(|candidate| (std::cmp::Reverse(candidate.surety), candidate.distance));
     found
@@ -276,7 +276,7 @@ pub fn can_give(call: Call, errno: ErrnoName, system: Option<System>) -> bool {
 }
 
 /// The calls of the surest candidate that can give the errno.
-pub fn settle(candidates: &[Candidate], errno: Option<ErrnoName>, system: Option<System>) -> Vec<Call> {
+pub fn settle(candidates: &[CallCandidate], errno: Option<ErrnoName>, system: Option<System>) -> Vec<Call> {
     let Some(errno) = errno else { return candidates.first().map(|first| first.calls.clone()).unwrap_or_default() };
     for candidate in candidates {
         // connect() never gives it on Linux: libuv and others keep what their bind() said.

@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use regex_lite::{Captures, Regex};
 
-use super::call::{self, Candidate, Surety};
+use super::call::{self, CallCandidate, Surety};
 use super::lines::{self, Block};
 use super::system::System;
 use super::{message, place, strace, system};
@@ -266,10 +266,10 @@ fn masked(line: &str, mentions: &[message::Mention]) -> String {
     masked
 }
 
-fn candidates(block: &Block) -> Vec<Candidate> {
+fn candidates(block: &Block) -> Vec<CallCandidate> {
     let lower = block.line.to_ascii_lowercase();
     let mut found = call::candidates(&block.line, &lower, block.errno.as_ref(), &block.mentions);
-    let sure = |found: &[Candidate]| found.first().is_some_and(|first| first.surety >= Surety::Action);
+    let sure = |found: &[CallCandidate]| found.first().is_some_and(|first| first.surety >= Surety::Action);
     let of = |line: &String| call::candidates(line, &line.to_ascii_lowercase(), None, &[]);
     // A stack below: the frame nearest to the error that is a function of a call, and surer the one that is the system
     // call. Above: the last one.

@@ -71,7 +71,7 @@ pub struct Known {
 
 /// What is known of a call, before the evidence is weighed. An open field takes every value.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Query {
+pub struct CallQuery {
     /// On which system.
     pub os: Option<Os>,
     /// Empty: every call.
@@ -88,7 +88,7 @@ pub struct Query {
     pub reuse: Option<Reuse>,
 }
 
-impl Query {
+impl CallQuery {
     /// Whether this may be what was asked for.
     pub fn selects(&self, known: &Known) -> bool {
         fn is<T: PartialEq>(asked: Option<T>, value: T) -> bool {
@@ -158,7 +158,7 @@ pub fn rank<'k>(known: impl IntoIterator<Item = &'k Known>) -> Vec<Ranked<'k>> {
 /// Empty where no finding has it. A probe's socket is new, so that its state is never the cause.
 pub fn causes(signal: &Signal, kernel: &Version) -> Vec<Cause> {
     let Signal { os, call, port, protocol, family, errno, .. } = *signal;
-    let query = Query {
+    let query = CallQuery {
         os: Some(os),
         calls: vec![call.into()],
         errno: Some(errno),

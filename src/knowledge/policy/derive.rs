@@ -48,7 +48,7 @@ pub struct Ambiguity {
     /// And their options.
     pub reuse: BTreeSet<Reuse>,
     /// Each action with the causes that want it.
-    pub sides: Vec<Side>,
+    pub sides: Vec<CauseAction>,
     /// What a policy does that cannot tell them apart.
     pub safe: Action,
     /// Why that is the safe one.
@@ -59,7 +59,7 @@ pub struct Ambiguity {
 
 /// A cause, with what it wants.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct Side {
+pub struct CauseAction {
     /// What would be right.
     pub action: Action,
     /// The cause.
@@ -126,10 +126,10 @@ impl Ambiguity {
 /// One ambiguity of the items that share OS, call, port and errno.
 fn ambiguity(items: &[&CausedSignal]) -> Ambiguity {
     let Signal { os, call, port, errno, .. } = items[0].signal;
-    let mut sides: BTreeMap<(Action, Cause), Side> = BTreeMap::new();
+    let mut sides: BTreeMap<(Action, Cause), CauseAction> = BTreeMap::new();
     for item in items {
         let action = right(item.cause, errno).action;
-        let side = sides.entry((action, item.cause)).or_insert_with(|| Side {
+        let side = sides.entry((action, item.cause)).or_insert_with(|| CauseAction {
             action,
             cause: item.cause,
             observed: 0,
@@ -142,7 +142,7 @@ fn ambiguity(items: &[&CausedSignal]) -> Ambiguity {
             side.example.clone_from(&item.case);
         }
     }
-    let sides: Vec<Side> = sides.into_values().collect();
+    let sides: Vec<CauseAction> = sides.into_values().collect();
     let safe = safe(items);
     let mut separators = BTreeSet::new();
     for (index, side) in sides.iter().enumerate() {

@@ -10,7 +10,7 @@ use super::{Action, Policy, Signal};
 
 /// Signals that two policies treat differently, as a box: a set of values for each field.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct Difference {
+pub struct PolicyDifference {
     /// What the first of them does.
     pub first: Action,
     /// What the second does.
@@ -28,7 +28,7 @@ const FIELDS: [&str; 7] = ["errno", "reuse", "family", "protocol", "port", "call
 type Box = [BTreeSet<&'static str>; 7];
 
 /// The differences over `signals`.
-pub fn diff(first: &Policy, second: &Policy, signals: impl IntoIterator<Item = Signal>) -> Vec<Difference> {
+pub fn diff(first: &Policy, second: &Policy, signals: impl IntoIterator<Item = Signal>) -> Vec<PolicyDifference> {
     let mut all: Box = Default::default();
     let mut pairs: BTreeMap<(Action, Action), BTreeSet<Box>> = BTreeMap::new();
     for signal in signals {
@@ -68,7 +68,7 @@ fn merged(boxes: BTreeSet<Box>, field: usize) -> BTreeSet<Box> {
     rest.into_iter().map(put_back).collect()
 }
 
-fn difference(first: Action, second: Action, values: &Box, all: &Box) -> Difference {
+fn difference(first: Action, second: Action, values: &Box, all: &Box) -> PolicyDifference {
     let mut when = BTreeMap::new();
     let mut all_errnos_but = false;
     for (index, name) in FIELDS.iter().enumerate() {
@@ -81,5 +81,5 @@ fn difference(first: Action, second: Action, values: &Box, all: &Box) -> Differe
         }
     }
     let signals = values.iter().map(|values| values.len() as u64).product();
-    Difference { first, second, signals, when, all_errnos_but }
+    PolicyDifference { first, second, signals, when, all_errnos_but }
 }

@@ -22,7 +22,7 @@ pub struct Evaluation {
     /// Where the tracer was seen whose policy this is; empty for policies that somebody wrote or derived.
     pub seen: Vec<Os>,
     /// All decisions.
-    pub total: Tally,
+    pub total: DecisionTally,
     /// What happens to each cause on each system.
     pub table: Vec<CauseRow>,
     /// The wrong decisions; those that no policy avoids come last.
@@ -31,7 +31,7 @@ pub struct Evaluation {
 
 /// How many decisions amount to what.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, schemars::JsonSchema)]
-pub struct Tally {
+pub struct DecisionTally {
     /// What a tracer would do that knew the cause.
     pub right: u64,
     /// A real error is taken for something that passes.
@@ -59,7 +59,7 @@ pub struct CauseRow {
     pub cause: Cause,
     /// How many decisions amount to what.
     #[serde(flatten)]
-    pub tally: Tally,
+    pub tally: DecisionTally,
 }
 
 /// Wrong decisions that differ in nothing but the kind of socket and the case.
@@ -101,8 +101,8 @@ pub struct Wrong {
 /// Every decision of the policy that the evidence asks for.
 pub fn evaluate(policy: &Policy, evidence: &Evidence) -> Evaluation {
     let (targets, _) = targets(&evidence.items);
-    let mut total = Tally::default();
-    let mut table: BTreeMap<(Os, bool, Cause), Tally> = BTreeMap::new();
+    let mut total = DecisionTally::default();
+    let mut table: BTreeMap<(Os, bool, Cause), DecisionTally> = BTreeMap::new();
     let mut wrong: BTreeMap<_, Wrong> = BTreeMap::new();
     for item in evidence.items.iter().filter(|item| item.basis != Basis::Permitted) {
         let (rule, action) = policy.decide(&item.signal);
@@ -160,7 +160,7 @@ impl Evaluation {
     }
 }
 
-impl Tally {
+impl DecisionTally {
     fn add(&mut self, kind: Consequence, unavoidable: bool) {
         *match kind {
             _ if unavoidable => &mut self.unavoidable,

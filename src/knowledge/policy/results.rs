@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::derive::Ambiguity;
-use super::diff::Difference;
+use super::diff::PolicyDifference;
 use super::evaluate::Evaluation;
 use super::evidence::{Basis, Evidence, LeftOut};
 use super::read::WirePolicy;
@@ -103,7 +103,7 @@ pub struct Diff {
     /// The name of the second.
     pub second: String,
     /// Where the two decide differently, as boxes that do not overlap.
-    pub differences: Vec<Difference>,
+    pub differences: Vec<PolicyDifference>,
 }
 
 /// The JSON Schema of what `policy evaluate --json` prints.

@@ -8,8 +8,8 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 use indexmap::{IndexMap, IndexSet};
 
 use super::phrase;
-use super::{Column, Document, Given, Item, Said, families};
-use crate::report::decide::{Table, When};
+use super::{Column, Document, Item, Said, StackAnswer, families};
+use crate::report::decide::{CaseTable, When};
 use crate::report::finding::{Report, Verdict};
 use crate::words::names::Call;
 
@@ -44,7 +44,7 @@ pub struct AnswerCell {
     pub expected: bool,
     /// `of 28 calls 4 unwitnessed, 2 unsupported`; empty where every call was confirmed.
     pub silent: String,
-    pub differences: Vec<Difference>,
+    pub differences: Vec<StackDifference>,
 }
 
 /// An outcome, and when it is given.
@@ -57,7 +57,7 @@ pub struct Decided {
 }
 
 /// What other versions of a system gave, and when.
-pub struct Difference {
+pub struct StackDifference {
     /// `linux 5.10, 6.1`.
     pub stacks: String,
     pub given: Said,
@@ -137,7 +137,7 @@ fn systems(document: &Document<'_>) -> Vec<System> {
 struct Space<'d> {
     items: &'d [&'d Item<'d>],
     /// Nothing where they are too many to be told apart.
-    table: Option<Table>,
+    table: Option<CaseTable>,
 }
 
 impl<'d> Space<'d> {
@@ -153,7 +153,7 @@ impl<'d> Space<'d> {
             own.chain([finding.subject.port.to_string(), number.to_string()]).collect()
         });
         let axes = names.iter().copied().chain(["port", "call"]).map(str::to_owned).collect();
-        Space { items, table: Table::new(axes, rows) }
+        Space { items, table: CaseTable::new(axes, rows) }
     }
 
     fn cell(&self, columns: &[Column], system: &System) -> AnswerCell {
@@ -210,7 +210,7 @@ impl<'d> Space<'d> {
     }
 
     /// Where other versions gave something else than the newest.
-    fn differences(&self, columns: &[Column], system: &System, newest: usize) -> Vec<Difference> {
+    fn differences(&self, columns: &[Column], system: &System, newest: usize) -> Vec<StackDifference> {
         type Pair = (Said, Said);
         let mut found: IndexMap<(Pair, String), Vec<usize>> = IndexMap::new();
         let mut others: Vec<usize> = system.places.iter().copied().filter(|place| *place != newest).collect();
@@ -235,7 +235,7 @@ impl<'d> Space<'d> {
                 found.entry((kind.clone(), words(condition.as_ref()))).or_default().push(place);
             }
         }
-        let difference = |((pair, when), places): ((Pair, String), Vec<usize>)| Difference {
+        let difference = |((pair, when), places): ((Pair, String), Vec<usize>)| StackDifference {
             stacks: families(places.iter().map(|&place| &*columns[place].label)),
             instead_of: pair.0,
             given: pair.1,
@@ -254,14 +254,14 @@ fn words(condition: Option<&When>) -> String {
 }
 
 /// What was answered or is expected, unless nobody confirmed it.
-fn answer(given: &Given<'_>) -> Option<Said> {
+fn answer(given: &StackAnswer<'_>) -> Option<Said> {
     if silence(given).is_some() {
         return None;
     }
     let said = given.said();
     match given {
         // How often is told elsewhere, and is no outcome. Where the kernel may choose, all that it may give is one.
-        Given::Observed(finding) if said.unstable => {
+        StackAnswer::Observed(finding) if said.unstable => {
             let outcomes: BTreeSet<&str> = match &**finding.expected() {
                 several @ [_, _, ..] if finding.verdict() == Verdict::Match => {
                     several.iter().map(|expected| &*expected.outcome).collect()
@@ -275,19 +275,19 @@ fn answer(given: &Given<'_>) -> Option<Said> {
             };
             Some(Said { verdict: said.verdict, ..Said::outcomes(outcomes) })
         }
-        Given::Observed(finding) if finding.expected().len() > 1 => {
+        StackAnswer::Observed(finding) if finding.expected().len() > 1 => {
             let outcomes: BTreeSet<&str> = said.outcomes.iter().map(String::as_str).collect();
             Some(Said { verdict: said.verdict, ..Said::outcomes(outcomes) })
         }
-        Given::Observed(_) | Given::Expected(_) => Some(said),
+        StackAnswer::Observed(_) | StackAnswer::Expected(_) => Some(said),
     }
 }
 
 /// The verdict of a call that says nothing about the stack.
-fn silence(given: &Given<'_>) -> Option<Verdict> {
+fn silence(given: &StackAnswer<'_>) -> Option<Verdict> {
     match given {
-        Given::Expected(_) => None,
-        Given::Observed(finding) => match finding.verdict() {
+        StackAnswer::Expected(_) => None,
+        StackAnswer::Observed(finding) => match finding.verdict() {
             Verdict::Match | Verdict::Mismatch => None,
             silent @ (Verdict::Unwitnessed | Verdict::Unsupported | Verdict::Broken | Verdict::TimedOut) => {
                 Some(silent)

@@ -2,7 +2,7 @@
 //!
 //! It does not draw the curve.
 
-use super::{Document, Given};
+use super::{Document, StackAnswer};
 use crate::plan::{Cost, Detail, FillHow, Op};
 use crate::report::finding::TrailEntry;
 use crate::words::names::Protocol;
@@ -37,7 +37,7 @@ pub fn plots(document: &Document<'_>) -> Vec<Plot> {
     let plots = document.observed().map(|(place, column)| {
         let mut curves: Vec<Curve> = Vec::new();
         for item in document.items() {
-            let Some(Given::Observed(finding)) = item.given[place] else { continue };
+            let Some(StackAnswer::Observed(finding)) = item.given[place] else { continue };
             for entry in &finding.trail {
                 let Some((series, points)) = measured(entry) else { continue };
                 if curves.iter().all(|known| known.series != series) {

@@ -9,7 +9,7 @@ use indexmap::IndexMap;
 use super::super::details;
 use super::super::summary::{kinds, lacks};
 use super::super::text::{self, count, distribution};
-use super::{Document, Given, Scenario};
+use super::{Document, ScenarioFindings, StackAnswer};
 use crate::report::finding::{self, Finding, Verdict};
 use crate::words::names::Call;
 use crate::words::untrusted::Text;
@@ -190,7 +190,7 @@ pub fn not_observed(document: &Document<'_>) -> Vec<NotObserved> {
         let mut scenarios: BTreeMap<&str, u64> = BTreeMap::new();
         for item in document.items() {
             match item.given[place] {
-                Some(Given::Expected(outcomes)) if outcomes.iter().any(|one| one.outcome == "unknown") => {
+                Some(StackAnswer::Expected(outcomes)) if outcomes.iter().any(|one| one.outcome == "unknown") => {
                     unknown += 1;
                     *scenarios.entry(&item.finding.scenario).or_default() += 1;
                 }
@@ -217,10 +217,10 @@ pub fn counted(document: &Document<'_>) -> Vec<(Verdict, String, Vec<u64>)> {
 }
 
 /// `2 unsupported`, of the findings of one scenario; nothing where all match.
-pub fn other_than_match(scenario: &Scenario<'_>) -> String {
+pub fn other_than_match(scenario: &ScenarioFindings<'_>) -> String {
     let mut counts: BTreeMap<Verdict, u64> = BTreeMap::new();
     for given in scenario.items.iter().flat_map(|item| item.given.iter().flatten()) {
-        if let Given::Observed(finding) = given {
+        if let StackAnswer::Observed(finding) = given {
             *counts.entry(finding.verdict()).or_default() += 1;
         }
     }

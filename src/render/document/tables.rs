@@ -9,7 +9,7 @@ use std::collections::{HashMap, HashSet};
 use indexmap::{IndexMap, IndexSet};
 
 use super::fold::{self, Folded, Point, Set};
-use super::{Document, Item, Said, Scenario, call, joined};
+use super::{Document, Item, Said, ScenarioFindings, call, joined};
 use crate::words::names::{Call, PortChoice};
 use crate::words::untrusted::Text;
 
@@ -19,7 +19,7 @@ const BESIDE: usize = 16;
 pub const UNKNOWN: &str = "unknown";
 
 /// One call under test.
-pub struct Subject {
+pub struct SubjectTables {
     pub call: Call,
     pub port: PortChoice,
     /// `bind, explicit port`.
@@ -62,12 +62,12 @@ pub struct Cell {
 }
 
 /// The calls of a scenario with their tables.
-pub fn subjects(document: &Document<'_>, scenario: &Scenario<'_>) -> Vec<Subject> {
+pub fn subjects(document: &Document<'_>, scenario: &ScenarioFindings<'_>) -> Vec<SubjectTables> {
     let subjects = scenario.subjects();
     subjects.into_iter().map(|(call, port)| subject(document, scenario, call, port)).collect()
 }
 
-fn subject(document: &Document<'_>, scenario: &Scenario<'_>, subject: Call, port: PortChoice) -> Subject {
+fn subject(document: &Document<'_>, scenario: &ScenarioFindings<'_>, subject: Call, port: PortChoice) -> SubjectTables {
     let items: Vec<&Item<'_>> = scenario
         .items
         .iter()
@@ -75,7 +75,7 @@ fn subject(document: &Document<'_>, scenario: &Scenario<'_>, subject: Call, port
         .collect();
     let causes: IndexSet<&str> = items.iter().map(|item| item.finding.cause.as_str()).collect();
     let observed = items.iter().flat_map(|item| item.given.iter().flatten());
-    Subject {
+    SubjectTables {
         call: subject,
         port,
         name: call(subject, port),
@@ -137,7 +137,7 @@ struct Space<'d> {
 }
 
 impl<'d> Space<'d> {
-    fn new(document: &'d Document<'d>, scenario: &'d Scenario<'d>, items: Vec<&'d Item<'d>>) -> Space<'d> {
+    fn new(document: &'d Document<'d>, scenario: &'d ScenarioFindings<'d>, items: Vec<&'d Item<'d>>) -> Space<'d> {
         // In the order of the catalogue, and only the values that the call is made with.
         let axes: Vec<(&str, Vec<&str>)> = scenario
             .axes

@@ -14,7 +14,7 @@ use indexmap::IndexSet;
 use serde::Serialize;
 
 use super::super::details;
-use super::super::document::{Document, Given, Item, Said};
+use super::super::document::{Document, Item, Said, StackAnswer};
 use super::super::json;
 use super::super::text::distribution;
 use crate::report::finding::{Finding, Verdict};
@@ -77,14 +77,14 @@ struct Answer {
 }
 
 impl Answer {
-    fn of(given: &Given<'_>) -> Answer {
+    fn of(given: &StackAnswer<'_>) -> Answer {
         let said = given.said();
         let (verdict, outcomes) = match given {
-            Given::Observed(finding) => {
+            StackAnswer::Observed(finding) => {
                 let outcome = finding.outcome().map(|outcome| outcome.name().to_owned());
                 (finding.verdict().as_str(), outcome.into_iter().collect())
             }
-            Given::Expected(expected) => ("", expected.iter().map(|one| one.outcome.to_string()).collect()),
+            StackAnswer::Expected(expected) => ("", expected.iter().map(|one| one.outcome.to_string()).collect()),
         };
         Answer { tone: tone(&said), text: said.text, verdict, outcomes }
     }
@@ -174,7 +174,7 @@ pub fn details(document: &Document<'_>) -> String {
         let mut own: Vec<Vec<u64>> = Vec::new();
         let mut of_case: HashMap<&str, usize> = HashMap::new();
         let told = document.items().map(|item| {
-            let Some(Given::Observed(finding)) = item.given[place] else { return None };
+            let Some(StackAnswer::Observed(finding)) = item.given[place] else { return None };
             let trail: Vec<u64> = details::steps(finding, &mut words)
                 .into_iter()
                 .flat_map(|step| {

@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::CallView;
 use super::{Claim, Source};
-use crate::report::decide::{Table, When};
+use crate::report::decide::{CaseTable, When};
 use crate::report::finding::{self, Behind, Finding, Report, SubjectRef};
 use crate::scenario::Expected;
 use crate::words::cause::Cause;
@@ -323,7 +323,7 @@ fn when(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Option<When> {
     // Rows without the last two leave those axes without a value, as if they were not there.
     let names = names.into_iter().chain(others).map(str::to_owned).collect();
     let (rows, holds): (Vec<Vec<String>>, Vec<bool>) = places.into_iter().unzip();
-    Table::new(names, rows)?.when(|row| Some(holds[row])).filter(|when| when.terms.len() <= TERMS)
+    CaseTable::new(names, rows)?.when(|row| Some(holds[row])).filter(|when| when.terms.len() <= TERMS)
 }
 
 /// What `claims --json` prints.

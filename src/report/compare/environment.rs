@@ -10,7 +10,7 @@ use crate::report::finding::Report;
 /// A fact that is not the same on both sides.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Difference {
+pub struct FactDifference {
     /// `release`, `need ipv6`, a sysctl's name.
     pub fact: String,
     /// Absent where that side does not know it.
@@ -22,16 +22,16 @@ pub struct Difference {
 }
 
 /// What differs around two reports, in the order of [`facts`].
-pub fn differences(baseline: &Report, current: &Report) -> Vec<Difference> {
+pub fn differences(baseline: &Report, current: &Report) -> Vec<FactDifference> {
     between(facts(baseline), facts(current))
 }
 
 /// What differs between two lists of facts.
-pub fn between(mut before: IndexMap<String, String>, mut after: IndexMap<String, String>) -> Vec<Difference> {
+pub fn between(mut before: IndexMap<String, String>, mut after: IndexMap<String, String>) -> Vec<FactDifference> {
     let names: IndexSet<String> = before.keys().chain(after.keys()).cloned().collect();
     names
         .into_iter()
-        .map(|fact| Difference { baseline: before.swap_remove(&fact), current: after.swap_remove(&fact), fact })
+        .map(|fact| FactDifference { baseline: before.swap_remove(&fact), current: after.swap_remove(&fact), fact })
         .filter(|difference| difference.baseline != difference.current)
         .collect()
 }

@@ -4,7 +4,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Change, ChangeKind, Comparison, Seen, Weight};
+use super::{Change, ChangeKind, ComparedFinding, Comparison, Weight};
 use crate::report::finding::{Distribution, call_name};
 use crate::words::names::Call;
 
@@ -79,13 +79,13 @@ fn words(change: &Change) -> String {
 }
 
 /// `ok, match`, or `unsupported`.
-fn state(seen: &Seen) -> String {
+fn state(seen: &ComparedFinding) -> String {
     let outcome = outcomes(seen).into_iter();
     outcome.chain([seen.verdict.to_string()]).collect::<Vec<_>>().join(", ")
 }
 
 /// `EADDRNOTAVAIL or ok`, without how often: counts differ from case to case, and would make each its own group.
-fn outcomes(seen: &Seen) -> Option<String> {
+fn outcomes(seen: &ComparedFinding) -> Option<String> {
     let repeated = seen.distribution.iter().flat_map(Distribution::answers).map(|(answer, _)| answer);
     let answers: BTreeSet<&str> = repeated.chain(seen.outcome.as_deref()).collect();
     // A verdict that came in all runs is told beside it.

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use super::run::{Run, runs};
 use super::sweep::{Asked, Said, Source, Sweep};
-use crate::report::compare::{Difference, environment};
+use crate::report::compare::{FactDifference, environment};
 use crate::report::finding::call_name;
 use crate::words::names::{Call, words};
 
@@ -48,17 +48,17 @@ pub struct Boundary {
     #[schemars(with = "String")]
     pub since: Version,
     /// What else differs between the reports of the two: it may be the reason.
-    pub environment: Vec<Difference>,
+    pub environment: Vec<FactDifference>,
     /// The largest first.
     pub classes: Vec<Class>,
     /// What only the kernels on one side can do, so that cases could not be made on the other.
-    pub refused: Vec<Refused>,
+    pub refused: Vec<RefusedOp>,
 }
 
 /// An op of cases that a kernel refused.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, schemars::JsonSchema)]
 #[schemars(deny_unknown_fields)]
-pub struct Refused {
+pub struct RefusedOp {
     /// The op, and the errno that it got.
     pub op: String,
     /// By the version before, and not by the one after; or the other way round.
@@ -170,7 +170,7 @@ pub fn boundaries(sweep: &Sweep) -> Boundaries {
             }
         }
         for ((after, since), Found { classes, refused }) in found {
-            let refused = refused.into_iter().map(|((by, op), cases)| Refused {
+            let refused = refused.into_iter().map(|((by, op), cases)| RefusedOp {
                 op: op.to_owned(),
                 by,
                 cases: cases.into_iter().collect(),
@@ -217,7 +217,7 @@ fn refusals<'s>(sweep: &'s Sweep, asked: &'s Asked, indices: &[usize]) -> Vec<(P
 }
 
 /// A sysctl that only one of the two kernels has.
-fn is_setting_of_one(difference: &Difference) -> bool {
+fn is_setting_of_one(difference: &FactDifference) -> bool {
     difference.fact.starts_with("net.") && difference.baseline.is_some() != difference.current.is_some()
 }
 
@@ -228,7 +228,7 @@ fn class(alike: Alike<'_>, (because, cases): (Reasons, Vec<String>)) -> Class {
 }
 
 /// What differs around the newest reports of two versions, besides the version.
-fn around(sweep: &Sweep, indices: &[usize], after: &Version, since: &Version) -> Vec<Difference> {
+fn around(sweep: &Sweep, indices: &[usize], after: &Version, since: &Version) -> Vec<FactDifference> {
     let newest = |version| {
         let mut sources = indices.iter().rev().map(|&index| &sweep.sources[index]);
         sources.find(|source| source.version.as_ref() == Some(version)).map(|source| source.facts.clone())

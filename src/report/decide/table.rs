@@ -30,14 +30,14 @@ pub struct Part {
 }
 
 /// Rows of cases, a value for each axis.
-pub struct Table {
+pub struct CaseTable {
     axes: Vec<(String, IndexSet<String>)>,
     at: Vec<Vec<u8>>,
 }
 
-impl Table {
+impl CaseTable {
     /// Nothing if an axis has more values than a set holds. Each row has a value for each of the axes.
-    pub fn new(axes: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> Option<Table> {
+    pub fn new(axes: Vec<String>, rows: impl IntoIterator<Item = Vec<String>>) -> Option<CaseTable> {
         let mut axes: Vec<(String, IndexSet<String>)> = axes.into_iter().map(|axis| (axis, IndexSet::new())).collect();
         let number = |(value, (_, values)): (String, &mut (String, IndexSet<String>))| {
             u8::try_from(values.insert_full(value).0).ok().filter(|number| u32::from(*number) < Set::BITS)
@@ -50,7 +50,7 @@ impl Table {
             *at = open.iter().map(|axis| at[*axis]).collect();
         }
         axes.retain(|(_, values)| values.len() > 1);
-        Some(Table { axes, at })
+        Some(CaseTable { axes, at })
     }
 
     /// When a row is one of those that are `true`, and none of those that are `false`; what it says of the rest does
@@ -81,9 +81,9 @@ impl Table {
 mod tests {
     use super::*;
 
-    fn table(rows: &[[&str; 2]]) -> Option<Table> {
+    fn table(rows: &[[&str; 2]]) -> Option<CaseTable> {
         let rows = rows.iter().map(|row| row.map(str::to_owned).to_vec());
-        Table::new(["colour", "size"].map(str::to_owned).to_vec(), rows)
+        CaseTable::new(["colour", "size"].map(str::to_owned).to_vec(), rows)
     }
 
     #[test]

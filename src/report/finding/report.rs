@@ -27,7 +27,7 @@ pub struct Report {
     /// Where it ran.
     pub host: Host,
     /// What was run.
-    pub catalogue: Catalogue,
+    pub catalogue: CatalogueFacts,
     /// When the run began, by the clock of the host that wrote the report.
     pub started: Moment,
     /// False where the run was interrupted: what did not run is absent.
@@ -47,7 +47,7 @@ pub struct WireReport<F> {
     format: Format,
     tool: Tool,
     host: Host,
-    catalogue: Catalogue,
+    catalogue: CatalogueFacts,
     /// When the run began, by the clock of the host that wrote the report.
     started: Moment,
     /// False where the run was interrupted: what did not run is absent.
@@ -179,7 +179,7 @@ pub struct Host {
 /// The catalogue that cases were taken from.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
-pub struct Catalogue {
+pub struct CatalogueFacts {
     /// How many scenarios it has.
     pub scenarios: u64,
     /// All cases of the catalogue, run or not.
@@ -192,7 +192,7 @@ impl Report {
     /// A report of this program, of the host that said hello.
     pub fn new(
         hello: &Hello,
-        catalogue: Catalogue,
+        catalogue: CatalogueFacts,
         started: Moment,
         complete: bool,
         repeat: u32,

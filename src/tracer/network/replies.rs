@@ -11,7 +11,7 @@ use std::time::Duration;
 use super::raw::Raw;
 use crate::plan::{Detail, SocketOption};
 use crate::sys;
-use crate::tracer::{Answer, Icmp, ProbeId};
+use crate::tracer::{Icmp, ProbeId, ProbeReply};
 use crate::words::errno::Errno;
 use crate::words::names::Family;
 
@@ -130,7 +130,7 @@ impl Flights {
     }
 
     /// Something has happened to this probe.
-    pub fn read(&mut self, id: ProbeId, now: Duration, answers: &mut Vec<(ProbeId, Answer)>) {
+    pub fn read(&mut self, id: ProbeId, now: Duration, answers: &mut Vec<(ProbeId, ProbeReply)>) {
         if self.read_error(id, now) {
             return;
         }
@@ -138,7 +138,7 @@ impl Flights {
         // No error is not yet a connection: the event may be about an error that is still on its way into the socket.
         if sys::peer_name(&flight.socket).is_ok() {
             flight.stage = Stage::Connected;
-            answers.push((id, Answer { at: now, error: Ok(()), icmp: None }));
+            answers.push((id, ProbeReply { at: now, error: Ok(()), icmp: None }));
         }
     }
 
@@ -164,7 +164,7 @@ impl Flights {
 
     /// Answers for every probe whose error has been read, once it is known who sent it. Without patience nobody waits
     /// for that.
-    pub fn settle(&mut self, now: Duration, patient: bool, answers: &mut Vec<(ProbeId, Answer)>) {
+    pub fn settle(&mut self, now: Duration, patient: bool, answers: &mut Vec<(ProbeId, ProbeReply)>) {
         if self.raw_ready || !self.held.is_empty() {
             self.read_messages(now);
         }
@@ -179,7 +179,7 @@ impl Flights {
                 self.held.push(id);
                 continue;
             }
-            answers.push((id, Answer { at: *at, error: Err(errno.clone()), icmp: message.map(|(_, icmp)| icmp) }));
+            answers.push((id, ProbeReply { at: *at, error: Err(errno.clone()), icmp: message.map(|(_, icmp)| icmp) }));
             flight.stage = Stage::Dead;
             if self.undecided && message.is_some() {
                 // It came by the raw socket alone: Linux before 5.12 shows nothing in the queue of a connect in

@@ -45,7 +45,8 @@ const SWITCHES: &[(&str, &str, &str)] = &[
 const OWN_DESCRIPTORS: u64 = 70;
 
 pub fn doctor(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
-    let hello = runner::hello(&Place::Here(super::own_program()?)).map_err(Failure::CannotRun)?;
+    let hello =
+        runner::hello(&Place::Here(super::own_program()?)).map_err(|lost| Failure::CannotRun(lost.to_string()))?;
     let affected = affected(&source::embedded()?, &hello)?;
     let switches: Vec<Switch> = SWITCHES.iter().filter_map(Switch::read).collect();
     let descriptors = Descriptors::read(&hello);

@@ -235,7 +235,7 @@ impl EnvironmentArguments {
             Command::new(program).args(given).envs(environment.iter().map(|(name, value)| (name, value))),
         ) {
             Ok(ran) => ran,
-            Err(Failed::Environment(why)) => return Err(failed(NO_ENVIRONMENT, why)),
+            Err(Failed::Environment(why)) => return Err(failed(NO_ENVIRONMENT, why.to_string())),
             Err(Failed::Lacks(why, lacks)) => {
                 let calls = Calls { lacks: Some(lacks), ..nothing };
                 if let Some(json) = json {

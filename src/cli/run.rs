@@ -21,7 +21,7 @@ use crate::render::text::{count, glossary};
 use crate::render::{json, junit, summary};
 use crate::report::finding::{self, Finding, Host, Report, Verdict};
 use crate::suite::catalogue::Catalogue;
-use crate::suite::runner::{self, CaseRun, Place, Ran, Settings};
+use crate::suite::runner::{self, CannotRun, CaseRun, Place, Ran, Settings};
 use crate::sys::{Directory, Signals};
 use crate::words::moment::Moment;
 use crate::words::names::Need;
@@ -129,15 +129,15 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let run = |settings: &Settings| {
         runner::run(&catalogue, &items, settings, &signals.interrupted, |findings| progress.case(findings))
     };
-    let ran: Vec<Result<Ran, String>> = std::thread::scope(|scope| {
+    let ran: Vec<Result<Ran, CannotRun>> = std::thread::scope(|scope| {
         let run = &run;
         let start = |settings| std::thread::Builder::new().spawn_scoped(scope, move || run(settings));
         let (here, others) = settings.split_at(1);
         let others: Vec<_> = others.iter().map(start).collect();
-        let panicked = |_| Err("the thread that ran it panicked".to_owned());
+        let panicked = |_| Err(CannotRun::Panicked);
         let end = |thread: io::Result<ScopedJoinHandle<'_, _>>| match thread {
             Ok(thread) => thread.join().unwrap_or_else(panicked),
-            Err(error) => Err(crate::sys::no_thread(&error)),
+            Err(error) => Err(CannotRun::Thread(crate::sys::no_thread(&error))),
         };
         here.iter().map(run).chain(others.into_iter().map(end)).collect()
     });
@@ -158,6 +158,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let (mut finished, mut failed) = (Vec::new(), false);
     let (mut names, mut named) = (Names::default(), Ok(()));
     for (ran, settings) in ran.into_iter().zip(&settings) {
+        let ran = ran.map_err(|why| why.to_string());
         let ran = ran.and_then(|ran| if required { has_namespaces(&ran.hello).map(|()| ran) } else { Ok(ran) });
         let report = match ran.map(|ran| report(ran, &settings.place, started, &catalogue, &arguments)) {
             Ok(report) => report,
@@ -397,7 +398,8 @@ fn require_namespaces(settings: &Settings) -> Result<(), Failure> {
     if !matches!(settings.place, Place::Here(_)) {
         return Ok(());
     }
-    runner::hello(&settings.place).and_then(|hello| has_namespaces(&hello)).map_err(Failure::CannotRun)
+    let hello = runner::hello(&settings.place).map_err(|lost| Failure::CannotRun(lost.to_string()))?;
+    has_namespaces(&hello).map_err(Failure::CannotRun)
 }
 
 fn has_namespaces(hello: &Hello) -> Result<(), String> {

@@ -218,7 +218,7 @@ fn table(report: &TraceReport) -> String {
 
 /// Enters the network of the demo; where its path leads.
 fn demo(routers: u8, arguments: &Arguments) -> Result<String, Failure> {
-    let cannot = |why| Failure::CannotRun(format!("no demo: {why}"));
+    let cannot = |why: demo::NoDemo| Failure::CannotRun(format!("no demo: {why}"));
     demo::Path { routers, silent: None }.enter().map_err(cannot)?;
     let family = if arguments.v6 { Family::Ipv6 } else { Family::Ipv4 };
     Ok(demo::Path::target(family).to_string())

@@ -7,6 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::time::Duration;
 
+use super::failure::Unmakeable;
 use crate::plan::{Fill, FillHow, Op, Role, RouteKind, Step, WaitFor};
 use crate::scenario::witness::{Full, Precondition};
 use crate::scenario::{Compound, Hold};
@@ -210,7 +211,7 @@ impl Situation {
     }
 
     /// `Err` has the number of a condition that cannot be, and why.
-    pub fn of(conditions: &[HostCondition], around: &Surroundings) -> Result<Situation, (usize, String)> {
+    pub fn of(conditions: &[HostCondition], around: &Surroundings) -> Result<Situation, (usize, Unmakeable)> {
         let mut making = Making {
             around,
             taken: around.taken.clone(),
@@ -248,7 +249,7 @@ struct Making<'a> {
 
 impl Making<'_> {
     /// Ports that conditions name belong to them alone.
-    fn note_ports(&mut self, conditions: &[HostCondition]) -> Result<(), (usize, String)> {
+    fn note_ports(&mut self, conditions: &[HostCondition]) -> Result<(), (usize, Unmakeable)> {
         for (index, condition) in conditions.iter().enumerate() {
             let (protocol, ports, shared) = match *condition {
                 HostCondition::Held(Holder { protocol, local, reuse, .. }) => {
@@ -261,8 +262,7 @@ impl Making<'_> {
             };
             for port in ports {
                 if !self.taken.insert((protocol, port)) && !shared {
-                    let why = "is held already, by another condition or by a server; choose another, or leave one out";
-                    return Err((index, format!("{protocol} port {port} {why}")));
+                    return Err((index, Unmakeable::Held { protocol, port }));
                 }
             }
         }
@@ -270,7 +270,7 @@ impl Making<'_> {
     }
 
     /// Then helpers get theirs, before anybody counts what is left of a range.
-    fn choose_peers(&mut self, conditions: &[HostCondition]) -> Result<(), (usize, String)> {
+    fn choose_peers(&mut self, conditions: &[HostCondition]) -> Result<(), (usize, Unmakeable)> {
         for condition in conditions {
             if let HostCondition::PortsExhausted { protocol: Protocol::Tcp, to: Some(to), .. } = condition
                 && self.around.is_local(to.ip())
@@ -297,16 +297,7 @@ impl Making<'_> {
                     let ports = || (FIRST_PEER_PORT..=u16::MAX).chain(1024..FIRST_PEER_PORT);
                     let mut free = ports().filter(|port| !self.taken.contains(&(protocol, *port)));
                     let port = free.clone().find(|port| !wanted(port)).or_else(|| free.next());
-                    let why = || {
-                        (
-                            index,
-                            format!(
-                                "no {protocol} port from 1024 on is left for its other end; \
-                                 name one by peer=ADDRESS:PORT"
-                            ),
-                        )
-                    };
-                    SocketAddr::new(local.ip(), port.ok_or_else(why)?)
+                    SocketAddr::new(local.ip(), port.ok_or((index, Unmakeable::NoPort { protocol }))?)
                 }
             };
             if self.around.is_local(peer.ip()) && !self.around.taken.contains(&(protocol, peer.port())) {
@@ -317,14 +308,15 @@ impl Making<'_> {
         Ok(())
     }
 
-    fn add(&mut self, index: usize, condition: &HostCondition) -> Result<(), String> {
+    fn add(&mut self, index: usize, condition: &HostCondition) -> Result<(), Unmakeable> {
         match condition {
             HostCondition::PortsExhausted { protocol, address, range, reuse, to, free } => {
                 let (protocol, address, reuse, to, range) = (*protocol, *address, *reuse, *to, *range);
                 let own: Vec<u16> = range.ports().filter(|port| !self.taken.contains(&(protocol, *port))).collect();
-                let count = own.len().checked_sub(usize::from(*free)).ok_or_else(|| {
-                    let (low, high, left) = (range.low(), range.high(), own.len());
-                    format!("free={free} is too many: of the ports {low} to {high}, {left} are not held by others")
+                let count = own.len().checked_sub(usize::from(*free)).ok_or(Unmakeable::TooManyFree {
+                    free: *free,
+                    range,
+                    left: own.len(),
                 })?;
                 if let Some(to) = to.filter(|to| protocol == Protocol::Tcp && self.served.remove(&to.port())) {
                     self.serve(index, to)?;
@@ -413,7 +405,7 @@ impl Making<'_> {
         Ok(())
     }
 
-    fn hold(&mut self, index: usize, holder: Holder) -> Result<(), String> {
+    fn hold(&mut self, index: usize, holder: Holder) -> Result<(), Unmakeable> {
         let Holder { protocol, state, local, reuse, peer: _, user } = holder;
         // A port may be held twice: by both protocols, and by sockets that share it.
         let name = format!("the holder of {protocol} {local}");
@@ -435,7 +427,7 @@ impl Making<'_> {
             !self.around.is_local(peer.ip()) || self.around.taken.contains(&(protocol, peer.port()))
         });
         let ops = if served { hold.towards_server() } else { Compound::Hold(hold).expand() };
-        for op in ops.map_err(|why| why.to_string())? {
+        for op in ops? {
             // A socket is whose socket() or accept() made it; binding a low port takes a privilege.
             let user = user.filter(|_| !matches!(op, Op::Bind { .. }));
             self.step_as(user, Phase::Holders, index, op);
@@ -448,13 +440,13 @@ impl Making<'_> {
     }
 
     /// A listener with room for more connections than there are ports.
-    fn serve(&mut self, index: usize, at: SocketAddr) -> Result<(), String> {
+    fn serve(&mut self, index: usize, at: SocketAddr) -> Result<(), Unmakeable> {
         let (socket, address, port) = (format!("the server on {at}"), at.ip(), at.port());
         self.situation.served.push(at);
         self.set_silently(Phase::Ranges, index, "net.core.somaxconn", "65535");
         let (protocol, backlog) = (Protocol::Tcp, 65_535);
         let server = Compound::Serve { socket, protocol, address, port, backlog };
-        for op in server.expand().map_err(|why| why.to_string())? {
+        for op in server.expand()? {
             self.step(Phase::Ranges, index, op);
         }
         Ok(())
@@ -466,7 +458,7 @@ impl Making<'_> {
         (icmp_type, icmp_code): (u8, u8),
         prefix: Prefix,
         router: Option<IpAddr>,
-    ) -> Result<(), String> {
+    ) -> Result<(), Unmakeable> {
         let device = format!("errnoscope{index}");
         // RFC 5737 and RFC 3849: addresses that nobody has.
         let (own, length, other): (IpAddr, u8, IpAddr) = match prefix.address {
@@ -480,7 +472,7 @@ impl Making<'_> {
         };
         let router = router.unwrap_or(other);
         if router.is_ipv4() != prefix.address.is_ipv4() {
-            return Err(format!("router {router} and prefix {} are of two families", prefix.address));
+            return Err(Unmakeable::Families { router, prefix: prefix.address });
         }
         self.step(Phase::Routes, index, Op::AddTun { device: device.clone() });
         let own = Op::AddAddress { device: device.clone(), address: own, prefix: length, dad: false };

@@ -10,6 +10,7 @@ use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use super::condition::Surroundings;
+use super::failure::NoEnvironment;
 use crate::plan::RouteKind;
 use crate::sys::{self, Chain, Credentials, Ended, Fault, Fork, Life, SocketTable};
 use crate::words::names::{Protocol, SocketState};
@@ -77,34 +78,34 @@ impl Environment {
     }
 
     /// Everything but conditions and the command, in working order. Only then does anything go wrong on purpose.
-    pub fn build(&self, caller: &Credentials) -> Result<Built, String> {
+    pub fn build(&self, caller: &Credentials) -> Result<Built, NoEnvironment> {
         let mut helpers = Vec::new();
         let ours = |what: &str, pid| Helper { pid, what: what.to_owned(), kind: Kind::Own };
         let (chain, line) = match self.path {
             Some(routers) => Chain::build(routers, self.rtt.is_some()),
             None => Chain::single().map(|chain| (chain, None)),
         }
-        .map_err(|fault| format!("cannot build the command's network: {fault}"))?;
+        .map_err(NoEnvironment::Network)?;
         let rtt = self.rtt.unwrap_or_default();
         if let Some(line) = line {
             helpers.push(ours("--rtt: the process that carries the packets", start(|| sys::carry(line, rtt))?));
         }
-        let busy = "if this machine is busy, try again";
-        chain.check(rtt).map_err(|fault| format!("the path does not work: {fault}; {busy}"))?;
+        chain.check(rtt).map_err(NoEnvironment::Path)?;
 
-        chain.enter(chain.server()).map_err(|fault| format!("cannot enter the server's network: {fault}"))?;
+        chain.enter(chain.server()).map_err(NoEnvironment::Server)?;
+        let set = |option, name, value| {
+            sys::write_sysctl(name, value).map_err(|fault| NoEnvironment::Sysctl { option, name, fault })
+        };
         if !self.timestamps {
-            let name = "net.ipv4.tcp_timestamps";
-            sys::write_sysctl(name, "0").map_err(|fault| format!("--no-timestamps: cannot write {name}: {fault}"))?;
+            set("--no-timestamps", "net.ipv4.tcp_timestamps", "0")?;
         }
         if !self.listen.is_empty() {
             // A server that is short of descriptors still has its queue.
-            let cannot = |fault| format!("--listen: cannot write net.core.somaxconn: {fault}");
-            sys::write_sysctl("net.core.somaxconn", "65535").map_err(cannot)?;
+            set("--listen", "net.core.somaxconn", "65535")?;
         }
         let mut listeners: Vec<OwnedFd> = Vec::new();
         for &port in &self.listen {
-            listeners.extend(sys::listen_on(port).map_err(|fault| format!("--listen {port}: cannot listen: {fault}"))?);
+            listeners.extend(sys::listen_on(port).map_err(|fault| NoEnvironment::Listen { port, fault })?);
         }
         if !listeners.is_empty() {
             helpers.push(ours("--listen: the server", start(|| sys::serve(listeners))?));
@@ -117,15 +118,13 @@ impl Environment {
             helpers.extend(others.map(|pid| Helper { pid, what: what.clone(), kind: Kind::Started }));
         }
         for &router in &self.silent {
-            chain.silence(router).map_err(|fault| format!("--silent {router}: cannot drop what it sends: {fault}"))?;
+            chain.silence(router).map_err(|fault| NoEnvironment::Silent { router, fault })?;
         }
         for (&router, &kind) in &self.unreachable {
-            chain
-                .refuse(router, kind)
-                .map_err(|fault| format!("--unreachable {router}: cannot add its route to the server: {fault}"))?;
+            chain.refuse(router, kind).map_err(|fault| NoEnvironment::Unreachable { router, fault })?;
         }
         if self.filtered {
-            chain.filter().map_err(|fault| format!("--filtered: cannot drop what the server sends: {fault}"))?;
+            chain.filter().map_err(NoEnvironment::Filtered)?;
         }
         Ok(Built { chain, helpers })
     }
@@ -154,7 +153,7 @@ impl Helper {
     }
 }
 
-fn how_it_ended(ended: Ended) -> String {
+pub fn how_it_ended(ended: Ended) -> String {
     match ended {
         Ended::Exited(code) => format!("ended with exit code {code}"),
         Ended::Killed(signal) => format!("was killed by signal {signal}"),
@@ -183,9 +182,8 @@ pub fn bystanders() -> Result<Surroundings, Fault> {
 }
 
 /// A process that goes on until the environment ends.
-fn start(work: impl FnOnce()) -> Result<i32, String> {
-    let cannot = |errno| format!("cannot start a process: fork: {errno}; see `ulimit -u`, and pids.max of its cgroup");
-    match sys::fork().map_err(cannot)? {
+fn start(work: impl FnOnce()) -> Result<i32, NoEnvironment> {
+    match sys::fork().map_err(NoEnvironment::Process)? {
         Fork::Child => {
             sys::keep_signals();
             work();
@@ -197,20 +195,20 @@ fn start(work: impl FnOnce()) -> Result<i32, String> {
 
 /// Starts a helper in the namespace that this process is in, as the caller, and waits until it listens. One that has
 /// ended then, in good order, is in the background, and nobody to look after.
-fn help(command: &OsString, ready: Option<u16>, caller: &Credentials) -> Result<Option<Helper>, String> {
+fn help(command: &OsString, ready: Option<u16>, caller: &Credentials) -> Result<Option<Helper>, NoEnvironment> {
     let what = command.to_string_lossy();
-    let fault = |fault: Fault| format!("cannot read the socket table, which shows when `{what}` is ready: {fault}");
+    let named = || what.clone().into_owned();
+    let fault = |fault: Fault| NoEnvironment::HelperTable { command: named(), fault };
     let mut table = SocketTable::open().map_err(|errno| fault(errno.into()))?;
     let before = ports(&mut table, ready).map_err(fault)?;
     if let Some(port) = ready.filter(|port| before.contains(port)) {
-        let who = format!("`--listen {port}`, or a program of an earlier --with,");
-        return Err(format!("--ready {port}: {who} has this port; leave that out, or choose another port"));
+        return Err(NoEnvironment::PortOfAnother { port });
     }
     let pid = start(|| {
         // What it says is not the command's output, and Ctrl-C is the command's.
         sys::lead_group();
         let failed = match caller.restore() {
-            Err(why) => why,
+            Err(fault) => fault.to_string(),
             Ok(()) => {
                 let mut shell = Command::new("/bin/sh");
                 shell.arg("-c").arg(command).stdin(Stdio::null()).stdout(std::io::stderr());
@@ -231,23 +229,12 @@ fn help(command: &OsString, ready: Option<u16>, caller: &Credentials) -> Result<
         match if running { sys::wait_for(pid, Duration::ZERO) } else { Ok(None) } {
             Ok(None) => {}
             Ok(Some(Ended::Exited(0))) => running = false,
-            Ok(Some(ended)) => {
-                return Err(format!("--with: `{what}` {} before it was ready to serve", how_it_ended(ended)));
-            }
-            Err(errno) => return Err(format!("--with: `{what}` cannot be waited for: {errno}")),
+            Ok(Some(ended)) => return Err(NoEnvironment::HelperEnded { command: named(), ended }),
+            Err(errno) => return Err(NoEnvironment::HelperLost { command: named(), errno }),
         }
         if Instant::now() > end {
-            let seconds = STARTUP_TIMEOUT.as_secs();
-            let stopped = if sys::life_of(pid) == Ok(Life::Stopped) { "is stopped, and " } else { "" };
-            return Err(match ready {
-                Some(port) => {
-                    format!("--with: `{what}` {stopped}did not open port {port}, TCP or UDP, within {seconds} s")
-                }
-                None => format!(
-                    "--with: `{what}` {stopped}did not listen on a TCP port within {seconds} s; \
-                     if it serves UDP, add --ready PORT"
-                ),
-            });
+            let is_stopped = sys::life_of(pid) == Ok(Life::Stopped);
+            return Err(NoEnvironment::HelperLate { command: named(), is_stopped, port: ready });
         }
         sys::pause_ms(2.0);
     }

@@ -5,6 +5,7 @@
 
 mod condition;
 mod environment;
+mod failure;
 mod holders;
 mod without_namespaces;
 
@@ -15,7 +16,6 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::knowledge::calls::{Record, Seen};
-use crate::plan::Unsupported;
 use crate::sys::{self, Credentials, Ended, Fork, Purpose, Supervision, Watch};
 use crate::words::errno::Errno;
 use crate::words::near::or_list;
@@ -23,8 +23,10 @@ use crate::words::ports::{PORT_RANGE, PortRange};
 
 pub use condition::{DEFAULT_RANGE, Holder, HostCondition, Named, Prefix, VERDICTS};
 pub use environment::{Environment, MOST_ROUTERS};
+pub use failure::{Failed, NoEnvironment};
 
 use condition::{ConditionCheck, Situation};
+use failure::Unmakeable;
 use holders::{Holders, Refusal};
 
 /// How a command ended.
@@ -72,17 +74,6 @@ pub struct Startup {
     pub text: String,
 }
 
-/// Why a command has not run.
-#[derive(Debug)]
-pub enum Failed {
-    /// There is no environment for it.
-    Environment(String),
-    /// Nor can there be one on this host, which lacks something that a condition needs: in words, and what it is.
-    Lacks(String, Unsupported),
-    /// The environment was there, and the command refused.
-    Command(Errno),
-}
-
 /// What the process that is to become the command is told before that: without it, it never does.
 const GO: u8 = b'g';
 
@@ -90,60 +81,44 @@ const GO: u8 = b'g';
 /// see [`sys::isolate`].
 pub fn run(request: &Request, command: &mut Command) -> Result<CommandEnd, Failed> {
     let Request { environment, conditions, may_change, limit, watch, startup, empty_home, foreground } = request;
-    let what = |what: &'static str| move |errno: Errno| Failed::Environment(format!("{what}: {errno}"));
-    let no_signals = |error: std::io::Error| Failed::Environment(format!("cannot handle signals: {error}"));
+    let what = |what: &'static str| move |errno: Errno| NoEnvironment::System { what, errno };
     let caller = Credentials::current().map_err(what("cannot prepare for signals"))?;
     let isolation = sys::isolate(Purpose::Command);
     if let Some(lacking) = &isolation.lacking {
-        return Err(Failed::Environment(format!("cannot create a private network for the command: {lacking}")));
+        return Err(NoEnvironment::Private(lacking.clone()).into());
     }
     // Until the command runs, and when it has ended, there is nobody to pass them on to.
-    sys::end_on_signals(&[], Duration::ZERO).map_err(no_signals)?;
-    let no_table = |fault| {
-        let advice = "it takes sock_diag: CONFIG_INET_DIAG, or the kernel modules tcp_diag and udp_diag";
-        Failed::Environment(format!("cannot read the client's socket table: {fault}; {advice}"))
-    };
-    let refused = |(index, why): (usize, String)| {
-        Failed::Environment(format!("condition `{}` cannot be made: {why}", conditions[index].text))
+    sys::end_on_signals(&[], Duration::ZERO).map_err(NoEnvironment::Signals)?;
+    let refused = |(index, why): (usize, Unmakeable)| {
+        let text = conditions[index].text.clone();
+        NoEnvironment::Condition { text, why }
     };
     // Its namespaces are there as long as it is.
     let (situation, built) = if isolation.is_shared() {
         let range = sys::read_sysctl(PORT_RANGE).map_err(what("cannot read net.ipv4.ip_local_port_range"))?;
-        let range = PortRange::from_sysctl(&range)
-            .map_err(|why| Failed::Environment(format!("cannot read net.ipv4.ip_local_port_range: {why}")))?;
-        let wanted = without_namespaces::conditions(request, range).map_err(Failed::Environment)?;
+        let range = PortRange::from_sysctl(&range).map_err(NoEnvironment::PortRange)?;
+        let wanted = without_namespaces::conditions(request, range).map_err(NoEnvironment::from)?;
         if let Some(warning) = without_namespaces::warning(&wanted) {
             let _ = writeln!(std::io::stderr(), "errnoscope: {warning}");
         }
-        (without_namespaces::situation(&wanted, &environment::bystanders().map_err(no_table)?).map_err(refused)?, None)
+        let around = environment::bystanders().map_err(NoEnvironment::ClientTable)?;
+        (without_namespaces::situation(&wanted, &around).map_err(refused)?, None)
     } else {
-        let built = environment.build(&caller).map_err(Failed::Environment)?;
-        let mut around = environment::surroundings(&built.chain).map_err(no_table)?;
+        let built = environment.build(&caller)?;
+        let mut around = environment::surroundings(&built.chain).map_err(NoEnvironment::ClientTable)?;
         let wanted: Vec<HostCondition> = conditions.iter().map(|named| named.condition.clone()).collect();
         if let Some((index, to)) = condition::unreachable(&wanted, &around) {
-            let port = to.port();
-            let why = format!(
-                "the command's network has nothing but lo, from which no way leads to {}: with --path 0 --listen {port} \
-                 there is a server, to=10.77.0.2:{port}",
-                to.ip()
-            );
-            return Err(refused((index, why)));
+            return Err(refused((index, Unmakeable::NoWay { to })).into());
         }
         // A program of --with may have other ports before this one.
         let end = Instant::now() + environment::STARTUP_TIMEOUT;
         let is_with = environment.path.is_none() && !environment.with.is_empty();
         while let Some((index, to)) = condition::unserved(&wanted, &around).filter(|_| is_with) {
             if Instant::now() >= end {
-                let port = to.port();
-                let why = format!(
-                    "nobody listens on {to}, and no program of --with has within {} s; --listen {port} has errnoscope \
-                     listen there",
-                    environment::STARTUP_TIMEOUT.as_secs()
-                );
-                return Err(refused((index, why)));
+                return Err(refused((index, Unmakeable::NoServer { to })).into());
             }
             sys::pause_ms(10.0);
-            around = environment::surroundings(&built.chain).map_err(no_table)?;
+            around = environment::surroundings(&built.chain).map_err(NoEnvironment::ClientTable)?;
         }
         (Situation::of(&wanted, &around).map_err(refused)?, Some(built))
     };
@@ -162,15 +137,13 @@ pub fn run(request: &Request, command: &mut Command) -> Result<CommandEnd, Faile
                 Some(_) => or_list(name, known),
                 None => "; there is no condition".to_owned(),
             };
-            return Err(Failed::Environment(format!(
-                "--may-change {name}: no condition is called so, or sets it{meant}"
-            )));
+            return Err(NoEnvironment::MayChange { name: name.clone(), meant }.into());
         }
     }
     let helpers = built.as_ref().map_or(&[][..], |built| &built.helpers);
     let descriptors = situation.descriptors.map(|(index, free)| (index, sys::lowest_inheritable_gap() + free));
     let lacking = |Refusal { why, lacks }| match lacks {
-        None => Failed::Environment(why),
+        None => NoEnvironment::Holders(why).into(),
         Some(lacks) => Failed::Lacks(why, lacks),
     };
     let mut held = match situation.is_held() {
@@ -182,9 +155,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<CommandEnd, Faile
     if let Some(Startup { variable, file, text }) = startup {
         let place = match sys::nameless_directory(file, text) {
             Ok(place) => place,
-            Err(_) => named_directory(file, text, &mut _directory).map_err(|error| {
-                Failed::Environment(format!("cannot write a file for the shell to begin with: {error}; see TMPDIR"))
-            })?,
+            Err(_) => named_directory(file, text, &mut _directory).map_err(NoEnvironment::Startup)?,
         };
         command.env(variable, place);
     }
@@ -200,7 +171,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<CommandEnd, Faile
     let fails =
         |gone: &BTreeMap<i32, Ended>| helpers.iter().filter_map(|helper| helper.fails(gone)).collect::<Vec<_>>();
     if let Some(why) = fails(&gone).into_iter().next() {
-        return Err(Failed::Environment(format!("{why}, before the command was started; it has not run")));
+        return Err(NoEnvironment::HelperFailed(why).into());
     }
     // Until then the command waits: it is looked at from its first call on.
     let (go, ready) = sys::pipe().map_err(what("cannot start the command: pipe"))?;
@@ -216,26 +187,24 @@ pub fn run(request: &Request, command: &mut Command) -> Result<CommandEnd, Faile
             if *foreground {
                 sys::take_foreground();
             }
-            caller.restore().map_err(|why| Failed::Environment(format!("cannot become the caller again: {why}")))?;
+            caller.restore().map_err(NoEnvironment::Caller)?;
             if let Some((index, most)) = descriptors {
-                let text = &conditions[index].text;
-                sys::limit_descriptors(most).map_err(|errno| {
-                    let limit = sys::descriptor_limit().1;
-                    Failed::Environment(format!(
-                        "condition `{text}` cannot be made: setrlimit(RLIMIT_NOFILE, {most}): {errno}; \
-                         the hard limit is {limit}"
-                    ))
-                })?;
+                let hard = sys::descriptor_limit().1;
+                let limited = sys::limit_descriptors(most);
+                limited.map_err(|errno| refused((index, Unmakeable::Descriptors { most, errno, hard })))?;
             }
             if *watch {
-                sys::be_watched().map_err(|errno| Failed::Environment(untraceable("seccomp", &errno)))?;
+                sys::be_watched().map_err(|errno| NoEnvironment::Untraceable { call: "seccomp", errno })?;
             }
             Err(Failed::Command(sys::become_command(command)))
         }
         Fork::Parent(pid) => {
             drop(go);
             let mut watch = match watch {
-                true => Some(Watch::begin(pid).map_err(|errno| Failed::Environment(untraceable("ptrace", &errno)))?),
+                true => {
+                    let untraceable = |errno| NoEnvironment::Untraceable { call: "ptrace", errno };
+                    Some(Watch::begin(pid).map_err(untraceable)?)
+                }
                 false => None,
             };
             let mut allowed = None;
@@ -253,16 +222,11 @@ pub fn run(request: &Request, command: &mut Command) -> Result<CommandEnd, Faile
             };
             let (at_end, others) = (&mut at_end, &mut others);
             let flock = Supervision { begin: &mut begin, limit: *limit, at_end, others, watch: watch.as_mut() };
-            let (ended, timed_out) = sys::shepherd(pid, flock).map_err(|errno| {
-                Failed::Environment(match has_begun {
-                    true => format!("cannot wait for the command: {errno}"),
-                    false => format!(
-                        "cannot start the thread that a traced command needs: {errno}; it has not run; \
-                         see `ulimit -u`, and pids.max of its cgroup"
-                    ),
-                })
+            let (ended, timed_out) = sys::shepherd(pid, flock).map_err(|errno| match has_begun {
+                true => NoEnvironment::System { what: "cannot wait for the command", errno },
+                false => NoEnvironment::Thread(errno),
             })?;
-            sys::end_on_signals(&[], sys::TOGETHER).map_err(no_signals)?;
+            sys::end_on_signals(&[], sys::TOGETHER).map_err(NoEnvironment::Signals)?;
             let failed = fails(&gone);
             let (mut lost, mut changed) = held.as_mut().map(Holders::lost).unwrap_or_default();
             if let Some((index, most)) = descriptors.filter(|(_, most)| allowed != Some(*most)) {
@@ -287,9 +251,3 @@ fn named_directory(file: &str, text: &str, kept: &mut Option<tempfile::TempDir>)
 
 /// The exit code of a process that was to become the command and was not told to; nobody waits for it.
 const NEVER_RAN: i32 = 125;
-
-fn untraceable(call: &str, errno: &Errno) -> String {
-    let advice = "a seccomp filter (of a container, or of systemd), kernel.yama.ptrace_scope=3 or another \
-        security module may refuse this; allow it, or leave out --trace and --json";
-    format!("cannot trace the command, which has not run: {call}(2): {errno}; {advice}")
-}

@@ -5,28 +5,27 @@
 
 use super::Request;
 use super::condition::{DEFAULT_RANGE, HostCondition, Named, Situation, Surroundings};
+use super::failure::{NeedsNamespaces, Unmakeable};
 use crate::plan::{FillHow, Op};
 use crate::words::ports::PortRange;
 
 /// The conditions as they can be made there, `range` being the host's own range of ephemeral ports; or why not.
-pub fn conditions(request: &Request, range: PortRange) -> Result<Vec<HostCondition>, String> {
+pub fn conditions(request: &Request, range: PortRange) -> Result<Vec<HostCondition>, NeedsNamespaces> {
     if !request.environment.is_bare() {
-        return Err("leave out --path, --listen, --with and --no-timestamps: they take a network of its own, \
-            which only Linux has"
-            .to_owned());
+        return Err(NeedsNamespaces::Network);
     }
     if request.watch {
-        return Err("leave out --trace and --json: system calls can be seen on Linux only".to_owned());
+        return Err(NeedsNamespaces::Watch);
     }
     request.conditions.iter().map(|named| condition(named, range)).collect()
 }
 
-fn condition(named: &Named, own: PortRange) -> Result<HostCondition, String> {
-    let refused = |why: &str| Err(format!("condition `{}` cannot be made here: {why}", named.text));
+fn condition(named: &Named, own: PortRange) -> Result<HostCondition, NeedsNamespaces> {
+    let text = || named.text.clone();
     match &named.condition {
         HostCondition::Held(_) | HostCondition::PortsHeld { .. } => Ok(named.condition.clone()),
         HostCondition::PortsExhausted { range, .. } if *range != DEFAULT_RANGE && *range != own => {
-            refused(&format!("the range of ephemeral ports is everybody's, {own}; leave out range=…"))
+            Err(NeedsNamespaces::Range { text: text(), own })
         }
         HostCondition::PortsExhausted { protocol, address, reuse, to, free, .. } => Ok(HostCondition::PortsExhausted {
             protocol: *protocol,
@@ -36,15 +35,13 @@ fn condition(named: &Named, own: PortRange) -> Result<HostCondition, String> {
             to: *to,
             free: *free,
         }),
-        HostCondition::DescriptorsExhausted { .. } => {
-            refused("nobody can ask whether another process still has that limit; use `ulimit -n` for the command")
-        }
+        HostCondition::DescriptorsExhausted { .. } => Err(NeedsNamespaces::Descriptors { text: text() }),
         HostCondition::SourceNotLocal { .. }
         | HostCondition::NoRoute { .. }
         | HostCondition::Route { .. }
         | HostCondition::OutputDropped { .. }
         | HostCondition::Icmp { .. }
-        | HostCondition::Sysctl { .. } => refused("it takes a network of its own, which only Linux has"),
+        | HostCondition::Sysctl { .. } => Err(NeedsNamespaces::OwnNetwork { text: text() }),
     }
 }
 
@@ -53,7 +50,7 @@ fn condition(named: &Named, own: PortRange) -> Result<HostCondition, String> {
 /// Settings stay as they are. A port that a bound socket holds is gone for connections to every destination as well:
 /// XNU chooses a port whatever the tuple (`tcp_connect()`, `bsd/netinet/tcp_usrreq.c`, with `in_pcbbind()`,
 /// `bsd/netinet/in_pcb.c`), so that no connection has to be made, which a listener's queue would have no room for.
-pub fn situation(conditions: &[HostCondition], around: &Surroundings) -> Result<Situation, (usize, String)> {
+pub fn situation(conditions: &[HostCondition], around: &Surroundings) -> Result<Situation, (usize, Unmakeable)> {
     let mut situation = Situation::of(conditions, around)?;
     situation.steps.retain_mut(|(_, step)| match &mut step.op {
         Op::SetSysctl { .. } => false,
@@ -123,7 +120,7 @@ mod tests {
             (HostCondition::OutputDropped { prefix: None, port: None, protocol: None, verdict: 0 }, "only Linux has"),
             (HostCondition::DescriptorsExhausted { free: 0 }, "nobody can ask"),
         ] {
-            let said = conditions(&request(condition), OWN).unwrap_err();
+            let said = conditions(&request(condition), OWN).unwrap_err().to_string();
             assert!(said.starts_with("condition `it` cannot be made here: ") && said.contains(why), "{said}");
         }
         let environment = Environment { path: Some(1), ..Environment::default() };

@@ -28,7 +28,7 @@ pub use case::{Case, cases};
 pub use check::check;
 pub use compile::{Compiled, SubjectCall, compile};
 pub use condition::Condition;
-pub use hold::{Compound, Hold};
+pub use hold::{Compound, Hold, Impossible};
 pub use read::read;
 pub use rule::{Expectation, ExpectationRule, Expected, Platform};
 

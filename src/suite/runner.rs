@@ -16,15 +16,15 @@ use std::time::Duration;
 
 use crate::plan::{Hello, Unsupported};
 use crate::report::finding::{Finding, Missing, Verdict};
-use crate::scenario::{Case, Compiled, compile};
+use crate::scenario::{Case, Compiled, Problem, compile};
 use crate::suite::catalogue::Catalogue;
 use crate::suite::judge;
-use crate::sys;
+use crate::sys::{self, Fault};
 use crate::words::names::{Need, Os};
 use crate::words::untrusted::Text;
-use link::{Link, Lost, Why};
+use link::{Link, Why};
 
-pub use link::Place;
+pub use link::{Lost, Place};
 
 /// One case to run.
 #[derive(Clone, Debug)]
@@ -66,6 +66,25 @@ impl Settings {
         };
         Link::open(&self.place, wait, self.patience, interrupted)
     }
+}
+
+/// Why nothing ran.
+#[derive(Debug, thiserror::Error)]
+pub enum CannotRun {
+    #[error(
+        "only {limit} files may be open at once, and a run takes {least} at least; raise the limit: ulimit -n 1024"
+    )]
+    Descriptors { limit: u64, least: u64 },
+    #[error("{0}")]
+    Worker(Lost),
+    #[error("{0}")]
+    Thread(Fault),
+    /// A case that has no plan.
+    #[error("{0}")]
+    Case(Problem),
+    /// It is a fault of this program.
+    #[error("the thread that ran it panicked")]
+    Panicked,
 }
 
 /// What a run gave.
@@ -111,12 +130,12 @@ pub fn run(
     settings: &Settings,
     interrupted: &AtomicBool,
     mut progress: impl FnMut(Option<&[Finding]>),
-) -> Result<Ran, String> {
+) -> Result<Ran, CannotRun> {
     let room = room_for_links()?;
-    let first = settings.open(interrupted).map_err(|lost| lost.to_string())?;
+    let first = settings.open(interrupted).map_err(CannotRun::Worker)?;
     let mut hello = first.hello.clone();
     hello.stack = settings.stack.clone().map(Text::from).or(hello.stack);
-    let run = Run {
+    let mut run = Run {
         catalogue,
         items,
         settings,
@@ -147,7 +166,7 @@ pub fn run(
                     Ok(_) => {}
                     // Fewer do the same.
                     Err(_) if number > 0 => break,
-                    Err(error) => drop(run.failure.set(sys::no_thread(&error))),
+                    Err(error) => drop(run.failure.set(CannotRun::Thread(sys::no_thread(&error)))),
                 }
             }
         }
@@ -163,8 +182,8 @@ pub fn run(
             }
         }
     });
-    if let Some(failure) = run.failure.get() {
-        return Err(failure.clone());
+    if let Some(failure) = run.failure.take() {
+        return Err(failure);
     }
     let again = run.again(held_back, |index, findings| collected.add(index, findings, &mut progress));
     let complete = collected.done.iter().all(Option::is_some);
@@ -173,16 +192,13 @@ pub fn run(
 }
 
 /// How many workers this process may have pipes to.
-fn room_for_links() -> Result<usize, String> {
+fn room_for_links() -> Result<usize, CannotRun> {
     let (_, hard) = sys::descriptor_limit();
     // What it may have it takes; workers do the same.
     let _ = sys::set_descriptor_limit(hard);
     let (limit, _) = sys::descriptor_limit();
     match limit.saturating_sub(OWN_DESCRIPTORS) / LINK_DESCRIPTORS {
-        0 => Err(format!(
-            "only {limit} files may be open at once, and a run takes {} at least; raise the limit: ulimit -n 1024",
-            OWN_DESCRIPTORS + LINK_DESCRIPTORS
-        )),
+        0 => Err(CannotRun::Descriptors { limit, least: OWN_DESCRIPTORS + LINK_DESCRIPTORS }),
         room => Ok(usize::try_from(room).unwrap_or(usize::MAX)),
     }
 }
@@ -229,7 +245,7 @@ struct Run<'r> {
     /// How many cases have been handed out.
     turn: AtomicUsize,
     /// Why there is nothing to report.
-    failure: OnceLock<String>,
+    failure: OnceLock<CannotRun>,
     /// Why no worker can be had any more.
     given_up: OnceLock<String>,
 }
@@ -379,9 +395,8 @@ impl Run<'_> {
     }
 
     /// What a worker is to do for a case.
-    fn compiled(&self, item: &CaseRun) -> Result<Compiled, String> {
-        let mut compiled =
-            compile(&self.catalogue.scenarios[item.scenario], &item.case).map_err(|problem| problem.to_string())?;
+    fn compiled(&self, item: &CaseRun) -> Result<Compiled, Problem> {
+        let mut compiled = compile(&self.catalogue.scenarios[item.scenario], &item.case)?;
         compiled.plan.patience = self.settings.patience;
         compiled.share(&self.hello, self.turn.fetch_add(1, Ordering::Relaxed));
         Ok(compiled)
@@ -408,7 +423,7 @@ impl Run<'_> {
             let compiled = match self.compiled(item) {
                 Ok(compiled) => compiled,
                 Err(problem) => {
-                    let _ = self.failure.set(problem);
+                    let _ = self.failure.set(CannotRun::Case(problem));
                     return false;
                 }
             };
@@ -456,7 +471,7 @@ impl Run<'_> {
 }
 
 /// What the workers of a place say of it, without running anything.
-pub fn hello(place: &Place) -> Result<Hello, String> {
-    let link = Settings::new(place.clone(), NonZeroUsize::MIN).open(&AtomicBool::new(false));
-    link.map(|link| link.hello.clone()).map_err(|lost| lost.to_string())
+pub fn hello(place: &Place) -> Result<Hello, Lost> {
+    let link = Settings::new(place.clone(), NonZeroUsize::MIN).open(&AtomicBool::new(false))?;
+    Ok(link.hello.clone())
 }

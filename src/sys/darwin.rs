@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv6Net};
 
+use super::Fault;
 use super::journal::HostChange;
 use crate::words::ports::{PORT_RANGE, PortRange};
 
@@ -45,10 +46,10 @@ impl Setting {
 }
 
 /// What the four settings of the port range have to be for a value such as `30000 30015`.
-pub fn port_range(value: &str) -> Result<Vec<(&'static str, i32)>, String> {
-    let range = PortRange::from_sysctl(value).map_err(|why| why.to_string())?;
+pub fn port_range(value: &str) -> Result<Vec<(&'static str, i32)>, Fault> {
+    let range = PortRange::from_sysctl(value).map_err(|why| Fault::Failed(why.to_string()))?;
     if range.low() < LOWEST {
-        return Err(format!("the range {range} begins below {LOWEST}"));
+        return Err(Fault::Failed(format!("the range {range} begins below {LOWEST}")));
     }
     let (low, high) = (range.low().into(), range.high().into());
     Ok(RANGES.iter().flat_map(|[first, last]| [(*first, low), (*last, high)]).collect())

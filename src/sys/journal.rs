@@ -13,6 +13,8 @@ use std::time::{Duration, Instant};
 use nix::fcntl::{Flock, FlockArg};
 use serde::{Deserialize, Serialize};
 
+use super::Fault;
+
 const FORMAT: &str = "errnoscope-journal/1";
 
 /// What was, and what is to be instead.
@@ -50,9 +52,9 @@ impl Journal {
         path: &Path,
         boot: &str,
         timeout: Duration,
-        undo: &mut dyn FnMut(&HostChange) -> Result<(), String>,
+        undo: &mut dyn FnMut(&HostChange) -> Result<(), Fault>,
         told: &mut Vec<String>,
-    ) -> Result<Journal, String> {
+    ) -> Result<Journal, Fault> {
         let shown = path.display();
         let end = Instant::now() + timeout;
         let file = loop {
@@ -64,7 +66,7 @@ impl Journal {
                 .mode(0o600)
                 .custom_flags(libc::O_NOFOLLOW | libc::O_CLOEXEC)
                 .open(path)
-                .map_err(|error| format!("{shown} cannot be opened: {error}"))?;
+                .map_err(|error| Fault::Failed(format!("{shown} cannot be opened: {error}")))?;
             match Flock::lock(file, FlockArg::LockExclusiveNonblock) {
                 Ok(file) => break file,
                 Err((_, nix::Error::EWOULDBLOCK)) if Instant::now() < end => super::pause_ms(10.0),
@@ -72,18 +74,21 @@ impl Journal {
                     let mut text = String::new();
                     let _ = file.read_to_string(&mut text);
                     let pid = owner(&text).map_or(String::new(), |owner| format!(" (process {})", owner.pid));
-                    return Err(format!(
+                    return Err(Fault::Failed(format!(
                         "another errnoscope{pid} runs on this machine, and their cases would share its ports; wait until it has ended"
-                    ));
+                    )));
                 }
-                Err((_, errno)) => return Err(format!("{shown} cannot be locked: {}", errno.desc())),
+                Err((_, errno)) => return Err(Fault::Failed(format!("{shown} cannot be locked: {}", errno.desc()))),
             }
         };
         let mut journal = Journal { file, path: path.to_owned() };
         let text = journal.text()?;
         match owner(&text) {
             None if text.trim().is_empty() => {}
-            None => return Err(format!("{shown} is no journal of this program: look what it says, and remove it")),
+            None => {
+                let advice = "look what it says, and remove it";
+                return Err(Fault::Failed(format!("{shown} is no journal of this program: {advice}")));
+            }
             Some(owner) if owner.boot != boot => {
                 if !changes(&text).is_empty() {
                     told.push(format!(
@@ -106,21 +111,23 @@ impl Journal {
     }
 
     /// Notes a change, and only then makes it.
-    pub fn make<T, E: From<String>>(&self, change: &HostChange, make: impl FnOnce() -> Result<T, E>) -> Result<T, E> {
-        self.append(change).map_err(E::from)?;
+    pub fn make<T>(&self, change: &HostChange, make: impl FnOnce() -> Result<T, Fault>) -> Result<T, Fault> {
+        self.append(change)?;
         make()
     }
 
     /// Undoes every change, the last first, and forgets them.
-    pub fn undo(&mut self, undo: &mut dyn FnMut(&HostChange) -> Result<(), String>) -> Result<(), String> {
+    pub fn undo(&mut self, undo: &mut dyn FnMut(&HostChange) -> Result<(), Fault>) -> Result<(), Fault> {
         let text = self.text()?;
         let left = changes(&text);
         if left.is_empty() {
             return Ok(());
         }
-        let failed: Vec<String> = left.iter().rev().filter_map(|change| undo(change).err()).collect();
+        let failed: Vec<String> =
+            left.iter().rev().filter_map(|change| Some(undo(change).err()?.to_string())).collect();
         if !failed.is_empty() {
-            return Err(format!("{}; {} says what is left to undo", failed.join("; "), self.path.display()));
+            let left = format!("{} says what is left to undo", self.path.display());
+            return Err(Fault::Failed(format!("{}; {left}", failed.join("; "))));
         }
         match owner(&text) {
             Some(owner) => self.begin(&owner),
@@ -129,32 +136,32 @@ impl Journal {
     }
 
     /// The changes that have not been undone, in the order in which they were made.
-    pub fn changes(&mut self) -> Result<Vec<HostChange>, String> {
+    pub fn changes(&mut self) -> Result<Vec<HostChange>, Fault> {
         Ok(changes(&self.text()?))
     }
 
-    fn begin(&mut self, owner: &Owner) -> Result<(), String> {
+    fn begin(&mut self, owner: &Owner) -> Result<(), Fault> {
         self.file.set_len(0).map_err(|error| self.broken(error))?;
         self.append(owner)
     }
 
     /// One write, so that processes which share the file share no line, and on disk when this returns.
-    fn append(&self, entry: &impl Serialize) -> Result<(), String> {
+    fn append(&self, entry: &impl Serialize) -> Result<(), Fault> {
         let mut line = serde_json::to_vec(entry).map_err(|error| self.broken(error.into()))?;
         line.push(b'\n');
         let mut file: &File = &self.file;
         file.write_all(&line).and_then(|()| file.sync_data()).map_err(|error| self.broken(error))
     }
 
-    fn text(&mut self) -> Result<String, String> {
+    fn text(&mut self) -> Result<String, Fault> {
         let mut text = String::new();
         let mut file: &File = &self.file;
         let read = file.seek(SeekFrom::Start(0)).and_then(|_| file.read_to_string(&mut text));
         read.map(|_| text).map_err(|error| self.broken(error))
     }
 
-    fn broken(&self, error: std::io::Error) -> String {
-        format!("{}: {error}", self.path.display())
+    fn broken(&self, error: std::io::Error) -> Fault {
+        Fault::Failed(format!("{}: {error}", self.path.display()))
     }
 }
 
@@ -192,7 +199,7 @@ mod tests {
             self.place.path().join("journal")
         }
 
-        fn take(&self, boot: &str) -> Result<(Journal, Vec<String>), String> {
+        fn take(&self, boot: &str) -> Result<(Journal, Vec<String>), Fault> {
             let mut told = Vec::new();
             let undo = &mut |change: &HostChange| self.undo(change);
             Journal::take(&self.path(), boot, Duration::ZERO, undo, &mut told).map(|journal| (journal, told))
@@ -205,7 +212,7 @@ mod tests {
         /// As a case does it: what the file says is looked at in the moment of the change.
         fn set(&self, journal: &Journal, name: &str, to: i32) {
             let change = HostChange::Setting { name: name.to_owned(), from: self.get(name), to };
-            let made: Result<(), String> = journal.make(&change, || {
+            let made = journal.make(&change, || {
                 let text = std::fs::read_to_string(self.path()).unwrap();
                 assert_eq!(changes(&text).last(), Some(&change), "it is noted before it is made");
                 self.settings.borrow_mut().insert(name.to_owned(), to);
@@ -214,9 +221,9 @@ mod tests {
             made.unwrap();
         }
 
-        fn undo(&self, change: &HostChange) -> Result<(), String> {
+        fn undo(&self, change: &HostChange) -> Result<(), Fault> {
             let HostChange::Setting { name, from, to } = change else {
-                return Err("no address can be removed".to_owned());
+                return Err(Fault::Failed("no address can be removed".to_owned()));
             };
             if self.get(name) == *to {
                 self.settings.borrow_mut().insert(name.clone(), *from);
@@ -262,8 +269,8 @@ mod tests {
         let (journal, _) = machine.take("boot").unwrap();
         machine.set(&journal, "first", 30000);
         let noted = HostChange::Setting { name: "first".to_owned(), from: 30000, to: 40000 };
-        let made: Result<(), String> = journal.make(&noted, || Err("killed in between".to_owned()));
-        made.unwrap_err();
+        let killed = || Err::<(), _>(Fault::Failed("killed in between".to_owned()));
+        journal.make(&noted, killed).unwrap_err();
         drop(journal);
         machine.take("boot").unwrap();
         assert_eq!(machine.get("first"), 49152);
@@ -300,7 +307,7 @@ mod tests {
         let machine = Machine::new();
         let (journal, _) = machine.take("boot").unwrap();
         machine.set(&journal, "first", 30000);
-        let refused = machine.take("boot").map(|_| ()).unwrap_err();
+        let refused = machine.take("boot").map(|_| ()).unwrap_err().to_string();
         assert!(refused.contains(&format!("(process {})", std::process::id())), "{refused}");
         assert_eq!(machine.get("first"), 30000, "it is in use");
         drop(journal);
@@ -326,11 +333,10 @@ mod tests {
         let machine = Machine::new();
         let (journal, _) = machine.take("boot").unwrap();
         let change = HostChange::Address { device: "lo0".to_owned(), address: "127.0.0.2".parse().unwrap() };
-        let made: Result<(), String> = journal.make(&change, || Ok(()));
-        made.unwrap();
+        journal.make(&change, || Ok(())).unwrap();
         machine.set(&journal, "first", 30000);
         drop(journal);
-        let refused = machine.take("boot").map(|_| ()).unwrap_err();
+        let refused = machine.take("boot").map(|_| ()).unwrap_err().to_string();
         assert!(refused.contains("no address can be removed") && refused.contains("journal"), "{refused}");
         assert_eq!(machine.get("first"), 49152, "the rest is undone");
         assert_eq!(changes(&std::fs::read_to_string(machine.path()).unwrap())[0], change);
@@ -340,7 +346,7 @@ mod tests {
     fn another_file_is_not_touched() {
         let machine = Machine::new();
         std::fs::write(machine.path(), "somebody's notes\n").unwrap();
-        let refused = machine.take("boot").map(|_| ()).unwrap_err();
+        let refused = machine.take("boot").map(|_| ()).unwrap_err().to_string();
         assert!(refused.contains("no journal of this program"), "{refused}");
         assert_eq!(std::fs::read_to_string(machine.path()).unwrap(), "somebody's notes\n");
         std::fs::remove_file(machine.path()).unwrap();

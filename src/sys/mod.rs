@@ -60,32 +60,23 @@ use crate::words::names::{Need, User};
 
 pub type Result<T, E = Errno> = std::result::Result<T, E>;
 
-/// Why an op did not end `ok`.
-#[derive(Debug)]
+/// Why an op did not end `ok`, or what else of the system could not be had.
+#[derive(Debug, thiserror::Error)]
 pub enum Fault {
+    #[error("{0}")]
     Errno(Errno),
-    Blocked {
-        ms: u32,
-    },
+    #[error("no answer within {ms} ms")]
+    Blocked { ms: u32 },
+    #[error("{}", .0.reason)]
     Unsupported(Unsupported),
     /// The harness could not go on.
+    #[error("{0}")]
     Failed(String),
 }
 
 impl From<Errno> for Fault {
     fn from(errno: Errno) -> Fault {
         Fault::Errno(errno)
-    }
-}
-
-impl std::fmt::Display for Fault {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Fault::Errno(errno) => write!(f, "{errno}"),
-            Fault::Blocked { ms } => write!(f, "no answer within {ms} ms"),
-            Fault::Unsupported(lack) => write!(f, "{}", lack.reason),
-            Fault::Failed(why) => f.write_str(why),
-        }
     }
 }
 
@@ -201,9 +192,10 @@ fn answer<T>(answer: rustix::io::Result<T>) -> Result<T> {
 }
 
 /// Why a thread cannot be started.
-pub fn no_thread(error: &std::io::Error) -> String {
+pub fn no_thread(error: &std::io::Error) -> Fault {
     let errno = errno_of(error);
-    format!("cannot start a thread: {errno}; raise the limits of processes and of memory: ulimit -u, ulimit -v")
+    let advice = "raise the limits of processes and of memory: ulimit -u, ulimit -v";
+    Fault::Failed(format!("cannot start a thread: {errno}; {advice}"))
 }
 
 /// The errno inside an error of the standard library, by number and never by kind.

@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 use signal_hook::low_level;
 
 use super::signals::{FORWARDED, GRACE, ending, is_ignored, is_sent_by_terminals, stop};
-use super::{Ended, Result, Supervision, Until, check, errno_of, poll, process};
+use super::{Ended, Fault, Result, Supervision, Until, check, errno_of, poll, process};
 use crate::words::errno::Errno;
 
 /// The longest sleep: a signal that comes between two looks ends it at once, and this is for what has no signal.
@@ -65,7 +65,7 @@ impl Credentials {
         Ok(Credentials)
     }
 
-    pub fn restore(&self) -> Result<(), String> {
+    pub fn restore(&self) -> Result<(), Fault> {
         Ok(())
     }
 }

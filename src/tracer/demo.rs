@@ -23,6 +23,17 @@ const DEVICE: &str = "demo";
 /// How long the kernel may take until the addresses are usable.
 const SETTLING: Duration = Duration::from_secs(10);
 
+/// Why there is no such network.
+#[derive(Debug, thiserror::Error)]
+pub enum NoDemo {
+    #[error("cannot create a private network: {0}")]
+    Network(String),
+    #[error("the TUN device: {0}")]
+    Device(Fault),
+    #[error("{0}")]
+    Thread(Fault),
+}
+
 impl Path {
     /// Of the address blocks for documentation (RFC 5737, RFC 3849).
     pub fn target(family: Family) -> IpAddr {
@@ -63,14 +74,14 @@ impl Path {
 
     /// Enters a network of its own, in which this path leads to its target. The process that returns from this may be
     /// another than the one that called it: see [`sys::isolate`].
-    pub fn enter(self) -> Result<(), String> {
+    pub fn enter(self) -> Result<(), NoDemo> {
         let Isolation { lacking, .. } = sys::isolate(sys::Purpose::Command);
         if let Some(lacking) = lacking {
-            return Err(format!("cannot create a private network: {lacking}"));
+            return Err(NoDemo::Network(lacking));
         }
-        let tun = lay().map_err(|fault| format!("the TUN device: {fault}"))?;
+        let tun = lay().map_err(NoDemo::Device)?;
         let player = std::thread::Builder::new().spawn(move || self.play(tun));
-        player.map(drop).map_err(|error| crate::sys::no_thread(&error))
+        player.map(drop).map_err(|error| NoDemo::Thread(sys::no_thread(&error)))
     }
 
     fn play(&self, mut tun: Tun) {

@@ -89,11 +89,11 @@ fn hello(isolation: &Isolation, capabilities: BTreeMap<Need, Capability>, sysctl
 }
 
 fn lacking(reason: &str) -> BTreeMap<Need, Capability> {
-    Need::ALL.iter().map(|&need| (need, capability(Err(reason.to_owned())))).collect()
+    Need::ALL.iter().map(|&need| (need, capability(Err(failed(reason))))).collect()
 }
 
-fn capability(tried: Result<(), String>) -> Capability {
-    Capability { available: tried.is_ok(), reason: tried.err().map(Text::from) }
+fn capability(tried: Result<(), Fault>) -> Capability {
+    Capability { available: tried.is_ok(), reason: tried.err().map(|fault| fault.to_string().into()) }
 }
 
 fn probe_all(isolation: &Isolation, trail: &Trail) -> BTreeMap<Need, Capability> {
@@ -105,15 +105,21 @@ fn probe_all(isolation: &Isolation, trail: &Trail) -> BTreeMap<Need, Capability>
     Need::ALL.iter().map(tried).collect()
 }
 
-fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
+fn failed(why: impl Into<String>) -> Fault {
+    Fault::Failed(why.into())
+}
+
+fn probe(need: Need, isolation: &Isolation) -> Result<(), Fault> {
     match need {
         Need::NetworkNamespace if isolation.kind != "none" => Ok(()),
-        Need::NetworkNamespace => Err("this OS has no network namespaces".to_owned()),
+        Need::NetworkNamespace => Err(failed("this OS has no network namespaces")),
         Need::Ipv6 => {
             let address = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
             let bound =
                 sys::socket(Family::Ipv6, Protocol::Tcp).and_then(|fd| sys::bind(&fd, &sys::Address::new(address)));
-            bound.map_err(|errno| format!("bind to ::1: {errno}; enable IPv6 (net.ipv6.conf.all.disable_ipv6=0)"))
+            bound.map_err(|errno| {
+                failed(format!("bind to ::1: {errno}; enable IPv6 (net.ipv6.conf.all.disable_ipv6=0)"))
+            })
         }
         Need::SecondUser => {
             let [user, _] = isolation.users;
@@ -123,37 +129,38 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), String> {
                 Os::Linux => ", or install newuidmap and give this user a range in /etc/subuid and /etc/subgid",
                 Os::Macos => "",
             };
-            there_and_back.map_err(|errno| format!("uid {user} cannot be taken: {errno}; run as root{otherwise}"))
+            there_and_back
+                .map_err(|errno| failed(format!("uid {user} cannot be taken: {errno}; run as root{otherwise}")))
         }
-        Need::Tun => sys::Tun::create("errnoscope0").map(drop).map_err(|fault| fault.to_string()),
+        Need::Tun => sys::Tun::create("errnoscope0").map(drop),
         Need::Nft => queries::nft(&["--check", "-f", "-"], RULES).map(drop).map_err(|fault| {
             let fault = fault.to_string();
-            format!("{} (nf_tables and nft_reject_inet are needed)", fault.lines().next().unwrap_or_default())
+            failed(format!("{} (nf_tables and nft_reject_inet are needed)", fault.lines().next().unwrap_or_default()))
         }),
         Need::Xnu if sys::OS == Os::Macos => Ok(()),
-        Need::Xnu => Err("only XNU has this rule".to_owned()),
+        Need::Xnu => Err(failed("only XNU has this rule")),
         Need::Linux if sys::OS == Os::Linux => Ok(()),
-        Need::Linux => Err("only Linux has this rule".to_owned()),
+        Need::Linux => Err(failed("only Linux has this rule")),
         Need::Resources => match sys::descriptor_limit().1 {
             LEAST_DESCRIPTORS.. => Ok(()),
-            limit => Err(format!(
+            limit => Err(failed(format!(
                 "a process may have {limit} files open, and some cases need {LEAST_DESCRIPTORS}; raise the limit: ulimit -n 1024"
-            )),
+            ))),
         },
         Need::Selinux if sys::has_selinux() => Ok(()),
-        Need::Selinux => Err("SELinux is not enabled".to_owned()),
+        Need::Selinux => Err(failed("SELinux is not enabled")),
         Need::Mptcp if sys::OS == Os::Linux => mptcp(),
-        Need::Mptcp => Err("only Linux has MPTCP sockets".to_owned()),
-        Need::IoUring => Ring::new(Call::Connect).map(drop).map_err(|fault| fault.to_string()),
+        Need::Mptcp => Err(failed("only Linux has MPTCP sockets")),
+        Need::IoUring => Ring::new(Call::Connect).map(drop),
     }
 }
 
 /// Whether there are MPTCP sockets, and whether what the kernel says of them can be witnessed: by the subflow that it
 /// lists.
-fn mptcp() -> Result<(), String> {
+fn mptcp() -> Result<(), Fault> {
     let lacking = |errno| match errno {
-        Fault::Errno(errno) if errno.is(ErrnoName::EPROTONOSUPPORT) => "this kernel is built without MPTCP".to_owned(),
-        fault => format!("socket(IPPROTO_MPTCP): {fault}; enable it: sysctl net.mptcp.enabled=1"),
+        Fault::Errno(errno) if errno.is(ErrnoName::EPROTONOSUPPORT) => failed("this kernel is built without MPTCP"),
+        fault => failed(format!("socket(IPPROTO_MPTCP): {fault}; enable it: sysctl net.mptcp.enabled=1")),
     };
     let fd = sys::socket(Family::Ipv4, Protocol::Mptcp).map_err(|errno| lacking(errno.into()))?;
     let is_listed = || -> Result<bool, Fault> {
@@ -166,8 +173,8 @@ fn mptcp() -> Result<(), String> {
     };
     match is_listed() {
         Ok(true) => Ok(()),
-        Ok(false) => Err("this kernel does not list the subflow of an MPTCP socket".to_owned()),
-        Err(fault) => Err(format!("this kernel does not tell the state of an MPTCP socket's subflow: {fault}")),
+        Ok(false) => Err(failed("this kernel does not list the subflow of an MPTCP socket")),
+        Err(fault) => Err(failed(format!("this kernel does not tell the state of an MPTCP socket's subflow: {fault}"))),
     }
 }
 

@@ -242,7 +242,7 @@ fn under(
         (Err(error), _) | (_, Err(error)) => {
             let _ = child.kill();
             let _ = child.wait();
-            return Err(Failure::CannotRun(crate::sys::no_thread(&error)));
+            return Err(Failure::CannotRun(sys::no_thread(&error).to_string()));
         }
     };
     let ended = loop {

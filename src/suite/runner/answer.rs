@@ -16,25 +16,55 @@ const MOST_TEXT: usize = 64 << 10;
 /// Longer names are none of an errno, nor of a type of route.
 const MOST_NAME: usize = 64;
 
+/// Why an answer is none that a worker can give.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum Misshapen {
+    #[error("step {step} of a plan of {steps}")]
+    NoSuchStep { step: usize, steps: usize },
+    #[error("step {step} twice, or after a later one")]
+    OutOfOrder { step: usize },
+    #[error("step {step} where step {due} was due")]
+    LeftOut { step: usize, due: usize },
+    #[error("step {step}: {why}")]
+    Step { step: usize, why: MisshapenStep },
+}
+
+/// Why one of its steps is none.
+#[derive(Clone, Debug, PartialEq, thiserror::Error)]
+pub enum MisshapenStep {
+    #[error("an errno with a name of {bytes} bytes")]
+    LongErrno { bytes: usize },
+    #[error("it took {micros} µs")]
+    Duration { micros: f64 },
+    #[error("a detail of another op")]
+    OtherDetail,
+    #[error("{answers} answers to {questions} questions")]
+    MoreAnswers { answers: usize, questions: usize },
+    #[error("an answer about the socket `{socket}`, which no op has made")]
+    NoSuchSocket { socket: String },
+    #[error("an answer to another question")]
+    OtherQuestion,
+}
+
 /// The answer, with its texts cut; or what is wrong with it.
-pub fn checked(plan: &Plan, mut seen: Observations) -> Result<Observations, String> {
+pub fn checked(plan: &Plan, mut seen: Observations) -> Result<Observations, Misshapen> {
     let mut went_well = vec![false; plan.steps.len()];
     let mut made = BTreeSet::new();
     let mut next = 0;
     for result in &mut seen.steps {
         let index = result.step as usize;
         let Some(step) = plan.steps.get(index) else {
-            return Err(format!("step {index} of a plan of {}", plan.steps.len()));
+            return Err(Misshapen::NoSuchStep { step: index, steps: plan.steps.len() });
         };
         if index < next {
-            return Err(format!("step {index} twice, or after a later one"));
+            return Err(Misshapen::OutOfOrder { step: index });
         }
         // Only what requires a step that failed is left out.
         let stands_on_failure = |step: &Step| step.role.requires().is_some_and(|it| !went_well[it as usize]);
         if let Some(due) = (next..index).find(|&at| !stands_on_failure(&plan.steps[at])) {
-            return Err(format!("step {index} where step {due} was due"));
+            return Err(Misshapen::LeftOut { step: index, due });
         }
-        of_step(&step.op, &step.role, &mut made, result).map_err(|what| format!("step {index}: {what}"))?;
+        of_step(&step.op, &step.role, &mut made, result).map_err(|why| Misshapen::Step { step: index, why })?;
         went_well[index] = result.result.went_well();
         next = index + 1;
     }
@@ -46,7 +76,12 @@ pub fn checked(plan: &Plan, mut seen: Observations) -> Result<Observations, Stri
 }
 
 /// What one step gave, by what it was asked. `made` has the sockets that there are by now.
-fn of_step<'p>(op: &'p Op, role: &Role, made: &mut BTreeSet<&'p str>, result: &mut StepResult) -> Result<(), String> {
+fn of_step<'p>(
+    op: &'p Op,
+    role: &Role,
+    made: &mut BTreeSet<&'p str>,
+    result: &mut StepResult,
+) -> Result<(), MisshapenStep> {
     let questions = match role {
         Role::Setup { .. } => &[][..],
         Role::Subject { queries, .. } => queries,
@@ -55,32 +90,32 @@ fn of_step<'p>(op: &'p Op, role: &Role, made: &mut BTreeSet<&'p str>, result: &m
     match &mut result.result {
         Performed::Outcome(Outcome::Ok) => made.extend(op.makes().map(|made| made.socket())),
         Performed::Outcome(Outcome::Errno(errno)) if errno.name().len() > MOST_NAME => {
-            return Err(format!("an errno with a name of {} bytes", errno.name().len()));
+            return Err(MisshapenStep::LongErrno { bytes: errno.name().len() });
         }
         Performed::Outcome(Outcome::Errno(_) | Outcome::Blocked { .. }) => {}
         Performed::Unsupported(lack) => cut(&mut lack.reason),
         Performed::Failed(why) => cut(why),
     }
     if !result.micros.is_finite() || result.micros < 0.0 {
-        return Err(format!("it took {} µs", result.micros));
+        return Err(MisshapenStep::Duration { micros: result.micros });
     }
     if result.detail.as_ref().is_some_and(|detail| !fits(op, detail)) {
-        return Err("a detail of another op".to_owned());
+        return Err(MisshapenStep::OtherDetail);
     }
     of_questions(questions, made, &mut result.after)
 }
 
-fn of_questions(questions: &[Query], made: &BTreeSet<&str>, answers: &mut [Answer]) -> Result<(), String> {
+fn of_questions(questions: &[Query], made: &BTreeSet<&str>, answers: &mut [Answer]) -> Result<(), MisshapenStep> {
     if answers.len() > questions.len() {
-        return Err(format!("{} answers to {} questions", answers.len(), questions.len()));
+        return Err(MisshapenStep::MoreAnswers { answers: answers.len(), questions: questions.len() });
     }
     for (question, answer) in questions.iter().zip(answers) {
         match (question, answer) {
             (Query::Socket { socket }, Answer::Socket { .. }) if !made.contains(socket.as_str()) => {
-                return Err(format!("an answer about the socket `{socket}`, which no op has made"));
+                return Err(MisshapenStep::NoSuchSocket { socket: socket.clone() });
             }
             (Query::Unix { socket }, Answer::Unix { .. }) if !made.contains(socket.as_str()) => {
-                return Err(format!("an answer about the socket `{socket}`, which no op has made"));
+                return Err(MisshapenStep::NoSuchSocket { socket: socket.clone() });
             }
             (Query::Unix { .. }, Answer::Unix { .. })
             | (Query::File { .. }, Answer::File { .. })
@@ -105,7 +140,7 @@ fn of_questions(questions: &[Query], made: &BTreeSet<&str>, answers: &mut [Answe
                 | Query::Unix { .. }
                 | Query::File { .. },
                 _,
-            ) => return Err("an answer to another question".to_owned()),
+            ) => return Err(MisshapenStep::OtherQuestion),
         }
     }
     Ok(())
@@ -179,7 +214,7 @@ mod tests {
     fn check(steps: &[Value]) -> Result<Observations, String> {
         let seen = json!({ "case": "a[b=c]", "fate": "done", "steps": steps });
         let seen = serde_json::from_value(seen).map_err(|error| error.to_string())?;
-        checked(&plan(), seen)
+        checked(&plan(), seen).map_err(|why| why.to_string())
     }
 
     #[test]
@@ -242,7 +277,7 @@ mod tests {
         plan.steps[1].role = Role::Subject { queries: Vec::new(), requires: None };
         let row = json!({ "socket": { "local": null, "remote": null, "rows": [] } });
         let seen = json!({ "case": "a[b=c]", "fate": "done", "steps": [ok(0), errno(1), answered(json!([row]))] });
-        let said = checked(&plan, serde_json::from_value(seen).unwrap()).unwrap_err();
+        let said = checked(&plan, serde_json::from_value(seen).unwrap()).unwrap_err().to_string();
         assert_eq!(said, "step 2: an answer about the socket `b`, which no op has made");
     }
 

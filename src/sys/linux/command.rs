@@ -16,7 +16,7 @@ use nix::unistd::{Pid, getegid};
 use super::OS;
 use super::user_namespace::leave_root_to;
 use crate::sys::signals::{FORWARDED, GRACE, is_sent_by_terminals, stop};
-use crate::sys::{Ended, Result, Supervision, Watch, check, effective_uid, errno_of, reap};
+use crate::sys::{Ended, Fault, Result, Supervision, Watch, check, effective_uid, errno_of, reap};
 use crate::words::errno::Errno;
 
 /// What a command inherits, and this process loses on the way to it.
@@ -32,11 +32,11 @@ impl Credentials {
     }
 
     /// To be the caller again, before a command takes this process over. There is no way back.
-    pub fn restore(&self) -> Result<(), String> {
+    pub fn restore(&self) -> Result<(), Fault> {
         if effective_uid() != self.ids[0] {
             leave_root_to(self.ids)?;
         }
-        self.mask.thread_set_mask().map_err(|errno| format!("the signal mask: {}", own(errno)))
+        self.mask.thread_set_mask().map_err(|errno| Fault::Failed(format!("the signal mask: {}", own(errno))))
     }
 }
 

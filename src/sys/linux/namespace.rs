@@ -15,7 +15,7 @@ use rustix::mount::{self, MountFlags, MountPropagationFlags};
 use rustix::{fs, process};
 
 use super::command::{shepherd, take_terminal};
-use super::user_namespace::{advice, map_self, map_subordinate, unshare};
+use super::user_namespace::{self, map_self, map_subordinate, unshare};
 use crate::sys::{
     Ended, Fault, Fork, Isolation, Purpose, Result, Supervision, Until, answer, any_child, check, effective_uid,
     exit_now, fork, keep_signals, look_for, machine, pipe, poll, read, reap, socket,
@@ -64,9 +64,9 @@ pub fn isolate(outside: Purpose) -> Isolation {
     }
     let mut users = PRIVILEGED_USERS;
     if let Err(first) = private_host() {
-        let entered = user_namespace().and_then(|mapped| {
+        let entered = enter_user_namespace().and_then(|mapped| {
             users = mapped;
-            private_host().map_err(|second| format!("{second} in a user namespace"))
+            private_host().map_err(|second| Fault::Failed(format!("{second} in a user namespace")))
         });
         if let Err(second) = entered {
             return Isolation { kind: "none", users, lacking: Some(format!("{first}; {second}")) };
@@ -109,12 +109,14 @@ fn told(errno: &Errno) -> String {
     }
 }
 
-fn private_host() -> Result<(), String> {
+fn private_host() -> Result<(), Fault> {
     let call = "unshare(CLONE_NEWPID | CLONE_NEWNET)";
     match unshare_for_sure(libc::CLONE_NEWPID | libc::CLONE_NEWNET, "net") {
         Ok(true) => Ok(()),
-        Ok(false) => Err(format!("{call}: it gives 0 and does nothing; a seccomp filter answers for the kernel")),
-        Err(errno) => Err(format!("{call}: {}", told(&errno))),
+        Ok(false) => {
+            Err(Fault::Failed(format!("{call}: it gives 0 and does nothing; a seccomp filter answers for the kernel")))
+        }
+        Err(errno) => Err(Fault::Failed(format!("{call}: {}", told(&errno)))),
     }
 }
 
@@ -128,10 +130,9 @@ fn unshare_for_sure(flags: i32, kind: &str) -> Result<bool> {
 }
 
 /// Forks; the parent mirrors how the child ends and never returns.
-fn become_init(outside: Purpose) -> Result<(), String> {
-    let text = |errno: crate::words::errno::Errno| errno.to_string();
-    let (alive, held) = pipe().map_err(text)?;
-    match fork().map_err(text)? {
+fn become_init(outside: Purpose) -> Result<(), Fault> {
+    let (alive, held) = pipe()?;
+    match fork()? {
         Fork::Parent(pid) => {
             drop(alive);
             let ended = match outside {
@@ -151,11 +152,11 @@ fn become_init(outside: Purpose) -> Result<(), String> {
             drop(held);
             die_with_parent();
             // From in here the parent's pid is always 0; its end of the pipe tells whether it died before this.
-            if poll(&alive, Until::Readable, 0).map_err(text)? {
+            if poll(&alive, Until::Readable, 0)? {
                 exit_now(1);
             }
             if !process::getpid().is_init() {
-                return Err("there is none; a seccomp filter answers for the kernel".to_owned());
+                return Err(Fault::Failed("there is none; a seccomp filter answers for the kernel".to_owned()));
             }
             match outside {
                 Purpose::Worker => writable_sysctls(),
@@ -230,13 +231,12 @@ pub fn make_read_only() -> Result<(), Fault> {
 }
 
 /// Becomes uid 0 of a new user namespace, with two more uids where subordinate ids are to be had.
-fn user_namespace() -> Result<[u32; 2], String> {
+fn enter_user_namespace() -> Result<[u32; 2], Fault> {
     let (uid, gid) = (process::geteuid().as_raw(), process::getegid().as_raw());
     let pid = process::getpid().as_raw_pid();
-    let text = |errno: Errno| errno.to_string();
     // newuidmap(1) must run outside, and can only do so once we are inside.
-    let (go, inside) = pipe().map_err(text)?;
-    let helper = match fork().map_err(text)? {
+    let (go, inside) = pipe()?;
+    let helper = match fork()? {
         Fork::Child => {
             drop(inside);
             let _ = read(&go, &mut [0]);
@@ -247,7 +247,7 @@ fn user_namespace() -> Result<[u32; 2], String> {
     let entered = keeping_death_signal(|| unshare(libc::CLONE_NEWUSER));
     drop(inside);
     let subordinate = reap(helper) == Ok(Ended::Exited(0));
-    entered.map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice(uid)))?;
+    entered.map_err(|errno| user_namespace::refused(&errno, uid))?;
     if !subordinate {
         map_self([0, 0], [uid, gid], uid)?;
     }

@@ -4,7 +4,8 @@
 
 use std::process::Command;
 
-use crate::sys::{Result, check};
+use crate::sys::{Fault, Result, check, errno_of};
+use crate::words::errno::Errno;
 
 /// unshare(2).
 pub(super) fn unshare(flags: i32) -> Result<()> {
@@ -13,10 +14,10 @@ pub(super) fn unshare(flags: i32) -> Result<()> {
 }
 
 /// In a fresh user namespace: names for the one user and the one group that it takes no privilege to map.
-pub(super) fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2], caller: u32) -> Result<(), String> {
+pub(super) fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2], caller: u32) -> Result<(), Fault> {
     let write = |file: &str, text: String| {
         std::fs::write(format!("/proc/self/{file}"), text)
-            .map_err(|error| format!("/proc/self/{file}: {}; {}", crate::sys::errno_of(&error), advice(caller)))
+            .map_err(|error| Fault::Failed(format!("/proc/self/{file}: {}; {}", errno_of(&error), advice(caller))))
     };
     write("setgroups", "deny".to_owned())?;
     write("uid_map", format!("{uid} {outer_uid} 1\n"))?;
@@ -25,9 +26,14 @@ pub(super) fn map_self([uid, gid]: [u32; 2], [outer_uid, outer_gid]: [u32; 2], c
 
 /// Gives this process the ids that it had before [`super::isolate`] made it uid 0 of a user namespace, and nothing of
 /// that user's power over the network it is in.
-pub(super) fn leave_root_to(ids: [u32; 2]) -> Result<(), String> {
-    unshare(libc::CLONE_NEWUSER).map_err(|errno| format!("unshare(CLONE_NEWUSER): {errno}; {}", advice(ids[0])))?;
+pub(super) fn leave_root_to(ids: [u32; 2]) -> Result<(), Fault> {
+    unshare(libc::CLONE_NEWUSER).map_err(|errno| refused(&errno, ids[0]))?;
     map_self(ids, [0, 0], ids[0])
+}
+
+/// Why there is no user namespace for this caller.
+pub(super) fn refused(errno: &Errno, caller: u32) -> Fault {
+    Fault::Failed(format!("unshare(CLONE_NEWUSER): {errno}; {}", advice(caller)))
 }
 
 /// Asks the set-uid helpers for a map of 0 to ourselves and of 1 and 2 to the first two subordinate ids.
@@ -62,7 +68,7 @@ pub(super) fn map_subordinate(pid: i32, uid: u32, gid: u32) -> bool {
 
 /// What a person can do about a refused user namespace. Root has no use for one, and meets this where none is let
 /// through.
-pub(super) fn advice(caller: u32) -> String {
+fn advice(caller: u32) -> String {
     let read = |path: &str| std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default();
     let mut advice = Vec::new();
     if read("/proc/sys/kernel/unprivileged_userns_clone") == "0" {

@@ -37,26 +37,20 @@ const LOST: &str = "the journal is held by a thread that died";
 
 static JOURNAL: Mutex<Option<Journal>> = Mutex::new(None);
 
-impl From<String> for Fault {
-    fn from(why: String) -> Fault {
-        Fault::Failed(why)
-    }
-}
-
 /// There is no private host. A worker makes sure that it is the only one, and undoes what a killed one has left;
 /// otherwise there is none.
 pub fn isolate(outside: Purpose) -> Isolation {
     if outside == Purpose::Worker {
         let mut told = Vec::new();
         let taken = text("kern.bootsessionuuid")
-            .map_err(|errno| format!("kern.bootsessionuuid: {errno}"))
+            .map_err(|errno| Fault::Failed(format!("kern.bootsessionuuid: {errno}")))
             .and_then(|boot| Journal::take(&journal_path(), &boot, JOURNAL_TIMEOUT, &mut undo, &mut told));
         for told in told {
             let _ = writeln!(std::io::stderr(), "errnoscope: {told}");
         }
         match (taken, JOURNAL.lock()) {
             (Ok(journal), Ok(mut known)) => *known = Some(journal),
-            (Err(why), _) => give_up(&why),
+            (Err(why), _) => give_up(&why.to_string()),
             (_, Err(_)) => give_up(LOST),
         }
     }
@@ -81,29 +75,31 @@ pub fn leave_case(pid: i32) {
     orphans::end_group(pid);
     let undone = match JOURNAL.lock() {
         Ok(mut journal) => journal.as_mut().map_or(Ok(()), |journal| journal.undo(&mut undo)),
-        Err(_) => Err(LOST.to_owned()),
+        Err(_) => Err(Fault::Failed(LOST.to_owned())),
     };
     if let Err(why) = undone {
         give_up(&format!("this machine is not as it was: {why}"));
     }
 }
 
-fn undo(change: &HostChange) -> Result<(), String> {
+fn undo(change: &HostChange) -> Result<(), Fault> {
     if !darwin::is_made(change, |name| number(name).ok(), |address| has_address(address).unwrap_or(false)) {
         return Ok(());
     }
     match change {
         HostChange::Setting { name, from, .. } => {
-            set_number(name, *from).map_err(|errno| format!("{name} = {from}: {errno}"))
+            set_number(name, *from).map_err(|errno| Fault::Failed(format!("{name} = {from}: {errno}")))
         }
-        HostChange::Address { device, address } => run("/sbin/ifconfig", &darwin::remove_address(device, *address))
-            .map(drop)
-            .map_err(|fault| fault.to_string()),
+        HostChange::Address { device, address } => {
+            run("/sbin/ifconfig", &darwin::remove_address(device, *address)).map(drop)
+        }
         HostChange::Directory { path } if !darwin::is_own_directory(path) => {
-            Err(format!("{} is no directory of a case", path.display()))
+            Err(Fault::Failed(format!("{} is no directory of a case", path.display())))
         }
         HostChange::Directory { path } => match std::fs::remove_dir_all(path) {
-            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => Err(format!("{}: {error}", path.display())),
+            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
+                Err(Fault::Failed(format!("{}: {error}", path.display())))
+            }
             _ => Ok(()),
         },
     }
@@ -157,7 +153,7 @@ pub fn read_sysctl(name: &str) -> Result<String> {
 pub fn write_sysctl(name: &str, value: &str) -> Result<(), Fault> {
     match Setting::named(name) {
         Setting::PortRange => {
-            for (name, to) in darwin::port_range(value).map_err(Fault::Failed)? {
+            for (name, to) in darwin::port_range(value)? {
                 let from = number(name)?;
                 if from != to {
                     let made = HostChange::Setting { name: name.to_owned(), from, to };

@@ -39,8 +39,8 @@ use crate::report::finding::Verdict;
 use crate::words::problem::Problem;
 use crate::words::untrusted::shown_lines;
 
-/// Creates port exhaustion, 4-tuple collisions and other socket trouble for real, in private network
-/// namespaces, and reports which errno the kernel gives to which call.
+/// Creates port exhaustion, 4-tuple collisions and other socket trouble for real, in private network namespaces, and
+/// reports which errno the kernel gives to which call.
 #[derive(Parser)]
 #[command(name = "errnoscope", version, max_term_width = 100)]
 #[command(

@@ -65,8 +65,8 @@ pub struct Request {
     pub foreground: bool,
 }
 
-/// A file alone in a directory, and the variable by which a command finds that. Where the system can, the directory
-/// has no name, so that nothing is left of it whatever happens; the command removes any other.
+/// A file alone in a directory, and the variable by which a command finds that. Where the system can, the directory has
+/// no name, so that nothing is left of it whatever happens; the command removes any other.
 #[derive(Clone, Debug)]
 pub struct Startup {
     pub variable: &'static str,

@@ -12,8 +12,8 @@ use crate::tracer::check::judge::BehaviourVerdict;
 use crate::tracer::check::{BehaviourChange, Check, CheckRow, Tracer};
 use crate::words::untrusted::shown_lines;
 
-/// GitHub shows this many annotations of each kind for a step, and drops the others without a word
-/// (docs.github.com, "Usage limits for workflow commands").
+/// GitHub shows this many annotations of each kind for a step, and drops the others without a word (docs.github.com,
+/// "Usage limits for workflow commands").
 const ANNOTATIONS: usize = 10;
 /// How many cases an annotation names.
 const EXAMPLES: usize = 3;

@@ -57,8 +57,8 @@ impl Scenario {
 
     /// What `platform` is expected to answer to subject call number `subject` of `case`.
     ///
-    /// Empty where no rule covers the case, which reading a catalogue rules out. Where an earlier call that this
-    /// one stands on is expected to fail, the one expectation is `not-reached`.
+    /// Empty where no rule covers the case, which reading a catalogue rules out. Where an earlier call that this one
+    /// stands on is expected to fail, the one expectation is `not-reached`.
     pub fn expectations(&self, case: &Case, subject: usize, platform: &Platform) -> Arc<[Expectation]> {
         if let Some(earlier) = self.earlier(subject)
             && let Some(rule) = self.deciding_rule(case, earlier, platform)

@@ -32,8 +32,8 @@ const MOST_WORK: u64 = 200_000_000;
 /// Values that may be put in place of references in all cases of a scenario.
 const MOST_VALUES: usize = 20_000_000;
 
-/// Every fault of one scenario. An empty list means that each of its cases compiles and has an expectation for
-/// every OS and every kernel release.
+/// Every fault of one scenario. An empty list means that each of its cases compiles and has an expectation for every OS
+/// and every kernel release.
 pub fn check(scenario: &Scenario) -> Vec<Problem> {
     let mut checker = Checker { scenario, problems: Problems::default() };
     checker.sizes();

@@ -1,7 +1,7 @@
 //! Conditions on the axes: `{ family = "ipv6", holder_reuse = ["addr", "both"], both_addr = true }`.
 //!
-//! A table holds when all its entries do, an array of tables when one of them does. `not` negates a
-//! condition, `same` says that axes have equal values, and a scenario's facts are conditions with a name.
+//! A table holds when all its entries do, an array of tables when one of them does. `not` negates a condition, `same`
+//! says that axes have equal values, and a scenario's facts are conditions with a name.
 
 use std::fmt;
 

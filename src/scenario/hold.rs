@@ -1,7 +1,7 @@
 //! Compound ops: situations that many scenarios start from, spelled out as plain ops.
 //!
-//! They expand before a plan is sent, so that a trail shows every call. How each TCP state is reached, and kept
-//! without waiting for a timer, is written here once.
+//! They expand before a plan is sent, so that a trail shows every call. How each TCP state is reached, and kept without
+//! waiting for a timer, is written here once.
 
 use std::net::IpAddr;
 
@@ -235,8 +235,8 @@ impl Hold {
     }
 
     /// A listener whose accept queue is full drops the SYN: `tcp_conn_request` in net/ipv4/tcp_input.c. A backlog of
-    /// one admits two connections (`sk_acceptq_is_full`), and keeps the kernel from logging a SYN flood, which
-    /// a backlog of none would not.
+    /// one admits two connections (`sk_acceptq_is_full`), and keeps the kernel from logging a SYN flood, which a
+    /// backlog of none would not.
     fn syn_sent(&self) -> Result<Vec<Op>, Impossible> {
         let peer = self.peer()?;
         let mut ops = serve(&self.name("peer-listener"), self.protocol, peer, self.peer_port, 1);

@@ -1,7 +1,7 @@
 //! Scenario files: what a scenario says, and the cases that its axes span.
 //!
-//! Reading is strict: what a file says and this module does not know is an error with a place. Nothing here
-//! performs an op or judges an outcome.
+//! Reading is strict: what a file says and this module does not know is an error with a place. Nothing here performs an
+//! op or judges an outcome.
 
 mod case;
 mod check;

@@ -140,8 +140,8 @@ pub fn keep_lent(path: &Path) {
 
 /// Sends this process a signal with its default effect.
 pub fn raise(signal: i32) -> Result<()> {
-    // SAFETY: restoring the default needs no handler. Without it the standard library's SIGSEGV handler would swallow
-    // a signal that comes from kill(2).
+    // SAFETY: restoring the default needs no handler. Without it the standard library's SIGSEGV handler would swallow a
+    // signal that comes from kill(2).
     unsafe { libc::signal(signal, libc::SIG_DFL) };
     // SAFETY: kill(2) takes no pointers.
     check(unsafe { libc::kill(libc::getpid(), signal) }).map(drop)

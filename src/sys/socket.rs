@@ -114,8 +114,7 @@ struct Longest([u8; 256]);
 
 impl Longest {
     // Linux refuses more than 128 bytes before it reads them (move_addr_to_kernel(), net/socket.c), XNU more than
-    // SOCK_MAXADDRLEN,
-    // 255 (getsockaddr(), bsd/kern/uipc_syscalls.c).
+    // SOCK_MAXADDRLEN, 255 (getsockaddr(), bsd/kern/uipc_syscalls.c).
     fn of(address: &Address) -> Longest {
         let mut longest = Longest([0; 256]);
         let size = (address.0.len() as usize).min(longest.0.len());

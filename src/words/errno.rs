@@ -1,7 +1,7 @@
 //! Error numbers as values: the symbolic name first, the number beside it.
 //!
-//! Platforms are compared by name, because the numbers differ (EADDRINUSE is 98 on Linux and 48 on macOS). A
-//! number that has no name here is kept as it came. This module does not read `errno`: `sys` does.
+//! Platforms are compared by name, because the numbers differ (EADDRINUSE is 98 on Linux and 48 on macOS). A number
+//! that has no name here is kept as it came. This module does not read `errno`: `sys` does.
 
 use std::borrow::Cow;
 use std::fmt;

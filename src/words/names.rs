@@ -430,8 +430,8 @@ impl HolderState {
     }
 }
 
-/// The values that the report format gives to its axes. A scenario may invent other axes, but not other
-/// spellings for these.
+/// The values that the report format gives to its axes. A scenario may invent other axes, but not other spellings for
+/// these.
 pub fn axis_vocabulary(axis: &str) -> Option<Vec<&'static str>> {
     fn all<T: Copy>(words: &[T], as_str: fn(T) -> &'static str) -> Vec<&'static str> {
         words.iter().map(|&word| as_str(word)).collect()

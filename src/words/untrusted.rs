@@ -155,8 +155,8 @@ impl schemars::JsonSchema for Text {
     }
 }
 
-/// The text as something that a terminal, a page or a log only shows: what would control one is spelled out, as
-/// `\n` or `\u{202e}`, and a tab is a blank.
+/// The text as something that a terminal, a page or a log only shows: what would control one is spelled out, as `\n` or
+/// `\u{202e}`, and a tab is a blank.
 pub fn shown(text: &str) -> Cow<'_, str> {
     // Nearly every text: bytes are looked at faster than characters.
     let is_plain = text.bytes().all(|byte| matches!(byte, b' '..=b'~'));

@@ -465,8 +465,8 @@ impl RunningCase<'_> {
         Ok(())
     }
 
-    /// Notes a socket's names after an op that may have changed them, whatever its outcome: a failed connect can
-    /// leave a port behind.
+    /// Notes a socket's names after an op that may have changed them, whatever its outcome: a failed connect can leave
+    /// a port behind.
     fn names(&mut self, socket: &str, op: &Op, result: &Result<Option<Detail>, Fault>) -> Option<Detail> {
         let known = self.sockets.get_mut(socket)?;
         let table = known.table()?;

@@ -22,8 +22,8 @@ pub fn listed() -> Listed {
     }
 }
 
-/// The rows of a port. All sockets in the namespace are this case's, so that only one that is open here or was
-/// filled in can listen or be merely bound.
+/// The rows of a port. All sockets in the namespace are this case's, so that only one that is open here or was filled
+/// in can listen or be merely bound.
 pub fn rows(case: &mut RunningCase<'_>, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
     let mut rows = unlisted(case, protocol)?;
     rows.retain(|row| row.local.port() == port);

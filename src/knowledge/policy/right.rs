@@ -20,9 +20,9 @@ pub struct Right {
 
 /// What to do about a call that ran into `cause` and gave `errno`.
 ///
-/// The errno matters twice. EINPROGRESS means that the kernel took the call, whatever stood in its way (a 4-tuple
-/// in TIME_WAIT that it may reuse). And where the situation is one in which the call should succeed, an error of
-/// the call itself contradicts it: another system finds fault with what this one accepts.
+/// The errno matters twice. EINPROGRESS means that the kernel took the call, whatever stood in its way (a 4-tuple in
+/// TIME_WAIT that it may reuse). And where the situation is one in which the call should succeed, an error of the call
+/// itself contradicts it: another system finds fault with what this one accepts.
 pub fn right(cause: Cause, errno: ErrnoName) -> Right {
     let of = |action, why| Right { action, why };
     if errno == ErrnoName::EINPROGRESS {
@@ -98,8 +98,8 @@ pub fn step(cause: Cause, errno: ErrnoName) -> (Step, &'static str) {
     }
 }
 
-/// Whether `errno` is what a call gives because of `cause`. The causes that let a call come as far as
-/// the network can be contradicted by one.
+/// Whether `errno` is what a call gives because of `cause`. The causes that let a call come as far as the network can
+/// be contradicted by one.
 pub fn accounts_for(cause: Cause, errno: ErrnoName) -> bool {
     match cause {
         Cause::InProgress | Cause::None => {

@@ -158,8 +158,8 @@ impl Search {
         }
         let candidates = self.candidates(remaining);
         let finishing = candidates.iter().find(|candidate| self.finishes(candidate, remaining));
-        // A box that decides the last points of its action can stand first in a shortest list: whatever rules of
-        // that action the list has elsewhere are not needed then, and the others decide as they did.
+        // A box that decides the last points of its action can stand first in a shortest list: whatever rules of that
+        // action the list has elsewhere are not needed then, and the others decide as they did.
         let next: Vec<Candidate> = match finishing {
             Some(candidate) => vec![candidate.clone()],
             None if fewest + 1 > length => Vec::new(),

@@ -15,8 +15,8 @@ pub fn separate(one: Cause, other: Cause, call: impl Into<Call>) -> &'static str
     if first.0 <= second.0 { first.1 } else { second.1 }
 }
 
-/// What it takes to see a cause (0: the tracer knows; 1: a cheap call; 2: a table of the kernel; 3: another probe),
-/// and how.
+/// What it takes to see a cause (0: the tracer knows; 1: a cheap call; 2: a table of the kernel; 3: another probe), and
+/// how.
 fn see(cause: Cause, call: Call) -> (u8, &'static str) {
     match cause {
         Cause::AddressInvalid => {

@@ -156,8 +156,8 @@ fn watch_until_end(
     watch: &mut Watch,
 ) -> Result<Ended> {
     loop {
-        // Without WSTOPPED: children that are not traced may stop, and it is the kernel's rule that those that are
-        // need not be asked for (`wait_task_stopped()`, kernel/exit.c).
+        // Without WSTOPPED: children that are not traced may stop, and it is the kernel's rule that those that are need
+        // not be asked for (`wait_task_stopped()`, kernel/exit.c).
         let info = match news(libc::WEXITED) {
             Err(errno) if errno.raw() == libc::EINTR => continue,
             info => info?,

@@ -260,8 +260,8 @@ pub fn die_with_parent() {
     let _ = process::set_parent_process_death_signal(Some(process::Signal::KILL));
 }
 
-/// Does something that changes this process's credentials. Whoever wants it to die with its parent, as a worker does
-/// or who started it ([`end_with_this`]), still has that.
+/// Does something that changes this process's credentials. Whoever wants it to die with its parent, as a worker does or
+/// who started it ([`end_with_this`]), still has that.
 fn keeping_death_signal<T>(change: impl FnOnce() -> T) -> T {
     let (signal, parent) = (process::parent_process_death_signal().ok().flatten(), process::getppid());
     let changed = change();

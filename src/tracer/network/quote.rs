@@ -19,8 +19,8 @@ pub struct Quote {
 }
 
 impl Quote {
-    /// Whether the segment was one from `local` to `target`: the whole 4-tuple, since ports alone are shared by
-    /// tracers on the same host.
+    /// Whether the segment was one from `local` to `target`: the whole 4-tuple, since ports alone are shared by tracers
+    /// on the same host.
     pub fn is_about(&self, local: SocketAddr, target: SocketAddr) -> bool {
         let pair = |endpoint: SocketAddr| (endpoint.ip(), endpoint.port());
         pair(self.source) == pair(local) && pair(self.destination) == pair(target)

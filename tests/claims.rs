@@ -63,7 +63,7 @@ fn nothing_observed() -> Report {
     let mut findings = Vec::new();
     for scenario in &catalogue.scenarios {
         for case in cases(scenario) {
-            let compiled = compile(scenario, &case).unwrap_or_else(|problem| panic!("{problem}"));
+            let compiled = compile(scenario, &case, Os::Linux).unwrap_or_else(|problem| panic!("{problem}"));
             let why = Missing::Unsupported(lacking.clone());
             findings.extend(judged::without_run(scenario, &case, &compiled, &hello, &why));
         }

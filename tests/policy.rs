@@ -175,7 +175,7 @@ fn expected(os: Os) -> Evidence {
     let mut findings = Vec::new();
     for scenario in &catalogue.scenarios {
         for case in cases(scenario) {
-            let compiled = compile(scenario, &case).unwrap_or_else(|problem| panic!("{problem}"));
+            let compiled = compile(scenario, &case, Os::Linux).unwrap_or_else(|problem| panic!("{problem}"));
             let why = Missing::Unsupported(lacking.clone());
             // What did not run has no trail that would tell which calls no probe makes.
             let others = compiled.subjects.iter().filter(|subject| {

@@ -51,7 +51,8 @@ fn mutated() -> impl Strategy<Value = String> {
 fn lines() -> Vec<String> {
     let catalogue = catalogue::Catalogue::embedded().expect("the catalogue is good");
     let plans = catalogue.scenarios.iter().flat_map(|scenario| {
-        let plans = scenario::cases(scenario).take(3).filter_map(|case| scenario::compile(scenario, &case).ok());
+        let plans =
+            scenario::cases(scenario).take(3).filter_map(|case| scenario::compile(scenario, &case, Os::Linux).ok());
         plans.map(|compiled| compiled.plan).collect::<Vec<Plan>>()
     });
     let plans: Vec<Plan> = plans.collect();

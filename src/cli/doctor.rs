@@ -145,8 +145,9 @@ fn capability(hello: &Hello, need: Need) -> Capability {
 /// Whether a host is in order without it.
 fn may_be_missing(need: Need) -> bool {
     match need {
-        Need::NetworkNamespace => false,
-        Need::Ipv6
+        Need::FreePorts => false,
+        Need::NetworkNamespace
+        | Need::Ipv6
         | Need::SecondUser
         | Need::Tun
         | Need::Nft
@@ -188,7 +189,9 @@ fn remedies(hello: &Hello, need: Need, switches: &[Switch]) -> Vec<String> {
         Need::Tun => "sudo modprobe tun; in a container, --device /dev/net/tun",
         Need::Nft => "install nftables; sudo modprobe nf_tables",
         // The reasons name the remedy.
-        Need::Ipv6 | Need::SecondUser | Need::Resources | Need::Mptcp | Need::IoUring => return Vec::new(),
+        Need::FreePorts | Need::Ipv6 | Need::SecondUser | Need::Resources | Need::Mptcp | Need::IoUring => {
+            return Vec::new();
+        }
         // There is none.
         Need::Xnu | Need::Linux | Need::Selinux => return Vec::new(),
     };
@@ -200,7 +203,7 @@ fn affected(catalogue: &Catalogue, hello: &Hello) -> Result<BTreeMap<Need, u64>,
     let mut affected: BTreeMap<Need, u64> = BTreeMap::new();
     for scenario in &catalogue.scenarios {
         for case in cases(scenario) {
-            let compiled = compile(scenario, &case).map_err(|problem| Failure::Problems(vec![problem]))?;
+            let compiled = compile(scenario, &case, hello.os).map_err(|problem| Failure::Problems(vec![problem]))?;
             let implied = (hello.os == Os::Linux).then_some(Need::NetworkNamespace);
             let mut needs: Vec<Need> = compiled.needs.into_iter().chain(implied).collect();
             needs.sort();

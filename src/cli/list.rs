@@ -52,7 +52,8 @@ pub fn list(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure>
             let mut entries = Vec::new();
             for item in &items {
                 let scenario = &catalogue.scenarios[item.scenario];
-                let compiled = compile(scenario, &item.case).map_err(|problem| Failure::Problems(vec![problem]))?;
+                let compiled = compile(scenario, &item.case, crate::sys::OS)
+                    .map_err(|problem| Failure::Problems(vec![problem]))?;
                 for subject in &compiled.subjects {
                     let expected = judge::expectations(scenario, &item.case, subject, Platform::current);
                     entries.extend(expected.map(|expected| Entry {

@@ -106,6 +106,10 @@ struct WorkerArguments {
     /// By how much this machine is slower than others
     #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     patience: u32,
+
+    /// Whether to look for a private host
+    #[arg(long, value_enum, default_value_t)]
+    isolation: run::IsolationWanted,
 }
 
 /// The arguments of a command, described to clap only when it is this command that is called: most calls are of one.
@@ -244,7 +248,9 @@ pub fn command() -> clap::Command {
 /// Parses the command line and obeys it.
 pub fn main() -> ExitCode {
     let command = match Arguments::try_parse() {
-        Ok(Arguments { command: Command::Worker(arguments) }) => return crate::worker::main(arguments.patience),
+        Ok(Arguments { command: Command::Worker(arguments) }) => {
+            return crate::worker::main(arguments.patience, arguments.isolation.into());
+        }
         Ok(Arguments { command: Command::Init }) => return crate::sys::boot(crate::worker::main_booted),
         Ok(arguments) => arguments.command,
         Err(error) => return usage(&error),

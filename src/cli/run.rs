@@ -22,7 +22,7 @@ use crate::render::{json, junit, summary};
 use crate::report::finding::{self, Finding, Host, Report, Verdict};
 use crate::suite::catalogue::Catalogue;
 use crate::suite::runner::{self, CannotRun, CaseRun, Place, Ran, Settings};
-use crate::sys::{Directory, Signals};
+use crate::sys::{Directory, Isolate, Signals};
 use crate::words::moment::Moment;
 use crate::words::names::Need;
 
@@ -74,6 +74,15 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "on", value_parser = clap::value_parser!(u64).range(1..=3600))]
     wait: u64,
 
+    /// Where cases run: in network namespaces of their own, or, where these cannot be had or with `none`, on the
+    /// loopback of the host as it is, one at a time, on ports that nobody has, changing nothing
+    #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
+    isolation: IsolationWanted,
+
+    /// Without network namespaces: run the cases as well that take every ephemeral port of the host, from everybody
+    #[arg(long)]
+    exhaust_host: bool,
+
     /// Multiply all waits and deadlines of cases by N, for an emulator or another slow machine
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     patience: u32,
@@ -107,6 +116,25 @@ pub struct Arguments {
     /// Show every finding in full before the summary: expectation, outcome, trail and witness
     #[arg(short, long)]
     verbose: bool,
+}
+
+/// What `--isolation` takes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum IsolationWanted {
+    /// Namespaces, where they can be had
+    #[default]
+    Auto,
+    /// No namespaces
+    None,
+}
+
+impl From<IsolationWanted> for Isolate {
+    fn from(wanted: IsolationWanted) -> Isolate {
+        match wanted {
+            IsolationWanted::Auto => Isolate::WherePossible,
+            IsolationWanted::None => Isolate::Never,
+        }
+    }
 }
 
 pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -146,6 +174,16 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     if again > 0 {
         let cases = count(again.into(), "case");
         complain("note", &format!("{cases} timed out while others ran; run again alone, none of them hung"));
+    }
+    let moved: u32 = ran.iter().flatten().map(|ran| ran.moved).sum();
+    if moved > 0 {
+        let cases = count(moved.into(), "case");
+        complain(
+            "note",
+            &format!(
+                "{cases} went as expected only when run again on other ports: somebody else's socket may have been in the way"
+            ),
+        );
     }
     if let ([Err(message)], [here]) = (&ran[..], &settings[..]) {
         if let Some(signal) = signals.received() {
@@ -214,6 +252,8 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
     let with = |place, jobs| Settings {
         repeat: arguments.repeat,
         patience: arguments.patience,
+        isolate: arguments.isolation.into(),
+        exhaust: arguments.exhaust_host,
         ..Settings::new(place, arguments.jobs.or(jobs).unwrap_or(NonZeroUsize::MIN))
     };
     if arguments.on.is_empty() {
@@ -235,7 +275,7 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
 }
 
 fn report(ran: Ran, place: &Place, started: Moment, catalogue: &Catalogue, arguments: &Arguments) -> Report {
-    let Ran { hello, findings, complete, again: _ } = ran;
+    let Ran { hello, findings, complete, again: _, moved: _ } = ran;
     let mut report = Report::new(&hello, catalogue.facts(), started, complete, arguments.repeat, findings);
     report.host.behind = match place {
         Place::Here(_) => None,

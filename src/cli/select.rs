@@ -87,7 +87,7 @@ impl Selection {
         if self.call.is_empty() && self.cause.is_empty() {
             return Ok(true);
         }
-        let compiled = compile(scenario, case).map_err(|problem| Failure::Problems(vec![problem]))?;
+        let compiled = compile(scenario, case, crate::sys::OS).map_err(|problem| Failure::Problems(vec![problem]))?;
         Ok(compiled.subjects.iter().any(|subject| {
             (self.call.is_empty() || self.call.contains(&subject.call))
                 && (self.cause.is_empty() || self.cause.contains(&subject.cause))

@@ -176,7 +176,7 @@ impl References {
 }
 
 fn show_case(scenario: &Scenario, case: &Case, width: usize) -> Result<String, Failure> {
-    let compiled = compile(scenario, case).map_err(|problem| Failure::Problems(vec![problem]))?;
+    let compiled = compile(scenario, case, crate::sys::OS).map_err(|problem| Failure::Problems(vec![problem]))?;
     let mut text = format!("{}\n", paint(HEADING, &case.id));
     text.push_str(&field("  claim  ", &scenario.claim, width));
     if scenario.is_slow(case) {

@@ -323,7 +323,8 @@ impl Making<'_> {
                 }
                 let how = if to.is_some() { FillHow::Connect } else { FillHow::Bind };
                 for run in runs(&own[..count]) {
-                    let fill = |range| Op::Fill(Fill { how, protocol, address, range, reuse, to, leave: 0 });
+                    let fill =
+                        |range| Op::Fill(Fill { how, protocol, address, range, reuse, to, leave: 0, by_option: false });
                     match how {
                         FillHow::Connect => {
                             for piece in pieces(run) {
@@ -340,7 +341,16 @@ impl Making<'_> {
             }
             HostCondition::PortsHeld { protocol, address, range, reuse } => {
                 let (protocol, address, range) = (*protocol, *address, *range);
-                let fill = Fill { how: FillHow::Bind, protocol, address, range, reuse: *reuse, to: None, leave: 0 };
+                let fill = Fill {
+                    how: FillHow::Bind,
+                    protocol,
+                    address,
+                    range,
+                    reuse: *reuse,
+                    to: None,
+                    leave: 0,
+                    by_option: false,
+                };
                 self.step(Phase::Ranges, index, Op::Fill(fill));
                 let family = Family::of(address);
                 self.check(index, Precondition::Full(Full { protocol, family, range, free: 0 }));
@@ -426,7 +436,7 @@ impl Making<'_> {
         let served = peer.is_some_and(|peer| {
             !self.around.is_local(peer.ip()) || self.around.taken.contains(&(protocol, peer.port()))
         });
-        let ops = if served { hold.towards_server() } else { Compound::Hold(hold).expand() };
+        let ops = if served { hold.towards_server() } else { Compound::Hold(hold).expand(crate::sys::OS) };
         for op in ops? {
             // A socket is whose socket() or accept() made it; binding a low port takes a privilege.
             let user = user.filter(|_| !matches!(op, Op::Bind { .. }));
@@ -446,7 +456,7 @@ impl Making<'_> {
         self.set_silently(Phase::Ranges, index, "net.core.somaxconn", "65535");
         let (protocol, backlog) = (Protocol::Tcp, 65_535);
         let server = Compound::Serve { socket, protocol, address, port, backlog };
-        for op in server.expand()? {
+        for op in server.expand(crate::sys::OS)? {
             self.step(Phase::Ranges, index, op);
         }
         Ok(())

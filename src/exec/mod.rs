@@ -16,7 +16,7 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::knowledge::calls::{Record, Seen};
-use crate::sys::{self, Credentials, Ended, Fork, Purpose, Supervision, Watch};
+use crate::sys::{self, Credentials, Ended, Fork, Isolate, Purpose, Supervision, Watch};
 use crate::words::errno::Errno;
 use crate::words::near::or_list;
 use crate::words::ports::{PORT_RANGE, PortRange};
@@ -83,7 +83,7 @@ pub fn run(request: &Request, command: &mut Command) -> Result<CommandEnd, Faile
     let Request { environment, conditions, may_change, limit, watch, startup, empty_home, foreground } = request;
     let what = |what: &'static str| move |errno: Errno| NoEnvironment::System { what, errno };
     let caller = Credentials::current().map_err(what("cannot prepare for signals"))?;
-    let isolation = sys::isolate(Purpose::Command);
+    let isolation = sys::isolate(Purpose::Command, Isolate::WherePossible);
     if let Some(lacking) = &isolation.lacking {
         return Err(NoEnvironment::Private(lacking.clone()).into());
     }

@@ -30,6 +30,9 @@ flat_range! {
         /// How many ports to leave free, at the upper end for `bind`.
         #[serde(default, skip_serializing_if = "is_zero")]
         leave: u16,
+        /// Whether each socket has the range for itself (IP_LOCAL_PORT_RANGE), where the range of all is not changed.
+        #[serde(default, skip_serializing_if = "is_false")]
+        by_option: bool,
     }
 }
 
@@ -147,4 +150,8 @@ fn no_reuse() -> Reuse {
 
 fn is_zero(count: &u16) -> bool {
     *count == 0
+}
+
+fn is_false(value: &bool) -> bool {
+    !value
 }

@@ -125,7 +125,9 @@ impl SocketKind {
                     | SocketOption::QuickAck(_)
                     | SocketOption::Mark(_)
                     | SocketOption::SendTimeout(_)
-                    | SocketOption::ReceiveTimeout(_) => {}
+                    | SocketOption::ReceiveTimeout(_)
+                    | SocketOption::SendBuffer(_)
+                    | SocketOption::ReceiveBuffer(_) => {}
                 }
             }
         }

@@ -45,4 +45,8 @@ pub enum SocketOption {
     SendTimeout(u32),
     /// SO_RCVTIMEO, in milliseconds.
     ReceiveTimeout(u32),
+    /// SO_SNDBUF, in bytes. Linux doubles it, and takes no less than 4,608 (`SOCK_MIN_SNDBUF`).
+    SendBuffer(u32),
+    /// SO_RCVBUF, in bytes. Linux doubles it, and takes no less than 2,304 (`SOCK_MIN_RCVBUF`).
+    ReceiveBuffer(u32),
 }

@@ -264,19 +264,23 @@ impl<'s> Checker<'s> {
             }
         }
         let mut values = MOST_VALUES;
+        // Where nothing is for one OS alone, what compiles for one compiles for each.
+        let systems = if scenario.has_entries_of_an_os() { Os::ALL } else { &Os::ALL[..1] };
         // Of each subject, the first case that has nothing to be witnessed.
         let mut bare: Vec<Option<&Case>> = vec![None; scenario.subjects.len()];
         for case in &cases {
-            match compile_within(scenario, case, &mut values) {
-                Ok(compiled) => {
-                    for call in compiled.subjects.iter().filter(|call| call.preconditions.is_empty()) {
-                        bare[call.subject].get_or_insert(case);
+            for os in systems {
+                match compile_within(scenario, case, *os, &mut values) {
+                    Ok(compiled) => {
+                        for call in compiled.subjects.iter().filter(|call| call.preconditions.is_empty()) {
+                            bare[call.subject].get_or_insert(case);
+                        }
                     }
-                }
-                // One fault a file is enough: every case of it shows the same one.
-                Err(problem) => {
-                    self.problems.push(problem);
-                    return;
+                    // One fault a file is enough: every case of it shows the same one.
+                    Err(problem) => {
+                        self.problems.push(problem);
+                        return;
+                    }
                 }
             }
         }

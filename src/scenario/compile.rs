@@ -12,12 +12,12 @@ use toml::Spanned;
 use toml::de::{DeValue, ValueDeserializer};
 
 use super::hold::Compound;
-use super::{Case, PreconditionText, Problem, Scenario, StepText};
+use super::{Case, Condition, PreconditionText, Problem, Scenario, StepText};
 use crate::plan::{Made, Op, Plan, Role, SocketKind, SocketOption, Step};
 use crate::scenario::witness::{Precondition, WitnessTime};
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
-use crate::words::names::{Call, LocalPort, Need, PortChoice, User};
+use crate::words::names::{Call, LocalPort, Need, Os, PortChoice, User};
 use crate::words::near::did_you_mean;
 use crate::words::problem::listed;
 
@@ -63,20 +63,20 @@ const REFERENCE_DEPTH: usize = 8;
 /// Values that one case may be made of: a value that holds references to values can be much from little.
 const MOST_VALUES: usize = 20_000;
 
-/// The plan of a case, with references resolved, conditions decided and compound ops spelled out.
+/// The plan of a case on an OS, with references resolved, conditions decided and compound ops spelled out.
 ///
 /// # Errors
 ///
 /// The first thing in the file that this case cannot be made of, with its place. A scenario that
 /// [`check`](super::check()) finds nothing in compiles in every case.
-pub fn compile(scenario: &Scenario, case: &Case) -> Result<Compiled, Problem> {
-    compile_within(scenario, case, &mut { MOST_VALUES })
+pub fn compile(scenario: &Scenario, case: &Case, os: Os) -> Result<Compiled, Problem> {
+    compile_within(scenario, case, os, &mut { MOST_VALUES })
 }
 
 /// Takes from `values` as many as the case is made of; a fault where these, or those of one case, do not suffice.
-pub fn compile_within(scenario: &Scenario, case: &Case, values: &mut usize) -> Result<Compiled, Problem> {
+pub fn compile_within(scenario: &Scenario, case: &Case, os: Os, values: &mut usize) -> Result<Compiled, Problem> {
     let most = MOST_VALUES.min(*values);
-    let compiler = Compiler { scenario, case, values: Cell::new(most) };
+    let compiler = Compiler { scenario, case, os, values: Cell::new(most) };
     let compiled = compiler.compile();
     *values -= most - compiler.values.get();
     compiled
@@ -85,6 +85,7 @@ pub fn compile_within(scenario: &Scenario, case: &Case, values: &mut usize) -> R
 struct Compiler<'s> {
     scenario: &'s Scenario,
     case: &'s Case,
+    os: Os,
     /// How many more it may be made of.
     values: Cell<usize>,
 }
@@ -210,7 +211,11 @@ impl Compiler<'_> {
     }
 
     fn applies(&self, text: &StepText) -> bool {
-        text.when.as_ref().is_none_or(|when| when.holds(self.scenario, self.case))
+        self.is_for(text.os, text.when.as_ref())
+    }
+
+    fn is_for(&self, os: Option<Os>, when: Option<&Condition>) -> bool {
+        os.is_none_or(|os| os == self.os) && when.is_none_or(|when| when.holds(self.scenario, self.case))
     }
 
     fn user(&self, text: &StepText) -> Result<Option<User>, Problem> {
@@ -220,7 +225,7 @@ impl Compiler<'_> {
     fn ops(&self, text: &StepText) -> Result<Vec<Op>, Problem> {
         if Compound::NAMES.contains(&text.name()) {
             let compound: Compound = self.parse(&text.op)?;
-            return compound.expand().map_err(|why| self.problem(text.span.clone(), why.to_string()));
+            return compound.expand(self.os).map_err(|why| self.problem(text.span.clone(), why.to_string()));
         }
         self.parse(&text.op).map(|op| vec![op]).map_err(|mut problem| {
             let unknown = format!("unknown variant `{}`", text.name());
@@ -235,7 +240,7 @@ impl Compiler<'_> {
     }
 
     fn precondition(&self, text: &PreconditionText) -> Result<Option<(WitnessTime, Precondition)>, Problem> {
-        if text.when.as_ref().is_some_and(|when| !when.holds(self.scenario, self.case)) {
+        if !self.is_for(text.os, text.when.as_ref()) {
             return Ok(None);
         }
         Ok(Some((text.at, self.parse(&text.what)?)))

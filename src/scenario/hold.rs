@@ -8,7 +8,7 @@ use std::net::IpAddr;
 use serde::Deserialize;
 
 use crate::plan::{How, Op, SocketForm, SocketOption, WaitFor};
-use crate::words::names::{Family, HolderState, Protocol, Reuse, Via};
+use crate::words::names::{Family, HolderState, Os, Protocol, Reuse, Via};
 
 /// Ops that a file may use beside those of [`Op`].
 #[derive(Clone, Debug, Deserialize)]
@@ -109,12 +109,12 @@ impl Compound {
     /// What files call them.
     pub const NAMES: &'static [&'static str] = &["open", "serve", "hold"];
 
-    /// The ops that it stands for.
+    /// The ops that it stands for on that OS.
     ///
     /// # Errors
     ///
     /// There is no such state of that protocol, or its other end is not named.
-    pub fn expand(self) -> Result<Vec<Op>, Impossible> {
+    pub fn expand(self, os: Os) -> Result<Vec<Op>, Impossible> {
         match self {
             Compound::Open { socket, protocol, family, reuse, v6only } => {
                 Ok(open(&socket, protocol, family, reuse, v6only))
@@ -122,13 +122,13 @@ impl Compound {
             Compound::Serve { socket, protocol, address, port, backlog } => {
                 Ok(serve(&socket, protocol, address, port, backlog))
             }
-            Compound::Hold(hold) => hold.expand(),
+            Compound::Hold(hold) => hold.expand(os),
         }
     }
 }
 
 impl Hold {
-    fn expand(&self) -> Result<Vec<Op>, Impossible> {
+    fn expand(&self, os: Os) -> Result<Vec<Op>, Impossible> {
         match (self.protocol, self.state) {
             (_, HolderState::Bound) => Ok(self.bound()),
             (Protocol::Tcp | Protocol::Mptcp, HolderState::Listening) => {
@@ -138,31 +138,25 @@ impl Hold {
                 let peer = self.peer()?;
                 Ok([self.bound(), vec![self.connect(peer)]].concat())
             }
-            (Protocol::Tcp | Protocol::Mptcp, HolderState::SynSent) => self.syn_sent(),
+            (Protocol::Tcp | Protocol::Mptcp, HolderState::SynSent) => self.syn_sent(os),
             (Protocol::Tcp | Protocol::Mptcp, HolderState::Accepted) => self.accepted(),
             (Protocol::Tcp | Protocol::Mptcp, HolderState::Established) => self.established(),
             (Protocol::Tcp, HolderState::FinWait1) => Ok([
-                small_buffers(),
-                self.established()?,
+                self.established_with(Buffers::Small)?,
                 vec![send_until_full(&self.socket), finish(&self.socket), self.wait()],
             ]
             .concat()),
             // The peer would acknowledge the FIN 40 ms later at worst.
             (Protocol::Tcp, HolderState::FinWait2) => Ok([
                 self.established()?,
-                vec![
-                    finish(&self.socket),
-                    Op::SetOption { socket: self.name("peer"), option: SocketOption::QuickAck(true) },
-                    self.wait(),
-                ],
+                vec![finish(&self.socket), set(&self.name("peer"), SocketOption::QuickAck(true)), self.wait()],
             ]
             .concat()),
             (Protocol::Tcp, HolderState::CloseWait) => {
                 Ok([self.established()?, vec![finish(&self.name("peer")), self.wait()]].concat())
             }
             (Protocol::Tcp, HolderState::LastAck) => Ok([
-                small_buffers(),
-                self.established()?,
+                self.established_with(Buffers::Small)?,
                 vec![
                     send_until_full(&self.socket),
                     finish(&self.name("peer")),
@@ -209,10 +203,24 @@ impl Hold {
 
     /// The holder connects to a listener of its peer, which accepts.
     fn established(&self) -> Result<Vec<Op>, Impossible> {
+        self.established_with(Buffers::Usual)
+    }
+
+    /// With small ones, little is enough to fill them, and then nothing more is sent: a FIN stays queued behind the
+    /// data.
+    fn established_with(&self, buffers: Buffers) -> Result<Vec<Op>, Impossible> {
         let peer = self.peer()?;
         let listener = self.name("peer-listener");
-        let mut ops = serve(&listener, self.protocol, peer, self.peer_port, 8);
+        let mut ops = open(&listener, self.protocol, family(peer), Reuse::None, None);
+        if buffers == Buffers::Small {
+            // What accept() gives has it from its listener.
+            ops.push(set(&listener, SocketOption::ReceiveBuffer(SMALL)));
+        }
+        ops.extend([bind(&listener, peer, self.peer_port), listen(&listener, 8)]);
         ops.extend(self.bound());
+        if buffers == Buffers::Small {
+            ops.push(set(&self.socket, SocketOption::SendBuffer(SMALL)));
+        }
         ops.push(self.connect(peer));
         ops.push(accept(&listener, &self.name("peer")));
         Ok(ops)
@@ -235,13 +243,19 @@ impl Hold {
     }
 
     /// A listener whose accept queue is full drops the SYN: `tcp_conn_request` in net/ipv4/tcp_input.c. A backlog of
-    /// one admits two connections (`sk_acceptq_is_full`), and keeps the kernel from logging a SYN flood, which a
-    /// backlog of none would not.
-    fn syn_sent(&self) -> Result<Vec<Op>, Impossible> {
+    /// one keeps Linux from logging a SYN flood, which a backlog of none would not.
+    fn syn_sent(&self, os: Os) -> Result<Vec<Op>, Impossible> {
         let peer = self.peer()?;
         let mut ops = serve(&self.name("peer-listener"), self.protocol, peer, self.peer_port, 1);
-        for filler in ["filler-1", "filler-2"] {
-            let filler = self.name(filler);
+        // How many connections a backlog of one admits.
+        let admitted = match os {
+            // `sk_acceptq_is_full`, include/net/sock.h: it is full when there are more.
+            Os::Linux => 2,
+            // `sonewconn_internal()`, bsd/kern/uipc_socket2.c, with `soqlimitcompat`: it is full when there are as many.
+            Os::Macos => 1,
+        };
+        for filler in 1..=admitted {
+            let filler = self.name(&format!("filler-{filler}"));
             ops.extend(open(&filler, self.protocol, family(peer), Reuse::None, None));
             ops.push(connect(&filler, peer, self.peer_port));
         }
@@ -286,26 +300,25 @@ impl Hold {
 
 const WAIT_MS: u32 = 1_000;
 
-/// One page is enough to fill, and then nothing more is sent: a FIN stays queued behind the data.
-fn small_buffers() -> Vec<Op> {
-    ["net.ipv4.tcp_wmem", "net.ipv4.tcp_rmem"]
-        .map(|name| Op::SetSysctl { name: name.to_owned(), value: "4096 4096 4096".to_owned() })
-        .to_vec()
+/// How much the two ends of a connection hold.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Buffers {
+    Usual,
+    Small,
+}
+
+/// Bytes: about as little as a kernel takes.
+const SMALL: u32 = 4096;
+
+fn set(socket: &str, option: SocketOption) -> Op {
+    Op::SetOption { socket: socket.to_owned(), option }
 }
 
 fn open(socket: &str, protocol: Protocol, family: Family, reuse: Reuse, v6only: Option<bool>) -> Vec<Op> {
-    let socket = socket.to_owned();
-    let mut ops = vec![Op::Socket { socket: socket.clone(), family, protocol, form: SocketForm::Usual }];
-    let mut set = |option| ops.push(Op::SetOption { socket: socket.clone(), option });
-    if let Some(v6only) = v6only {
-        set(SocketOption::V6Only(v6only));
-    }
-    if reuse.address() {
-        set(SocketOption::ReuseAddr(true));
-    }
-    if reuse.port() {
-        set(SocketOption::ReusePort(true));
-    }
+    let mut ops = vec![Op::Socket { socket: socket.to_owned(), family, protocol, form: SocketForm::Usual }];
+    ops.extend(v6only.map(|v6only| set(socket, SocketOption::V6Only(v6only))));
+    ops.extend(reuse.address().then(|| set(socket, SocketOption::ReuseAddr(true))));
+    ops.extend(reuse.port().then(|| set(socket, SocketOption::ReusePort(true))));
     ops
 }
 

@@ -20,7 +20,7 @@ use serde::Deserialize;
 use toml::Spanned;
 use toml::de::DeValue;
 
-use crate::words::names::Need;
+use crate::words::names::{Need, Os};
 use crate::words::untrusted::Text;
 
 pub use crate::words::problem::Problem;
@@ -136,6 +136,8 @@ pub struct ValueRow {
 pub struct StepText {
     /// In which cases it is performed; absent: in all.
     pub when: Option<Condition>,
+    /// On which OS alone; absent: on every one.
+    pub os: Option<Os>,
     /// Whose effective uid.
     pub user: Option<Spanned<DeValue<'static>>>,
     /// Errnos that are as good as success here.
@@ -153,6 +155,8 @@ pub struct StepText {
 pub struct PreconditionText {
     /// In which cases it is one; absent: in all.
     pub when: Option<Condition>,
+    /// On which OS alone, where others have no such state or it says nothing there; absent: on every one.
+    pub os: Option<Os>,
     /// When it must hold.
     pub at: crate::scenario::witness::WitnessTime,
     /// `{ socket = { … } }`.
@@ -181,6 +185,14 @@ pub struct Subject {
 }
 
 impl Scenario {
+    /// Whether a step or a precondition is there on one OS alone.
+    fn has_entries_of_an_os(&self) -> bool {
+        let steps = self.subjects.iter().flat_map(|subject| subject.before.iter().chain([&subject.step]));
+        let preconditions = self.subjects.iter().flat_map(|subject| &subject.preconditions);
+        self.setup.iter().chain(steps).any(|step| step.os.is_some())
+            || self.preconditions.iter().chain(preconditions).any(|precondition| precondition.os.is_some())
+    }
+
     /// The call folder and claim that the file's path must spell: `bind/a-claim-in-kebab-case.toml`.
     pub fn expected_file_name(&self) -> String {
         format!("{}.toml", kebab(&self.claim))

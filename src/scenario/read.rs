@@ -187,11 +187,18 @@ impl Reader {
     /// A step: its own keys, and exactly one op.
     fn step(&mut self, mut table: Table, span: Range<usize>) -> Option<StepText> {
         let when = self.optional(&mut table, "when");
+        let os = self.os(&mut table);
         let user = self.take(&mut table, "user");
         let permit = self.errnos(&mut table, "permit");
         let unsupported = self.errnos(&mut table, "unsupported");
         let op = self.only_key(table, &span, "op")?;
-        Some(StepText { when, user, permit, unsupported, op, span })
+        Some(StepText { when, os, user, permit, unsupported, op, span })
+    }
+
+    /// The OS alone that an entry is for.
+    fn os(&mut self, table: &mut Table) -> Option<Os> {
+        let os: Spanned<String> = self.optional(table, "os")?;
+        self.word(os.get_ref(), os.span())
     }
 
     fn errnos(&mut self, table: &mut Table, key: &str) -> Vec<String> {
@@ -216,9 +223,10 @@ impl Reader {
             let span = precondition.span();
             let mut table = precondition.into_inner();
             let when = self.optional(&mut table, "when");
+            let os = self.os(&mut table);
             let at = self.optional(&mut table, "at").unwrap_or(WitnessTime::Both);
             if let Some(what) = self.only_key(table, &span, "precondition") {
-                read.push(PreconditionText { when, at, what, span });
+                read.push(PreconditionText { when, os, at, what, span });
             }
         }
         read
@@ -362,8 +370,8 @@ impl Reader {
             }
             _ => {
                 let (key, _) = table.iter().nth(1)?;
-                let known = ["when", "user", "permit", "unsupported", "at", "after", "cause", "before", "unwitnessed"];
-                let known = known.into_iter().chain(["precondition", "expect"]);
+                let known = ["when", "os", "user", "permit", "unsupported", "at", "after", "cause", "before"];
+                let known = known.into_iter().chain(["unwitnessed", "precondition", "expect"]);
                 let meant = did_you_mean(key.get_ref(), known).unwrap_or_default();
                 self.problem(
                     key.span(),

@@ -86,7 +86,7 @@ fn selecting_nothing<'c>(mut claims: Vec<&'c Claim>, catalogue: &Catalogue) -> V
                 return claims;
             }
             // A case that cannot be compiled is a fault of its scenario.
-            let Ok(compiled) = compile(scenario, &case) else { continue };
+            let Ok(compiled) = compile(scenario, &case, crate::sys::OS) else { continue };
             let axes = case.axes.iter().map(|(axis, value)| (axis.as_str().into(), value.as_str().into()));
             let axes: IndexMap<Text, Text> = axes.collect();
             for subject in &compiled.subjects {

@@ -164,12 +164,21 @@ fn poisoned(compiled: &Compiled, subject: &SubjectCall, seen: &Observations) -> 
 }
 
 /// Why a case ended before its plan did.
+const SIGSYS: i32 = 31;
+
 fn ending(plan: &Plan, seen: &Observations, hello: &Hello) -> Option<Missing> {
     let at = |steps: &[StepResult]| {
         let next = steps.last().map_or(0, |last| last.step as usize + 1);
         plan.steps.get(next).map_or_else(|| "after the last op".to_owned(), |step| format!("in {}", in_words(&step.op)))
     };
     match &seen.fate {
+        // What seccomp(2) sends for a call that is forbidden, by its number on Linux.
+        Fate::Killed { signal: SIGSYS } if hello.os == Os::Linux => {
+            let next = seen.steps.last().map_or(0, |last| last.step as usize + 1);
+            let need = plan.steps.get(next).map_or(Need::Linux, |step| step.op.lacks());
+            let reason = format!("killed by SIGSYS, {}: a seccomp filter forbids it", at(&seen.steps));
+            return Some(Missing::Unsupported(Unsupported { need, reason: reason.into() }));
+        }
         Fate::Killed { signal } => {
             return Some(Missing::Broken(format!("killed by signal {signal}, {}", at(&seen.steps)).into()));
         }

@@ -9,7 +9,7 @@ mod link;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Mutex, OnceLock};
 use std::time::Duration;
@@ -19,8 +19,8 @@ use crate::report::finding::{Finding, Missing, Verdict};
 use crate::scenario::{Case, Compiled, Problem, compile};
 use crate::suite::catalogue::Catalogue;
 use crate::suite::judge;
-use crate::sys::{self, Fault};
-use crate::words::names::{Need, Os};
+use crate::sys::{self, Fault, Isolate};
+use crate::words::names::Need;
 use crate::words::untrusted::Text;
 use link::{Link, Why};
 
@@ -47,6 +47,10 @@ pub struct Settings {
     pub wait: Duration,
     /// What answers over there, where whoever runs it knows better than it does itself.
     pub stack: Option<String>,
+    /// Whether cases may have a private host.
+    pub isolate: Isolate,
+    /// Whether cases may take every ephemeral port of a host that they share.
+    pub exhaust: bool,
 }
 
 impl Settings {
@@ -55,7 +59,8 @@ impl Settings {
     const WAIT: Duration = Duration::from_secs(15);
 
     pub fn new(place: Place, jobs: NonZeroUsize) -> Settings {
-        Settings { place, jobs, repeat: 1, patience: 1, wait: Settings::WAIT, stack: None }
+        let (isolate, exhaust) = (Isolate::WherePossible, false);
+        Settings { place, jobs, repeat: 1, patience: 1, wait: Settings::WAIT, stack: None, isolate, exhaust }
     }
 
     /// Starts a worker. How long one behind a command may take is said by whoever knows the way there.
@@ -64,7 +69,7 @@ impl Settings {
             Place::Here(_) => self.wait * self.patience,
             Place::Behind { .. } => self.wait,
         };
-        Link::open(&self.place, wait, self.patience, interrupted)
+        Link::open(&self.place, wait, self.patience, self.isolate, interrupted)
     }
 }
 
@@ -96,6 +101,8 @@ pub struct Ran {
     pub complete: bool,
     /// How many cases timed out beside others, and did not when they were run again alone.
     pub again: u32,
+    /// How many cases of a shared host went wrong, and then, on other ports, as expected.
+    pub moved: u32,
 }
 
 /// Cases that wait for kernel timers do nothing meanwhile: this many wait at once.
@@ -115,6 +122,10 @@ const AGAIN: u32 = 4;
 const MOST_HANGING: u32 = 2;
 /// How many wait for that at most.
 const MOST_AGAIN: usize = 64;
+
+/// On a host that others use as well, somebody's socket may come in between: a case that did not go as expected is run
+/// so often in all, each time on other ports.
+const MOST_TRIES: u32 = 4;
 
 /// How often progress is told that nothing has happened.
 const TICK: Duration = Duration::from_millis(100);
@@ -142,6 +153,7 @@ pub fn run(
         interrupted,
         hello,
         turn: AtomicUsize::new(0),
+        moved: AtomicU32::new(0),
         failure: OnceLock::new(),
         given_up: OnceLock::new(),
     };
@@ -188,7 +200,8 @@ pub fn run(
     let again = run.again(held_back, |index, findings| collected.add(index, findings, &mut progress));
     let complete = collected.done.iter().all(Option::is_some);
     let findings = collected.done.into_iter().flatten().flatten().collect();
-    Ok(Ran { hello: run.hello, findings, complete, again })
+    let moved = run.moved.into_inner();
+    Ok(Ran { hello: run.hello, findings, complete, again, moved })
 }
 
 /// How many workers this process may have pipes to.
@@ -201,6 +214,17 @@ fn room_for_links() -> Result<usize, CannotRun> {
         0 => Err(CannotRun::Descriptors { limit, least: OWN_DESCRIPTORS + LINK_DESCRIPTORS }),
         room => Ok(usize::try_from(room).unwrap_or(usize::MAX)),
     }
+}
+
+/// Whether somebody else's socket may have made it so.
+fn may_be_disturbed(findings: &[Finding]) -> bool {
+    findings.iter().any(|finding| match finding.verdict() {
+        Verdict::Mismatch | Verdict::Unwitnessed | Verdict::Broken => true,
+        Verdict::Unsupported => {
+            matches!(finding.missing(), Some(Missing::Unsupported(lacking)) if lacking.need == Need::FreePorts)
+        }
+        Verdict::Match | Verdict::TimedOut => false,
+    })
 }
 
 fn timed_out(findings: &[Finding]) -> bool {
@@ -244,6 +268,8 @@ struct Run<'r> {
     hello: Hello,
     /// How many cases have been handed out.
     turn: AtomicUsize,
+    /// How many went as expected only on other ports.
+    moved: AtomicU32,
     /// Why there is nothing to report.
     failure: OnceLock<CannotRun>,
     /// Why no worker can be had any more.
@@ -276,6 +302,15 @@ impl Queue {
 
 type Sender = mpsc::Sender<(usize, Vec<Finding>)>;
 
+/// A plan that is under way.
+struct Sent {
+    /// Index into the run's items.
+    index: usize,
+    compiled: Compiled,
+    /// How often it has been sent before, for other ports.
+    tries: u32,
+}
+
 impl Run<'_> {
     /// Whether a case has a network of its own.
     fn isolated(&self) -> bool {
@@ -290,7 +325,7 @@ impl Run<'_> {
     /// One worker's thread: hands it plans until there are none, and replaces it when it is lost or has served its
     /// turn.
     fn serve(&self, queue: &Queue, mut link: Option<Link>, sender: &Sender) {
-        let mut sent: VecDeque<(usize, Compiled)> = VecDeque::new();
+        let mut sent: VecDeque<Sent> = VecDeque::new();
         let mut lost_in_a_row = 0;
         let window = match self.settings.place {
             _ if self.one_case_each() => 1,
@@ -318,7 +353,7 @@ impl Run<'_> {
                     Ok(opened) => {
                         let opened = link.insert(opened);
                         // Also what a lost worker had been sent and had not begun.
-                        sent.iter().for_each(|(_, compiled)| opened.send(&compiled.plan));
+                        sent.iter().for_each(|sent| opened.send(&sent.compiled.plan));
                     }
                     Err(why) if matches!(why.why, Why::Interrupted) => return,
                     // One start of thousands, which costs its case.
@@ -326,8 +361,8 @@ impl Run<'_> {
                     Err(why) => drop(self.given_up.set(why.to_string())),
                 }
             }
-            let Some((index, compiled)) = sent.front() else { return };
-            let (item, index) = (&self.items[*index], *index);
+            let Some(Sent { index, compiled, tries }) = sent.front() else { return };
+            let (item, index, tries) = (&self.items[*index], *index, *tries);
             let scenario = &self.catalogue.scenarios[item.scenario];
             let answered = match &mut link {
                 Some(link) => link.receive(&compiled.plan, self.interrupted).map_err(Some),
@@ -353,6 +388,15 @@ impl Run<'_> {
             sent.pop_front();
             if self.one_case_each() {
                 link = None;
+            }
+            if !self.isolated() && may_be_disturbed(&findings) && tries + 1 < MOST_TRIES {
+                if let (Ok((compiled, None)), Some(link)) = (self.compiled(item), link.as_mut()) {
+                    link.send(&compiled.plan);
+                    sent.push_back(Sent { index, compiled, tries: tries + 1 });
+                    continue;
+                }
+            } else if tries > 0 && !may_be_disturbed(&findings) {
+                self.moved.fetch_add(1, Ordering::Relaxed);
             }
             if sender.send((index, findings)).is_err() {
                 return;
@@ -380,7 +424,7 @@ impl Run<'_> {
         }
         let item = &self.items[index];
         let scenario = &self.catalogue.scenarios[item.scenario];
-        let mut compiled = self.compiled(item).ok()?;
+        let (mut compiled, None) = self.compiled(item).ok()? else { return None };
         compiled.plan.deadline_ms = compiled.plan.deadline_ms.saturating_mul(AGAIN);
         if link.is_none() || self.one_case_each() {
             *link = self.settings.open(self.interrupted).ok().filter(|link| self.is_same_stack(&link.hello));
@@ -394,12 +438,14 @@ impl Run<'_> {
         Some(judge::judge(scenario, &item.case, &compiled, &self.hello, &seen))
     }
 
-    /// What a worker is to do for a case.
-    fn compiled(&self, item: &CaseRun) -> Result<Compiled, Problem> {
-        let mut compiled = compile(&self.catalogue.scenarios[item.scenario], &item.case)?;
+    /// What a worker is to do for a case, or why it cannot be done here.
+    fn compiled(&self, item: &CaseRun) -> Result<(Compiled, Option<Unsupported>), Problem> {
+        let mut compiled = compile(&self.catalogue.scenarios[item.scenario], &item.case, self.hello.os)?;
         compiled.plan.patience = self.settings.patience;
-        compiled.share(&self.hello, self.turn.fetch_add(1, Ordering::Relaxed));
-        Ok(compiled)
+        let turn = self.turn.fetch_add(1, Ordering::Relaxed);
+        let lacking =
+            self.lacking(&compiled).or_else(|| compiled.share(&self.hello, turn, self.settings.exhaust).err());
+        Ok((compiled, lacking))
     }
 
     /// Whether findings of that worker may stand beside those of the first.
@@ -410,24 +456,18 @@ impl Run<'_> {
     }
 
     /// Sends the next case that the worker can run; false when there is none.
-    fn hand_out(
-        &self,
-        queue: &Queue,
-        mut link: Option<&mut Link>,
-        sent: &mut VecDeque<(usize, Compiled)>,
-        sender: &Sender,
-    ) -> bool {
+    fn hand_out(&self, queue: &Queue, mut link: Option<&mut Link>, sent: &mut VecDeque<Sent>, sender: &Sender) -> bool {
         while let Some(index) = queue.next() {
             let item = &self.items[index];
             let scenario = &self.catalogue.scenarios[item.scenario];
-            let compiled = match self.compiled(item) {
+            let (compiled, lacking) = match self.compiled(item) {
                 Ok(compiled) => compiled,
                 Err(problem) => {
                     let _ = self.failure.set(CannotRun::Case(problem));
                     return false;
                 }
             };
-            match self.lacking(&compiled) {
+            match lacking {
                 Some(lacking) => {
                     let findings = judge::without_run(
                         scenario,
@@ -445,7 +485,7 @@ impl Run<'_> {
                     if let Some(link) = link.as_mut() {
                         link.send(&compiled.plan);
                     }
-                    sent.push_back((index, compiled));
+                    sent.push_back(Sent { index, compiled, tries: 0 });
                     return true;
                 }
             }
@@ -454,9 +494,8 @@ impl Run<'_> {
     }
 
     fn lacking(&self, compiled: &Compiled) -> Option<Unsupported> {
-        // Where there should be one and is none, nothing else has been tried.
-        let implied = (self.isolated() || self.hello.os == Os::Linux).then_some(Need::NetworkNamespace);
-        implied.into_iter().chain(compiled.needs.iter().copied()).find_map(|need| {
+        let implied = if self.isolated() { Need::NetworkNamespace } else { Need::FreePorts };
+        std::iter::once(implied).chain(compiled.needs.iter().copied()).find_map(|need| {
             let capability = self.hello.capabilities.get(&need);
             if capability.is_some_and(|capability| capability.available) {
                 return None;

@@ -4,7 +4,6 @@
 //! It makes no call, so it is tested on any OS. It follows the named sources; no Mac has confirmed it yet.
 
 use std::net::{IpAddr, Ipv6Addr};
-use std::path::{Path, PathBuf};
 
 use ipnet::{IpNet, Ipv6Net};
 
@@ -161,19 +160,6 @@ pub fn is_made(
     }
 }
 
-/// Where a case of this process has its files: in a directory that everybody may use, and that a boot empties.
-pub fn own_directory(pid: u32) -> PathBuf {
-    PathBuf::from(format!("{OWN_DIRECTORIES}{pid}"))
-}
-
-/// Whether that is what a journal names.
-pub fn is_own_directory(path: &Path) -> bool {
-    let number = path.to_str().and_then(|path| path.strip_prefix(OWN_DIRECTORIES));
-    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
-}
-
-const OWN_DIRECTORIES: &str = "/private/tmp/errnoscope-case-";
-
 /// Before each packet of a utun device: its address family, in network byte order (`utun_output()`,
 /// `bsd/net/if_utun.c`).
 pub const UTUN_HEADER: usize = 4;
@@ -301,21 +287,7 @@ mod tests {
         let address = HostChange::Address { device: "lo0".to_owned(), address: ip("127.0.0.2") };
         assert!(is_made(&address, |_| None, |_| true));
         assert!(!is_made(&address, |_| Some(30000), |_| false));
-        assert!(is_made(&HostChange::Directory { path: own_directory(7) }, |_| None, |_| false));
-    }
-
-    #[test]
-    fn only_a_directory_of_a_case_is_removed() {
-        assert!(is_own_directory(&own_directory(1)) && is_own_directory(&own_directory(99_999)));
-        for path in [
-            "/",
-            "/private/tmp",
-            "/private/tmp/errnoscope-case-",
-            "/private/tmp/errnoscope-case-1/..",
-            "/private/tmp/errnoscope-case-x",
-        ] {
-            assert!(!is_own_directory(Path::new(path)), "{path}");
-        }
+        assert!(is_made(&HostChange::Directory { path: "/private/tmp/errnoscope-case-7".into() }, |_| None, |_| false));
     }
 
     #[test]

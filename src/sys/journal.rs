@@ -6,7 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::net::IpAddr;
-use std::os::unix::fs::OpenOptionsExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,21 @@ use serde::{Deserialize, Serialize};
 use super::Fault;
 
 const FORMAT: &str = "errnoscope-journal/1";
+
+/// Where a case has its files, before a number: in a directory that everybody may use, and that a boot empties.
+const OWN_DIRECTORIES: &str =
+    if cfg!(target_vendor = "apple") { "/private/tmp/errnoscope-case-" } else { "/tmp/errnoscope-case-" };
+
+/// That of a process.
+pub fn own_directory(pid: u32) -> PathBuf {
+    PathBuf::from(format!("{OWN_DIRECTORIES}{pid}"))
+}
+
+/// Whether that is what a journal names.
+pub fn is_own_directory(path: &Path) -> bool {
+    let number = path.to_str().and_then(|path| path.strip_prefix(OWN_DIRECTORIES));
+    number.is_some_and(|number| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit()))
+}
 
 /// What was, and what is to be instead.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -81,6 +96,11 @@ impl Journal {
                 Err((_, errno)) => return Err(Fault::Failed(format!("{shown} cannot be locked: {}", errno.desc()))),
             }
         };
+        let uid = file.metadata().map_err(|error| Fault::Failed(format!("{shown}: {error}")))?.uid();
+        if uid != super::effective_uid() {
+            let advice = "look what it is, and remove it";
+            return Err(Fault::Failed(format!("{shown} is a file of uid {uid}, and not trusted: {advice}")));
+        }
         let mut journal = Journal { file, path: path.to_owned() };
         let text = journal.text()?;
         match owner(&text) {
@@ -136,6 +156,7 @@ impl Journal {
     }
 
     /// The changes that have not been undone, in the order in which they were made.
+    #[cfg(any(target_os = "macos", test))]
     pub fn changes(&mut self) -> Result<Vec<HostChange>, Fault> {
         Ok(changes(&self.text()?))
     }
@@ -340,6 +361,15 @@ mod tests {
         assert!(refused.contains("no address can be removed") && refused.contains("journal"), "{refused}");
         assert_eq!(machine.get("first"), 49152, "the rest is undone");
         assert_eq!(changes(&std::fs::read_to_string(machine.path()).unwrap())[0], change);
+    }
+
+    #[test]
+    fn only_a_directory_of_a_case_is_removed() {
+        assert!(is_own_directory(&own_directory(1)) && is_own_directory(&own_directory(99_999)));
+        let more = |what: &str| format!("{OWN_DIRECTORIES}{what}");
+        for path in ["/".to_owned(), "/tmp".to_owned(), more(""), more("1/.."), more("x"), more("1x")] {
+            assert!(!is_own_directory(Path::new(&path)), "{path}");
+        }
     }
 
     #[test]

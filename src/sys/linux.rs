@@ -28,7 +28,7 @@ pub use chain::{Chain, Line, ONWARD};
 pub use command::{Credentials, become_command, descriptor_limit_of, shepherd};
 pub(super) use command::{forget_signals, hold_signals};
 pub use delay::carry;
-pub use diag::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state};
+pub use diag::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state, tells_owner};
 pub use error_queue::receive_error;
 pub use file::nameless_directory;
 pub(super) use file::{DIRECTORY, has_magic_links, is_fixed, name_file, nameless_file};
@@ -36,8 +36,9 @@ pub use landlock::forbid_tcp;
 pub use life::{life_of, others};
 pub use namespace::{
     Tables, die_with_parent, empty_directory, end_with_this, enter_case, enter_directory, isolate, leave_case,
-    make_read_only, size_tables, wait_for,
+    make_read_only, only_private, size_tables, wait_for,
 };
+pub(super) use namespace::{boot_session, journal_path, undo};
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use owner::owners;
@@ -68,6 +69,11 @@ use crate::words::names::Os;
 pub const OS: Os = Os::Linux;
 pub const HOST: Option<Os> = Some(OS);
 pub const NAME: &str = "Linux";
+
+/// What the kernel calls a device of a plan's.
+pub(super) fn device_name(device: &str) -> std::borrow::Cow<'_, str> {
+    device.into()
+}
 
 pub(super) const SEND_FLAGS: i32 = libc::MSG_NOSIGNAL;
 

@@ -9,10 +9,12 @@ mod table;
 mod utun;
 
 pub use machine::{
-    add_address, add_route, delete_address, enter_directory, isolate, leave_case, read_sysctl, route_kind, write_sysctl,
+    add_address, add_route, delete_address, enter_case, enter_directory, isolate, leave_case, read_sysctl, route_kind,
+    write_sysctl,
 };
-pub use orphans::{die_with_parent, enter_case};
-pub use table::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state};
+pub(super) use machine::{boot_session, journal_path, undo};
+pub use orphans::die_with_parent;
+pub use table::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, tcp_state, tells_owner};
 pub use utun::Tun;
 
 pub use super::absent::*;
@@ -29,6 +31,14 @@ use crate::words::names::{Family, Need, Os};
 pub const OS: Os = Os::Macos;
 pub const HOST: Option<Os> = Some(OS);
 pub const NAME: &str = "macOS";
+
+/// What the kernel calls a device of a plan's: those that it numbers, and `lo`, which is lo0 (`bsd/net/if_loop.c`).
+pub(super) fn device_name(device: &str) -> std::borrow::Cow<'_, str> {
+    match device {
+        "lo" => machine::LOOPBACK.into(),
+        _ => utun::named(device).map_or(device.into(), Into::into),
+    }
+}
 
 /// SO_LINGER counts in clock ticks; this one counts in seconds (`bsd/sys/socket.h`).
 pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER_SEC;
@@ -70,7 +80,9 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
         | SocketOption::Ttl(_)
         | SocketOption::Broadcast(_)
         | SocketOption::SendTimeout(_)
-        | SocketOption::ReceiveTimeout(_) => socket::set_option(fd, family, option),
+        | SocketOption::ReceiveTimeout(_)
+        | SocketOption::SendBuffer(_)
+        | SocketOption::ReceiveBuffer(_) => socket::set_option(fd, family, option),
     }
 }
 

@@ -9,7 +9,7 @@ mod absent;
 #[cfg(any(target_os = "macos", test))]
 mod darwin;
 mod file;
-#[cfg(any(target_os = "macos", test))]
+#[cfg(any(target_os = "linux", target_os = "macos", test))]
 mod journal;
 #[cfg(target_os = "linux")]
 mod linux;
@@ -25,6 +25,8 @@ mod process;
 mod ringless;
 #[cfg(any(target_os = "linux", target_os = "macos"))]
 mod router;
+#[cfg(any(target_os = "linux", target_os = "macos"))]
+mod shared_host;
 #[cfg(any(not(target_os = "linux"), test))]
 mod shepherd;
 mod signals;
@@ -97,15 +99,26 @@ pub struct Owner {
     pub name: String,
 }
 
-/// The private host that the worker's cases run on.
+/// Whether a worker looks for a private host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Isolate {
+    /// Where there is one to be had.
+    WherePossible,
+    /// It takes the host that everybody has.
+    Never,
+}
+
+/// The host that the worker's cases run on.
 #[derive(Clone, Debug)]
 pub struct Isolation {
     /// `netns`, `sandbox` or `none`, as reports say it.
     pub kind: &'static str,
     /// The uids that user-a and user-b stand for.
     pub users: [u32; 2],
-    /// Why cases cannot be isolated, where they should be.
+    /// Why cases cannot run at all.
     pub lacking: Option<String>,
+    /// Why they run on the host that everybody has, if they do.
+    pub shared: Option<String>,
 }
 
 /// Who stays outside of the private host, and for whom.
@@ -139,7 +152,7 @@ impl Isolation {
 
     /// Whether others use the network that cases run in.
     pub fn is_shared(&self) -> bool {
-        self.kind == "none"
+        self.shared.is_some()
     }
 
     pub fn user_of(&self, uid: u32) -> Option<User> {

@@ -11,7 +11,7 @@ pub use super::posix::*;
 pub use super::shepherd::{Credentials, become_command, shepherd};
 pub(super) use super::shepherd::{forget_signals, hold_signals};
 
-use super::{Fault, Isolation, Purpose, Result, exit_now, unsupported};
+use super::{Fault, Isolate, Isolation, Purpose, Result, exit_now, unsupported};
 use crate::plan::socket_table::SocketRow;
 use crate::plan::{RouteKind, SocketOption};
 use crate::words::errno::Errno;
@@ -26,24 +26,32 @@ pub const NAME: &str = "this system";
 
 pub const SO_LINGER_SECONDS: i32 = libc::SO_LINGER;
 pub const BOUND_INTERFACE: &str = "";
+pub fn tells_owner(_: &SocketRow) -> bool {
+    false
+}
+
 pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bound];
 
-pub fn isolate(outside: Purpose) -> Isolation {
+pub fn isolate(outside: Purpose, _: Isolate) -> Isolation {
     const WHY: &str = "cases and commands run on Linux and macOS";
     if outside == Purpose::Worker {
         let _ = std::io::Write::write_fmt(&mut std::io::stderr(), format_args!("errnoscope worker: {WHY}\n"));
         exit_now(2);
     }
-    Isolation { kind: "none", users: [0, 0], lacking: Some(WHY.to_owned()) }
+    Isolation { kind: "none", users: [0, 0], lacking: Some(WHY.to_owned()), shared: None }
+}
+
+pub(super) fn device_name(device: &str) -> std::borrow::Cow<'_, str> {
+    device.into()
 }
 
 pub fn die_with_parent() {}
 
-pub fn enter_case() -> Result<()> {
+pub fn enter_case(_: &Isolation) -> Result<()> {
     absent()
 }
 
-pub fn leave_case(_: i32) {}
+pub fn leave_case(_: &Isolation, _: i32) {}
 
 pub fn enter_directory(_: &Isolation) -> Result<(), Fault> {
     no_private_host()

@@ -278,6 +278,9 @@ pub fn set_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Result
             let linger = libc::linger { l_onoff: 1, l_linger: i32::from(seconds) };
             return Ok(set_bytes(fd, socket, os::SO_LINGER_SECONDS, &linger)?);
         }
+        // One that is too large for the kernel's type is too large for any kernel.
+        SocketOption::SendBuffer(bytes) => (socket, libc::SO_SNDBUF, i32::try_from(bytes).unwrap_or(i32::MAX)),
+        SocketOption::ReceiveBuffer(bytes) => (socket, libc::SO_RCVBUF, i32::try_from(bytes).unwrap_or(i32::MAX)),
         SocketOption::SendTimeout(ms) => return Ok(limit_connect(fd, ms)?),
         SocketOption::ReceiveTimeout(ms) => {
             return Ok(set_bytes(fd, socket, libc::SO_RCVTIMEO, &super::process::timeval(ms))?);
@@ -320,7 +323,7 @@ pub fn scoped(address: IpAddr, port: u16, scope: Option<&str>) -> Result<SocketA
 }
 
 pub fn device_index(device: &str) -> Result<u32> {
-    let name = std::ffi::CString::new(device).unwrap_or_default();
+    let name = std::ffi::CString::new(&*os::device_name(device)).unwrap_or_default();
     // SAFETY: the name is a C string.
     match unsafe { libc::if_nametoindex(name.as_ptr()) } {
         0 => Err(last()),

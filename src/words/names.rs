@@ -302,6 +302,8 @@ words! {
     Need {
         /// A network of the case's own (network_namespaces(7)), which the worker may change.
         NetworkNamespace = "network-namespace",
+        /// Ports that nobody else has, where the case has no network of its own.
+        FreePorts = "free-ports",
         /// IPv6, with `::1` on the loopback interface.
         Ipv6 = "ipv6",
         /// A process that may become other users (setresuid(2)).

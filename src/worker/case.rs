@@ -3,7 +3,7 @@
 //! The interpreter performs the ops; `queries` and `table` ask the kernel.
 
 use std::collections::BTreeMap;
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -51,8 +51,11 @@ pub struct UnixSocket {
 pub struct Known {
     pub fd: Option<OwnedFd>,
     pub domain: Domain,
+    /// As the socket table has it.
     pub local: Option<SocketAddr>,
     pub remote: Option<SocketAddr>,
+    /// Whether it was bound to `::ffff:0.0.0.0`.
+    pub(super) is_mapped_any: bool,
     /// Which connection of the case this was, in the order in which they began; 0 without one.
     pub(super) joined: u32,
     pub(super) mode: Mode,
@@ -62,7 +65,18 @@ pub struct Known {
 impl Known {
     pub fn new(fd: OwnedFd, domain: Domain) -> Known {
         let (local, remote, joined, mode, bound) = (None, None, 0, Mode::Blocking, Bound::No);
-        Known { fd: Some(fd), domain, local, remote, joined, mode, bound }
+        Known { fd: Some(fd), domain, local, remote, is_mapped_any: false, joined, mode, bound }
+    }
+
+    /// Notes the name that getsockname(2) gives. XNU's calls `::ffff:0.0.0.0` `::` (`in6_mapped_sockaddr()`,
+    /// `bsd/netinet6/in6_pcb.c`), and its socket table 0.0.0.0.
+    pub(super) fn note_name(&mut self, local: Option<SocketAddr>) {
+        self.local = local.map(|local| match local.ip() {
+            IpAddr::V6(Ipv6Addr::UNSPECIFIED) if self.is_mapped_any => {
+                SocketAddr::new(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped().into(), local.port())
+            }
+            _ => local,
+        });
     }
 
     /// In which table of sockets with ports it is.
@@ -179,7 +193,14 @@ impl<'a> RunningCase<'a> {
     /// Files are looked for in a directory of the case's own, or not at all.
     pub(super) fn is_at_home(&self) -> Result<(), Fault> {
         match &self.no_directory {
-            Some(why) => Err(Fault::Failed(format!("this case has no directory of its own: {why}"))),
+            Some(why) => {
+                let reason = format!("this case has no directory of its own: {why}");
+                // What others leave no room for on a host that they have, too.
+                Err(match self.isolation.is_shared() {
+                    true => Fault::Unsupported(Unsupported { need: Need::Resources, reason: reason.into() }),
+                    false => Fault::Failed(reason),
+                })
+            }
             None => Ok(()),
         }
     }

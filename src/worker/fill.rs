@@ -239,6 +239,9 @@ fn hold(
 
 fn open(family: Family, fill: &Fill) -> Result<OwnedFd, Fault> {
     let fd = sys::socket(family, fill.protocol)?;
+    if fill.by_option {
+        sys::set_option(&fd, family, &SocketOption::LocalPortRange(fill.range))?;
+    }
     if fill.reuse != Reuse::None {
         for (wanted, option) in
             [(fill.reuse.address(), SocketOption::ReuseAddr(true)), (fill.reuse.port(), SocketOption::ReusePort(true))]

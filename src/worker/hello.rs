@@ -41,12 +41,19 @@ const SYSCTLS: &[&str] = &[
 
 pub fn write(isolation: &Isolation, patience: u32, trail: &mut Trail, line: &mut Vec<u8>) -> std::io::Result<()> {
     let mut fate = Fate::Done;
-    if isolation.lacking.is_none() {
-        fate = in_child(trail, HELLO_DEADLINE * patience, |trail| {
-            enter_case(trail);
-            let hello = hello(isolation, probe_all(isolation, trail), read_sysctls());
+    // A sandbox may kill whoever makes a call that it forbids.
+    let mut fatal: BTreeMap<Need, String> = BTreeMap::new();
+    while isolation.lacking.is_none() {
+        fate = in_child(isolation, trail, HELLO_DEADLINE * patience, |trail| {
+            enter_case(isolation, trail);
+            let hello = hello(isolation, probe_all(isolation, &fatal, trail), read_sysctls());
             trail.append(|out| Ok(serde_json::to_writer(out, &hello)?)).unwrap_or_default();
         })?;
+        let (Fate::Killed { signal }, Ok(need)) = (&fate, trail.message().parse::<Need>()) else { break };
+        let why = format!("to try it ends the process that does (signal {signal}), as a seccomp filter has it");
+        if fatal.insert(need, why).is_some() {
+            break;
+        }
     }
     match (&isolation.lacking, fate) {
         (None, Fate::Done) => line.extend_from_slice(trail.records()),
@@ -96,8 +103,11 @@ fn capability(tried: Result<(), Fault>) -> Capability {
     Capability { available: tried.is_ok(), reason: tried.err().map(|fault| fault.to_string().into()) }
 }
 
-fn probe_all(isolation: &Isolation, trail: &Trail) -> BTreeMap<Need, Capability> {
+fn probe_all(isolation: &Isolation, fatal: &BTreeMap<Need, String>, trail: &Trail) -> BTreeMap<Need, Capability> {
     let tried = |&need: &Need| {
+        if let Some(why) = fatal.get(&need) {
+            return (need, capability(Err(failed(why))));
+        }
         // What it was at, should it get no further.
         trail.leave_message(need.as_str());
         (need, capability(probe(need, isolation)))
@@ -111,8 +121,8 @@ fn failed(why: impl Into<String>) -> Fault {
 
 fn probe(need: Need, isolation: &Isolation) -> Result<(), Fault> {
     match need {
-        Need::NetworkNamespace if isolation.kind != "none" => Ok(()),
-        Need::NetworkNamespace => Err(failed("this OS has no network namespaces")),
+        Need::NetworkNamespace => isolation.shared.as_ref().map_or(Ok(()), |why| Err(failed(why))),
+        Need::FreePorts => Ok(()),
         Need::Ipv6 => {
             let address = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
             let bound =

@@ -2,7 +2,7 @@
 //!
 //! It knows which step ends a case. It does not know the expected result of any step.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::time::{Duration, Instant};
 
@@ -250,6 +250,7 @@ impl RunningCase<'_> {
                 self.on(socket, |fd| sys::set_option(fd, family, option))?;
             }
             Op::Bind { socket, address, port, length, scope, via } => {
+                let is_mapped_any = *address == IpAddr::V6(Ipv4Addr::UNSPECIFIED.to_ipv6_mapped());
                 let address = Address::new(sys::scoped(*address, *port, scope.as_deref())?);
                 match (ring(*via, Call::Bind)?, length) {
                     (None, None) => self.on(socket, |fd| sys::bind(fd, &address))?,
@@ -258,6 +259,7 @@ impl RunningCase<'_> {
                     (Some(_), Some(_)) => return Err(Fault::Failed("a ring passes the address as it is".to_owned())),
                 }
                 if let Some(known) = self.sockets.get_mut(socket) {
+                    known.is_mapped_any = is_mapped_any;
                     known.bound = if *port == 0 { Bound::Ephemeral } else { Bound::Explicit };
                 }
             }
@@ -308,6 +310,7 @@ impl RunningCase<'_> {
                 return Ok(Some(Detail::Names { local, remote }));
             }
             Op::Send { socket, bytes, via } => {
+                self.set_mode(socket, Mode::Nonblocking)?;
                 let data = vec![0; *bytes as usize];
                 let count = match ring(*via, Call::Send)? {
                     None => self.on(socket, |fd| sys::send(fd, &data, None))?,
@@ -320,6 +323,7 @@ impl RunningCase<'_> {
                 self.on(socket, |fd| sys::send(fd, &data, Some(&to)))?;
             }
             Op::SendUntilFull { socket, bytes } => {
+                self.set_mode(socket, Mode::Nonblocking)?;
                 let count = self.on(socket, |fd| send_until_full(fd, *bytes))?;
                 return Ok(Some(Detail::Bytes { count }));
             }
@@ -346,7 +350,7 @@ impl RunningCase<'_> {
             Op::GetName { socket } => {
                 let local = self.on(socket, sys::local_name)?;
                 let known = self.sockets.get_mut(socket).ok_or_else(|| not_open(socket))?;
-                known.local = local;
+                known.note_name(local);
                 return Ok(Some(Detail::Names { local, remote: known.remote }));
             }
             Op::Inherit { socket } => {
@@ -471,9 +475,7 @@ impl RunningCase<'_> {
         let known = self.sockets.get_mut(socket)?;
         let table = known.table()?;
         let fd = known.fd.as_ref()?;
-        if let Ok(local) = sys::local_name(fd) {
-            known.local = local;
-        }
+        let named = sys::local_name(fd);
         if let Op::Connect { address, port, .. } = op {
             let target = Some(SocketAddr::new(*address, *port)).filter(|_| table == Protocol::Tcp);
             let earlier = known.remote;
@@ -503,7 +505,10 @@ impl RunningCase<'_> {
         } else if matches!(op, Op::Disconnect { .. }) && result.is_ok() {
             known.remote = None;
         }
-        Some(Detail::Names { local: known.local, remote: known.remote })
+        if let Ok(local) = named {
+            known.note_name(local);
+        }
+        Some(Detail::Names { local: named.unwrap_or(known.local), remote: known.remote })
     }
 
     /// A process that has the socket as well. The kernel takes it for open until both have closed it.

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use crate::plan::{Fate, MARK, Op, Performed, Plan, StepResult, Unsupported, message};
-use crate::sys::{self, Ended, Fork, Isolation, Purpose, Tables, Trail};
+use crate::sys::{self, Ended, Fork, Isolate, Isolation, Purpose, Tables, Trail};
 use crate::words::names::Need;
 use case::Listed;
 
@@ -35,14 +35,14 @@ const GAVE_UP: i32 = 101;
 
 /// In a machine that boots into this program.
 pub fn main_booted() -> ExitCode {
-    main(BOOTED_PATIENCE)
+    main(BOOTED_PATIENCE, Isolate::WherePossible)
 }
 
 /// The hidden subcommand.
-pub fn main(patience: u32) -> ExitCode {
+pub fn main(patience: u32, isolate: Isolate) -> ExitCode {
     sys::close_from(3);
     sys::ignore_interrupts();
-    let isolation = sys::isolate(Purpose::Worker);
+    let isolation = sys::isolate(Purpose::Worker, isolate);
     match serve(&isolation, patience) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -111,9 +111,10 @@ fn answer(
             return compose(line, case, &fate, b"");
         }
     };
-    let lack = isolation.lacking.clone().or_else(|| shared::in_the_way(isolation, &plan));
-    if let Some(reason) = lack {
-        let lack = Unsupported { need: Need::NetworkNamespace, reason: reason.into() };
+    let lacking = isolation.lacking.clone().map(|reason| (Need::NetworkNamespace, reason));
+    let lacking = lacking.or_else(|| shared::in_the_way(isolation, &plan).map(|reason| (Need::FreePorts, reason)));
+    if let Some((need, reason)) = lacking {
+        let lack = Unsupported { need, reason: reason.into() };
         let result = Performed::Unsupported(lack);
         let step = StepResult { step: 0, result, micros: 0.0, detail: None, before: Vec::new(), after: Vec::new() };
         return compose(line, &plan.case, &Fate::Done, &serde_json::to_vec(&step)?);
@@ -125,10 +126,10 @@ fn answer(
         *tables = wanted;
     }
     let deadline = Duration::from_millis(plan.deadline_ms.into()) * plan.patience;
-    let fate = in_child(trail, deadline, |trail| {
+    let fate = in_child(isolation, trail, deadline, |trail| {
         // A sandbox is this case's as it is.
         if isolation.kind != "sandbox" {
-            enter_case(trail);
+            enter_case(isolation, trail);
         }
         interpreter::run(&plan, isolation, listed, trail)
     })?;
@@ -148,7 +149,12 @@ fn compose(line: &mut Vec<u8>, case: &str, fate: &Fate, steps: &[u8]) -> std::io
 }
 
 /// Runs `work` in a child, and clears away whatever the child leaves behind.
-fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)) -> std::io::Result<Fate> {
+fn in_child(
+    isolation: &Isolation,
+    trail: &mut Trail,
+    deadline: Duration,
+    work: impl FnOnce(&mut Trail),
+) -> std::io::Result<Fate> {
     trail.reset();
     let pid = match sys::fork().map_err(|errno| std::io::Error::other(format!("fork: {errno}")))? {
         Fork::Child => {
@@ -173,14 +179,14 @@ fn in_child(trail: &mut Trail, deadline: Duration, work: impl FnOnce(&mut Trail)
             Fate::Exited { code: GAVE_UP, message: format!("the case could not be waited for: {errno}").into() }
         }
     };
-    sys::leave_case(pid);
+    sys::leave_case(isolation, pid);
     Ok(fate)
 }
 
-/// Gives this process a network of its own.
-fn enter_case(trail: &Trail) {
-    if let Err(errno) = sys::enter_case() {
-        give_up(trail, &format!("a network namespace for this case: {errno}"));
+/// Gives this process a network of its own, where there is one.
+fn enter_case(isolation: &Isolation, trail: &Trail) {
+    if let Err(errno) = sys::enter_case(isolation) {
+        give_up(trail, &format!("a place of its own for this case: {errno}"));
     }
 }
 

@@ -109,6 +109,7 @@ fn packets(counter: &str) -> Result<u64, Fault> {
 
 /// Runs nft(8) in this network namespace and gives back what it printed.
 pub fn nft(arguments: &[&str], input: &str) -> Result<String, Fault> {
+    sys::only_private()?;
     let failed = |error: std::io::Error| Fault::Failed(format!("nft: {error}"));
     let lacking = |reason: String| Fault::Unsupported(Unsupported { need: Need::Nft, reason: reason.into() });
     // It lives in sbin, which ordinary users' PATH leaves out.

@@ -4,12 +4,13 @@
 
 use std::time::{Duration, Instant};
 
-use crate::plan::Plan;
+use crate::plan::{Op, Plan, SocketOption};
 use crate::sys::{self, Fault, Isolation, SocketTable};
 use crate::words::names::Protocol;
+use crate::words::ports::PortSet;
 
-/// How long to wait for what is closing. TIME_WAIT can last longer, and cases take other ports one after the other.
-const CLEARING_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long to wait for what is closing. TIME_WAIT can last longer: then the case is sent again, for other ports.
+const CLEARING_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// Who has a port of the plan's that does not come free, in a sentence.
 pub fn in_the_way(isolation: &Isolation, plan: &Plan) -> Option<String> {
@@ -30,28 +31,34 @@ pub fn in_the_way(isolation: &Isolation, plan: &Plan) -> Option<String> {
     }
 }
 
-fn ports(plan: &Plan) -> Vec<u16> {
+/// Those that ops name, and those of the ranges that sockets of the case have for themselves.
+fn ports(plan: &Plan) -> PortSet {
     let mut ports = Vec::new();
     for step in &plan.steps {
         step.op.clone().visit_ports(&mut |port| ports.push(*port), &mut |_| {});
+        if let Op::SetOption { option: SocketOption::LocalPortRange(range), .. } = &step.op {
+            ports.extend(range.ports());
+        }
     }
     ports.retain(|port| *port != 0);
-    ports.sort_unstable();
-    ports.dedup();
-    ports
+    ports.into_iter().collect()
 }
 
-fn holder(ports: &[u16]) -> Result<Option<String>, Fault> {
+fn holder(ports: &PortSet) -> Result<Option<String>, Fault> {
+    if ports.iter().next().is_none() {
+        return Ok(None);
+    }
     let mut table = SocketTable::open()?;
     for protocol in [Protocol::Tcp, Protocol::Udp] {
-        for &port in ports {
-            if let Some(row) = table.rows(protocol, port, &sys::UNCONNECTED)?.first() {
-                return Ok(Some(format!(
-                    "this host has no network of the case's own, and in the one it has another socket is on port {port}: \
-                     {protocol} {}, {}",
-                    row.local, row.state
-                )));
-            }
+        let held = table.ports(protocol)?;
+        let Some(port) = ports.iter().find(|port| held.contains(*port)) else { continue };
+        // It may be gone by now.
+        if let Some(row) = table.rows(protocol, port, &sys::UNCONNECTED)?.first() {
+            return Ok(Some(format!(
+                "this host has no network of the case's own, and in the one it has another socket is on port {port}: \
+                 {protocol} {}, {}",
+                row.local, row.state
+            )));
         }
     }
     Ok(None)
@@ -62,7 +69,7 @@ mod tests {
     use std::net::TcpListener;
 
     use super::*;
-    use crate::plan::{Op, Role, Step};
+    use crate::plan::{Role, Step};
     use crate::words::names::Via;
 
     #[test]
@@ -74,8 +81,8 @@ mod tests {
         let role = Role::Setup { permit: Vec::new(), unsupported: Vec::new(), requires: None };
         let steps = vec![Step { op, user: None, role }];
         let plan = Plan { case: String::new(), deadline_ms: 1, patience: 0, steps };
-        let shared = Isolation { kind: "none", users: [0, 0], lacking: None };
-        let alone = Isolation { kind: "netns", ..shared.clone() };
+        let shared = Isolation { kind: "none", users: [0, 0], lacking: None, shared: Some("a test".to_owned()) };
+        let alone = Isolation { kind: "netns", shared: None, ..shared.clone() };
         let said = in_the_way(&shared, &plan).unwrap();
         assert!(said.contains(&format!("on port {port}: tcp 127.0.0.1:{port}, LISTEN")), "{said}");
         assert_eq!(in_the_way(&alone, &plan), None);

@@ -30,7 +30,7 @@ pub fn rows(case: &mut RunningCase<'_>, protocol: Protocol, port: u16) -> Result
     if case.listed != Listed::Nothing {
         rows.splice(0..0, listed_rows(case, protocol, port)?);
     }
-    for row in rows.iter_mut().filter(|row| row.inode != 0) {
+    for row in rows.iter_mut().filter(|row| sys::tells_owner(row)) {
         row.user = case.isolation.user_of(row.uid);
     }
     Ok(rows)

@@ -20,7 +20,7 @@ use nix::unistd::Pid;
 use super::answer::{self, cut_to};
 use super::guard::Guard;
 use crate::plan::{Hello, MARK, Observations, PROTOCOL, Plan, message};
-use crate::sys::{self, Until};
+use crate::sys::{self, Isolate, Until};
 use crate::words::untrusted::Text;
 
 /// How often a wait looks whether the run was interrupted.
@@ -62,7 +62,7 @@ pub enum Place {
 }
 
 impl Place {
-    fn command(&self, patience: u32) -> Command {
+    fn command(&self, patience: u32, isolate: Isolate) -> Command {
         let mut started = match self {
             Place::Here(program) => {
                 let mut command = Command::new(program);
@@ -77,6 +77,9 @@ impl Place {
         };
         if patience > 1 {
             started.args(["--patience", &patience.to_string()]);
+        }
+        if isolate == Isolate::Never {
+            started.args(["--isolation", "none"]);
         }
         started
     }
@@ -149,9 +152,15 @@ impl fmt::Display for Lost {
 impl Link {
     /// Starts a worker and waits for its hello, as later for its answers, for so long beyond what they take. Its
     /// process group is its own, so that a terminal's Ctrl-C reaches the coordinator alone.
-    pub fn open(place: &Place, wait: Duration, patience: u32, interrupted: &AtomicBool) -> Result<Link, Lost> {
-        let mut process =
-            Process::start(place, patience).map_err(|error| Lost { why: Why::Spawn(error), said: String::new() })?;
+    pub fn open(
+        place: &Place,
+        wait: Duration,
+        patience: u32,
+        isolate: Isolate,
+        interrupted: &AtomicBool,
+    ) -> Result<Link, Lost> {
+        let mut process = Process::start(place, patience, isolate)
+            .map_err(|error| Lost { why: Why::Spawn(error), said: String::new() })?;
         // Here it takes milliseconds, and without a hello an interrupted run would have no report.
         let grace = if matches!(place, Place::Here(_)) { HELLO_GRACE } else { Duration::ZERO };
         match handshake(&mut process, wait, interrupted, grace) {
@@ -236,14 +245,14 @@ struct Process {
 }
 
 impl Process {
-    fn start(place: &Place, patience: u32) -> std::io::Result<Process> {
+    fn start(place: &Place, patience: u32, isolate: Isolate) -> std::io::Result<Process> {
         // A worker of this host ends by itself when its parent does.
         let guard = match place {
             Place::Here(_) => None,
             Place::Behind { .. } => Some(Guard::start()?),
         };
         let mut child = place
-            .command(patience)
+            .command(patience, isolate)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())

@@ -25,6 +25,11 @@ use crate::words::ports::PortSet;
 /// `include/uapi/linux/inet_diag.h`; the crate knows only its successor.
 const TCPDIAG_GETSOCK: u16 = 18;
 
+/// Whether the kernel lists who made a socket: of one without a file it does not know.
+pub fn tells_owner(row: &SocketRow) -> bool {
+    row.inode != 0
+}
+
 /// Sockets that listen or are merely bound are found by scanning tables of the whole host (65,536 buckets each where
 /// this was measured), so that they are asked for only where there may be any. They have a file: who holds it can ask
 /// [`tcp_state`].

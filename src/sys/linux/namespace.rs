@@ -16,12 +16,14 @@ use rustix::{fs, process};
 
 use super::command::{shepherd, take_terminal};
 use super::user_namespace::{self, map_self, map_subordinate, unshare};
+use crate::sys::journal::HostChange;
 use crate::sys::{
-    Ended, Fault, Fork, Isolation, Purpose, Result, Supervision, Until, answer, any_child, check, effective_uid,
-    exit_now, fork, keep_signals, look_for, machine, pipe, poll, read, reap, socket,
+    Ended, Fault, Fork, Isolate, Isolation, Purpose, Result, Supervision, Until, answer, any_child, check,
+    effective_uid, exit_now, fork, keep_signals, look_for, machine, pipe, poll, read, reap, shared_host, socket,
+    unsupported,
 };
 use crate::words::errno::{Errno, ErrnoName};
-use crate::words::names::{Family, Protocol};
+use crate::words::names::{Family, Need, Protocol};
 
 /// Uids that no account has, for the two ordinary users of a privileged worker.
 const PRIVILEGED_USERS: [u32; 2] = [60_001, 60_002];
@@ -36,16 +38,19 @@ static PRIVATE_MOUNTS: AtomicBool = AtomicBool::new(false);
 const OFTEN_EMPTY: [&CStr; 6] = [c"/var/empty", c"/mnt", c"/media", c"/srv", c"/opt", c"/home"];
 
 /// Before anything of a network is changed: the host's stays as it is, whoever asks.
-pub(super) fn only_private() -> Result<(), Fault> {
+pub fn only_private() -> Result<(), Fault> {
     match PRIVATE.load(Ordering::Relaxed) {
         true => Ok(()),
-        false => Err(Fault::Failed("this process has no private network, and the host's is not changed".to_owned())),
+        false => Err(unsupported(
+            Need::NetworkNamespace,
+            "there is no network of its own, and what this would change is everybody's",
+        )),
     }
 }
 
 /// Enters a private network and PID namespace. Returns in the process that is pid 1 there, or, where that is not
-/// possible, in the caller with the reason.
-pub fn isolate(outside: Purpose) -> Isolation {
+/// possible, in the caller with the reason: then a worker takes the host that everybody has.
+pub fn isolate(outside: Purpose, wanted: Isolate) -> Isolation {
     match outside {
         Purpose::Worker => {
             let parent = process::getppid();
@@ -63,21 +68,83 @@ pub fn isolate(outside: Purpose) -> Isolation {
         return sandbox(stack);
     }
     let mut users = PRIVILEGED_USERS;
-    if let Err(first) = private_host() {
-        let entered = enter_user_namespace().and_then(|mapped| {
-            users = mapped;
-            private_host().map_err(|second| Fault::Failed(format!("{second} in a user namespace")))
-        });
-        if let Err(second) = entered {
-            return Isolation { kind: "none", users, lacking: Some(format!("{first}; {second}")) };
+    let entered = match wanted {
+        Isolate::Never => Err(Fault::Failed("none was asked for".to_owned())),
+        Isolate::WherePossible => is_survived().and_then(|()| enter_private_host(&mut users)),
+    };
+    let lacking = |why: String| Isolation { kind: "none", users, lacking: Some(why), shared: None };
+    match (entered, outside) {
+        (Ok(()), _) => match become_init(outside) {
+            Ok(()) => {
+                PRIVATE.store(true, Ordering::Relaxed);
+                Isolation { kind: "netns", users, lacking: None, shared: None }
+            }
+            Err(why) => lacking(format!("pid 1 of a new PID namespace: {why}")),
+        },
+        (Err(why), Purpose::Worker) => share_host(users, why.to_string()),
+        (Err(why), Purpose::Command) => lacking(why.to_string()),
+    }
+}
+
+fn enter_private_host(users: &mut [u32; 2]) -> Result<(), Fault> {
+    let Err(first) = private_host() else { return Ok(()) };
+    let entered = enter_user_namespace().and_then(|mapped| {
+        *users = mapped;
+        private_host().map_err(|second| Fault::Failed(format!("{second} in a user namespace")))
+    });
+    entered.map_err(|second| Fault::Failed(format!("{first}; {second}")))
+}
+
+/// Cases run on the host that everybody has, where a worker is alone, and changes nothing that others could notice.
+fn share_host(users: [u32; 2], why: String) -> Isolation {
+    shared_host::be_the_only_worker();
+    // What a case leaves behind is this process's to bury, whoever pid 1 is.
+    let _ = process::set_child_subreaper(Some(process::getpid()));
+    Isolation { kind: "none", users, lacking: None, shared: Some(why) }
+}
+
+/// What no two boots have in common. Where /proc is hidden, nobody tells.
+pub(in crate::sys) fn boot_session() -> Result<String, Fault> {
+    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned())
+}
+
+/// Where a worker of root's keeps others out, and where any other does.
+pub(in crate::sys) fn journal_path() -> PathBuf {
+    let uid = process::geteuid().as_raw();
+    if uid == 0 && fs::access("/run", fs::Access::WRITE_OK).is_ok() {
+        return PathBuf::from("/run/errnoscope.journal");
+    }
+    std::env::temp_dir().join(format!("errnoscope-{uid}.journal"))
+}
+
+/// Nothing else of a host that others use is changed.
+pub(in crate::sys) fn undo(change: &HostChange) -> Result<(), Fault> {
+    match change {
+        HostChange::Directory { path } => shared_host::remove_directory(path),
+        HostChange::Setting { .. } | HostChange::Address { .. } => {
+            Err(Fault::Failed("no such change is made on Linux".to_owned()))
         }
     }
-    match become_init(outside) {
-        Ok(()) => {
-            PRIVATE.store(true, Ordering::Relaxed);
-            Isolation { kind: "netns", users, lacking: None }
+}
+
+/// Some sandboxes kill a process for a call that they forbid. Where there is a filter, another process tries first.
+fn is_survived() -> Result<(), Fault> {
+    // SAFETY: with this argument prctl(2) takes no other.
+    if unsafe { libc::prctl(libc::PR_GET_SECCOMP) } != libc::SECCOMP_MODE_FILTER as i32 {
+        return Ok(());
+    }
+    match fork()? {
+        Fork::Child => {
+            let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::CLONE_NEWNET;
+            let _ = unshare(flags);
+            exit_now(0)
         }
-        Err(why) => Isolation { kind: "none", users, lacking: Some(format!("pid 1 of a new PID namespace: {why}")) },
+        Fork::Parent(pid) => match reap(pid) {
+            Ok(Ended::Killed(signal)) => Err(Fault::Failed(format!(
+                "unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWNET): a seccomp filter kills whoever calls it (signal {signal})"
+            ))),
+            _ => Ok(()),
+        },
     }
 }
 
@@ -89,14 +156,14 @@ fn sandbox(stack: &str) -> Isolation {
     match process::getpid().is_init() {
         true => {
             PRIVATE.store(true, Ordering::Relaxed);
-            Isolation { kind: "sandbox", users, lacking: None }
+            Isolation { kind: "sandbox", users, lacking: None, shared: None }
         }
         false => {
             let lacking = format!(
                 "{stack} has no private network for a case but that of a fresh sandbox, and this one is in use: from outside, \
                  `errnoscope run --on 'runsc --network=none do --'` starts one for each"
             );
-            Isolation { kind: "none", users, lacking: Some(lacking) }
+            Isolation { kind: "none", users, lacking: Some(lacking), shared: None }
         }
     }
 }
@@ -205,6 +272,9 @@ pub fn empty_directory() -> Result<PathBuf> {
 /// Makes an empty directory that everybody may write to the current one. Nothing of it is left when this process ends,
 /// however that comes: it is a file system that is mounted nowhere, or one of a sandbox that ends with the case.
 pub fn enter_directory(isolation: &Isolation) -> Result<(), Fault> {
+    if isolation.is_shared() {
+        return shared_host::enter_directory().unwrap_or_else(only_private);
+    }
     only_private()?;
     if isolation.kind == "sandbox" {
         // gVisor has no fsopen(2).
@@ -308,8 +378,11 @@ pub fn size_tables(tables: Tables) {
     }
 }
 
-/// A fresh network namespace with `lo` up.
-pub fn enter_case() -> Result<()> {
+/// A fresh network namespace with `lo` up, where there are any.
+pub fn enter_case(isolation: &Isolation) -> Result<()> {
+    if isolation.is_shared() {
+        return shared_host::enter_case();
+    }
     unshare(libc::CLONE_NEWNET)?;
     let control = socket(Family::Ipv4, Protocol::Udp)?;
     // SAFETY: zeroed is a valid ifreq.
@@ -342,8 +415,10 @@ pub fn wait_for(pid: i32, limit: Duration) -> Result<Option<Ended>> {
 }
 
 /// Orphans are ours: this is pid 1 of its namespace. Mostly there are none, which one call tells.
-pub fn leave_case(_: i32) {
-    if any_child() {
+pub fn leave_case(isolation: &Isolation, pid: i32) {
+    if isolation.is_shared() {
+        shared_host::leave_case(pid);
+    } else if any_child() {
         kill_descendants();
     }
 }

@@ -55,7 +55,9 @@ pub fn set_own_option(fd: &OwnedFd, family: Family, option: &SocketOption) -> Re
         | SocketOption::Ttl(_)
         | SocketOption::Broadcast(_)
         | SocketOption::SendTimeout(_)
-        | SocketOption::ReceiveTimeout(_) => return socket::set_option(fd, family, option),
+        | SocketOption::ReceiveTimeout(_)
+        | SocketOption::SendBuffer(_)
+        | SocketOption::ReceiveBuffer(_) => return socket::set_option(fd, family, option),
     };
     Ok(socket::set_bytes(fd, level, name, &value)?)
 }

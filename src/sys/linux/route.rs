@@ -39,6 +39,10 @@ pub fn set_up(device: &str) -> Result<(), Fault> {
 
 /// Configured, and local at some later time ([`settle`]).
 pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Fault> {
+    // All of 127.0.0.0/8 is this host's as it is.
+    if only_private().is_err() && device == "lo" && route_kind(address)? == "local" {
+        return Ok(());
+    }
     change(RouteNetlinkMessage::NewAddress(address_message(device, address, prefix)?), NLM_F_CREATE | NLM_F_EXCL)
 }
 

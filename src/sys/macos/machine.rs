@@ -5,19 +5,19 @@
 //! changed.
 
 use std::ffi::CString;
-use std::io::Write;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
-use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use nix::net::if_::InterfaceFlags;
 
 use super::super::darwin::{self, Own, Setting};
-use super::super::journal::{HostChange, Journal};
-use super::super::{Fault, Isolation, Purpose, Result, check, effective_uid, exit_now, pause_ms, unsupported};
-use super::{NAME, OS, has_address, interfaces, ip, no_private_host, orphans, utun};
+use super::super::journal::HostChange;
+use super::super::{
+    Fault, Isolate, Isolation, Purpose, Result, check, effective_uid, pause_ms, shared_host, unsupported,
+};
+use super::{NAME, OS, has_address, interfaces, ip, no_private_host, utun};
 use crate::plan::RouteKind;
 use crate::words::errno::Errno;
 use crate::words::names::Need;
@@ -25,64 +25,42 @@ use crate::words::names::Need;
 /// The uids that stand for user-a and user-b: nobody's, and only root can take them.
 const USERS: [u32; 2] = [60_001, 60_002];
 
-const LOOPBACK: &str = "lo0";
-
-/// How long a worker that was replaced, and what it has left behind, may take to end.
-const JOURNAL_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const LOOPBACK: &str = "lo0";
 
 /// How long duplicate address detection may take: it waits for a second.
 const TENTATIVE: Duration = Duration::from_secs(4);
 
-const LOST: &str = "the journal is held by a thread that died";
-
-static JOURNAL: Mutex<Option<Journal>> = Mutex::new(None);
-
-/// There is no private host. A worker makes sure that it is the only one, and undoes what a killed one has left;
-/// otherwise there is none.
-pub fn isolate(outside: Purpose) -> Isolation {
+/// There is no private host.
+pub fn isolate(outside: Purpose, _: Isolate) -> Isolation {
     if outside == Purpose::Worker {
-        let mut told = Vec::new();
-        let taken = text("kern.bootsessionuuid")
-            .map_err(|errno| Fault::Failed(format!("kern.bootsessionuuid: {errno}")))
-            .and_then(|boot| Journal::take(&journal_path(), &boot, JOURNAL_TIMEOUT, &mut undo, &mut told));
-        for told in told {
-            let _ = writeln!(std::io::stderr(), "errnoscope: {told}");
-        }
-        match (taken, JOURNAL.lock()) {
-            (Ok(journal), Ok(mut known)) => *known = Some(journal),
-            (Err(why), _) => give_up(&why.to_string()),
-            (_, Err(_)) => give_up(LOST),
-        }
+        shared_host::be_the_only_worker();
     }
-    Isolation { kind: "none", users: USERS, lacking: None }
+    let shared = Some(format!("{NAME} has no network namespaces"));
+    Isolation { kind: "none", users: USERS, lacking: None, shared }
 }
 
-fn give_up(why: &str) -> ! {
-    let _ = writeln!(std::io::stderr(), "errnoscope worker: {why}");
-    exit_now(1)
+/// What no two boots have in common.
+pub(in super::super) fn boot_session() -> Result<String, Fault> {
+    text("kern.bootsessionuuid").map_err(|errno| Fault::Failed(format!("kern.bootsessionuuid: {errno}")))
 }
 
 /// Root's is emptied by a boot, as the changes are; a user's, which has no changes, only keeps a second worker out.
-fn journal_path() -> PathBuf {
+pub(in super::super) fn journal_path() -> PathBuf {
     match effective_uid() {
         0 => PathBuf::from("/var/run/errnoscope.journal"),
         uid => std::env::temp_dir().join(format!("errnoscope-{uid}.journal")),
     }
 }
 
-/// Ends what is left of a case, and makes the machine what it was. If that fails this worker is of no more use.
-pub fn leave_case(pid: i32) {
-    orphans::end_group(pid);
-    let undone = match JOURNAL.lock() {
-        Ok(mut journal) => journal.as_mut().map_or(Ok(()), |journal| journal.undo(&mut undo)),
-        Err(_) => Err(Fault::Failed(LOST.to_owned())),
-    };
-    if let Err(why) = undone {
-        give_up(&format!("this machine is not as it was: {why}"));
-    }
+pub fn enter_case(_: &Isolation) -> Result<()> {
+    shared_host::enter_case()
 }
 
-fn undo(change: &HostChange) -> Result<(), Fault> {
+pub fn leave_case(_: &Isolation, pid: i32) {
+    shared_host::leave_case(pid);
+}
+
+pub(in super::super) fn undo(change: &HostChange) -> Result<(), Fault> {
     if !darwin::is_made(change, |name| number(name).ok(), |address| has_address(address).unwrap_or(false)) {
         return Ok(());
     }
@@ -93,37 +71,12 @@ fn undo(change: &HostChange) -> Result<(), Fault> {
         HostChange::Address { device, address } => {
             run("/sbin/ifconfig", &darwin::remove_address(device, *address)).map(drop)
         }
-        HostChange::Directory { path } if !darwin::is_own_directory(path) => {
-            Err(Fault::Failed(format!("{} is no directory of a case", path.display())))
-        }
-        HostChange::Directory { path } => match std::fs::remove_dir_all(path) {
-            Err(error) if error.raw_os_error() != Some(libc::ENOENT) => {
-                Err(Fault::Failed(format!("{}: {error}", path.display())))
-            }
-            _ => Ok(()),
-        },
+        HostChange::Directory { path } => shared_host::remove_directory(path),
     }
 }
 
-/// Makes a directory that is removed after the case, by this program or the next, the current one. Everybody may write
-/// to it, as the users of a case do.
 pub fn enter_directory(_: &Isolation) -> Result<(), Fault> {
-    use std::os::unix::fs::PermissionsExt;
-
-    let failed = |error: std::io::Error| Fault::Errno(super::super::errno_of(&error));
-    let path = darwin::own_directory(std::process::id());
-    let journal = JOURNAL.lock().map_err(|_| Fault::Failed(LOST.to_owned()))?;
-    let Some(journal) = journal.as_ref() else { return no_private_host() };
-    // What somebody else has put there is not to be removed with this case's.
-    if path.symlink_metadata().is_ok() {
-        return Err(Fault::Failed(format!("{} is in the way; remove it", path.display())));
-    }
-    journal.make(&HostChange::Directory { path: path.clone() }, || std::fs::create_dir(&path).map_err(failed))?;
-    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o1777)).map_err(failed)?;
-    std::env::set_current_dir(&path).map_err(failed)?;
-    // SAFETY: umask(2) takes no pointers.
-    unsafe { libc::umask(0o022) };
-    Ok(())
+    shared_host::enter_directory().unwrap_or_else(no_private_host)
 }
 
 /// Notes a change and makes it.
@@ -131,11 +84,7 @@ fn change(change: &HostChange, make: impl FnOnce() -> Result<(), Fault>) -> Resu
     if effective_uid() != 0 {
         return Err(unsupported(Need::NetworkNamespace, format!("{NAME} lets only root change that; run with sudo")));
     }
-    let journal = JOURNAL.lock().map_err(|_| Fault::Failed(LOST.to_owned()))?;
-    match journal.as_ref() {
-        Some(journal) => journal.make(change, make),
-        None => no_private_host(),
-    }
+    shared_host::make(change, make).unwrap_or_else(no_private_host)
 }
 
 pub fn read_sysctl(name: &str) -> Result<String> {
@@ -217,12 +166,7 @@ pub fn add_address(device: &str, address: IpAddr, prefix: u8) -> Result<(), Faul
 /// Only what a case has added.
 pub fn delete_address(device: &str, address: IpAddr, _: u8) -> Result<(), Fault> {
     let made = HostChange::Address { device: LOOPBACK.to_owned(), address };
-    let mut journal = JOURNAL.lock().map_err(|_| Fault::Failed(LOST.to_owned()))?;
-    let own = match journal.as_mut() {
-        Some(journal) => journal.changes()?.contains(&made),
-        None => false,
-    };
-    if device != "lo" || !own {
+    if device != "lo" || !shared_host::has_made(&made)? {
         return no_private_host();
     }
     run("/sbin/ifconfig", &darwin::remove_address(LOOPBACK, address)).map(drop)

@@ -1,11 +1,11 @@
 //! Ends processes that must not outlive their parent, on a system that has no parent-death signal.
 //!
-//! A case and all that it starts are a process group, which the worker kills. A process that gets no signal looks for
-//! its parent itself.
+//! A case and all that it starts are a process group, which the worker kills (`shared_host`). A process that gets no
+//! signal looks for its parent itself.
 
 use std::sync::atomic::{AtomicI32, Ordering};
 
-use super::super::{Result, check, exit_now, process};
+use super::super::{exit_now, process};
 
 /// How often a process looks who its parent is.
 const LOOK_MS: f64 = 50.0;
@@ -39,21 +39,4 @@ pub fn die_with_parent() {
     });
     // SAFETY: the pointer is to a whole set.
     unsafe { libc::pthread_sigmask(libc::SIG_SETMASK, &former, std::ptr::null_mut()) };
-}
-
-/// A case's process leads a group, into which everything is born that it starts.
-pub fn enter_case() -> Result<()> {
-    // SAFETY: setpgid(2) takes no pointers.
-    check(unsafe { libc::setpgid(0, 0) }).map(drop)
-}
-
-/// Kills what is left of a case's group, and waits until nothing is.
-pub(super) fn end_group(leader: i32) {
-    for _ in 0..2000 {
-        // SAFETY: kill(2) takes no pointers.
-        if unsafe { libc::kill(-leader, libc::SIGKILL) } == -1 {
-            return;
-        }
-        process::pause_ms(0.5);
-    }
 }

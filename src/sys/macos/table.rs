@@ -9,6 +9,12 @@ use crate::plan::socket_table::{SocketRow, xnu};
 use crate::words::names::{Protocol, SocketState};
 use crate::words::ports::PortSet;
 
+/// Whether the kernel lists who made a socket: `so_uid` of every one, also in TIME_WAIT (`get_pcblist_n()`,
+/// `bsd/netinet/in_pcblist.c`).
+pub fn tells_owner(_: &SocketRow) -> bool {
+    true
+}
+
 pub const UNCONNECTED: [SocketState; 2] = [SocketState::Listen, SocketState::Bound];
 
 /// The list tells of every socket, so that none has to be asked itself.

@@ -342,7 +342,13 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
         return Some(explanation(understood, Vec::new(), Some(meaning)));
     };
     let added = supplement::known(&understood, os);
-    let mut failures = grouped(&understood, knowledge.known.iter().chain(&added));
+    let known = knowledge.known.iter().chain(&added);
+    // Not every scenario is made of every kind of socket: what is known of another kind is better than nothing.
+    let kinds = [understood.query(), CallQuery { family: None, ..understood.query() }];
+    let open = CallQuery { protocol: None, ..kinds[1].clone() };
+    let asked = kinds.into_iter().chain([open]);
+    let mut asked = asked.map(|query| grouped(&query, known.clone())).filter(|failures| !failures.is_empty());
+    let mut failures = asked.next().unwrap_or_default();
     for entry in reason::entries(&understood, os) {
         if failures.keys().all(|(call, _)| *call != entry.call) {
             let own = understood.port.unwrap_or(PortChoice::Ephemeral);
@@ -416,20 +422,19 @@ pub fn explain_all(understood: Vec<Understood>, knowledge: &Knowledge) -> Option
 
 /// What is known of each call. A program that says connect may have read it from SO_ERROR: both are told as one.
 fn grouped<'k>(
-    understood: &Understood,
+    query: &CallQuery,
     known: impl Iterator<Item = &'k Known> + Clone,
 ) -> BTreeMap<(Call, PortChoice), Vec<&'k Known>> {
-    let query = understood.query();
     let mut failures: BTreeMap<(Call, PortChoice), Vec<&Known>> = BTreeMap::new();
     for known in known.clone().filter(|known| query.selects(known)) {
         failures.entry((known.call, known.port)).or_default().push(known);
     }
-    let connects = understood.calls.contains(&Call::Connect) && !understood.calls.contains(&Call::SoError);
-    let answers = CallQuery { calls: vec![Call::SoError], port: None, ..query };
+    let connects = query.calls.contains(&Call::Connect) && !query.calls.contains(&Call::SoError);
+    let answers = CallQuery { calls: vec![Call::SoError], port: None, ..query.clone() };
     let answers: Vec<&Known> = known.filter(|known| connects && answers.selects(known)).collect();
     if !answers.is_empty() {
         if failures.keys().all(|(call, _)| *call != Call::Connect) {
-            failures.insert((Call::Connect, understood.port.unwrap_or(PortChoice::Ephemeral)), Vec::new());
+            failures.insert((Call::Connect, query.port.unwrap_or(PortChoice::Ephemeral)), Vec::new());
         }
         for ((call, _), known) in &mut failures {
             if *call == Call::Connect {

@@ -32,7 +32,10 @@ pub enum Surety {
 
 /// The call that a name in a program or a trace stands for.
 pub fn call(name: &str) -> Option<Call> {
-    Some(match name.to_ascii_lowercase().as_str() {
+    let name = name.to_ascii_lowercase();
+    // As dtruss and Windows have it: `connect_nocancel`, `WSARecv`, `ConnectEx`.
+    let name = name.strip_suffix("_nocancel").unwrap_or(&name);
+    Some(match name.strip_prefix("wsa").or(name.strip_suffix("ex")).unwrap_or(name) {
         "socket" => Call::Socket,
         "setsockopt" => Call::Setsockopt,
         "bind" | "bind0" | "jvm_bind" => Call::Bind,
@@ -49,6 +52,12 @@ pub fn call(name: &str) -> Option<Call> {
         _ => return None,
     })
 }
+
+/// Names that are no words of English: whoever writes them means the system call.
+const UNMISTAKABLE: &[&str] = &[
+    "sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg", "accept4", "setsockopt", "writev", "readv",
+    "wsarecv", "wsasend", "wsarecvfrom", "wsasendto", "wsaconnect", "connectex", "acceptex",
+];
 
 /// What a word says of the action in prose.
 fn prose(word: &str) -> Option<(Vec<Call>, Surety)> {
@@ -88,7 +97,7 @@ pub fn candidates(line: &str, lower: &str, mention: Option<&Mention>, messages: 
             found.push(CallCandidate { calls, surety, distance: place.distance() });
         }
     }
-    for (phrase, call) in [("peer name", Call::Connect), ("source address", Call::Bind)] {
+    for (phrase, call) in [("peer name", Call::Connect), ("source address", Call::Bind), ("server socket", Call::Bind)] {
         if let Some(start) = lower.find(phrase).filter(|_| !lower.contains("bind")) {
             let place = Place { lower, start, end: start + phrase.len(), errno };
             found.push(CallCandidate { calls: vec![call], surety: Surety::Verb, distance: place.distance() });
@@ -161,10 +170,9 @@ fn named(line: &str, place: &Place<'_>) -> Option<(Vec<Call>, Surety)> {
         // The frame of a stack that made the system call.
         let native = after.starts_with("(native method)");
         if colons || node || field || ruby || java || jdk || native || matches!(own, Call::SoError | Call::ErrorQueue) {
-            // Node and libuv say so of both.
-            // As an argument it is the call itself.
+            // Node, Julia and libuv say so of both. As an argument it is the call itself.
             let alone = before.is_empty() && !lower_has_more(place);
-            let both = own == Call::Listen && (node || field) && !alone;
+            let both = own == Call::Listen && (node || field || line.contains("IOError")) && !alone;
             return Some((if both { vec![Call::Bind, Call::Listen] } else { vec![own] }, Surety::Named));
         }
         if after.starts_with('(') && !after.starts_with("(s)") {
@@ -185,12 +193,13 @@ fn named(line: &str, place: &Place<'_>) -> Option<(Vec<Call>, Surety)> {
         if REASONS.iter().any(|reason| before.ends_with(reason)) && (own != Call::Listen) {
             return Some((vec![own], Surety::Action));
         }
-        if ["sendto", "sendmsg", "recvfrom", "recvmsg", "accept4", "setsockopt", "writev"].contains(&word) {
+        if UNMISTAKABLE.contains(&word) {
             return Some((vec![own], Surety::Action));
         }
     }
     // A socket with an address is one that is bound.
-    if word == "socket" && after.strip_prefix(' ').is_some_and(|after| after.starts_with(is_address)) {
+    let addressed = |after: &str| after.strip_prefix(':').unwrap_or(after).starts_with(is_address);
+    if word == "socket" && after.strip_prefix(' ').is_some_and(addressed) {
         return Some((vec![Call::Bind], Surety::Action));
     }
     // What ended was made before.
@@ -226,7 +235,9 @@ fn named(line: &str, place: &Place<'_>) -> Option<(Vec<Call>, Surety)> {
         let action = action || matches!(word, "listen" | "listening") && after.starts_with(" socket");
         return Some((calls, if action { Surety::Action } else { surety }));
     }
-    parts(&line[place.start..place.end], after)
+    // The functions of a stack: `at Socket._onConnect (net.js:601:18)`, `at Socket.<ConnectAsync>g__Wait(…)`.
+    let frame = line.trim_start().starts_with("at ") && [" (", " [as ", ">g__"].iter().any(|ends| after.starts_with(ends));
+    parts(&line[place.start..place.end], frame || after.starts_with('('))
 }
 
 /// Whether an address can begin so.
@@ -240,9 +251,9 @@ fn lower_has_more(place: &Place<'_>) -> bool {
 }
 
 /// A name of several words: `apr_socket_connect`, `finishConnect`, `ConnectException`.
-fn parts(name: &str, after: &str) -> Option<(Vec<Call>, Surety)> {
+fn parts(name: &str, is_function: bool) -> Option<(Vec<Call>, Surety)> {
     // PHP says of its servers that they cannot connect.
-    if name.to_ascii_lowercase().ends_with("server") && name.contains('_') && after.starts_with('(') {
+    if name.to_ascii_lowercase().ends_with("server") && name.contains('_') && is_function {
         return Some((vec![Call::Bind, Call::Listen], Surety::Named));
     }
     // Java throws a BindException from connect() as well.
@@ -251,17 +262,21 @@ fn parts(name: &str, after: &str) -> Option<(Vec<Call>, Surety)> {
         return None;
     }
     let mut words: Vec<String> = vec![String::new()];
+    let shouts = !name.contains(|c: char| c.is_ascii_lowercase());
     for c in name.chars() {
-        if c == '_' || c.is_ascii_uppercase() {
+        if c == '_' || (c.is_ascii_uppercase() && !shouts) {
             words.push(String::new());
         }
         if let (true, Some(word)) = (c.is_ascii_alphanumeric(), words.last_mut()) {
             word.push(c.to_ascii_lowercase());
         }
     }
-    let verb = |word: &String| prose(word).filter(|(_, surety)| *surety == Surety::Verb).map(|(calls, _)| calls);
+    let verb = |word: &String| {
+        let own = call(word).filter(|_| UNMISTAKABLE.contains(&&**word)).map(|call| vec![call]);
+        own.or_else(|| prose(word).filter(|(_, surety)| *surety == Surety::Verb).map(|(calls, _)| calls))
+    };
     let calls = words.iter().rev().find_map(verb)?;
-    Some((calls, if after.starts_with('(') { Surety::Action } else { Surety::Noun }))
+    Some((calls, if is_function { Surety::Action } else { Surety::Noun }))
 }
 
 /// Whether the call can give the errno on the system, or on any where none is known.
@@ -287,7 +302,10 @@ pub fn settle(candidates: &[CallCandidate], errno: Option<ErrnoName>, system: Op
                 _ => vec![Call::Bind, Call::Connect],
             };
         }
-        let able: Vec<Call> = candidate.calls.iter().copied().filter(|&call| can_give(call, errno, system)).collect();
+        // What calls give there nobody has seen.
+        let windows = system == Some(System::Windows) && candidate.surety >= Surety::Action;
+        let can_give = |call: &Call| windows || can_give(*call, errno, system);
+        let able: Vec<Call> = candidate.calls.iter().copied().filter(can_give).collect();
         if !able.is_empty() {
             return able;
         }

@@ -123,6 +123,11 @@ pub fn advice(cause: Cause, call: Call, port: PortChoice, understood: &Understoo
             "a router says so, or no neighbour answers for the address: see the route and the neighbour table"
                 .to_owned()
         }
+        Cause::NoSourceAddress if call == Call::Socket => {
+            "the system has no such family: switched off (ipv6.disable=1), or forbidden to the program \
+             (RestrictAddressFamilies= of systemd)"
+                .to_owned()
+        }
         Cause::NoAnswer => {
             "nobody answers: see whether the address is right, whether the host is up, and what filters \
                             the path has"

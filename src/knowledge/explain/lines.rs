@@ -44,7 +44,8 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
         \b(?:os[\x20_]?|win|sock(?:et)?[\x20_]?|wsa[\x20_]?|last)?err(?:or|no)?(?:[\x20_]?(?:code|no|num))?(?:["']?\s?[:=]\s?|\x20|\s?\()(-?\d{1,5})\b
         | \b(?:code|res|ret|rc|status|result|errcode)["']?\s?[:=]\s?(-?\d{1,5})\b
         | \bWSAGetLastError(?:\(\))?\s?[:=]?\s?(\d{1,5})\b
-        | (?:^|\W)\((-?\d{1,5})\s?[:)"] | \((\d{1,5})\x20" | \[(?:\w+[:.])?(-?\d{1,5})\] | (?:\s|=)(-\d{1,5})\b
+        | (?:^|\W)\((-?\d{1,5})\s?[:)"] | \((\d{1,5})\x20" | \[(?:\w+[:.])?(-?\d{1,5})\] | \[(\d{1,5}):\x20 | (?:\s|=)(-\d{1,5})\b
+        | \(-1,\s?(\d{1,5})\) | \berr\#(\d{1,5})
         | \bfailed(?:\s?[:=]\s?|\x20)(-?\d{1,5})\b
         | \bsystem:(\d{1,5})\b | \bE?UNKNOWN(?:ERR)?\x20\(?(-?\d{1,5})\b
         | Exception\x20\((\d{1,5})\)
@@ -187,7 +188,7 @@ pub fn numbers(line: &str) -> Vec<i32> {
 }
 
 fn indented(line: &str) -> bool {
-    line.starts_with([' ', '\t']) || line.starts_with(['}', ']', '{'])
+    line.starts_with([' ', '\t']) || line.starts_with(['}', ']', '{']) || line.starts_with("at ")
 }
 
 /// `  code: 'ECONNREFUSED',`, `"errno": -98`.

@@ -2,6 +2,11 @@
 //!
 //! It has only errnos that findings can explain. Others are known by name and number.
 
+use std::sync::LazyLock;
+
+use regex_lite::Regex;
+
+use super::read::pattern;
 use super::system::{self, System};
 use crate::words::errno::ErrnoName;
 
@@ -25,6 +30,7 @@ pub fn mentions(lower: &str) -> Vec<Mention> {
         let places = lower.match_indices(message).map(|(start, message)| (start, start + message.len()));
         found.extend(places.map(|(start, end)| Mention { errno, system, start, end, name: false }));
     }
+    found.extend(phrases(lower));
     // The longer of two messages says more; a name never stands in a message.
     found.sort_by_key(|mention| (mention.start, std::cmp::Reverse(mention.end)));
     let mut end = 0;
@@ -38,7 +44,25 @@ pub fn mentions(lower: &str) -> Vec<Mention> {
 
 /// Whether a line has any errno by name or message. `lower` is the line in lower case.
 pub fn has_mention(lower: &str) -> bool {
-    MESSAGES.iter().any(|(message, ..)| lower.contains(message)) || !names(lower).is_empty()
+    MESSAGES.iter().any(|(message, ..)| lower.contains(message))
+        || !names(lower).is_empty()
+        || phrases(lower).next().is_some()
+}
+
+/// What some programs say in words of their own around an address.
+fn phrases(lower: &str) -> impl Iterator<Item = Mention> {
+    // kubectl and PostgreSQL's JDBC driver; Spring and Flask; curl on Windows.
+    static REFUSED: LazyLock<Regex> = LazyLock::new(|| pattern(r"connection to (?:the server )?\S+ (was )?refused\b"));
+    static IN_USE: LazyLock<Regex> = LazyLock::new(|| pattern(r"\bport \d{1,5} (?:is|was) (?:already )?in use"));
+    static LATE: LazyLock<Regex> = LazyLock::new(|| pattern(r"connect to \S+ port \d+: timed out"));
+    let of = |word: &str, pattern: &Regex, errno, system| {
+        let found = lower.contains(word).then(|| pattern.find(lower)).flatten();
+        // The word alone is the errno: before it stand call and address.
+        found.map(|found| Mention { errno, system, start: found.end() - word.len(), end: found.end(), name: false })
+    };
+    let late = of("timed out", &LATE, ErrnoName::ETIMEDOUT, Some(System::Windows));
+    let in_use = of("in use", &IN_USE, ErrnoName::EADDRINUSE, None);
+    of("refused", &REFUSED, ErrnoName::ECONNREFUSED, None).into_iter().chain(in_use).chain(late)
 }
 
 fn names(lower: &str) -> Vec<Mention> {
@@ -106,6 +130,8 @@ const MESSAGES: &[(&str, &str, Option<System>)] = &[
     ("no route to host", "EHOSTUNREACH", None),
     ("host is unreachable", "EHOSTUNREACH", None),
     ("hostunreachable", "EHOSTUNREACH", None),
+    // gunicorn's word.
+    ("connection in use", "EADDRINUSE", None),
     ("connection refused", "ECONNREFUSED", None),
     ("connectionrefused", "ECONNREFUSED", None),
     (
@@ -149,7 +175,13 @@ const MESSAGES: &[(&str, &str, Option<System>)] = &[
         Some(System::Windows),
     ),
     ("access a socket in a way forbidden", "EACCES", Some(System::Windows)),
+    ("an existing connection was forcibly closed by the remote host", "ECONNRESET", Some(System::Windows)),
     ("forcibly closed by the remote host", "ECONNRESET", Some(System::Windows)),
+    (
+        "an established connection was aborted by the software in your host machine",
+        "ECONNABORTED",
+        Some(System::Windows),
+    ),
     ("connection was aborted by the software in your host machine", "ECONNABORTED", Some(System::Windows)),
     ("did not properly respond after a period of time", "ETIMEDOUT", Some(System::Windows)),
     ("lacked sufficient buffer space or because a queue was full", "ENOBUFS", Some(System::Windows)),

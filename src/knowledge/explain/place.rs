@@ -23,14 +23,19 @@ patterns! {
     COLON_BEHIND = r#"^['")|\]]*[:#](\d{1,5})\b"#;
     DEVICE_BEHIND = r"^/(\d{1,5})\b";
     NETCAT_BEHIND = r"^\]? (\d{1,5})(?: ?[:(]|$)";
-    PORT = r#"(?i)(?:\b|_|")port(?:"|')?\s*[ =:#,]\s*["']?(\d{1,5})\b|\bon ["'](\d{1,5})["']"#;
-    NAMED = r#"(?i)(?:\b(?:to|at|on|from|address|host|tcp[46]?|udp[46]?)|://|@|[=("'])\s*["'(]?([a-z](?:[a-z0-9-]*\.)*[a-z0-9-]*):(\d{1,5})(?:[^\d.:]|$|[.:](?:\s|$))"#;
+    PORT = r#"(?i)(?:\b|_|")port(?:"|')?\s*[ =:#,]\s*["']?(\d{1,5})\b|\bon ["'](\d{1,5})["']|\(\*, ?(\d{1,5})\)|port already in use: (\d{1,5})"#;
+    NAMED = r#"(?i)(?:\b(?:to|at|on|from|address|host|tcp[46]?|udp[46]?)|://|@|[=("'])\s*["'(\[]?([a-z](?:[a-z0-9-]*\.)*[a-z0-9-]*):(\d{1,5})(?:[^\d.:]|$|[.:](?:\s|$))"#;
+    // No file has this name, and a dotted one only elsewhere in a line.
+    LOCALHOST = r#"\b(localhost)["']?[:,] ?(\d{1,5})(?:[^\d.:]|$|[.:](?:\s|$))"#;
+    OPENING = r#"(?:^|: )((?:[a-z0-9-]+\.)+[a-z]{2,}):(\d{1,5})(?:[^\d.:]|$|[.:](?:\s|$))"#;
     TUPLE = r"\{(\d{1,3}),\s?(\d{1,3}),\s?(\d{1,3}),\s?(\d{1,3})\}(?:,\s?(\d{1,5})\b)?";
     TUPLE6 = r"\{((?:\d{1,5},\s?){7}\d{1,5})\}(?:,\s?(\d{1,5})\})?";
     DOCKER = r"(\S+):(\d{1,5}):(\S+):(\d{1,5})/(tcp|udp)\b";
+    DART = r"\bOS Error: .*errno = \d+\)?, address = ([^\s,]+), port = (\d{1,5})";
     GO = r"\b(dial|listen|read|write|accept|set) (tcp|udp|ip)[46]?(?::\w+)? (?:([^\s>]*)->)?(\S*):? ";
-    LOCAL_WORD = r#"(?i)(?:\blocal|\bsource|\bsrc|\blisten|\bbind|\blisten(?:ing)? on|\bbind(?:ing)? to)[ _]?(?:addr(?:ess)?|ip)?['"]?[ :=(]*['"]?$"#;
-    REMOTE_WORD = r#"(?i)(?:\bremote|\bpeer|\bdst|\bdest(?:ination)?|\bupstream|\bserver at)[ _]?(?:addr(?:ess)?|ip)?['"]?[ :=(]*["'(]*(?:[a-z]+://)?$"#;
+    LOCAL_WORD = r#"(?i)(?:\blocal|\bsource|\bsrc|\blisten|\bbind|\blisten(?:ing)? on|\bbind(?:ing)? to)[ _]?(?:addr(?:ess)?|ip)?['"]?[ :=(]*['"]?(?:AF_INET6?\()?$"#;
+    REMOTE_WORD = r#"(?i)(?:\bremote|\bpeer|\bdst|\bdest(?:ination)?|\bupstream|\bto server at|\bserver=)[ _]?(?:addr(?:ess)?|ip)?['"]?[ :=(]*["'(]*(?:[a-z]+://|AF_INET6?\()?$"#;
+    FROM_WORD = r"(?i)(\brequest .*)?\bfrom (?:[\w.-]+/)?$";
     OTHER_WORD = r#"(?i)(?:\bclient|\bserver|\bhost|\bgateway|\breferrer)['"]?: *["']?(?:[a-z]+://)?$"#;
     PROTOCOL = r"(?i)(?:\b|_)(tcp|udp)(?:v?[46])?(?:\b|_)|\b(https?|postgres(?:ql)?|mysql|redis|amqp)://|\b(SOCK_STREAM)\b|\b(SOCK_DGRAM|datagrams?)\b";
     FAMILY = r"(?i)(?:\b(?:AF|PF)_INET|\bIPv?|\b(?:tcp|udp|ip)v?)(4|6)\b|\b(?:AF|PF)_INET\b";
@@ -61,6 +66,14 @@ pub fn read(line: &str, reading: &mut Reading) {
     }
     reading.protocol = reading.protocol.or_else(|| protocol(line));
     reading.family = reading.family.or_else(|| family(line));
+    // Dart tells the address of the one end with the port of the other.
+    if let Some(found) = DART.captures(line).filter(|_| !binds(reading)) {
+        if let Some(address) = address(group(&found, 1)) {
+            remote(reading, End { address: Some(address), port: None });
+        }
+        reading.local.port = group(&found, 2).parse().ok();
+        return;
+    }
     if let Some(found) = GO.captures_iter(line).last() {
         let (operation, before, after) = (group(&found, 1), group(&found, 3), group(&found, 4));
         reading.protocol = group(&found, 2).parse().ok().or(reading.protocol);
@@ -115,6 +128,10 @@ pub fn read(line: &str, reading: &mut Reading) {
             remote(reading, place.end);
         }
     }
+    // Nobody connects to all addresses where there is another one.
+    if !binds && let Some(at) = found.iter().position(|place| place.role == Role::Open && place.end.address.is_none_or(|one| !one.is_unspecified())) {
+        found.rotate_left(at);
+    }
     for place in found.iter().filter(|place| place.role == Role::Open) {
         if binds && reading.local == End::default() {
             local(reading, place.end);
@@ -132,10 +149,10 @@ pub fn place(reading: &mut Reading, end: End) {
 /// The bind() before a connect() is told with the connect's address.
 fn binds(reading: &Reading) -> bool {
     let taken = reading.calls.is_empty() && reading.errno.is_some_and(|errno| errno.as_str() == "EADDRINUSE");
-    taken || matches!(reading.calls[..], [Call::Bind | Call::Listen, ..]) && !reading.calls.contains(&Call::Connect)
+    taken || matches!(reading.calls[..], [Call::Bind | Call::Listen | Call::Socket, ..]) && !reading.calls.contains(&Call::Connect)
 }
 
-fn remote(reading: &mut Reading, end: End) {
+pub fn remote(reading: &mut Reading, end: End) {
     reading.family = end.address.map(Family::of).or(reading.family);
     reading.remote = end;
 }
@@ -147,7 +164,7 @@ pub fn local(reading: &mut Reading, end: End) {
     reading.local = end;
 }
 
-fn protocol(line: &str) -> Option<Protocol> {
+pub fn protocol(line: &str) -> Option<Protocol> {
     let mut said = PROTOCOL.captures_iter(line).map(|found| {
         let word = group(&found, 1).to_ascii_lowercase();
         let udp = word == "udp" || !group(&found, 4).is_empty();
@@ -188,7 +205,15 @@ fn places(line: &str) -> Vec<Found> {
         let token = &line[start..stop];
         let token = token.strip_prefix("[AF_INET]").or(token.strip_prefix("[AF_INET6]")).unwrap_or(token);
         let token = token.strip_prefix("[undef]").unwrap_or(token);
+        // `mx.example.com[192.0.2.25]:25`, `server[192.0.2.2:80]`.
+        let bracket = token.find('[').filter(|&at| token[..at].ends_with(|c: char| c.is_ascii_lowercase()));
+        let token = bracket.map_or(token, |at| &token[at..]);
+        // `v2:192.0.2.11:7300`, `tcp:127.0.0.1:80`.
+        let kind = token.split_once(':').filter(|(kind, end)| is_kind(kind) && end.starts_with(|c: char| c.is_ascii_digit()));
+        let token = kind.map_or(token, |(_, end)| end);
         let start = stop - token.len();
+        // `192.0.2.17:[9300-9400]`: a range is no port.
+        let token = token.split_once(":[").map_or(token, |(address, _)| address);
         let token = token.trim_end_matches(['.', '-', '_']);
         let token = if token.ends_with("::") { token } else { token.trim_end_matches(':') };
         // A quote before it opens: `"port":80` is a field.
@@ -197,7 +222,16 @@ fn places(line: &str) -> Vec<Found> {
         let node = line[..start].trim_end().rsplit([' ', ':']).next().is_some_and(|word| word.starts_with('E'))
             || line[..start].trim_end().ends_with("socket");
         let mut end = end(token, node);
-        if end.address.is_none() && !(apart && (token.starts_with(':') || token.starts_with("*:"))) {
+        // mount.cifs: `could not connect to 192.0.2.5Unable to find suitable address`.
+        if end.address.is_none() && token.ends_with("Unable") {
+            end.address = address(token.trim_end_matches("Unable"));
+        }
+        if is_separator(line, start, stop) {
+            continue;
+        }
+        // `:0` alone is a display.
+        let port = apart && (token.starts_with(':') || token.starts_with("*:")) && token != ":0";
+        if end.address.is_none() && !port {
             continue;
         }
         let rest = &line[start + token.len()..];
@@ -210,23 +244,26 @@ fn places(line: &str) -> Vec<Found> {
             end.port = end.port.or(captured.and_then(|found| group(&found, 1).parse().ok()));
         }
         if end != End::default() {
-            found.push((start, Found { end, role: role(line, start) }));
+            // `rabbit@127.0.0.1` is the name of somebody.
+            let name = line[..start].ends_with('@') && end.port.is_none();
+            found.push((start, Found { end, role: if name { Role::Other } else { role(line, start) } }));
         }
     }
-    for name in NAMED.captures_iter(line) {
-        let Some(whole) = name.get(1) else { continue };
+    for name in [&*NAMED, &*LOCALHOST, &*OPENING].into_iter().flat_map(|names| names.captures_iter(line)) {
+        let (Some(whole), port) = (name.get(1), group(&name, 2)) else { continue };
         let host = whole.as_str().to_ascii_lowercase();
         const FILES: &[&str] = &[
             ".go", ".js", ".java", ".c", ".cc", ".cpp", ".py", ".rs", ".rb", ".ex", ".erl", ".ts", ".cs", ".php", ".h",
             ".kt",
         ];
-        // `at Net.connect(Net.java:601)`: a place in a program.
-        let frame = line.trim_start().starts_with("at ");
-        let other = frame
+        // Places in a program: `at Net.connect(Net.java:601)`, `(org.eclipse.jetty.util.AbstractLifeCycle:212)`.
+        let is_class = |name: &str| name.starts_with(|c: char| c.is_ascii_uppercase());
+        let other = line.trim_start().starts_with("at ")
             || FILES.iter().any(|ending| host.ends_with(ending))
+            || whole.as_str().rsplit_once('.').is_some_and(|(_, last)| is_class(last))
             || ["node", "port", "line", "code", "errno", "ip4", "ip6", "pid"].contains(&&*host);
         if !other {
-            let end = End { address: None, port: group(&name, 2).parse().ok() };
+            let end = End { address: None, port: port.parse().ok() };
             found.push((whole.start(), Found { end, role: role(line, whole.start()) }));
         }
     }
@@ -236,16 +273,32 @@ fn places(line: &str) -> Vec<Found> {
         found.remove(0);
     }
     let mut found: Vec<Found> = found.into_iter().map(|(_, found)| found).collect();
-    // `Connected to localhost (127.0.0.1) port 80` and the like say an address twice.
+    // `Connected to localhost (127.0.0.1) port 80` and the like say an address twice, `localhost/127.0.0.1:80` by name.
     found.dedup_by(|again, first| {
-        let same = again.end.address.is_some() && again.end.address == first.end.address && again.role == first.role;
-        let more = same && (first.end.port.is_none() || again.end.port.is_none());
+        let named = first.end.address.is_none() && first.end.port == again.end.port;
+        if named {
+            first.end.address = again.end.address;
+        }
+        let same = again.end.address == first.end.address && again.role == first.role;
+        let more = same && (named || first.end.port.is_none() || again.end.port.is_none());
         if more {
             first.end.port = first.end.port.or(again.end.port);
         }
         more
     });
     found
+}
+
+/// `v2`, `tcp`: what may stand before an address.
+fn is_kind(word: &str) -> bool {
+    word.starts_with(|c: char| c.is_ascii_lowercase()) && word.chars().all(|c| c.is_ascii_alphanumeric())
+}
+
+/// `… :: caused by :: …`: nobody's address.
+fn is_separator(line: &str, start: usize, stop: usize) -> bool {
+    let before = line[..start].strip_suffix(' ').and_then(|before| before.rsplit(' ').next());
+    let apart = line[start..stop] == *"::" && line[stop..].starts_with(' ');
+    apart && before.is_some_and(|word| !["to", "on", "at", "for", "address", "host"].contains(&word))
 }
 
 fn role(line: &str, start: usize) -> Role {
@@ -258,8 +311,13 @@ fn role(line: &str, start: usize) -> Role {
     match before {
         _ if OTHER_WORD.is_match(before) => Role::Other,
         _ if REMOTE_WORD.is_match(before) => Role::Remote,
-        _ if before.ends_with(" from ") && line.contains(" to ") => Role::From,
         _ if LOCAL_WORD.is_match(before) => Role::Local,
+        // Who asks a proxy is no end of the proxy's own connection.
+        _ if line.contains(" to ") => match FROM_WORD.captures(before) {
+            Some(from) if from.get(1).is_some() => Role::Other,
+            Some(_) => Role::From,
+            None => Role::Open,
+        },
         _ => Role::Open,
     }
 }
@@ -268,6 +326,11 @@ fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim_matches(['"', '\'', '(']).trim_start_matches('[').trim_end_matches(']');
     let (address, zone) = text.split_once('%').unwrap_or((text, ""));
     address.parse().ok().filter(|_| !zone.contains([':', ']']))
+}
+
+/// One end as a program writes it alone.
+pub fn endpoint(text: &str) -> End {
+    end(text, true)
 }
 
 /// `127.0.0.1:80`, `[::1]:80`, `:::80`, `:80`, `localhost:80`, `127.0.0.1`; `joined`: `::1:80` has a port.

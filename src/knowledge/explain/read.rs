@@ -169,6 +169,8 @@ patterns! {
     JDK = r"(?:Exception|Error): [^:]+: (?:connect|bind|JVM_Bind|Cannot bind|recv failed)\s*$";
     // A port of OpenBSD's program has its name: `nc.openbsd`, `OpenBSD Secure Shell server`.
     BSD = r"(?:^|[^.-])\b(?:Free|Net|Open)BSD\b(?:[^ -]|[ -][^SNn]|$)|(?:^|[\s(])(?i:free|net|open)bsd\d|\bDragonFly\b";
+    WINDOWS = r"(?:^|[^A-Za-z])[A-Za-z]:\\\w|: no further information";
+    MACOS = r"(?:^|[^\w.])(?:/Users/\w|/opt/homebrew/|/System/Library/|/private/var/)";
     NODE = r"(?:Error: (connect|listen|bind|send) E[A-Z]+\b|\b(connect|listen|bind|send) E[A-Z]+:? [^-])";
     NODE_LOCAL = r" - Local \((\S+)\)";
     ADDRESS_FIELD = r#"^\s*["']?(?:address|host)["']?\s*:\s*["']([0-9a-fA-F.:]+)["']"#;
@@ -211,10 +213,12 @@ fn block(block: &Block) -> Result<Reading, Unreadable> {
         let os = reading.system.and_then(System::rules);
         os.and_then(|os| ErrnoName::numbered(os, number))
     }));
-    let candidates = candidates(block);
+    let (candidates, tells) = candidates(block);
     reading.calls = call::settle(&candidates, known, reading.system);
     let lower = line.to_ascii_lowercase();
     place::read(&masked(line, mentions), &mut reading);
+    // The line that has the call has the protocol as well.
+    reading.protocol = reading.protocol.or_else(|| place::protocol(tells));
     let node = NODE.captures(line);
     if let Some(found) = &node {
         if let Some(before) = NODE_LOCAL.captures(line) {
@@ -266,13 +270,15 @@ fn masked(line: &str, mentions: &[message::Mention]) -> String {
     masked
 }
 
-fn candidates(block: &Block) -> Vec<CallCandidate> {
+/// What may be the call, and the line beside that has it.
+fn candidates(block: &Block) -> (Vec<CallCandidate>, &str) {
     let lower = block.line.to_ascii_lowercase();
     let mut found = call::candidates(&block.line, &lower, block.errno.as_ref(), &block.mentions);
     let sure = |found: &[CallCandidate]| found.first().is_some_and(|first| first.surety >= Surety::Action);
     let of = |line: &String| call::candidates(line, &line.to_ascii_lowercase(), None, &[]);
     // A stack below: the frame nearest to the error that is a function of a call, and surer the one that is the system
     // call. Above: the last one.
+    let mut tells = "";
     for least in [Surety::Named, Surety::Action] {
         for line in block.below.iter().chain(&block.above) {
             if sure(&found) {
@@ -282,11 +288,11 @@ fn candidates(block: &Block) -> Vec<CallCandidate> {
             more.retain(|candidate| candidate.surety >= least);
             if !more.is_empty() {
                 more.append(&mut found);
-                found = more;
+                (found, tells) = (more, line);
             }
         }
     }
-    found
+    (found, tells)
 }
 
 /// What the lines beside an error say of the ends that its own line leaves open. Of the protocol they say nothing: a
@@ -345,6 +351,15 @@ fn system_of(block: &Block, numbers: &[i32], reading: &mut Reading) {
                 && crate::words::names::Os::ALL[1..].iter().all(|&os| ErrnoName::numbered(os, number.abs()).is_none());
             reading.system = (kernel || high).then_some(System::Linux);
         }
+    }
+    // The files of a stack are of one system.
+    let mut lines = std::iter::once(&block.line).chain(&block.below).chain(&block.above);
+    if reading.system.is_none() {
+        let of = |line: &String| {
+            let windows = WINDOWS.is_match(line).then_some(System::Windows);
+            windows.or(MACOS.is_match(line).then_some(System::Macos))
+        };
+        reading.system = lines.find_map(of);
     }
     let windows = reading.system == Some(System::Windows);
     if !windows && BSD.is_match(&block.line) {

@@ -72,6 +72,7 @@ entries! {
     Linux Connect ETIMEDOUT Ephemeral Filtered, PRACTICE "a filter that drops packets looks like silence";
     Linux Send ECONNREFUSED None Filtered, PRACTICE "an ICMP message of a filter about an earlier datagram";
     Linux Send ENETUNREACH None NoRoute, PRACTICE "the route went away, or an ICMP message about an earlier datagram";
+    Linux Socket EAFNOSUPPORT None NoSourceAddress, SOURCE "net/socket.c: __sock_create, the family is not built in, switched off (ipv6.disable=1), or forbidden (seccomp, as of systemd's RestrictAddressFamilies=)";
     Linux Accept ENFILE None DescriptorsExhausted, SOURCE "fs/file_table.c: alloc_empty_file";
     Linux Socket ENFILE None DescriptorsExhausted, SOURCE "fs/file_table.c: alloc_empty_file";
     Linux Connect EADDRNOTAVAIL Ephemeral AddressNotLocal, PRACTICE "programs call it connect where bind() of a source address failed before";

@@ -3,7 +3,6 @@
 //! It ranks by what `policy` knows, and prints nothing.
 
 pub mod read;
-pub mod reason;
 
 mod call;
 mod fit;
@@ -31,7 +30,6 @@ use crate::words::names::{Call, Family, Os, PortChoice, Protocol, Reuse, words};
 
 pub use here::Here;
 use read::{Reading, Unreadable};
-use reason::Reason;
 use system::System;
 
 /// The version of the explanation format, its first field.
@@ -141,7 +139,7 @@ pub struct Other {
     /// What it was.
     pub understood: Understood,
     /// The cause that comes first, where one is known.
-    pub cause: Option<Reason>,
+    pub cause: Option<Cause>,
 }
 
 /// One call that fails so.
@@ -161,7 +159,7 @@ pub struct ExplainedCall {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Candidate {
     /// What it ran into.
-    pub cause: Reason,
+    pub cause: Cause,
     /// How many scenarios have it.
     pub scenarios: u64,
     /// How many findings have it.
@@ -348,14 +346,7 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
     let open = CallQuery { protocol: None, ..kinds[1].clone() };
     let asked = kinds.into_iter().chain([open]);
     let mut asked = asked.map(|query| grouped(&query, known.clone())).filter(|failures| !failures.is_empty());
-    let mut failures = asked.next().unwrap_or_default();
-    for entry in reason::entries(&understood, os) {
-        if failures.keys().all(|(call, _)| *call != entry.call) {
-            let own = understood.port.unwrap_or(PortChoice::Ephemeral);
-            let port = if matches!(entry.call, Call::Connect | Call::Sendto) { own } else { PortChoice::None };
-            failures.insert((entry.call, port), Vec::new());
-        }
-    }
+    let failures = asked.next().unwrap_or_default();
     let mut ranked: Vec<((Call, PortChoice), Vec<Ranked<'_>>)> = failures
         .into_iter()
         .map(|((call, port), known)| {
@@ -380,15 +371,12 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
         let unusual = is_usual(*call, *port) == understood.connecting;
         (said, fit::obscure(*call, understood.errno), unusual && !understood.calls.is_empty(), known, *call, unusual)
     });
-    let in_use = reason::entries(&understood, os);
     let failures: Vec<ExplainedCall> = ranked
         .into_iter()
         .map(|((call, port), causes)| {
             let apart = apart(call, understood.errno, &causes);
-            let own =
-                in_use.iter().filter(|entry| entry.call == call).map(|entry| reason::candidate(entry, &understood));
-            let known = causes.into_iter().map(|cause| candidate(cause, call, port, &understood));
-            ExplainedCall { call, port, apart, causes: own.chain(known).collect() }
+            let causes = causes.into_iter().map(|cause| candidate(cause, call, port, &understood)).collect();
+            ExplainedCall { call, port, apart, causes }
         })
         .collect();
     (!failures.is_empty()).then(|| {
@@ -431,7 +419,10 @@ fn grouped<'k>(
     }
     let connects = query.calls.contains(&Call::Connect) && !query.calls.contains(&Call::SoError);
     let answers = CallQuery { calls: vec![Call::SoError], port: None, ..query.clone() };
-    let answers: Vec<&Known> = known.filter(|known| connects && answers.selects(known)).collect();
+    // A reset that answers connect() is ECONNREFUSED (tcp_reset, in SYN_SENT). Where connect() gives ECONNRESET, the
+    // connection was made, and reset before anybody looked: `refused`, which scenarios say of one in use, is not why.
+    let made = |known: &Known| known.errno == ErrnoName::ECONNRESET && known.cause == Cause::Refused;
+    let answers: Vec<&Known> = known.filter(|known| connects && answers.selects(known) && !made(known)).collect();
     if !answers.is_empty() {
         if failures.keys().all(|(call, _)| *call != Call::Connect) {
             failures.insert((Call::Connect, query.port.unwrap_or(PortChoice::Ephemeral)), Vec::new());
@@ -487,7 +478,7 @@ fn candidate(ranked: Ranked<'_>, call: Call, port: PortChoice, understood: &Unde
     let accounts = accounts_for(cause, understood.errno);
     let about = About { protocol: understood.protocol, local: understood.local, remote: understood.remote };
     Candidate {
-        cause: Reason::Cause(cause),
+        cause,
         scenarios,
         findings,
         evidence: evidence.collect(),

@@ -270,6 +270,8 @@ fn option(cause: Cause) -> Option<&'static str> {
         | Cause::NoAnswer
         | Cause::TtlExceeded
         | Cause::Refused
+        | Cause::Reset
+        | Cause::QueueFull
         | Cause::InProgress
         | Cause::None => return None,
     })

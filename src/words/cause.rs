@@ -6,7 +6,8 @@ use crate::words::names::words;
 use serde::{Deserialize, Serialize};
 
 words! {
-    /// What a call runs into. A scenario says which it makes; nothing reads it from an errno.
+    /// What a call runs into. A scenario says which it makes; nothing reads it from an errno. What takes a connection
+    /// or a device in use, `reset` and `queue-full`, no scenario makes yet: `explain` alone knows it.
     Cause {
         /// Another socket holds the local port; of the family unix, a file or a socket has the name.
         PortInUse = "port-in-use",
@@ -38,6 +39,10 @@ words! {
         Refused = "refused",
         /// Nobody answers.
         NoAnswer = "no-answer",
+        /// The other end, or something between, ended a connection that was made.
+        Reset = "reset",
+        /// A queue of the device, or the socket's memory, is full.
+        QueueFull = "queue-full",
         /// The connection is being made; there is no error yet.
         InProgress = "in-progress",
         /// Nothing stands in the way.

@@ -7,7 +7,6 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use crate::cli::Failure;
-use crate::knowledge::explain::reason::Reason;
 use crate::knowledge::explain::system::System;
 use crate::knowledge::explain::{Explanation, Here, Understood};
 use crate::knowledge::policy::separate::End;
@@ -29,14 +28,9 @@ pub fn looked_at(explanation: Explanation) -> Result<Explanation, Failure> {
         )));
     }
     let candidates = explanation.failures.iter().flat_map(|failure| &failure.causes);
-    let causes = candidates.filter_map(|candidate| match candidate.cause {
-        Reason::Cause(cause) => Some(cause),
-        // The other end, or a device: nothing of it is left to see.
-        Reason::InUse(_) => None,
-    });
     // In the order of their ranks, each once.
     let mut seen = BTreeSet::new();
-    let causes: Vec<Cause> = causes.filter(|cause| seen.insert(*cause)).collect();
+    let causes: Vec<Cause> = candidates.map(|candidate| candidate.cause).filter(|cause| seen.insert(*cause)).collect();
     let here = causes.into_iter().filter_map(|cause| look(cause, &explanation.understood)).collect();
     Ok(explanation.with_host(here))
 }
@@ -44,7 +38,7 @@ pub fn looked_at(explanation: Explanation) -> Result<Explanation, Failure> {
 /// Whether it holds, and what says so.
 type Said = (Option<bool>, String);
 
-/// Nothing where a cause is the program's own doing, which no host shows.
+/// Nothing where a cause is the program's own doing, which no host shows, or where nothing of it is left to see.
 fn look(cause: Cause, understood: &Understood) -> Option<Here> {
     let said = match cause {
         Cause::PortInUse => port_in_use(understood),
@@ -59,6 +53,7 @@ fn look(cause: Cause, understood: &Understood) -> Option<Here> {
             Ok((None, "only a packet would show it, and this sends none; `errnoscope trace` does".to_owned()))
         }
         Cause::DescriptorsExhausted => descriptors(understood),
+        Cause::Reset | Cause::QueueFull => return None,
         Cause::SocketState | Cause::AddressInvalid | Cause::InProgress | Cause::None => return None,
     };
     let (holds, said) = said.unwrap_or_else(|fault| (None, fault.to_string()));

@@ -3,8 +3,8 @@
 //! A call that cannot give the errno is not the call. What can is asked of findings.
 
 use super::message::Mention;
+use super::supplement;
 use super::system::System;
-use super::{reason, supplement};
 use crate::knowledge::policy::causes::Knowledge;
 use crate::words::errno::ErrnoName;
 use crate::words::names::Call;
@@ -55,8 +55,24 @@ pub fn call(name: &str) -> Option<Call> {
 
 /// Names that are no words of English: whoever writes them means the system call.
 const UNMISTAKABLE: &[&str] = &[
-    "sendto", "sendmsg", "sendmmsg", "recvfrom", "recvmsg", "recvmmsg", "accept4", "setsockopt", "writev", "readv",
-    "wsarecv", "wsasend", "wsarecvfrom", "wsasendto", "wsaconnect", "connectex", "acceptex",
+    "sendto",
+    "sendmsg",
+    "sendmmsg",
+    "recv",
+    "recvfrom",
+    "recvmsg",
+    "recvmmsg",
+    "accept4",
+    "setsockopt",
+    "writev",
+    "readv",
+    "wsarecv",
+    "wsasend",
+    "wsarecvfrom",
+    "wsasendto",
+    "wsaconnect",
+    "connectex",
+    "acceptex",
 ];
 
 /// What a word says of the action in prose.
@@ -97,7 +113,8 @@ pub fn candidates(line: &str, lower: &str, mention: Option<&Mention>, messages: 
             found.push(CallCandidate { calls, surety, distance: place.distance() });
         }
     }
-    for (phrase, call) in [("peer name", Call::Connect), ("source address", Call::Bind), ("server socket", Call::Bind)] {
+    for (phrase, call) in [("peer name", Call::Connect), ("source address", Call::Bind), ("server socket", Call::Bind)]
+    {
         if let Some(start) = lower.find(phrase).filter(|_| !lower.contains("bind")) {
             let place = Place { lower, start, end: start + phrase.len(), errno };
             found.push(CallCandidate { calls: vec![call], surety: Surety::Verb, distance: place.distance() });
@@ -236,7 +253,8 @@ fn named(line: &str, place: &Place<'_>) -> Option<(Vec<Call>, Surety)> {
         return Some((calls, if action { Surety::Action } else { surety }));
     }
     // The functions of a stack: `at Socket._onConnect (net.js:601:18)`, `at Socket.<ConnectAsync>g__Wait(…)`.
-    let frame = line.trim_start().starts_with("at ") && [" (", " [as ", ">g__"].iter().any(|ends| after.starts_with(ends));
+    let frame =
+        line.trim_start().starts_with("at ") && [" (", " [as ", ">g__"].iter().any(|ends| after.starts_with(ends));
     parts(&line[place.start..place.end], frame || after.starts_with('('))
 }
 
@@ -273,7 +291,8 @@ fn parts(name: &str, is_function: bool) -> Option<(Vec<Call>, Surety)> {
     }
     let verb = |word: &String| {
         let own = call(word).filter(|_| UNMISTAKABLE.contains(&&**word)).map(|call| vec![call]);
-        own.or_else(|| prose(word).filter(|(_, surety)| *surety == Surety::Verb).map(|(calls, _)| calls))
+        let libuv = name.starts_with("uv_");
+        own.or_else(|| prose(word).filter(|(_, surety)| libuv || *surety == Surety::Verb).map(|(calls, _)| calls))
     };
     let calls = words.iter().rev().find_map(verb)?;
     Some((calls, if is_function { Surety::Action } else { Surety::Noun }))
@@ -287,7 +306,6 @@ pub fn can_give(call: Call, errno: ErrnoName, system: Option<System>) -> bool {
     let known = &Knowledge::built_in().known;
     known.iter().any(|known| known.errno == errno && same(known.call) && on(known.os))
         || supplement::entries(errno).any(|entry| same(entry.call) && on(entry.os))
-        || reason::calls(errno).iter().any(|&call| same(call))
 }
 
 /// The calls of the surest candidate that can give the errno.

@@ -17,6 +17,7 @@ pub fn order(cause: Cause, call: Call, port: PortChoice, understood: &Understood
     match (cause, call, errno) {
         // Where it was seen, something else was the reason.
         _ if !accounts_for(cause, understood.errno) => 10,
+        (Cause::Reset | Cause::QueueFull, ..) => 0,
         // The program's own mistakes are found while it is written.
         (Cause::SocketState, ..) => 9,
         (Cause::NoSourceAddress, ..) => {

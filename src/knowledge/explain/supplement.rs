@@ -32,7 +32,8 @@ pub fn known(understood: &Understood, os: Os) -> Vec<Known> {
     let known = entries.map(|entry| Known {
         os,
         call: entry.call,
-        port: entry.port,
+        // Nobody has looked at both ways to get a port.
+        port: understood.port.filter(|_| entry.port != PortChoice::None).unwrap_or(entry.port),
         errno: understood.errno,
         cause: entry.cause,
         scenario: String::new(),
@@ -48,8 +49,8 @@ pub fn known(understood: &Understood, os: Os) -> Vec<Known> {
     known.collect()
 }
 
-pub const SOURCE: &str = "kernel-source";
-pub const PRACTICE: &str = "practice";
+const SOURCE: &str = "kernel-source";
+const PRACTICE: &str = "practice";
 
 macro_rules! entries {
     ($($os:ident $call:ident $errno:ident $port:ident $cause:ident, $by:ident $how:literal;)+) => {
@@ -83,9 +84,25 @@ entries! {
     Linux Sendto EHOSTDOWN Ephemeral Unreachable, SOURCE "net/ipv4/icmp.c: icmp_err_convert, an ICMP message (3/7) about an earlier datagram";
     Linux Send ENONET None Unreachable, SOURCE "net/ipv4/icmp.c: icmp_err_convert, an ICMP message (3/8) about an earlier datagram";
     Linux Recv ENONET None Unreachable, SOURCE "net/ipv4/icmp.c: icmp_err_convert, an ICMP message (3/8) about an earlier packet";
+    Linux Recv ECONNRESET None Reset, SOURCE "net/ipv4/tcp_input.c: tcp_reset";
+    Linux Send ECONNRESET None Reset, SOURCE "net/ipv4/tcp_input.c: tcp_reset";
+    Linux Connect ECONNRESET Ephemeral Reset, SOURCE "net/ipv4/tcp_input.c: tcp_reset, after the handshake, as of tcp_abort_on_overflow";
+    Linux Accept ECONNABORTED None Reset, PRACTICE "the client reset the connection before accept()";
+    Linux Recv ECONNABORTED None Reset, SOURCE "net/ipv4/tcp.c: tcp_abort, by somebody on this host (ss -K)";
+    Linux Send ECONNABORTED None Reset, SOURCE "net/ipv4/tcp.c: tcp_abort, by somebody on this host (ss -K)";
+    Linux Sendto ENOBUFS Ephemeral QueueFull, SOURCE "include/linux/netdevice.h: net_xmit_errno, for a socket with IP_RECVERR";
+    Linux Send ENOBUFS None QueueFull, SOURCE "include/linux/netdevice.h: net_xmit_errno, for a socket with IP_RECVERR";
     Linux Send EPERM None Filtered, SOURCE "net/netfilter/core.c: nf_hook_slow, a rule that drops what this host sends";
     Macos Connect ETIMEDOUT Ephemeral NoAnswer, PRACTICE "a peer that does not answer";
     Macos Connect ETIMEDOUT Ephemeral Filtered, PRACTICE "a filter that drops packets looks like silence";
+    Macos Recv ECONNRESET None Reset, PRACTICE "a peer that resets the connection";
+    Macos Send ECONNRESET None Reset, PRACTICE "a peer that resets the connection";
+    Macos Connect ECONNRESET Ephemeral Reset, PRACTICE "a peer that resets the connection";
+    Macos Accept ECONNABORTED None Reset, PRACTICE "the client reset the connection before accept()";
+    Macos Recv ECONNABORTED None Reset, PRACTICE "a peer that resets the connection";
+    Macos Send ECONNABORTED None Reset, PRACTICE "a peer that resets the connection";
+    Macos Sendto ENOBUFS Ephemeral QueueFull, SOURCE "XNU bsd/net/classq: a full queue of the interface";
+    Macos Send ENOBUFS None QueueFull, SOURCE "XNU bsd/net/classq: a full queue of the interface";
     Macos Accept ENFILE None DescriptorsExhausted, SOURCE "XNU bsd/kern/kern_descrip.c: falloc";
     Macos Connect EHOSTDOWN Ephemeral Unreachable, SOURCE "XNU bsd/netinet/in_arp.c: arp_lookup_ip, no neighbour answers for the address";
     Macos Sendto EHOSTDOWN Ephemeral Unreachable, SOURCE "XNU bsd/netinet/in_arp.c: arp_lookup_ip, no neighbour answers for the address";

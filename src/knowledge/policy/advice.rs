@@ -28,6 +28,13 @@ pub fn advice(cause: Cause) -> &'static str {
         Cause::NoAnswer => "nobody answers: see whether the host is up, and what filters the path has",
         Cause::TtlExceeded => "the TTL was used up on the way: raise it, or look for a loop in the path",
         Cause::Refused => "nobody listens there: start the server, or correct the port",
+        Cause::Reset => {
+            "the other end closed the connection with a reset: see its log. A proxy, a firewall or a load balancer \
+             between may send one as well, often after an idle time"
+        }
+        Cause::QueueFull => {
+            "packets are sent faster than the device takes them: send more slowly, or lengthen the device's queue"
+        }
         Cause::InProgress | Cause::None => "",
     }
 }

@@ -47,6 +47,8 @@ pub fn right(cause: Cause, errno: ErrnoName) -> Right {
         Cause::NoAnswer => of(Action::FailProbe, "silence is what many routers answer"),
         Cause::TtlExceeded => of(Action::Proceed, "a router answered: that is what the probe was for"),
         Cause::Refused => of(Action::Proceed, "the target answered with a reset: it is reached"),
+        Cause::Reset => of(Action::Proceed, "the target took the connection, and ended it: it is reached"),
+        Cause::QueueFull => of(Action::FailProbe, "this probe was not sent; the queue empties in a moment"),
         Cause::InProgress => of(Action::Proceed, "the probe is under way"),
         Cause::None => of(Action::Proceed, "nothing is wrong"),
     }
@@ -93,6 +95,8 @@ pub fn step(cause: Cause, errno: ErrnoName) -> (Step, &'static str) {
         Cause::NoAnswer => (Step::BackOff, "a few more tries, further and further apart"),
         Cause::TtlExceeded => (Step::BackOff, "a loop in the path passes when routers agree again"),
         Cause::Refused => (Step::BackOff, "a server that starts again listens in a moment: try again, but not at once"),
+        Cause::Reset => (Step::BackOff, "the connection is gone: make another, but not at once"),
+        Cause::QueueFull => (Step::BackOff, "a queue empties in a moment: send the same again, more slowly"),
         Cause::InProgress => (Step::Proceed, "wait until the socket is writable, then read SO_ERROR"),
         Cause::None => (Step::Proceed, right.why),
     }
@@ -125,7 +129,9 @@ pub fn accounts_for(cause: Cause, errno: ErrnoName) -> bool {
         | Cause::Unreachable
         | Cause::TtlExceeded
         | Cause::Filtered
-        | Cause::NoAnswer => true,
+        | Cause::NoAnswer
+        | Cause::Reset
+        | Cause::QueueFull => true,
     }
 }
 

@@ -42,6 +42,8 @@ fn see(cause: Cause, call: Call) -> (u8, &'static str) {
         }
         Cause::TupleInUse => (2, "getsockname() before connect(), and that 4-tuple in the socket table"),
         Cause::PortInUse => (2, "whether the socket table has the port"),
+        Cause::QueueFull => (2, "what the device's queue has dropped, by its counters"),
+        Cause::Reset => (3, "a capture of the packets: whose reset it was"),
         Cause::Filtered | Cause::NoAnswer => (3, "a second probe of another kind or TTL"),
     }
 }
@@ -135,6 +137,9 @@ pub fn commands(cause: Cause, os: Os, about: &About) -> Vec<String> {
         }
         (Os::Linux, Cause::InProgress) => vec![format!("{ss} state syn-sent 'dst {end}'")],
         (Os::Macos, Cause::InProgress) => vec![format!("{netstat} | grep SYN_SENT")],
+        (_, Cause::Reset) => vec![format!("tcpdump -n host {remote} and 'tcp[tcpflags] & tcp-rst != 0'")],
+        (Os::Linux, Cause::QueueFull) => vec!["tc -s qdisc".to_owned(), "ip -s link".to_owned()],
+        (Os::Macos, Cause::QueueFull) => vec!["netstat -id".to_owned(), "netstat -m".to_owned()],
         (_, Cause::None) => Vec::new(),
     }
 }

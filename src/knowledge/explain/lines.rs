@@ -49,6 +49,7 @@ static NUMBER: LazyLock<Regex> = LazyLock::new(|| {
         | \bfailed(?:\s?[:=]\s?|\x20)(-?\d{1,5})\b
         | \bsystem:(\d{1,5})\b | \bE?UNKNOWN(?:ERR)?\x20\(?(-?\d{1,5})\b
         | Exception\x20\((\d{1,5})\)
+        | :\x20(\d{2,5}):\x20(?:address|can|connection|network|no|operation|permission)
         | (?:^|[:\s])(\d{1,5})\x20(?:address|can|connection|network|no|operation|permission)
         "#,
     )
@@ -206,7 +207,10 @@ fn above(lines: &[&str], since: usize, index: usize) -> Vec<String> {
 
 fn below(lines: &[&str], index: usize, until: usize) -> Vec<String> {
     let lines = &lines[index + 1..until.min(index + 1 + AROUND)];
-    lines.iter().take_while(|line| indented(line)).map(|line| short(line)).collect()
+    // A line of the program itself, with a mark below it.
+    let marked = |at: usize| lines.get(at + 1).is_some_and(|mark| mark.trim() == "^");
+    let own = lines.iter().enumerate().take_while(|(at, line)| indented(line) || marked(*at));
+    own.map(|(_, line)| short(line)).collect()
 }
 
 /// Two lines above lead to an error. A short paste is about it in all its lines.

@@ -20,13 +20,14 @@ macro_rules! patterns {
 patterns! {
     PORT_BEHIND = r#"(?i)^["'\])]*[,;]?\s*\(?(?:(?:tcp|udp)?[/ ]?port[ =:#]*|['"]?port['"]?\s*[:=]\s*)["']?(\d{1,5})\b"#;
     PYTHON_BEHIND = r#"^['"], ?(\d{1,5})\b"#;
-    COLON_BEHIND = r#"^['")|\]]*[:#](\d{1,5})\b"#;
+    COLON_BEHIND = r#"^['")|\]]*[:#](\d{1,5})\b|^<(\d{1,5})>"#;
+    PREFIX_BEHIND = r"^/(\d{1,3})(?:[^\d.]|$)";
     DEVICE_BEHIND = r"^/(\d{1,5})\b";
     NETCAT_BEHIND = r"^\]? (\d{1,5})(?: ?[:(]|$)";
-    PORT = r#"(?i)(?:\b|_|")port(?:"|')?\s*[ =:#,]\s*["']?(\d{1,5})\b|\bon ["'](\d{1,5})["']|\(\*, ?(\d{1,5})\)|port already in use: (\d{1,5})"#;
+    PORT = r#"(?i)(?:\b|_|")port(?:"|')?\s*[ =:#,]\s*["']?(?:(?:tcp|udp)/)?(\d{1,5})\b|\bon ["'](\d{1,5})["']|\(\*, ?(\d{1,5})\)|port already in use: (\d{1,5})"#;
     NAMED = r#"(?i)(?:\b(?:to|at|on|from|address|host|tcp[46]?|udp[46]?)|://|@|[=("'])\s*["'(\[]?([a-z](?:[a-z0-9-]*\.)*[a-z0-9-]*):(\d{1,5})(?:[^\d.:]|$|[.:](?:\s|$))"#;
     // No file has this name, and a dotted one only elsewhere in a line.
-    LOCALHOST = r#"\b(localhost)["']?[:,] ?(\d{1,5})(?:[^\d.:]|$|[.:](?:\s|$))"#;
+    LOCALHOST = r#"\b(localhost)["'\]]?[:,] ?(\d{1,5})(?:[^\d.:]|$|[.:](?:\s|$))"#;
     OPENING = r#"(?:^|: )((?:[a-z0-9-]+\.)+[a-z]{2,}):(\d{1,5})(?:[^\d.:]|$|[.:](?:\s|$))"#;
     TUPLE = r"\{(\d{1,3}),\s?(\d{1,3}),\s?(\d{1,3}),\s?(\d{1,3})\}(?:,\s?(\d{1,5})\b)?";
     TUPLE6 = r"\{((?:\d{1,5},\s?){7}\d{1,5})\}(?:,\s?(\d{1,5})\})?";
@@ -129,7 +130,11 @@ pub fn read(line: &str, reading: &mut Reading) {
         }
     }
     // Nobody connects to all addresses where there is another one.
-    if !binds && let Some(at) = found.iter().position(|place| place.role == Role::Open && place.end.address.is_none_or(|one| !one.is_unspecified())) {
+    if !binds
+        && let Some(at) = found
+            .iter()
+            .position(|place| place.role == Role::Open && place.end.address.is_none_or(|one| !one.is_unspecified()))
+    {
         found.rotate_left(at);
     }
     for place in found.iter().filter(|place| place.role == Role::Open) {
@@ -149,7 +154,9 @@ pub fn place(reading: &mut Reading, end: End) {
 /// The bind() before a connect() is told with the connect's address.
 fn binds(reading: &Reading) -> bool {
     let taken = reading.calls.is_empty() && reading.errno.is_some_and(|errno| errno.as_str() == "EADDRINUSE");
-    taken || matches!(reading.calls[..], [Call::Bind | Call::Listen | Call::Socket, ..]) && !reading.calls.contains(&Call::Connect)
+    taken
+        || matches!(reading.calls[..], [Call::Bind | Call::Listen | Call::Socket, ..])
+            && !reading.calls.contains(&Call::Connect)
 }
 
 pub fn remote(reading: &mut Reading, end: End) {
@@ -209,7 +216,8 @@ fn places(line: &str) -> Vec<Found> {
         let bracket = token.find('[').filter(|&at| token[..at].ends_with(|c: char| c.is_ascii_lowercase()));
         let token = bracket.map_or(token, |at| &token[at..]);
         // `v2:192.0.2.11:7300`, `tcp:127.0.0.1:80`.
-        let kind = token.split_once(':').filter(|(kind, end)| is_kind(kind) && end.starts_with(|c: char| c.is_ascii_digit()));
+        let kind =
+            token.split_once(':').filter(|(kind, end)| is_kind(kind) && end.starts_with(|c: char| c.is_ascii_digit()));
         let token = kind.map_or(token, |(_, end)| end);
         let start = stop - token.len();
         // `192.0.2.17:[9300-9400]`: a range is no port.
@@ -241,7 +249,12 @@ fn places(line: &str) -> Vec<Found> {
                 end.port = DEVICE_BEHIND.captures(rest).and_then(|found| group(&found, 1).parse().ok());
             }
             let captured = behind.iter().find_map(|pattern| pattern.captures(rest));
-            end.port = end.port.or(captured.and_then(|found| group(&found, 1).parse().ok()));
+            end.port = end.port.or(captured.and_then(|found| first(&found).parse().ok()));
+            // `192.0.2.0/24` is a network.
+            let bits = PREFIX_BEHIND.captures(rest).and_then(|bits| group(&bits, 1).parse::<u8>().ok());
+            if end.port.is_none() && bits.is_some_and(|bits| bits <= if token.contains(':') { 128 } else { 32 }) {
+                continue;
+            }
         }
         if end != End::default() {
             // `rabbit@127.0.0.1` is the name of somebody.
@@ -272,21 +285,19 @@ fn places(line: &str) -> Vec<Found> {
     if found.len() > 1 && found[0].0 == 0 && found[0].1.end.port.is_none() {
         found.remove(0);
     }
-    let mut found: Vec<Found> = found.into_iter().map(|(_, found)| found).collect();
-    // `Connected to localhost (127.0.0.1) port 80` and the like say an address twice, `localhost/127.0.0.1:80` by name.
-    found.dedup_by(|again, first| {
-        let named = first.end.address.is_none() && first.end.port == again.end.port;
-        if named {
-            first.end.address = again.end.address;
+    // `localhost/127.0.0.1:80`, `example.com:80 (192.0.2.1)` and `localhost (127.0.0.1) port 80` say an end twice.
+    found.dedup_by(|(start, again), (_, first)| {
+        let End { address, port } = again.end;
+        let beside = line[..*start].ends_with('(') && port.is_none();
+        let named = first.end.address.is_none() && (first.end.port == port || beside);
+        let same = address.is_some() && first.end.address == address && (first.end.port.is_none() || port.is_none());
+        let twice = (named || same) && first.role == again.role;
+        if twice {
+            first.end = End { address: first.end.address.or(address), port: first.end.port.or(port) };
         }
-        let same = again.end.address == first.end.address && again.role == first.role;
-        let more = same && (named || first.end.port.is_none() || again.end.port.is_none());
-        if more {
-            first.end.port = first.end.port.or(again.end.port);
-        }
-        more
+        twice
     });
-    found
+    found.into_iter().map(|(_, found)| found).collect()
 }
 
 /// `v2`, `tcp`: what may stand before an address.

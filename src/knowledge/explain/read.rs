@@ -215,6 +215,14 @@ fn block(block: &Block) -> Result<Reading, Unreadable> {
     }));
     let (candidates, tells) = candidates(block);
     reading.calls = call::settle(&candidates, known, reading.system);
+    // The lines near it say what was tried.
+    if reading.calls.is_empty()
+        && let Some(errno) = known
+    {
+        let can_give = |call: &Call| call::can_give(*call, errno, reading.system);
+        let mut tried = beside.iter().map(|line| call::opening(line));
+        reading.calls = tried.find(|calls| !calls.is_empty() && calls.iter().all(can_give)).unwrap_or_default();
+    }
     let lower = line.to_ascii_lowercase();
     place::read(&masked(line, mentions), &mut reading);
     // The line that has the call has the protocol as well.
@@ -353,7 +361,7 @@ fn system_of(block: &Block, numbers: &[i32], reading: &mut Reading) {
         }
     }
     // The files of a stack are of one system.
-    let mut lines = std::iter::once(&block.line).chain(&block.below).chain(&block.above);
+    let mut lines = std::iter::once(&block.line).chain(&block.below).chain(&block.beside);
     if reading.system.is_none() {
         let of = |line: &String| {
             let windows = WINDOWS.is_match(line).then_some(System::Windows);

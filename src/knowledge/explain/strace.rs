@@ -21,7 +21,7 @@ macro_rules! patterns {
 
 patterns! {
     LINE = r"(?:^|[\s\]])(?:<\.\.\. )?([a-z0-9_]+)(?: resumed>|\()(.*)\)\s+= (-1 ([A-Z][A-Z0-9]+)|0)\b";
-    // dtruss of macOS: `connect(0x5, 0x16B4E2A10, 0x10) = -1 Err#61`; truss of FreeBSD: `… ERR#61 'Connection refused'`.
+    // dtruss of macOS: `connect(0x5, 0x16B4E2A10, 0x10) = -1 Err#61`; truss of FreeBSD: `… ERR#61 'Connection …'`.
     TRUSS = r"(?:^|[\s:])([a-z0-9_]+)\((.*)\)\s+(= -1 )?(?:Err|ERR)#(\d{1,3})\b";
     UNFINISHED = r"(?:^|[\s\]])([a-z0-9_]+)\((.*?),?\s*<unfinished \.\.\.>";
     PID = r"^\s*(?:\[pid\s+(\d+)\]|(\d+)\s)";

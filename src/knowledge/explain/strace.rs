@@ -56,8 +56,8 @@ pub fn read(lines: &[&str]) -> Vec<Result<Reading, Unreadable>> {
             }
             continue;
         }
-        if let Some(failed) = TRUSS.captures(line) {
-            found.extend(truss(&failed));
+        if line.contains("rr#") || line.contains("RR#") {
+            found.extend(TRUSS.captures(line).and_then(|failed| truss(&failed)));
             continue;
         }
         let Some(ended) = LINE.captures(line) else { continue };

@@ -36,6 +36,7 @@ mod refused;
 mod remote;
 mod rooms;
 mod servers;
+mod shared_host;
 mod shell;
 mod tidy;
 mod tracer;

@@ -81,7 +81,7 @@ pub fn doctor(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
     } else {
         write!(out, "{}", text(&hello, &affected, &switches, &descriptors))?;
     }
-    let runs = hello.os == Os::Macos || capability(&hello, Need::NetworkNamespace).available;
+    let runs = capability(&hello, Need::FreePorts).available;
     Ok(if runs { Exit::Success } else { Exit::Broken })
 }
 
@@ -168,8 +168,9 @@ fn untried(hello: &Hello, need: Need, reason: &str) -> bool {
 /// What to do about a need that this host does not offer, beyond what the reason says.
 fn remedies(hello: &Hello, need: Need, switches: &[Switch]) -> Vec<String> {
     let Capability { available, reason } = capability(hello, need);
-    // The reasons of macOS say all there is to do.
-    if available || hello.os == Os::Macos || untried(hello, need, reason.as_deref().unwrap_or_default()) {
+    // The reasons of macOS say all there is to do, and in a network that is everybody's there is nothing.
+    let is_shared = hello.isolation == "none" && matches!(need, Need::Tun | Need::Nft);
+    if available || is_shared || hello.os == Os::Macos || untried(hello, need, reason.as_deref().unwrap_or_default()) {
         return Vec::new();
     }
     let remedy = match need {
@@ -204,8 +205,11 @@ fn affected(catalogue: &Catalogue, hello: &Hello) -> Result<BTreeMap<Need, u64>,
     for scenario in &catalogue.scenarios {
         for case in cases(scenario) {
             let compiled = compile(scenario, &case, hello.os).map_err(|problem| Failure::Problems(vec![problem]))?;
-            let implied = (hello.os == Os::Linux).then_some(Need::NetworkNamespace);
-            let mut needs: Vec<Need> = compiled.needs.into_iter().chain(implied).collect();
+            let own_network = hello.os == Os::Linux
+                && (hello.isolation != "none" || compiled.plan.steps.iter().any(|step| step.op.changes_host()));
+            let implied = own_network.then_some(Need::NetworkNamespace);
+            let shared = (hello.isolation == "none").then_some(Need::FreePorts);
+            let mut needs: Vec<Need> = compiled.needs.into_iter().chain(implied).chain(shared).collect();
             needs.sort();
             needs.dedup();
             for need in needs {

@@ -387,6 +387,22 @@ impl Op {
         self.traits().lacks
     }
 
+    /// Whether it would change what all processes of a network namespace have, or of a mount namespace.
+    pub fn changes_host(&self) -> bool {
+        matches!(
+            self,
+            Op::SetSysctl { .. }
+                | Op::SetUp { .. }
+                | Op::AddAddress { .. }
+                | Op::DeleteAddress { .. }
+                | Op::AddRoute { .. }
+                | Op::AddVeth { .. }
+                | Op::AddTun { .. }
+                | Op::Nft { .. }
+                | Op::MakeReadOnly {}
+        )
+    }
+
     /// Hands every port that the op names to `port`, and every range of ephemeral ports to `range`, which may put
     /// others in their place. IP_LOCAL_PORT_RANGE is a range of one socket, and stays what it is.
     pub fn visit_ports(&mut self, port: &mut dyn FnMut(&mut u16), range: &mut dyn FnMut(&mut PortRange)) {

@@ -251,7 +251,7 @@ impl Hold {
         let admitted = match os {
             // `sk_acceptq_is_full`, include/net/sock.h: it is full when there are more.
             Os::Linux => 2,
-            // `sonewconn_internal()`, bsd/kern/uipc_socket2.c, with `soqlimitcompat`: it is full when there are as many.
+            // `sonewconn_internal()`, bsd/kern/uipc_socket2.c, with `soqlimitcompat`: when there are as many.
             Os::Macos => 1,
         };
         for filler in 1..=admitted {

@@ -175,6 +175,11 @@ impl<'a> RunningCase<'a> {
                 let reason = "this worker is not root; run as root".to_owned();
                 return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason: reason.into() })));
             }
+            // In a container, it need not have what makes it root.
+            Some(User::Root) if !sys::may_bind_low_ports().map_err(Fault::from)? => {
+                let reason = "this worker's root has no CAP_NET_BIND_SERVICE".to_owned();
+                return Err(E::from(Fault::Unsupported(Unsupported { need: Need::SecondUser, reason: reason.into() })));
+            }
             None | Some(User::Root) => return work(self),
             Some(User::UserA) => self.isolation.users[0],
             Some(User::UserB) => self.isolation.users[1],

@@ -122,7 +122,7 @@ fn failed(why: impl Into<String>) -> Fault {
 fn probe(need: Need, isolation: &Isolation) -> Result<(), Fault> {
     match need {
         Need::NetworkNamespace => isolation.shared.as_ref().map_or(Ok(()), |why| Err(failed(why))),
-        Need::FreePorts => Ok(()),
+        Need::FreePorts => loopback(),
         Need::Ipv6 => {
             let address = SocketAddr::new(IpAddr::V6(Ipv6Addr::LOCALHOST), 0);
             let bound =
@@ -163,6 +163,27 @@ fn probe(need: Need, isolation: &Isolation) -> Result<(), Fault> {
         Need::Mptcp => Err(failed("only Linux has MPTCP sockets")),
         Need::IoUring => Ring::new(Call::Connect).map(drop),
     }
+}
+
+/// Whether a connection to this host gets there: in a network that nobody has set up, nothing does.
+fn loopback() -> Result<(), Fault> {
+    let address = SocketAddr::from(([127, 0, 0, 1], 0));
+    let tried = || -> Result<bool, Fault> {
+        let open = || sys::socket(Family::Ipv4, Protocol::Tcp);
+        let (listener, client) = (open()?, open()?);
+        sys::bind(&listener, &sys::Address::new(address))?;
+        sys::listen(&listener, 1)?;
+        let Some(name) = sys::local_name(&listener)? else { return Ok(false) };
+        sys::limit_connect(&client, 1_000)?;
+        sys::connect(&client, &sys::Address::new(name))?;
+        Ok(true)
+    };
+    let why = match tried() {
+        Ok(true) => return Ok(()),
+        Ok(false) => "a listener has no name".to_owned(),
+        Err(fault) => fault.to_string(),
+    };
+    Err(failed(format!("the loopback interface does not work: {why}; as root: ip link set lo up")))
 }
 
 /// Whether there are MPTCP sockets, and whether what the kernel says of them can be witnessed: by the subflow that it

@@ -20,17 +20,22 @@ pub enum Refusal {
     Errno(i32),
     /// It says that it has done what it has not.
     Lie,
+    /// Whoever makes it is killed (SIGSYS).
+    Kill,
 }
 
 /// Runs `body` on a thread in a network of its own, which has no way into another. For root.
 #[track_caller]
 pub fn without_namespaces<T: Send>(refusal: Refusal, body: impl FnOnce() -> T + Send) -> T {
-    let errno = match refusal {
-        Refusal::Errno(errno) => errno,
-        Refusal::Lie => 0,
+    let action = match refusal {
+        Refusal::Errno(errno) => SeccompAction::Errno(errno as u32),
+        Refusal::Lie => SeccompAction::Errno(0),
+        Refusal::Kill => SeccompAction::KillProcess,
     };
     let confined = || {
-        unshare(CloneFlags::CLONE_NEWNET).expect("this test makes a network of its own, for which it has to be root");
+        unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
+            .expect("this test makes a network of its own, for which it has to be root");
+        set_up_loopback();
         let has_bit = |bit: u64| {
             let is_set = SeccompCmpOp::MaskedEq(bit);
             let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, is_set, bit).expect("a condition");
@@ -39,20 +44,32 @@ pub fn without_namespaces<T: Send>(refusal: Refusal, body: impl FnOnce() -> T + 
         let bits = (0..64).map(|bit| 1 << bit).filter(|bit| CLONE_NEW & bit != 0);
         let mut rules: BTreeMap<i64, Vec<SeccompRule>> = NAMESPACES.iter().map(|&call| (call, Vec::new())).collect();
         rules.insert(libc::SYS_clone, bits.map(has_bit).collect());
-        refuse(rules, errno);
+        refuse(rules, action);
         // Its flags are in memory, where a filter cannot look: who meets this uses clone(2).
-        refuse([(libc::SYS_clone3, Vec::new())].into(), libc::ENOSYS);
+        refuse([(libc::SYS_clone3, Vec::new())].into(), SeccompAction::Errno(libc::ENOSYS as u32));
         body()
     };
     std::thread::scope(|scope| scope.spawn(confined).join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
 }
 
-fn refuse(rules: BTreeMap<i64, Vec<SeccompRule>>, errno: i32) {
+fn refuse(rules: BTreeMap<i64, Vec<SeccompRule>>, refused: SeccompAction) {
     let arch = TargetArch::try_from(std::env::consts::ARCH).expect("a processor that seccompiler knows");
-    let refused = SeccompAction::Errno(errno as u32);
     let filter = SeccompFilter::new(rules, SeccompAction::Allow, refused, arch).expect("a filter");
     let program: BpfProgram = filter.try_into().expect("a program");
     apply_filter(&program).expect("seccomp is to be had");
+}
+
+/// As a container finds it: `lo` is up, and /proc/sys cannot be written.
+fn set_up_loopback() {
+    for command in [
+        &["ip", "link", "set", "lo", "up"][..],
+        &["mount", "--make-rprivate", "/"],
+        &["mount", "--bind", "/proc/sys", "/proc/sys"],
+        &["mount", "-o", "remount,bind,ro", "/proc/sys"],
+    ] {
+        let done = std::process::Command::new(command[0]).args(&command[1..]).status().expect("it starts");
+        assert!(done.success(), "{command:?}: {done}");
+    }
 }
 
 /// All of /proc/sys/net and what /proc has of interfaces, addresses and routes, as this thread sees them.
@@ -71,7 +88,18 @@ pub fn network() -> BTreeMap<PathBuf, String> {
     assert!(found.len() > 100, "the sysctls were read");
     for table in ["dev", "route", "if_inet6", "ipv6_route", "fib_trie"] {
         let path = Path::new("/proc/thread-self/net").join(table);
-        found.insert(path.clone(), std::fs::read_to_string(path).unwrap_or_default());
+        let text = std::fs::read_to_string(&path).unwrap_or_default();
+        // What has passed through a device, and who uses a route, is counted.
+        let is_count = |index: &usize| match table {
+            "dev" => *index > 0,
+            "ipv6_route" => matches!(index, 6 | 7),
+            _ => false,
+        };
+        let kept = |line: &str| {
+            let words = line.split_whitespace().enumerate().filter(|(index, _)| !is_count(index));
+            words.map(|(_, word)| word.to_owned()).collect::<Vec<_>>().join(" ")
+        };
+        found.insert(path, text.lines().map(kept).collect::<Vec<_>>().join("\n"));
     }
     found
 }

@@ -1,0 +1,264 @@
+//! Hosts without namespaces, such as containers: cases run on the loopback that everybody has, and nothing of it is
+//! changed, whoever is there as well and however the run ends.
+
+use std::collections::BTreeMap;
+use std::net::{TcpListener, UdpSocket};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{Child, Command, Output, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use errnoscope::report::finding::{Report, Verdict};
+
+use crate::common::PROGRAM;
+use crate::common::refusal::{Refusal, network, without_namespaces};
+use crate::harness::{needs, rstest, test};
+
+needs!(Namespaces, Root);
+
+/// What a report is to be like: `ordinary` is a user without privileges, otherwise root without any.
+fn command(ordinary: bool, arguments: &[&str]) -> Command {
+    let mut command = Command::new("setpriv");
+    match ordinary {
+        true => command.args(["--reuid", "64321", "--regid", "64321", "--clear-groups"]),
+        false => command.args(["--inh-caps=-all", "--bounding-set=-all"]),
+    };
+    command.args([PROGRAM, "run", "-q"]).args(arguments);
+    command
+}
+
+/// Cases of each kind that runs there, and of each that does not.
+const SELECTION: &[&str] = &[
+    "bind.already-bound",
+    "bind.inherited",
+    "bind.ports-exhausted",
+    "bind.port-held-by-other-user",
+    "bind.unix-*",
+    "connect.after-refusal",
+    "connect.odd-range",
+    "connect.self",
+    "connect.tuple-held",
+    "connect.unix-*",
+    "connect.filtered",
+    "send.half-closed",
+    "socket.descriptors-exhausted",
+];
+
+fn said(output: &Output) -> String {
+    [&output.stdout, &output.stderr].map(|bytes| String::from_utf8_lossy(bytes).into_owned()).concat()
+}
+
+fn report(output: &Output) -> Report {
+    serde_json::from_slice(&output.stdout).unwrap_or_else(|error| panic!("{error}: {}", said(output)))
+}
+
+/// What a run on such a host may leave: nothing but an empty journal.
+fn is_clean() {
+    for entry in std::fs::read_dir("/tmp").expect("/tmp").flatten() {
+        let name = entry.file_name().into_string().unwrap_or_default();
+        assert!(!name.starts_with("errnoscope-case-"), "{name} was left");
+    }
+    for journal in ["/run/errnoscope.journal", "/tmp/errnoscope-64321.journal"] {
+        let text = std::fs::read_to_string(journal).unwrap_or_default();
+        assert!(text.lines().count() <= 1, "{journal}: {text}");
+    }
+}
+
+/// How many findings have which verdict; none is a fault.
+#[track_caller]
+fn verdicts(report: &Report) -> BTreeMap<Verdict, usize> {
+    let mut verdicts = BTreeMap::new();
+    for finding in &report.findings {
+        *verdicts.entry(finding.verdict()).or_default() += 1;
+        let is_good = matches!(finding.verdict(), Verdict::Match | Verdict::Unsupported);
+        assert!(is_good, "{}: {:?} {:?}", finding.case, finding.verdict(), finding.missing());
+    }
+    verdicts
+}
+
+/// One after the other: the journal lets no two run at once.
+static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
+
+fn alone() -> std::sync::MutexGuard<'static, ()> {
+    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+#[rstest]
+#[case::root(false, Refusal::Errno(libc::EPERM))]
+#[case::a_user(true, Refusal::Errno(libc::EPERM))]
+#[case::a_sandbox_that_kills(true, Refusal::Kill)]
+fn a_container_makes_findings_and_changes_nothing(#[case] ordinary: bool, #[case] refusal: Refusal) {
+    let _alone = alone();
+    let (before, ran, after) = without_namespaces(refusal, || {
+        let before = network();
+        let ran = command(ordinary, &[SELECTION, &["--json", "-"]].concat()).output().expect("setpriv starts");
+        (before, ran, network())
+    });
+    for (path, value) in &before {
+        assert_eq!(after.get(path), Some(value), "{}\n{}", path.display(), said(&ran));
+    }
+    assert!(ran.status.success(), "{}: {}", ran.status, said(&ran));
+    let report = report(&ran);
+    assert_eq!(report.host.isolation, "none");
+    let capability = &report.host.capabilities[&errnoscope::words::names::Need::NetworkNamespace];
+    let reason = capability.reason.as_ref().expect("there is none, and why").as_str();
+    assert!(!capability.available && reason.contains("unshare("), "{reason}");
+    let verdicts = verdicts(&report);
+    assert!(verdicts[&Verdict::Match] > 2 * verdicts[&Verdict::Unsupported], "{verdicts:?}");
+    is_clean();
+}
+
+/// Sockets of others are there before, come in between, and go: that is nobody's mismatch.
+#[test]
+fn a_busy_host_makes_no_false_findings() {
+    let _alone = alone();
+    let stop = AtomicBool::new(false);
+    let ran = without_namespaces(Refusal::Errno(libc::EPERM), || {
+        // Ports that cases would take, and ephemeral ones.
+        let named = (0..500).filter_map(|index| TcpListener::bind(("127.0.0.1", 20_000 + 13 * index)).ok());
+        let others: Vec<TcpListener> =
+            named.chain((0..500).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"))).collect();
+        assert!(others.len() > 900, "{}", others.len());
+        let mut child = command(true, &[&SELECTION[..5], &["--json", "-"]].concat())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .spawn()
+            .expect("setpriv starts");
+        std::thread::scope(|scope| {
+            scope.spawn(|| {
+                let mut port = 1_024_u16;
+                while !stop.load(Ordering::Relaxed) {
+                    // As cases name them, a moment each.
+                    port = port.checked_add(101).unwrap_or(1_024);
+                    let held = (TcpListener::bind(("0.0.0.0", port)), UdpSocket::bind(("0.0.0.0", port)));
+                    std::thread::sleep(Duration::from_micros(500));
+                    drop(held);
+                }
+            });
+            let mut output = Vec::new();
+            std::io::Read::read_to_end(&mut child.stdout.take().expect("a pipe"), &mut output).expect("read");
+            stop.store(true, Ordering::Relaxed);
+            let ended = child.wait_with_output().expect("it ends");
+            Output { stdout: output, ..ended }
+        })
+    });
+    assert!(ran.status.success(), "{}: {}", ran.status, said(&ran));
+    verdicts(&report(&ran));
+    is_clean();
+}
+
+#[test]
+fn two_at_once_are_one_too_many() {
+    let _alone = alone();
+    without_namespaces(Refusal::Errno(libc::EPERM), || {
+        let first = command(true, &["bind.port-held"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
+        let mut first = first.expect("setpriv starts");
+        wait_for_worker();
+        let second = command(true, &["bind.already-bound"]).output().expect("setpriv starts");
+        let said = said(&second);
+        assert_eq!(second.status.code(), Some(4), "{said}");
+        assert!(said.contains("another errnoscope (process ") && said.contains("runs on this machine"), "{said}");
+        interrupt(&mut first);
+    });
+    is_clean();
+}
+
+/// Whatever is killed, nothing goes on, and what is left the next run undoes.
+#[rstest]
+#[case::interrupt(libc::SIGINT)]
+#[case::terminate(libc::SIGTERM)]
+#[case::kill(libc::SIGKILL)]
+fn a_run_that_is_killed_leaves_the_host_as_it_was(#[case] signal: i32) {
+    let _alone = alone();
+    without_namespaces(Refusal::Errno(libc::EPERM), || {
+        let before = network();
+        for moment in [5, 30, 80, 170] {
+            let mut run = command(true, &["bind.unix-*", "connect.unix-*", "bind.inherited", "bind.ports-exhausted"])
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .spawn()
+                .expect("setpriv starts");
+            wait_for_worker();
+            std::thread::sleep(Duration::from_millis(moment));
+            // SAFETY: it is a child of this process, and not waited for yet.
+            unsafe { libc::kill(run.id() as i32, signal) };
+            let ended = run.wait().expect("it ends");
+            assert!(signal != libc::SIGKILL || ended.signal() == Some(signal) || ended.success(), "{ended}");
+            let deadline = Instant::now() + Duration::from_secs(20);
+            while !workers().is_empty() {
+                assert!(Instant::now() < deadline, "still there: {:?}", workers());
+                std::thread::sleep(Duration::from_millis(5));
+            }
+        }
+        let next = command(true, &["bind.unix-path"]).output().expect("setpriv starts");
+        assert!(next.status.success(), "{}: {}", next.status, said(&next));
+        let after = network();
+        for (path, value) in &before {
+            assert_eq!(after.get(path), Some(value), "{}", path.display());
+        }
+    });
+    is_clean();
+}
+
+#[test]
+fn every_ephemeral_port_is_taken_only_if_asked_for() {
+    let _alone = alone();
+    let case =
+        ["bind.ports-exhausted", "-x", "range=default", "-x", "protocol=tcp", "-x", "family=ipv4", "--json", "-"];
+    let (careful, reckless) = without_namespaces(Refusal::Errno(libc::EPERM), || {
+        let run = |arguments: &[&str]| command(true, arguments).output().expect("setpriv starts");
+        (run(&case), run(&[&case[..], &["--exhaust-host"]].concat()))
+    });
+    let counts = [careful, reckless].map(|output| verdicts(&report(&output)).get(&Verdict::Match).copied());
+    assert!(counts[0].is_none() && counts[1].is_some_and(|count| count > 0), "{counts:?}");
+    is_clean();
+}
+
+/// Where there is not even a loopback, that is what is said.
+#[test]
+fn a_network_that_nobody_has_set_up_is_told() {
+    let _alone = alone();
+    let (ran, doctor) = without_namespaces(Refusal::Errno(libc::EPERM), || {
+        let down = Command::new("ip").args(["link", "set", "lo", "down"]).status().expect("ip starts");
+        assert!(down.success());
+        let ran = command(true, &["bind.already-bound"]).env("COLUMNS", "200").output().expect("setpriv starts");
+        (ran, Command::new(PROGRAM).arg("doctor").env("COLUMNS", "200").output().expect("it starts"))
+    });
+    for (output, code) in [(ran, 4), (doctor, 4)] {
+        let said = said(&output).split_whitespace().collect::<Vec<_>>().join(" ");
+        assert_eq!(output.status.code(), Some(code), "{said}");
+        assert!(said.contains("the loopback interface does not work") && said.contains("ip link set lo up"), "{said}");
+    }
+}
+
+/// Processes of the program in this thread's network, but those of the run itself.
+fn workers() -> Vec<u32> {
+    let own = std::fs::read_link("/proc/thread-self/ns/net").expect("/proc");
+    let mut workers = Vec::new();
+    for entry in std::fs::read_dir("/proc").expect("/proc").flatten() {
+        let Ok(pid) = entry.file_name().to_string_lossy().parse::<u32>() else { continue };
+        let place = Path::new("/proc").join(pid.to_string());
+        let line = std::fs::read(place.join("cmdline")).unwrap_or_default();
+        let is_worker = line.split(|byte| *byte == 0).nth(1) == Some(b"worker");
+        if is_worker && std::fs::read_link(place.join("ns/net")).is_ok_and(|network| network == own) {
+            workers.push(pid);
+        }
+    }
+    workers
+}
+
+#[track_caller]
+fn wait_for_worker() {
+    let deadline = Instant::now() + Duration::from_secs(20);
+    while workers().is_empty() {
+        assert!(Instant::now() < deadline, "no worker came");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+}
+
+fn interrupt(run: &mut Child) {
+    // SAFETY: it is a child of this process, and not waited for yet.
+    unsafe { libc::kill(run.id() as i32, libc::SIGINT) };
+    run.wait().expect("it ends");
+}

@@ -13,6 +13,7 @@ mod compare;
 mod compat;
 mod conditions;
 mod docs;
+mod evidence;
 mod exec;
 mod explain;
 mod explain_here;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use crate::common;
 use crate::harness::test;
 use errnoscope::knowledge::policy::evaluate::evaluate;
-use errnoscope::knowledge::policy::evidence::evidence;
+use errnoscope::knowledge::policy::evidence::{Basis, evidence};
 use errnoscope::knowledge::policy::right::Consequence;
 use errnoscope::knowledge::policy::{self, ProbeCall};
 use errnoscope::report::finding::{self, Report, Verdict};
@@ -97,8 +97,8 @@ fn holds_the_committed_policy(report: &Report) {
     let wrong = |name: &str, kind: Consequence, call: ProbeCall, errno: &str, cause: Cause| {
         let wrong = evaluate(&built_in(name), &evidence).wrong;
         let alike = wrong.iter().any(|wrong| {
-            (wrong.kind, wrong.call, wrong.cause, wrong.errno.as_str(), wrong.expected)
-                == (kind, call, cause, errno, false)
+            (wrong.kind, wrong.call, wrong.cause, wrong.errno.as_str(), wrong.basis)
+                == (kind, call, cause, errno, Basis::Observed)
         });
         assert!(alike, "{name} {kind} {call} {errno} {cause}: {wrong:#?}");
     };

@@ -366,7 +366,7 @@ fn one_errno_has_other_causes_elsewhere() {
     let macos = explained("connect EADDRINUSE", explicit, Os::Linux);
     assert_eq!(first(&macos), ["connect explicit tuple-in-use"]);
     let bases: Vec<Basis> = macos.failures[0].causes[0].evidence.iter().map(|evidence| evidence.basis).collect();
-    assert_eq!(bases, [Basis::Expected], "nobody has observed a Mac");
+    assert!(bases.iter().all(|basis| !basis.is_of_a_host()), "nobody has observed a Mac: {bases:?}");
     assert!(linux("EADDRINUSE").len() >= 4, "every call");
 }
 

@@ -21,8 +21,9 @@ Examples:
 
 A stack has one value for each call of each case. If versions of its kernel differ, it has several, each with the last \
 version observed before and the first observed after. A value is observed (by every report of its stack from `since` to \
-`until` that `missing` does not name), expected (by an authority, if nobody has observed it) or unknown. If reports of one \
-version disagree, or contradict an expectation, the document says so.
+`until` that `missing` does not name), or nobody has observed it: then it is xnu-run (XNU's own code gave it, run on \
+Linux, not on a Mac), expected (by another authority) or unknown. If reports of one version disagree, or contradict an \
+expectation, the document says so.
 `errnoscope schema compat` describes the format.")]
 pub struct Arguments {
     /// Reports, as `run --json` writes them, and ids of scenarios and cases if not all of their findings are wanted;

@@ -15,7 +15,7 @@ use crate::knowledge::policy::diff::diff;
 use crate::knowledge::policy::evaluate::{Evaluation, evaluate};
 use crate::knowledge::policy::evidence::{Evidence, evidence};
 use crate::knowledge::policy::results::{self, Derivation, Diff, Evaluations, Grounds};
-use crate::knowledge::policy::{self, BUILT_IN, DEFAULT, Policy, Signal};
+use crate::knowledge::policy::{self, BUILT_IN, DEFAULT, Forced, Policy, Signal};
 use crate::render::policy as text;
 use crate::render::style::{HEADING, paint};
 use crate::render::text::behind;
@@ -288,8 +288,11 @@ fn entry(policy: &Policy) -> Value {
         entry.insert("action".to_owned(), json!(rule.action));
         entry.insert("why".to_owned(), json!(rule.why));
         if let Some(forced) = &rule.forced {
-            let (observed, expected, example) = (forced.observed, forced.expected, &forced.example);
-            let forced = json!({ "observed": observed, "expected": expected, "example": example });
+            let Forced { observed, xnu_run, expected, example } = forced;
+            let mut forced = json!({ "observed": observed, "expected": expected, "example": example });
+            if *xnu_run > 0 {
+                forced["xnu_run"] = json!(xnu_run);
+            }
             entry.insert("forced".to_owned(), forced);
         }
         Value::Object(entry)

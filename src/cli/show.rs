@@ -8,10 +8,10 @@ use super::select::unknown_id;
 use super::{Exit, Failure, output, source};
 use crate::plan::Role;
 use crate::render::style::{HEADING, paint};
-use crate::render::text::{field, glossary, heading, lines, shown, table, unwrapped};
-use crate::scenario::{Case, Condition, ExpectationRule, Platform, Scenario, StepText, Subject, cases, compile};
-use crate::suite::judge;
-use crate::words::names::Os;
+use crate::render::text::{count, field, glossary, heading, lines, shown, table, unwrapped};
+use crate::scenario::{Case, Condition, ExpectationRule, Platform, Scenario, StepText, cases, compile};
+use crate::suite::{judge, xnu_run};
+use crate::words::names::{Authority, Os};
 use crate::words::untrusted::Text;
 
 #[derive(clap::Args)]
@@ -108,15 +108,16 @@ fn show_scenario(scenario: &Scenario, width: usize) -> String {
     section(&mut text, "setup", scenario.setup.iter().map(step), width);
     section(&mut text, "preconditions", scenario.preconditions.iter().map(precondition), width);
     let mut references = References::default();
-    for subject in &scenario.subjects {
-        text.push_str(&show_subject(subject, &mut references, width));
+    for subject in 0..scenario.subjects.len() {
+        text.push_str(&show_subject(scenario, subject, &mut references, width));
     }
     let references = references.list.iter().enumerate();
     section(&mut text, "references", references.map(|(index, text)| (format!("[{}]", index + 1), text.clone())), width);
     text
 }
 
-fn show_subject(subject: &Subject, references: &mut References, width: usize) -> String {
+fn show_subject(scenario: &Scenario, place: usize, references: &mut References, width: usize) -> String {
+    let subject = &scenario.subjects[place];
     let after =
         subject.after.as_ref().map(|after| format!(", after {} succeeded", after.get_ref())).unwrap_or_default();
     let mut text = format!("\n{}{after}\n", paint(HEADING, &format!("call {}", subject.name())));
@@ -133,16 +134,43 @@ fn show_subject(subject: &Subject, references: &mut References, width: usize) ->
     for &os in Os::ALL {
         let rules: Vec<&ExpectationRule> = subject.rules.iter().filter(|rule| rule.os.contains(&os)).collect();
         text.push_str(&format!("\n  {}\n", paint(HEADING, &format!("expected on {os}"))));
-        text.push_str(&rules_table(&rules, references, width));
+        let authorities = rules.iter().map(|rule| authority(scenario, place, rule, os));
+        text.push_str(&rules_table(&rules, authorities, references, width));
     }
     text
 }
 
+/// Why a rule is believed, and in how many of its cases there is a better reason.
+fn authority(scenario: &Scenario, subject: usize, rule: &ExpectationRule, os: Os) -> String {
+    let Some(authority) = rule.expectations.first().and_then(|first| first.authority) else { return String::new() };
+    let call = || {
+        let compiled = cases(scenario).filter_map(|case| compile(scenario, &case, Os::Macos).ok());
+        let mut calls = compiled.flat_map(|compiled| compiled.subjects);
+        calls.find(|call| call.subject == subject).map(|call| call.call)
+    };
+    let agrees = match os {
+        Os::Macos if authority < Authority::XnuRun => call().map(|call| xnu_run::agrees(scenario, subject, call, rule)),
+        Os::Macos | Os::Linux => None,
+    };
+    match agrees {
+        None | Some((_, 0)) => authority.to_string(),
+        Some((all, agree)) => {
+            let cases = count(all as u64, "case");
+            format!("{authority}; {} in {agree} of {cases}", Authority::XnuRun)
+        }
+    }
+}
+
 /// The first row whose condition holds decides. References are long: each stands once, below all tables.
-fn rules_table(rules: &[&ExpectationRule], references: &mut References, width: usize) -> String {
+fn rules_table(
+    rules: &[&ExpectationRule],
+    authorities: impl Iterator<Item = String>,
+    references: &mut References,
+    width: usize,
+) -> String {
     let mut table = table(width.saturating_sub(4));
     table.set_header(heading(["where", "outcome", "authority", "ref"]));
-    for (index, rule) in rules.iter().enumerate() {
+    for (index, (rule, authority)) in rules.iter().zip(authorities).enumerate() {
         let kernel = rule.kernel.as_ref().map(|kernel| format!("kernel {kernel}"));
         let when = rule.when.as_ref().map(|when| clauses(when).join("\n"));
         let need = rule.need.map(|need| format!("need {need}"));
@@ -156,7 +184,7 @@ fn rules_table(rules: &[&ExpectationRule], references: &mut References, width: u
         table.add_row([
             condition,
             rule.outcomes.iter().map(|outcome| outcome.as_str()).collect::<Vec<_>>().join(" or "),
-            first.and_then(|first| first.authority).map(|authority| authority.to_string()).unwrap_or_default(),
+            authority,
             first.map(|first| references.number(&first.reference)).unwrap_or_default(),
         ]);
     }

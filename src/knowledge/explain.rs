@@ -355,19 +355,19 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
             ((call, port), causes)
         })
         .collect();
-    let observed = |causes: &[Ranked<'_>]| causes.iter().any(|cause| cause.observed);
+    let basis = |causes: &[Ranked<'_>]| causes.iter().map(|cause| cause.basis).min().unwrap_or(Basis::Expected);
     let sum = |causes: &[Ranked<'_>], of: fn(&Ranked<'_>) -> u64| causes.iter().map(of).sum::<u64>();
     // What is known of a call with either port.
-    let mut calls: BTreeMap<(Call, bool), (u64, u64)> = BTreeMap::new();
+    let mut calls: BTreeMap<(Call, Basis), (u64, u64)> = BTreeMap::new();
     for ((call, _), causes) in &ranked {
-        let (scenarios, findings) = calls.entry((*call, observed(causes))).or_default();
+        let (scenarios, findings) = calls.entry((*call, basis(causes))).or_default();
         *scenarios += sum(causes, |cause| cause.scenarios);
         *findings += sum(causes, |cause| cause.findings);
     }
     ranked.sort_by_key(|((call, port), causes)| {
-        let observed = observed(causes);
+        let basis = basis(causes);
         let said = understood.calls.iter().position(|said| said == call);
-        let known = (!observed, Reverse(calls[&(*call, observed)]));
+        let known = (basis, Reverse(calls[&(*call, basis)]));
         let unusual = is_usual(*call, *port) == understood.connecting;
         (said, fit::obscure(*call, understood.errno), unusual && !understood.calls.is_empty(), known, *call, unusual)
     });
@@ -385,16 +385,16 @@ pub fn explain(understood: Understood, knowledge: &Knowledge) -> Option<Explanat
     })
 }
 
-/// Explains the first that was observed, else the first that anything is known of, and tells of the others.
+/// Explains the first of those that are known best, and tells of the others.
 pub fn explain_all(understood: Vec<Understood>, knowledge: &Knowledge) -> Option<Explanation> {
-    let observed = |explanation: &Explanation| {
-        let mut evidence =
-            explanation.failures.iter().flat_map(|failure| &failure.causes).flat_map(|one| &one.evidence);
-        explanation.meaning.is_some() || evidence.any(|evidence| evidence.basis == Basis::Observed)
+    let basis = |explanation: &Explanation| {
+        let evidence = explanation.failures.iter().flat_map(|failure| &failure.causes).flat_map(|one| &one.evidence);
+        let best = evidence.map(|evidence| evidence.basis).min();
+        if explanation.meaning.is_some() { Basis::Observed } else { best.unwrap_or(Basis::Expected) }
     };
     let known: Vec<Option<Explanation>> = understood.iter().map(|one| explain(one.clone(), knowledge)).collect();
-    let best = known.iter().position(|one| one.as_ref().is_some_and(observed));
-    let explained = best.or_else(|| known.iter().position(Option::is_some))?;
+    let explained = known.iter().enumerate().filter_map(|(index, one)| Some((index, basis(one.as_ref()?))));
+    let (explained, _) = explained.min_by_key(|(_, basis)| *basis)?;
     let mut best = None;
     let mut others = Vec::new();
     for (index, (one, known)) in understood.into_iter().zip(known).enumerate() {

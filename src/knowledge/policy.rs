@@ -72,6 +72,8 @@ pub struct Rule {
 pub struct Forced {
     /// Of systems that were observed.
     pub observed: u64,
+    /// That XNU's own code gave, which ran in user space on Linux.
+    pub xnu_run: u64,
     /// Of systems that are only expected to behave so.
     pub expected: u64,
     /// The id of one of their cases.

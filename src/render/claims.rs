@@ -8,7 +8,7 @@ use comfy_table::{Cell, Color, Row};
 
 use super::document::{Said, phrase};
 use super::style::{BAD, FAINT, GOOD, HEADING, WARN, paint};
-use super::text::{self, count, field, heading, lines, marked, table, unwrapped};
+use super::text::{self, EXPECTED, SOME_RUN, XNU_RUN, count, field, heading, lines, marked, table, unwrapped};
 use crate::report::claim::verdict::{ClaimAnswer, Group};
 use crate::report::claim::{ClaimVerdict, Judged, OnOs, Tally};
 use crate::report::finding::Behind;
@@ -40,18 +40,20 @@ pub fn verdicts(judged: &[Judged], stacks: &BTreeSet<String>, behind: &Behind, w
     unwrapped(&mut rows, 1 + Os::ALL.len());
     text.push_str(&lines(rows, ""));
     text.push_str("\nA number is in how many of the calls that a claim is about it holds.\n");
-    if judged.iter().any(|claim| claim.systems.values().any(only_expected)) {
-        text.push_str("* expected, not observed: the verdict is unknown.\n");
+    let marks: String = judged.iter().flat_map(|claim| claim.systems.values()).map(mark).collect();
+    text.push_str(&text::expected_marks(&marks));
+    if !marks.is_empty() {
+        text.push_str("With either mark the verdict is unknown.\n");
     }
     text.extend(text::behind(behind).iter().map(|line| field("", line, width)));
     text
 }
 
-/// `mixed 3/12`; where nothing was observed, what is expected, with a star.
+/// `mixed 3/12`; where nothing was observed, what is expected, with its mark.
 fn short(on: &OnOs) -> String {
     match (on.verdict, on.expected.verdict) {
         (ClaimVerdict::Unknown, ClaimVerdict::Unknown) => ClaimVerdict::Unknown.to_string(),
-        (ClaimVerdict::Unknown, _) => format!("{}*", counted(&on.expected)),
+        (ClaimVerdict::Unknown, _) => format!("{}{}", counted(&on.expected), mark(on)),
         _ => counted(&on.observed),
     }
 }
@@ -61,8 +63,15 @@ fn of_either(on: &OnOs) -> Option<String> {
     when(if on.verdict == ClaimVerdict::Unknown { &on.expected } else { &on.observed })
 }
 
-fn only_expected(on: &OnOs) -> bool {
-    on.verdict == ClaimVerdict::Unknown && on.expected.verdict != ClaimVerdict::Unknown
+/// The marks of the calls, where none of them was observed.
+fn mark(on: &OnOs) -> &'static str {
+    match on.verdict {
+        ClaimVerdict::Unknown if on.expected.calls == 0 => "",
+        ClaimVerdict::Unknown if on.expected.xnu_run == on.expected.calls => XNU_RUN,
+        ClaimVerdict::Unknown if on.expected.xnu_run > 0 => SOME_RUN,
+        ClaimVerdict::Unknown => EXPECTED,
+        ClaimVerdict::Confirmed | ClaimVerdict::Refuted | ClaimVerdict::Mixed => "",
+    }
 }
 
 fn counted(tally: &Tally) -> String {
@@ -91,7 +100,11 @@ pub fn claim(judged: &Judged, behind: &Behind, width: usize) -> String {
         match (on.verdict, on.expected.verdict) {
             (ClaimVerdict::Unknown, ClaimVerdict::Unknown) => text.push_str(": nothing there is what it is about\n"),
             (ClaimVerdict::Unknown, expected) => {
-                text.push_str(&format!(": not observed; expected {expected}, {}\n", answers(&on.expected)));
+                let run = match on.expected.xnu_run {
+                    0 => String::new(),
+                    run => format!(" ({run} of them xnu-run)"),
+                };
+                text.push_str(&format!(": not observed; expected {expected}, {}{run}\n", answers(&on.expected)));
                 text.push_str(&groups(&on.expected, width));
             }
             _ => {
@@ -177,7 +190,7 @@ pub struct ClaimTable {
 pub struct TableRow {
     pub id: String,
     pub statement: String,
-    /// For each system: `mixed 3/12`, with a star where it is only expected, and when it holds if it is mixed.
+    /// For each system: `mixed 3/12`, with its mark where it is only expected, and when it holds if it is mixed.
     pub verdicts: Vec<(String, Option<String>)>,
     /// A case against it that was observed, and its outcome.
     pub against: Option<(String, Said)>,

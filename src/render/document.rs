@@ -17,8 +17,9 @@ use std::collections::BTreeMap;
 use indexmap::{IndexMap, IndexSet};
 
 use super::claims;
-use super::text::distribution;
+use super::text::{EXPECTED, XNU_RUN, distribution};
 use crate::report::claim::Judged;
+use crate::report::compat::Basis;
 use crate::report::finding::{Finding, Report, Verdict};
 use crate::scenario::Expectation;
 use crate::words::cause::Cause;
@@ -99,6 +100,8 @@ pub struct Said {
     /// Of what was observed.
     pub verdict: Option<Verdict>,
     pub unstable: bool,
+    /// What stands behind it: nothing where it was observed.
+    pub mark: &'static str,
 }
 
 impl Said {
@@ -108,8 +111,19 @@ impl Said {
         Said { text: outcomes.join(" or "), outcomes, ..Said::default() }
     }
 
-    fn expected(expected: &[Expectation]) -> Said {
+    /// Any of those that are permitted, as far as their outcomes go.
+    fn permitted(expected: &[Expectation]) -> Said {
         Said::outcomes(expected.iter().map(|expectation| &*expectation.outcome))
+    }
+
+    /// What nobody observed.
+    fn expected(expected: &[Expectation]) -> Said {
+        Said { mark: mark(Basis::of(expected)), ..Said::permitted(expected) }
+    }
+
+    /// Without the mark: what is given, however it is known.
+    fn unmarked(self) -> Said {
+        Said { mark: "", ..self }
     }
 }
 
@@ -125,7 +139,7 @@ impl StackAnswer<'_> {
             StackAnswer::Expected(expected) => Said::expected(expected),
             StackAnswer::Observed(finding) => {
                 let said = match &**finding.expected() {
-                    several @ [_, _, ..] if finding.verdict() == Verdict::Match => Said::expected(several),
+                    several @ [_, _, ..] if finding.verdict() == Verdict::Match => Said::permitted(several),
                     _ => Said::outcomes(finding.outcome().map(|outcome| outcome.name())),
                 };
                 let outcome = if said.outcomes.is_empty() { finding.outcome_name() } else { &said.text };
@@ -142,6 +156,23 @@ impl StackAnswer<'_> {
 
     pub fn is_expected(&self) -> bool {
         matches!(self, StackAnswer::Expected(_))
+    }
+
+    /// How it is known.
+    pub fn basis(&self) -> Basis {
+        match self {
+            StackAnswer::Observed(_) => Basis::Observed,
+            StackAnswer::Expected(expected) => Basis::of(expected),
+        }
+    }
+}
+
+/// What stands behind what is known so.
+pub fn mark(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Observed => "",
+        Basis::XnuRun => XNU_RUN,
+        Basis::Expected | Basis::Unknown => EXPECTED,
     }
 }
 
@@ -166,7 +197,9 @@ impl<'r> Document<'r> {
                 item.given[place] = Some(StackAnswer::Observed(finding));
                 for (column, given) in columns.iter().zip(&mut item.given).skip(reports.len()) {
                     let expected = finding.elsewhere.get(&column.os).filter(|expected| is_made(expected));
-                    *given = given.or(expected.map(|expected| StackAnswer::Expected(expected)));
+                    let expected = expected.map(|expected| StackAnswer::Expected(expected));
+                    // Of two reports one may be older, and know less.
+                    *given = given.iter().copied().chain(expected).min_by_key(StackAnswer::basis);
                 }
             }
         }

@@ -4,7 +4,7 @@
 
 use super::document::families;
 use super::style::{FAINT, HEADING, WARN, paint};
-use super::text::{BEHIND, count, field, marked, shown};
+use super::text::{self, BEHIND, count, field, marked, shown};
 use crate::knowledge::explain::system::System;
 use crate::knowledge::explain::{Candidate, ExplainedCall, Explanation, Told, Understood};
 use crate::knowledge::policy::evidence::Basis;
@@ -59,10 +59,12 @@ fn likely(failures: &[ExplainedCall], first: &Candidate) -> String {
         let names: Vec<&str> = causes.take(3).map(|cause| cause.cause.as_str()).collect();
         names.join(" or ")
     };
-    let expected = first.evidence.iter().all(|evidence| evidence.basis == Basis::Expected);
+    let best = first.evidence.iter().map(|evidence| evidence.basis).min();
     let mut likely = first.cause.to_string();
-    if expected {
-        likely.push_str(" (expected, not observed)");
+    match best {
+        Some(Basis::Observed | Basis::Permitted) => {}
+        Some(Basis::XnuRun) => likely.push_str(&format!(" ({})", text::NOT_A_MAC)),
+        Some(Basis::Expected) | None => likely.push_str(" (expected, not observed)"),
     }
     let rest = names(&failures[0].causes[1..]);
     if !rest.is_empty() {
@@ -182,10 +184,10 @@ fn failure(failure: &ExplainedCall, understood: &Understood, width: usize) -> St
 }
 
 fn candidate(rank: usize, candidate: &Candidate, understood: &Understood, width: usize) -> String {
-    let only = if candidate.evidence.iter().any(|evidence| evidence.basis == Basis::Observed) {
-        String::new()
-    } else {
-        format!(", {}", paint(WARN, "expected, not observed"))
+    let only = match candidate.evidence.iter().map(|evidence| evidence.basis).min() {
+        Some(Basis::Observed) => String::new(),
+        Some(Basis::XnuRun) => format!(", {}", paint(WARN, text::NOT_A_MAC)),
+        Some(Basis::Permitted | Basis::Expected) | None => format!(", {}", paint(WARN, "expected, not observed")),
     };
     let made = match candidate.scenarios {
         0 => "which no scenario makes".to_owned(),
@@ -199,6 +201,7 @@ fn candidate(rank: usize, candidate: &Candidate, understood: &Understood, width:
         let said = match alike[0].basis {
             Basis::Observed => format!("{} on {by}, such as", count(number, "finding")),
             Basis::Permitted => format!("{} on {by}, which chose otherwise, such as", count(number, "finding")),
+            Basis::XnuRun => format!("in {} {}, such as", count(number, "case"), text::NOT_A_MAC),
             Basis::Expected if candidate.scenarios == 0 => format!("by {by}:"),
             Basis::Expected => format!("{} by {by}, such as", count(number, "case")),
         };

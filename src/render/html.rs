@@ -115,6 +115,11 @@ impl Page<'_> {
         data::tone(said)
     }
 
+    /// Its tone, and how it is known if nobody observed it.
+    fn look(&self, said: &Said) -> String {
+        [data::tone(said), data::how(said)].join(" ").trim_end().to_owned()
+    }
+
     /// Where the cases of a cell are shown: what the page's script reads behind `#`.
     fn cell(&self, scenario: &str, subject: &SubjectTables, cases: &[(String, Vec<String>)]) -> String {
         let values = |values: &[String]| values.iter().map(|value| word(value)).collect::<Vec<_>>().join(",");

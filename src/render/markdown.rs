@@ -9,7 +9,7 @@ use askama::filters::{Escaper as Escape, Safe};
 
 use super::document::answers::{AnswerCell, AnswerRow, StackDifference};
 use super::document::tables::{self, Cell, SubjectTables};
-use super::document::{Contents, Document, Titles, costs, notes};
+use super::document::{Contents, Document, Said, Titles, costs, notes};
 use super::text::count;
 use crate::report::claim::Judged;
 use crate::report::finding::Report;
@@ -116,10 +116,9 @@ impl Page<'_> {
 
     /// A line for each outcome, the first without a condition.
     fn answer(&self, cell: &AnswerCell) -> Safe<String> {
-        let star = if cell.expected { "\\*" } else { "" };
         let mut lines: Vec<String> = Vec::new();
         for decided in &cell.given {
-            let outcome = format!("**{}**{star}", escaped(&decided.said.text));
+            let outcome = format!("**{}**{}", escaped(&decided.said.text), escaped(decided.said.mark));
             lines.push(match &*decided.when {
                 "" => outcome,
                 when => format!("{outcome} if {}", self.written(when).0),
@@ -146,7 +145,7 @@ impl Page<'_> {
     }
 
     fn shown(&self, cell: &Cell) -> Safe<String> {
-        Safe(marked(&cell.said.text, cell.expected, cell.other))
+        Safe(marked(&cell.said, cell.other))
     }
 
     /// Text between backquotes, where nothing but a backquote and, in a table, a bar has a meaning.
@@ -170,13 +169,13 @@ impl Page<'_> {
     }
 }
 
-/// Expected in italics with a star, different in bold.
-fn marked(text: &str, expected: bool, other: bool) -> String {
-    let text = escaped(text);
-    match (text.is_empty(), expected, other) {
+/// What nobody observed in italics with its mark, different in bold.
+fn marked(said: &Said, other: bool) -> String {
+    let (text, mark) = (escaped(&said.text), escaped(said.mark));
+    match (text.is_empty(), !mark.is_empty(), other) {
         (true, ..) => "–".to_owned(),
-        (_, true, false) => format!("*{text}*\\*"),
-        (_, true, true) => format!("***{text}***\\*"),
+        (_, true, false) => format!("*{text}*{mark}"),
+        (_, true, true) => format!("***{text}***{mark}"),
         (_, false, true) => format!("**{text}**"),
         (_, false, false) => text,
     }
@@ -214,6 +213,7 @@ mod tests {
     #[test]
     fn text_from_reports_stays_text() {
         assert_eq!(escaped("a|b <img> [x](y) *z* `c`\n# d"), "a\\|b &lt;img> \\[x\\](y) \\*z\\* \\`c\\`\\\\n# d");
-        assert_eq!(marked("a*", true, true), "***a\\****\\*");
+        let expected = Said { mark: "*", ..Said::outcomes(["a*"]) };
+        assert_eq!(marked(&expected, true), "***a\\****\\*");
     }
 }

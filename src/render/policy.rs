@@ -7,13 +7,15 @@ use std::collections::BTreeMap;
 use comfy_table::{Cell, Color, Row};
 
 use super::style::{FAINT, HEADING, paint};
-use super::text::{self, count, field, heading, lines, numbers_from, table, unwrapped};
+use super::text::{
+    self, EXPECTED, XNU_RUN, count, expected_marks, field, heading, lines, numbers_from, table, unwrapped,
+};
 use crate::knowledge::policy::derive::{Ambiguity, Derived};
 use crate::knowledge::policy::diff::PolicyDifference;
 use crate::knowledge::policy::evaluate::{DecisionTally, Evaluation, Wrong};
 use crate::knowledge::policy::evidence::{Basis, Evidence, LeftOut};
 use crate::knowledge::policy::right::Consequence;
-use crate::knowledge::policy::{Action, Policy};
+use crate::knowledge::policy::{Action, Forced, Policy};
 use crate::words::names::Os;
 
 /// A policy, rule by rule.
@@ -29,13 +31,15 @@ pub fn policy(policy: &Policy, width: usize) -> String {
         ));
         text.push_str(&field(INDENT, &rule.why, width));
         if let Some(forced) = &rule.forced {
-            let expected = if forced.expected > 0 {
-                format!(" and {} expected, not observed", count(forced.expected, "finding"))
+            let &Forced { observed, xnu_run, expected, example: _ } = forced;
+            let xnu_run = if xnu_run > 0 { format!(", {xnu_run} of XNU's code ({XNU_RUN})") } else { String::new() };
+            let expected = if expected > 0 {
+                format!(" and {} expected, not observed", count(expected, "finding"))
             } else {
                 String::new()
             };
-            let observed = count(forced.observed, "observed finding");
-            text.push_str(&field(INDENT, &format!("rests on {observed}{expected}:"), width));
+            let observed = count(observed, "observed finding");
+            text.push_str(&field(INDENT, &format!("rests on {observed}{xnu_run}{expected}:"), width));
             text.push_str(&field(INDENT, &forced.example, width));
         }
     }
@@ -82,8 +86,9 @@ fn ambiguity(ambiguity: &Ambiguity, width: usize) -> String {
     let sockets = format!("({}, {}, reuse={})", words(protocol), words(family), words(reuse));
     let mut text = format!("\n  {}  {}\n", paint(HEADING, &signal), paint(FAINT, &sockets));
     for side in sides {
-        let expected = if side.expected > 0 { format!(", {} expected", side.expected) } else { String::new() };
-        let counts = format!("{} ({} observed{expected})", side.cause, side.observed);
+        let others = [(side.xnu_run, "xnu-run"), (side.expected, "expected")];
+        let others = others.iter().filter(|(number, _)| *number > 0).map(|(number, how)| format!(", {number} {how}"));
+        let counts = format!("{} ({} observed{})", side.cause, side.observed, others.collect::<String>());
         text.push_str(&field(&format!("    {:<10}  ", side.action), &counts, width));
         text.push_str(&field("                ", &side.example, width));
     }
@@ -107,6 +112,11 @@ pub fn basis(evidence: &Evidence, width: usize) -> String {
     text.extend(text::behind(&evidence.behind).iter().map(|line| field("          ", line, width)));
     if !evidence.expected.is_empty() {
         let systems: Vec<&str> = evidence.expected.iter().map(|os| os.as_str()).collect();
+        let run = number(Basis::XnuRun);
+        if run > 0 {
+            let said = format!("{} of XNU 7195.141.2's own code, not of a Mac", count(run, "failed call"));
+            text.push_str(&field("xnu-run   ", &said, width));
+        }
         let expected = count(number(Basis::Expected), "failed call");
         text.push_str(&field("expected  ", &format!("{expected} of {}, not observed", systems.join(", ")), width));
     }
@@ -127,6 +137,19 @@ fn left_out(reason: LeftOut) -> &'static str {
         LeftOut::Unreadable => "with an errno without a name",
         LeftOut::OtherStack => "of stacks that only pass for one of these systems",
     }
+}
+
+fn mark(basis: Basis) -> &'static str {
+    match basis {
+        Basis::Observed | Basis::Permitted => "",
+        Basis::XnuRun => XNU_RUN,
+        Basis::Expected => EXPECTED,
+    }
+}
+
+/// `linux`, `macos‡`, `macos*`.
+fn marked(os: Os, basis: Basis) -> String {
+    format!("{os}{}", mark(basis))
 }
 
 /// How a policy does, by cause and OS, and each kind of wrong decision.
@@ -157,8 +180,7 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
         Row::from(cells)
     };
     for row in &evaluation.table {
-        let os = if row.expected { format!("{}*", row.os) } else { row.os.to_string() };
-        rows.add_row(tally(&os, row.cause.as_str(), &row.tally));
+        rows.add_row(tally(&marked(row.os, row.basis), row.cause.as_str(), &row.tally));
     }
     rows.add_row(tally("", "all", &evaluation.total));
     numbers_from(&mut rows, 2);
@@ -174,9 +196,8 @@ pub fn evaluation(evaluation: &Evaluation, width: usize) -> String {
         );
         text.push_str(&field("  ", &said, width));
     }
-    if evaluation.table.iter().any(|row| row.expected) {
-        text.push_str("  * expected, not observed\n");
-    }
+    let shown: String = evaluation.table.iter().map(|row| mark(row.basis)).collect();
+    text.extend(expected_marks(&shown).lines().map(|line| format!("  {line}\n")));
     for (kind, title) in [
         (Consequence::Hides, "hides a real error"),
         (Consequence::GivesUp, "gives up too early"),
@@ -200,9 +221,9 @@ const CAUSES: usize = 3;
 /// What is wrong on each system, a line each: `linux   gives up 683 (554 tuple-in-use, …); hides 90 (90
 /// ports-exhausted)`.
 fn in_short(evaluation: &Evaluation, width: usize) -> String {
-    let mut wrong: BTreeMap<(Os, bool), Kinds<'_>> = BTreeMap::new();
+    let mut wrong: BTreeMap<(Os, Basis), Kinds<'_>> = BTreeMap::new();
     for row in &evaluation.table {
-        let kinds = wrong.entry((row.os, row.expected)).or_default();
+        let kinds = wrong.entry((row.os, row.basis)).or_default();
         let DecisionTally { hides, gives_up, wastes, .. } = row.tally;
         for (kind, count) in [("hides", hides), ("gives up", gives_up), ("wastes", wastes)] {
             if count > 0 {
@@ -211,7 +232,7 @@ fn in_short(evaluation: &Evaluation, width: usize) -> String {
         }
     }
     let mut text = String::new();
-    for ((os, expected), kinds) in wrong {
+    for ((os, basis), kinds) in wrong {
         let mut words = Vec::new();
         for (kind, mut causes) in kinds {
             causes.sort_by_key(|(count, _)| std::cmp::Reverse(*count));
@@ -227,8 +248,7 @@ fn in_short(evaluation: &Evaluation, width: usize) -> String {
             true => "not seen there".to_owned(),
             false => words.join("; "),
         };
-        let os = if expected { format!("{os}*") } else { os.to_string() };
-        text.push_str(&field(&format!("  {os:<6}  "), &said, width));
+        text.push_str(&field(&format!("  {:<6}  ", marked(os, basis)), &said, width));
     }
     text
 }
@@ -239,10 +259,9 @@ fn section(text: &mut String, title: &str, wrong: &[&Wrong], width: usize) {
     }
     text.push_str(&format!("\n  {}\n", paint(HEADING, title)));
     for wrong in wrong {
-        let star = if wrong.expected { "*" } else { "" };
         let signal = format!(
-            "{}{star} {} {} {}, {}: {}, right is {}",
-            wrong.os,
+            "{} {} {} {}, {}: {}, right is {}",
+            marked(wrong.os, wrong.basis),
             wrong.call,
             wrong.port,
             wrong.errno.as_str(),

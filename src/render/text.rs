@@ -25,6 +25,28 @@ pub fn shown(text: &str) -> String {
 /// What stands behind the name of a stack for which somebody behind a command (`run --on`) speaks.
 pub const BEHIND: char = '†';
 
+/// What stands behind what nobody observed, and documents or sources say.
+pub const EXPECTED: &str = "*";
+
+/// What stands behind what nobody observed, and XNU's own code gave.
+pub const XNU_RUN: &str = "‡";
+
+/// What stands behind an answer for several cases, of which one is so and the other so.
+pub const SOME_RUN: &str = "‡*";
+
+/// What the second of them says, in a few words.
+pub const NOT_A_MAC: &str = "XNU's own code gave it, run on Linux, not a Mac";
+
+/// What the two marks mean, as far as a text has them, a line each.
+pub fn expected_marks(text: &str) -> String {
+    let meanings = [
+        (EXPECTED, "expected by documents and sources, not observed"),
+        (XNU_RUN, "given by XNU 7195.141.2's own networking code, run in user space on Linux; not a Mac"),
+    ];
+    let used = meanings.into_iter().filter(|(mark, _)| text.contains(mark));
+    used.map(|(mark, meaning)| format!("{mark} {meaning}\n")).collect()
+}
+
 /// A stack's name, with that mark if it is behind a command.
 pub fn marked(stack: &str, is_behind: bool) -> String {
     if is_behind { format!("{stack}{BEHIND}") } else { stack.to_owned() }

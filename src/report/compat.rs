@@ -29,11 +29,13 @@ use sweep::{Asked, Key, short};
 pub const FORMAT: &str = "errnoscope-compat/2";
 
 words! {
-    /// How an outcome is known.
+    /// How an outcome is known, the best first.
     Basis {
         /// Reports have it.
         Observed = "observed",
-        /// No report has it, and an authority says so.
+        /// No report has it, and XNU's own networking code gave it, which ran in user space on Linux: no Mac.
+        XnuRun = "xnu-run",
+        /// No report has it, and another authority says so.
         Expected = "expected",
         /// Nobody has looked, and no authority says.
         Unknown = "unknown",
@@ -252,6 +254,17 @@ impl Compat {
     }
 }
 
+impl Basis {
+    /// That of what no report has: the best of those of the outcomes that may be.
+    pub fn of(expected: &[Expectation]) -> Basis {
+        let bases = expected.iter().filter_map(|expectation| expectation.authority).map(|authority| match authority {
+            Authority::XnuRun => Basis::XnuRun,
+            Authority::Posix | Authority::Manual | Authority::KernelSource | Authority::Observed => Basis::Expected,
+        });
+        bases.min().unwrap_or(Basis::Unknown)
+    }
+}
+
 impl Stack {
     fn new(os: Os, versions: Vec<Version>) -> Stack {
         let calls = Basis::ALL.iter().map(|&basis| (basis, 0)).collect();
@@ -291,7 +304,7 @@ fn expected_value(expected: &[Expectation], references: &mut BTreeMap<String, St
     let outcomes: BTreeSet<String> =
         expected.iter().filter(is_known).map(|expected| expected.outcome.to_string()).collect();
     Value {
-        basis: if outcomes.is_empty() { Basis::Unknown } else { Basis::Expected },
+        basis: Basis::of(expected),
         outcomes,
         since: None,
         until: None,

@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::xnu_run;
 use crate::plan::{Answer, Fate, Hello, Observations, Op, Performed, Plan, Role, StepResult, Unsupported};
 use crate::report::finding::{self, Finding, Missing, SubjectRef, TrailEntry, Unjudged, Verdict};
 use crate::scenario::witness::Witness;
@@ -100,8 +101,12 @@ pub fn expectations(
     subject: &SubjectCall,
     platform: impl Fn(Os) -> Platform,
 ) -> Option<BTreeMap<Os, Arc<[Expectation]>>> {
-    let all: BTreeMap<Os, Arc<[Expectation]>> =
-        Os::ALL.iter().map(|&os| (os, scenario.expectations(case, subject.subject, &platform(os)))).collect();
+    let on = |&os: &Os| {
+        let platform = platform(os);
+        let expected = scenario.expectations(case, subject.subject, &platform);
+        (os, xnu_run::graded(scenario, case, subject, platform, expected))
+    };
+    let all: BTreeMap<Os, Arc<[Expectation]>> = Os::ALL.iter().map(on).collect();
     all.values().any(|expected| !not_reached(expected)).then_some(all)
 }
 

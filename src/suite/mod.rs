@@ -6,3 +6,4 @@ pub mod catalogue;
 pub mod claims;
 pub mod judge;
 pub mod runner;
+pub mod xnu_run;

@@ -16,12 +16,14 @@ pub const TERMS: &[Term] = &[
     ),
     ("witness", "what the kernel said about the state that the case needs, before and after the call"),
     ("unwitnessed", "the kernel did not confirm that state, so the outcome proves nothing"),
+    ("xnu-run", "XNU 7195.141.2's own networking code (macOS 11.6) gave this, run in user space on Linux; not a Mac"),
 ];
 
 /// The words that stand in a text, alone or in names such as `holder_state`.
 pub fn used_in(text: &str) -> impl Iterator<Item = Term> {
     TERMS.iter().copied().filter(|(word, _)| {
-        text.split(|letter: char| !letter.is_ascii_alphabetic()).any(|part| part.eq_ignore_ascii_case(word))
+        let is_of_a_word = |letter: char| letter.is_ascii_alphabetic() || letter == '-' && word.contains('-');
+        text.split(|letter| !is_of_a_word(letter)).any(|part| part.eq_ignore_ascii_case(word))
     })
 }
 
@@ -34,6 +36,7 @@ mod tests {
         let used = |text| used_in(text).map(|(word, _)| word).collect::<Vec<_>>();
         assert_eq!(used("bind.port-held[holder_state=bound,relation=both-wildcard]"), ["holder", "relation"]);
         assert_eq!(used("2 UNWITNESSED"), ["unwitnessed"]);
-        assert_eq!(used("stakeholders correlate"), [""; 0]);
+        assert_eq!(used("EADDRINUSE (xnu-run: XNU 7195.141.2)"), ["xnu-run"]);
+        assert_eq!(used("stakeholders correlate, xnu run"), [""; 0]);
     }
 }

@@ -328,7 +328,7 @@ words! {
 }
 
 words! {
-    /// Why an expectation is believed.
+    /// Why an expectation is believed. What comes later is the better reason.
     Authority {
         /// The text of POSIX.1-2024.
         Posix = "posix",
@@ -336,6 +336,9 @@ words! {
         Manual = "manual",
         /// The source of the kernel: a function, and the release where that matters.
         KernelSource = "kernel-source",
+        /// The networking code of XNU itself gave it, which ran in user space on Linux: no Mac. Which release is in the
+        /// reference.
+        XnuRun = "xnu-run",
         /// Somebody saw it: on which host and release is in the reference.
         Observed = "observed",
     }

@@ -117,8 +117,8 @@ pub struct Ranked<'k> {
     pub scenarios: u64,
     /// How many findings have it.
     pub findings: u64,
-    /// Whether a kernel gave it, and not only documents say so.
-    pub observed: bool,
+    /// The best reason for it.
+    pub basis: Basis,
     /// All that speaks for it.
     pub known: Vec<&'k Known>,
 }
@@ -129,7 +129,8 @@ fn scenarios(known: &[&Known]) -> u64 {
     named.collect::<BTreeSet<_>>().len() as u64
 }
 
-/// The causes in what is known: observed before only expected, then by scenarios, then by findings.
+/// The causes in what is known: by the best reason for each, so that what was observed comes first and what is only
+/// expected last; then by scenarios, then by findings.
 ///
 /// A scenario is a situation that somebody thought of, and has as many findings as its axes have values: that is why
 /// scenarios count before findings.
@@ -144,11 +145,11 @@ pub fn rank<'k>(known: impl IntoIterator<Item = &'k Known>) -> Vec<Ranked<'k>> {
             cause,
             scenarios: scenarios(&known),
             findings: known.iter().map(|known| known.findings).sum(),
-            observed: known.iter().any(|known| known.basis == Basis::Observed),
+            basis: known.iter().map(|known| known.basis).min().unwrap_or(Basis::Expected),
             known,
         })
         .collect();
-    ranked.sort_by_key(|ranked| (!ranked.observed, Reverse((ranked.scenarios, ranked.findings)), ranked.cause));
+    ranked.sort_by_key(|ranked| (ranked.basis, Reverse((ranked.scenarios, ranked.findings)), ranked.cause));
     ranked
 }
 
@@ -209,7 +210,7 @@ impl Knowledge {
         let ran: BTreeSet<&str> =
             self.known.iter().filter(|known| is_own(known)).map(|known| &*known.scenario).collect();
         let selected: Vec<&Known> = self.known.iter().filter(|known| selects(known)).collect();
-        let new = |known: &Known| stack.is_some() && known.basis != Basis::Expected && !ran.contains(&*known.scenario);
+        let new = |known: &Known| stack.is_some() && known.basis.is_of_a_host() && !ran.contains(&*known.scenario);
         let own: Vec<&Known> = selected.iter().copied().filter(|known| is_own(known) || new(known)).collect();
         if own.is_empty() { selected } else { own }
     }
@@ -226,10 +227,10 @@ impl Knowledge {
     /// This and `newer`, which is believed where both observed a scenario on the same stack.
     pub fn and(&self, newer: Knowledge) -> Knowledge {
         let alike = |one: &Known, other: &Known| {
-            let expected = one.basis == Basis::Expected;
-            (one.os, one.basis == Basis::Expected, &one.by, &one.scenario)
-                == (other.os, other.basis == Basis::Expected, &other.by, &other.scenario)
-                && (!expected || (one.call, one.port, one.errno) == (other.call, other.port, other.errno))
+            let observed = one.basis.is_of_a_host();
+            (one.os, observed, &one.by, &one.scenario)
+                == (other.os, other.basis.is_of_a_host(), &other.by, &other.scenario)
+                && (observed || (one.call, one.port, one.errno) == (other.call, other.port, other.errno))
         };
         let kept = self.known.iter().filter(|old| !newer.known.iter().any(|new| alike(old, new))).cloned();
         let mut known: Vec<Known> = kept.chain(newer.known.iter().cloned()).collect();
@@ -253,7 +254,7 @@ fn of_finding(finding: &Finding, host: &Host) -> Vec<Known> {
     let Host { os, stack, behind, .. } = host;
     // What failed on a socket of the family unix is nothing that a text with addresses and ports could be about.
     let SocketKind::Ip(IpSocket { protocol, family, reuse }) = finding.subject.socket else { return Vec::new() };
-    let known = |os, basis, by: &str, errno| Known {
+    let known = |os, basis: Basis, by: &str, errno| Known {
         os,
         call: finding.subject.call,
         port: finding.subject.port,
@@ -262,7 +263,7 @@ fn of_finding(finding: &Finding, host: &Host) -> Vec<Known> {
         scenario: finding.scenario.to_string(),
         basis,
         by: by.to_owned(),
-        behind: behind.is_some() && basis != Basis::Expected,
+        behind: behind.is_some() && basis.is_of_a_host(),
         protocol: Some(protocol),
         family: Some(family),
         reuse,
@@ -272,7 +273,7 @@ fn of_finding(finding: &Finding, host: &Host) -> Vec<Known> {
     let expected = |os, expectations: &[Expectation]| {
         let expectations = expectations.iter().filter_map(|expectation| {
             let by = expectation.authority?.as_str();
-            Some(known(os, Basis::Expected, by, ErrnoName::new(&expectation.outcome)?))
+            Some(known(os, Basis::of(expectation), by, ErrnoName::new(&expectation.outcome)?))
         });
         expectations.collect::<Vec<_>>()
     };

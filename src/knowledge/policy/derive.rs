@@ -66,6 +66,8 @@ pub struct CauseAction {
     pub cause: Cause,
     /// In how many cases of systems that were observed.
     pub observed: u64,
+    /// In how many XNU's own code gave the signal, which ran in user space on Linux.
+    pub xnu_run: u64,
     /// In how many of systems that are only expected to behave so.
     pub expected: u64,
     /// The id of one of the cases.
@@ -133,10 +135,15 @@ fn ambiguity(items: &[&CausedSignal]) -> Ambiguity {
             action,
             cause: item.cause,
             observed: 0,
+            xnu_run: 0,
             expected: 0,
             example: item.case.clone(),
         });
-        *if item.basis == Basis::Expected { &mut side.expected } else { &mut side.observed } += 1;
+        *match item.basis {
+            Basis::Observed | Basis::Permitted => &mut side.observed,
+            Basis::XnuRun => &mut side.xnu_run,
+            Basis::Expected => &mut side.expected,
+        } += 1;
         // The order of the items must not matter.
         if item.case < side.example {
             side.example.clone_from(&item.case);
@@ -287,7 +294,7 @@ fn forced(rules: &[Rule], index: usize, items: &[CausedSignal]) -> Forced {
     let mut without = rules.to_vec();
     without.remove(index);
     let last = index == without.len();
-    let (mut observed, mut expected) = (0, 0);
+    let mut forced = Forced { observed: 0, xnu_run: 0, expected: 0, example: String::new() };
     let mut example: Option<&CausedSignal> = None;
     let action = rules[index].action;
     for item in items.iter().filter(|item| right(item.cause, item.signal.errno).action == action) {
@@ -295,14 +302,18 @@ fn forced(rules: &[Rule], index: usize, items: &[CausedSignal]) -> Forced {
             continue;
         }
         if last || decide(&without, &item.signal).1 != action {
-            *if item.basis == Basis::Expected { &mut expected } else { &mut observed } += 1;
-            let key = |item: &CausedSignal| (item.basis == Basis::Expected, item.case.clone());
+            *match item.basis {
+                Basis::Observed | Basis::Permitted => &mut forced.observed,
+                Basis::XnuRun => &mut forced.xnu_run,
+                Basis::Expected => &mut forced.expected,
+            } += 1;
+            let key = |item: &CausedSignal| (!item.basis.is_of_a_host(), item.case.clone());
             if example.is_none_or(|example| key(item) < key(example)) {
                 example = Some(item);
             }
         }
     }
-    Forced { observed, expected, example: example.map(|item| item.case.clone()).unwrap_or_default() }
+    Forced { example: example.map(|item| item.case.clone()).unwrap_or_default(), ..forced }
 }
 
 /// The causes that a rule decides, with the reasons for its action.

@@ -53,8 +53,8 @@ pub struct DecisionTally {
 pub struct CauseRow {
     /// On which system.
     pub os: Os,
-    /// Whether the system was not observed.
-    pub expected: bool,
+    /// How the signals are known.
+    pub basis: Basis,
     /// The cause.
     pub cause: Cause,
     /// How many decisions amount to what.
@@ -71,8 +71,8 @@ pub struct Wrong {
     pub unavoidable: bool,
     /// On which system.
     pub os: Os,
-    /// Whether that system was not observed.
-    pub expected: bool,
+    /// How that is known.
+    pub basis: Basis,
     /// The call that failed.
     pub call: ProbeCall,
     /// Whether it finds its source port.
@@ -102,14 +102,14 @@ pub struct Wrong {
 pub fn evaluate(policy: &Policy, evidence: &Evidence) -> Evaluation {
     let (targets, _) = targets(&evidence.items);
     let mut total = DecisionTally::default();
-    let mut table: BTreeMap<(Os, bool, Cause), DecisionTally> = BTreeMap::new();
+    let mut table: BTreeMap<(Os, Basis, Cause), DecisionTally> = BTreeMap::new();
     let mut wrong: BTreeMap<_, Wrong> = BTreeMap::new();
     for item in evidence.items.iter().filter(|item| item.basis != Basis::Permitted) {
         let (rule, action) = policy.decide(&item.signal);
-        let expected = item.basis == Basis::Expected;
+        let basis = item.basis;
         if !policy.seen.is_empty() && rule + 1 == policy.rules.len() {
             total.not_seen += 1;
-            table.entry((item.signal.os, expected, item.cause)).or_default().not_seen += 1;
+            table.entry((item.signal.os, basis, item.cause)).or_default().not_seen += 1;
             continue;
         }
         let wanted = right(item.cause, item.signal.errno).action;
@@ -117,17 +117,17 @@ pub fn evaluate(policy: &Policy, evidence: &Evidence) -> Evaluation {
         // The target of a signal without a doubt is right for each of its causes.
         let unavoidable = decision.kind != Consequence::Right && targets[&item.signal] == action;
         total.add(decision.kind, unavoidable);
-        table.entry((item.signal.os, expected, item.cause)).or_default().add(decision.kind, unavoidable);
+        table.entry((item.signal.os, basis, item.cause)).or_default().add(decision.kind, unavoidable);
         if decision.kind == Consequence::Right {
             continue;
         }
         let signal = item.signal;
         let key = (unavoidable, decision.kind, signal.os, signal.call, signal.port, signal.errno, item.cause, action);
-        let entry = wrong.entry((key, rule)).or_insert_with(|| Wrong {
+        let entry = wrong.entry((key, rule, basis)).or_insert_with(|| Wrong {
             kind: decision.kind,
             unavoidable,
             os: signal.os,
-            expected,
+            basis,
             call: signal.call,
             port: signal.port,
             errno: signal.errno,
@@ -148,8 +148,7 @@ pub fn evaluate(policy: &Policy, evidence: &Evidence) -> Evaluation {
         wrong.cases.sort();
         wrong.example.clone_from(&wrong.cases[0]);
     }
-    let table =
-        table.into_iter().map(|((os, expected, cause), tally)| CauseRow { os, expected, cause, tally }).collect();
+    let table = table.into_iter().map(|((os, basis, cause), tally)| CauseRow { os, basis, cause, tally }).collect();
     Evaluation { policy: policy.name.clone(), seen: policy.seen.clone(), total, table, wrong }
 }
 

@@ -8,19 +8,22 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use super::{ProbeCall, Signal};
-use crate::plan::{IpSocket, Op, Outcome, SocketKind};
+use crate::plan::{IpSocket, Op, SocketKind};
 use crate::report::finding::{Behind, Finding, Report, Verdict, behind};
+use crate::scenario::Expectation;
 use crate::words::cause::Cause;
 use crate::words::errno::ErrnoName;
-use crate::words::names::{Family, Os, PortChoice, Protocol, words};
+use crate::words::names::{Authority, Family, Os, PortChoice, Protocol, words};
 
 words! {
-    /// Why a signal is believed to come from a cause.
+    /// Why a signal is believed to come from a cause, the best reason first.
     Basis {
         /// A kernel gave it, and its situation was confirmed.
         Observed = "observed",
         /// A kernel that may choose gave another outcome, but this one is as good.
         Permitted = "permitted",
+        /// XNU's own networking code gave it, which ran in user space on Linux: no Mac.
+        XnuRun = "xnu-run",
         /// Documents or sources say that a system would give it; nobody has looked.
         Expected = "expected",
     }
@@ -74,6 +77,18 @@ pub struct Evidence {
     pub expected: BTreeSet<Os>,
 }
 
+impl Basis {
+    /// Whether a kernel was there that gave it, or chose otherwise.
+    pub fn is_of_a_host(self) -> bool {
+        matches!(self, Basis::Observed | Basis::Permitted)
+    }
+
+    /// That of what is expected of a system which nobody observed.
+    pub fn of(expectation: &Expectation) -> Basis {
+        if expectation.authority == Some(Authority::XnuRun) { Basis::XnuRun } else { Basis::Expected }
+    }
+}
+
 /// Takes the items out of reports.
 pub fn evidence<'r>(reports: impl IntoIterator<Item = &'r Report> + Clone) -> Evidence {
     let own = || reports.clone().into_iter().map(|report| &report.host).filter(|host| host.is_own());
@@ -89,13 +104,14 @@ pub fn evidence<'r>(reports: impl IntoIterator<Item = &'r Report> + Clone) -> Ev
             evidence.observe(finding, report.host.os);
             // Several reports of one catalogue expect the same of a system that none of them observed.
             for (&os, expected) in finding.elsewhere.iter().filter(|(os, _)| !observed.contains(os)) {
-                let names = expected.iter().map(|expectation| expectation.outcome.as_str());
-                evidence.add(finding, os, names, None);
+                let outcomes = expected.iter().map(|one| (one.outcome.as_str(), Basis::of(one)));
+                evidence.add(finding, os, outcomes);
             }
         }
     }
     evidence.items.sort();
     evidence.items.dedup();
+    evidence.keep_the_best();
     evidence
 }
 
@@ -106,21 +122,13 @@ impl Evidence {
         };
         // Where the kernel may choose, what it chose today must not make a difference.
         let permitted = finding.expected().iter().map(|expectation| expectation.outcome.as_str());
-        let mut names: Vec<&str> = permitted.filter(|name| *name != "unknown").collect();
-        if !names.contains(&outcome.name()) {
-            names.push(outcome.name());
-        }
-        self.add(finding, os, names.into_iter(), Some(outcome));
+        let others = permitted.filter(|name| *name != "unknown" && *name != outcome.name());
+        let others = others.map(|name| (name, Basis::Permitted));
+        self.add(finding, os, others.chain([(outcome.name(), Basis::Observed)]));
     }
 
     /// One item for each outcome that is an errno, or one reason why there is none.
-    fn add<'n>(
-        &mut self,
-        finding: &Finding,
-        os: Os,
-        outcomes: impl Iterator<Item = &'n str>,
-        observed: Option<&Outcome>,
-    ) {
+    fn add<'n>(&mut self, finding: &Finding, os: Os, outcomes: impl Iterator<Item = (&'n str, Basis)>) {
         let call = ProbeCall::new(finding.subject.call)
             .filter(|_| is_of_a_probe(finding.subject.socket, finding.trail.iter().map(|entry| &entry.op)));
         let call = call.filter(|call| (*call == ProbeCall::Socket) == (finding.subject.port == PortChoice::None));
@@ -129,16 +137,11 @@ impl Evidence {
         };
         let mut without = None;
         let mut found = false;
-        for name in outcomes {
+        for (name, basis) in outcomes {
             match (name, ErrnoName::new(name)) {
                 ("ok" | "blocked", _) => without = without.or(Some(LeftOut::NotFailed)),
                 ("unknown" | "not-reached", _) => without = without.or(Some(LeftOut::Unknown)),
                 (_, Some(errno)) if errno.raw(os).is_some() => {
-                    let basis = match observed {
-                        None => Basis::Expected,
-                        Some(outcome) if outcome.name() == name => Basis::Observed,
-                        Some(_) => Basis::Permitted,
-                    };
                     found = true;
                     let (port, IpSocket { protocol, family, reuse }) = (finding.subject.port, socket);
                     self.items.push(CausedSignal {
@@ -148,7 +151,7 @@ impl Evidence {
                         scenario: finding.scenario.to_string(),
                         case: finding.case.to_string(),
                     });
-                    if observed.is_none() {
+                    if !basis.is_of_a_host() {
                         self.expected.insert(os);
                     }
                 }
@@ -158,6 +161,14 @@ impl Evidence {
         if !found && let Some(reason) = without {
             self.leave_out(reason);
         }
+    }
+
+    /// Older reports may only expect what newer ones have a better reason for.
+    fn keep_the_best(&mut self) {
+        let run = self.items.iter().filter(|item| item.basis == Basis::XnuRun);
+        let run: BTreeSet<CausedSignal> =
+            run.map(|item| CausedSignal { basis: Basis::Expected, ..item.clone() }).collect();
+        self.items.retain(|item| !run.contains(item));
     }
 
     fn leave_out(&mut self, reason: LeftOut) {

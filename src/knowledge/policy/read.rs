@@ -132,6 +132,9 @@ struct WireRule {
 struct WireForced {
     /// Findings of observed systems that would be decided wrong without the rule.
     observed: u64,
+    /// The same that XNU's own code gave, which ran in user space on Linux: no Mac.
+    #[serde(default)]
+    xnu_run: u64,
     /// The same of systems that are only expected to behave so.
     expected: u64,
     example: String,
@@ -139,8 +142,10 @@ struct WireForced {
 
 impl From<WireRule> for Rule {
     fn from(wire: WireRule) -> Rule {
-        let forced =
-            wire.forced.map(|WireForced { observed, expected, example }| Forced { observed, expected, example });
+        let forced = wire.forced.map(|forced| {
+            let WireForced { observed, xnu_run, expected, example } = forced;
+            Forced { observed, xnu_run, expected, example }
+        });
         let when = Conditions {
             os: wire.os.0,
             call: wire.call.0,

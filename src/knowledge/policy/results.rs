@@ -38,6 +38,8 @@ pub struct Grounds {
     pub observed: usize,
     /// Failed calls that a kernel might as well have given.
     pub permitted: usize,
+    /// Failed calls that XNU's own code gave, which ran in user space on Linux: no Mac.
+    pub xnu_run: usize,
     /// Failed calls that are only expected.
     pub expected: usize,
     /// Findings that say nothing about a policy, by reason.
@@ -54,6 +56,7 @@ impl Grounds {
             expected_systems: evidence.expected.clone(),
             observed: number(Basis::Observed),
             permitted: number(Basis::Permitted),
+            xnu_run: number(Basis::XnuRun),
             expected: number(Basis::Expected),
             left_out: evidence.left_out.clone(),
         }

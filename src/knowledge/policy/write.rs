@@ -1,6 +1,6 @@
 //! From a [`Policy`] to the TOML text that reads as the same policy.
 
-use super::{Policy, read::FORMAT};
+use super::{Forced, Policy, read::FORMAT};
 
 /// The whole file, behind `head`, whose lines become comments.
 pub fn write(policy: &Policy, head: &str) -> String {
@@ -19,10 +19,11 @@ pub fn write(policy: &Policy, head: &str) -> String {
         text.push_str(&format!("action = {}\n", quoted(rule.action.as_str())));
         text.push_str(&format!("why = {}\n", quoted(&rule.why)));
         if let Some(forced) = &rule.forced {
-            let (observed, expected) = (forced.observed, forced.expected);
-            let example = quoted(&forced.example);
+            let Forced { observed, xnu_run, expected, example } = forced;
+            let xnu_run = if *xnu_run > 0 { format!("xnu_run = {xnu_run}, ") } else { String::new() };
+            let example = quoted(example);
             text.push_str(&format!(
-                "forced = {{ observed = {observed}, expected = {expected}, example = {example} }}\n"
+                "forced = {{ observed = {observed}, {xnu_run}expected = {expected}, example = {example} }}\n"
             ));
         }
     }

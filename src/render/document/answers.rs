@@ -7,8 +7,10 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use indexmap::{IndexMap, IndexSet};
 
+use super::super::text::SOME_RUN;
 use super::phrase;
-use super::{Column, Document, Item, Said, StackAnswer, families};
+use super::{Column, Document, Item, Said, StackAnswer, families, mark};
+use crate::report::compat::Basis;
 use crate::report::decide::{CaseTable, When};
 use crate::report::finding::{Report, Verdict};
 use crate::words::names::Call;
@@ -41,7 +43,6 @@ pub struct AnswerRow {
 pub struct AnswerCell {
     /// The first is given wherever no condition of the others holds.
     pub given: Vec<Decided>,
-    pub expected: bool,
     /// `of 28 calls 4 unwitnessed, 2 unsupported`; empty where every call was confirmed.
     pub silent: String,
     pub differences: Vec<StackDifference>,
@@ -49,6 +50,7 @@ pub struct AnswerCell {
 
 /// An outcome, and when it is given.
 pub struct Decided {
+    /// With the marks of its cases.
     pub said: Said,
     /// What stands behind `if`; empty for the first outcome of a cell.
     pub when: String,
@@ -175,12 +177,17 @@ impl<'d> Space<'d> {
             }
         };
         let of_newest: Vec<Option<Said>> = given(newest).map(|given| given.and_then(answer)).collect();
-        AnswerCell {
-            given: self.decided(&of_newest),
-            expected: !columns[newest].observed,
-            silent,
-            differences: self.differences(columns, system, newest),
+        let mut decided = self.decided(&of_newest);
+        for decided in &mut decided {
+            let alike = given(newest).zip(&of_newest).filter(|(_, said)| said.as_ref() == Some(&decided.said));
+            let bases: BTreeSet<Basis> = alike.filter_map(|(given, _)| given.map(StackAnswer::basis)).collect();
+            decided.said.mark = match (bases.first(), bases.len()) {
+                (Some(Basis::XnuRun), 2..) => SOME_RUN,
+                (Some(&best), _) => mark(best),
+                (None, _) => "",
+            };
         }
+        AnswerCell { given: decided, silent, differences: self.differences(columns, system, newest) }
     }
 
     /// Each outcome with its condition; first the one whose condition would be the longest.
@@ -279,7 +286,7 @@ fn answer(given: &StackAnswer<'_>) -> Option<Said> {
             let outcomes: BTreeSet<&str> = said.outcomes.iter().map(String::as_str).collect();
             Some(Said { verdict: said.verdict, ..Said::outcomes(outcomes) })
         }
-        StackAnswer::Observed(_) | StackAnswer::Expected(_) => Some(said),
+        StackAnswer::Observed(_) | StackAnswer::Expected(_) => Some(said.unmarked()),
     }
 }
 

@@ -10,6 +10,7 @@ use super::super::details;
 use super::super::summary::{kinds, lacks};
 use super::super::text::{self, count, distribution};
 use super::{Document, ScenarioFindings, StackAnswer};
+use crate::report::compat::Basis;
 use crate::report::finding::{self, Finding, Verdict};
 use crate::words::names::Call;
 use crate::words::untrusted::Text;
@@ -177,7 +178,10 @@ pub fn unsupported(document: &Document<'_>) -> Vec<Lack> {
 /// What documents and sources say of calls that nobody observed on a system, and what nobody knows of it.
 pub struct NotObserved {
     pub system: String,
+    /// Those of which something is known.
     pub expected: u64,
+    /// Those of them that XNU's own code gave.
+    pub xnu_run: u64,
     pub unknown: u64,
     /// Scenarios with calls of which nothing is known, with how many.
     pub scenarios: Vec<(String, u64)>,
@@ -186,7 +190,7 @@ pub struct NotObserved {
 pub fn not_observed(document: &Document<'_>) -> Vec<NotObserved> {
     let columns = document.columns.iter().enumerate().filter(|(_, column)| !column.observed);
     let systems = columns.map(|(place, column)| {
-        let (mut expected, mut unknown) = (0, 0);
+        let (mut expected, mut xnu_run, mut unknown) = (0, 0, 0);
         let mut scenarios: BTreeMap<&str, u64> = BTreeMap::new();
         for item in document.items() {
             match item.given[place] {
@@ -194,12 +198,15 @@ pub fn not_observed(document: &Document<'_>) -> Vec<NotObserved> {
                     unknown += 1;
                     *scenarios.entry(&item.finding.scenario).or_default() += 1;
                 }
-                Some(_) => expected += 1,
+                Some(given) => {
+                    expected += 1;
+                    xnu_run += u64::from(given.basis() == Basis::XnuRun);
+                }
                 None => {}
             }
         }
         let scenarios = scenarios.into_iter().map(|(scenario, calls)| (scenario.to_owned(), calls)).collect();
-        NotObserved { system: column.os.to_string(), expected, unknown, scenarios }
+        NotObserved { system: column.os.to_string(), expected, xnu_run, unknown, scenarios }
     });
     systems.collect()
 }

@@ -54,7 +54,6 @@ pub struct Row {
 pub struct Cell {
     /// Its text is empty where the call is made in no case.
     pub said: Said,
-    pub expected: bool,
     /// Not what the first column says; only where stacks stand beside each other.
     pub other: bool,
     /// The cases: axes with the values that they may have.
@@ -128,8 +127,8 @@ struct Space<'d> {
     axes: Vec<(&'d str, Vec<&'d str>)>,
     items: Vec<&'d Item<'d>>,
     at: Vec<Vec<u8>>,
-    /// By their texts: what is expected and what was observed may be the same.
-    said: IndexMap<String, Said>,
+    /// By their texts and marks: what is expected and what was observed may be the same.
+    said: IndexMap<(String, &'static str), Said>,
     /// For each column the number of each item's answer.
     answers: Vec<Vec<Option<u32>>>,
     /// Columns that answer alike.
@@ -159,12 +158,12 @@ impl<'d> Space<'d> {
             axes.map(|((axis, _), places)| places.get(value(item, axis)).copied().unwrap_or_default()).collect()
         };
         let at = items.iter().map(|item| place(item)).collect();
-        let mut said: IndexMap<String, Said> = IndexMap::new();
+        let mut said: IndexMap<(String, &'static str), Said> = IndexMap::new();
         let answers: Vec<Vec<Option<u32>>> = (0..document.columns.len())
             .map(|column| {
                 let number = |item: &&Item<'_>| {
                     let own = item.given[column]?.said();
-                    let entry = said.entry(own.text.clone());
+                    let entry = said.entry((own.text.clone(), own.mark));
                     let number = entry.index() as u32;
                     entry.or_insert(own);
                     Some(number)
@@ -229,13 +228,12 @@ impl<'d> Space<'d> {
         let folded = fold::fold_across(&points, self.axes.len(), self.groups.len());
         let counts = self.counts(&folded);
         let rows = folded.rows.iter().zip(counts).map(|(line, calls)| {
-            let first = line.answers.iter().flatten().next();
-            let cells = line.answers.iter().enumerate().map(|(group, answer)| {
+            let first = line.answers.iter().flatten().next().map(|first| self.said(Some(*first)).text);
+            let cells = line.answers.iter().map(|answer| {
                 let said = self.said(*answer);
                 Cell {
-                    other: answer.is_some() && answer.as_ref() != first && said.outcomes != [UNKNOWN],
+                    other: answer.is_some() && Some(&said.text) != first.as_ref() && said.outcomes != [UNKNOWN],
                     said,
-                    expected: self.is_expected(group),
                     cases: self.cases(&folded, &line.sets, None),
                 }
             });
@@ -257,12 +255,10 @@ impl<'d> Space<'d> {
             .filter_map(|item| Some(Point { at: self.at[item].clone(), answer: self.given(group, item)? }))
             .collect();
         let folded = self.folded(&points, true);
-        let expected = self.is_expected(group);
         let counts = self.counts(&folded);
         let rows = folded.rows.iter().zip(counts).map(|(line, calls)| {
             let cells = line.answers.iter().enumerate().map(|(column, answer)| Cell {
                 said: self.said(*answer),
-                expected,
                 other: false,
                 cases: self.cases(&folded, &line.sets, Some(column)),
             });
@@ -298,7 +294,6 @@ impl<'d> Space<'d> {
             let (first, own) = line.answers[0].and_then(|pair| *pairs.get_index(pair as usize)?)?;
             let cell = |answer: Option<u32>, other: bool| Cell {
                 said: if answer.is_none() { not_made() } else { self.said(answer) },
-                expected: false,
                 other,
                 cases: self.cases(&folded, &line.sets, None),
             };

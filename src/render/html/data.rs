@@ -16,9 +16,19 @@ use serde::Serialize;
 use super::super::details;
 use super::super::document::{Document, Item, Said, StackAnswer};
 use super::super::json;
-use super::super::text::distribution;
+use super::super::text::{SOME_RUN, XNU_RUN, distribution};
 use crate::report::finding::{Finding, Verdict};
 use crate::words::untrusted::Text;
+
+/// How what nobody observed is known, as the page's styles call it.
+pub fn how(said: &Said) -> &'static str {
+    match said.mark {
+        "" => "",
+        XNU_RUN => "xnu-run",
+        SOME_RUN => "expected xnu-run",
+        _ => "expected",
+    }
+}
 
 /// How an answer is coloured; its text says the same.
 pub fn tone(said: &Said) -> &'static str {
@@ -71,22 +81,27 @@ struct Row(usize, &'static str, &'static str, &'static str);
 struct Answer {
     text: String,
     tone: &'static str,
-    /// Empty where it is expected.
+    /// Empty where nobody observed it.
     verdict: &'static str,
+    /// How what nobody observed is known.
+    basis: &'static str,
     outcomes: Vec<String>,
 }
 
 impl Answer {
     fn of(given: &StackAnswer<'_>) -> Answer {
         let said = given.said();
-        let (verdict, outcomes) = match given {
+        let (verdict, basis, outcomes) = match given {
             StackAnswer::Observed(finding) => {
                 let outcome = finding.outcome().map(|outcome| outcome.name().to_owned());
-                (finding.verdict().as_str(), outcome.into_iter().collect())
+                (finding.verdict().as_str(), "", outcome.into_iter().collect())
             }
-            StackAnswer::Expected(expected) => ("", expected.iter().map(|one| one.outcome.to_string()).collect()),
+            StackAnswer::Expected(expected) => {
+                let outcomes = expected.iter().map(|one| one.outcome.to_string()).collect();
+                ("", how(&said), outcomes)
+            }
         };
-        Answer { tone: tone(&said), text: said.text, verdict, outcomes }
+        Answer { tone: tone(&said), text: said.text, verdict, basis, outcomes }
     }
 }
 

@@ -45,7 +45,7 @@
   fill("port", unique(calls.map((call) => call[PORT])), "all");
   fill("cause", unique(calls.map((call) => call[CAUSE])).sort(), "all");
   fill("errno", unique(answers.flatMap((answer) => answer.outcomes)).sort(), "all");
-  fill("verdict", unique(answers.map((answer) => answer.verdict || "expected")), "all");
+  fill("verdict", unique(answers.map((answer) => answer.verdict || answer.basis)), "all");
   fill("system", unique([...stacks.map((stack) => stack.os), ...stacks.map((stack) => stack.label)]));
   // A system's newest version, what is expected of systems that nobody observed, older versions, and what passes for a system.
   const isOwn = ({ os, label }) => label.split(" ")[0] === os;
@@ -86,7 +86,7 @@
     const isChosen = ({ label, os }) => !chosen.system.length || chosen.system.includes(label) || chosen.system.includes(os);
     const own = ordered(places.filter((place) => isChosen(stacks[place])));
     const conditions = wanted(chosen.with);
-    const fits = answers.map((answer) => (!chosen.errno || answer.outcomes.includes(chosen.errno)) && (!chosen.verdict || (answer.verdict || "expected") === chosen.verdict));
+    const fits = answers.map((answer) => (!chosen.errno || answer.outcomes.includes(chosen.errno)) && (!chosen.verdict || (answer.verdict || answer.basis) === chosen.verdict));
     const good = cases.map((one) => (!chosen.scenario || one.scenario === chosen.scenario) && conditions.every((condition) => condition(one)));
     let observed = 0, expected = 0;
     const ran = new Set();
@@ -127,9 +127,9 @@
   };
 
   const chip = (answer, place, call) => {
-    const { text, tone, verdict } = answers[answer];
-    return make("button", { type: "button", class: `o ${tone}${verdict ? "" : " expected"}`, "data-call": call, "data-stack": place,
-      "aria-label": `${text}${verdict ? "" : ", expected"} on ${stacks[place].label}: show the case` }, text);
+    const { text, tone, basis } = answers[answer];
+    return make("button", { type: "button", class: `o ${tone} ${basis}`, "data-call": call, "data-stack": place,
+      "aria-label": `${text}${basis ? `, ${basis}` : ""} on ${stacks[place].label}: show the case` }, text);
   };
   const draw = () => {
     found.hidden = shown.length === 0;
@@ -194,13 +194,13 @@
     const answer = given[place][number];
     const title = make("h3", { id: `call-${number}` }, `${call}${port === "none" ? "" : `, ${port} port`}`);
     if (answer < 0) return [title, make("p", {}, "Not made here.")];
-    const { text, tone, verdict } = answers[answer];
-    const mark = make("span", { class: `o ${tone}${verdict ? "" : " expected"}` }, text);
+    const { text, tone, verdict, basis } = answers[answer];
+    const mark = make("span", { class: `o ${tone} ${basis}` }, text);
     const elsewhere = details.elsewhere[number].map(([os, said]) => [`${os}, expected`, details.texts[said]]);
     const told = stacks[place].observed ? details.findings[place][number] : null;
     if (!told) {
       const own = elsewhere.filter(([name]) => name.startsWith(`${stacks[place].os},`));
-      return [title, list([["expected", mark, " not observed"], ["cause", cause], ...own.map(([, said]) => ["because", said])])];
+      return [title, list([["expected", mark, basis === "xnu-run" ? " not observed on a Mac; XNU's own code gave it, run on Linux" : " not observed"], ["cause", cause], ...own.map(([, said]) => ["because", said])])];
     }
     const outcome = details.texts[told.outcome];
     const text_of = (numbers) => numbers.length ? lines(numbers) : [];

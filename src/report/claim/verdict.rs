@@ -10,6 +10,7 @@ use serde::{Deserialize, Serialize};
 
 use super::condition::CallView;
 use super::{Claim, Source};
+use crate::report::compat::Basis;
 use crate::report::decide::{CaseTable, When};
 use crate::report::finding::{self, Behind, Finding, Report, SubjectRef};
 use crate::scenario::Expected;
@@ -82,6 +83,10 @@ pub struct Tally {
     pub verdict: ClaimVerdict,
     /// How many of them there are; a case that makes two such calls counts twice, and so does one on two stacks.
     pub calls: u64,
+    /// How many of them nobody observed, and XNU's own networking code gave, run in user space on Linux: no Mac.
+    #[serde(skip_serializing_if = "is_zero")]
+    #[schemars(default)]
+    pub xnu_run: u64,
     /// Every answer is there.
     pub answers: BTreeMap<ClaimAnswer, u64>,
     /// When it holds, if it holds for some of the calls and a condition of a few terms tells them apart.
@@ -140,7 +145,8 @@ struct Key<'r> {
 #[derive(Default)]
 struct Items<'r> {
     observed: BTreeMap<Os, BTreeSet<Item<'r>>>,
-    expected: BTreeMap<Os, BTreeSet<Item<'r>>>,
+    /// With the best reason that a report has for it.
+    expected: BTreeMap<Os, BTreeMap<Item<'r>, Basis>>,
 }
 
 /// Holds every claim against all reports together, but for those of stacks that only pass for a system: a claim is
@@ -157,8 +163,8 @@ pub fn judge<'r>(claims: &[Claim], reports: impl IntoIterator<Item = &'r Report>
             axes.insert(key.case, &finding.axes);
             let outcomes = outcomes(finding);
             let own = outcomes.is_empty().then_some((&host, finding.expected()));
-            let expected: Vec<(Os, BTreeSet<&str>)> = (finding.elsewhere.iter().chain(own))
-                .map(|(&os, expected)| (os, named(expected.iter().map(|expectation| &*expectation.outcome))))
+            let expected: Vec<(Os, BTreeSet<&str>, Basis)> = (finding.elsewhere.iter().chain(own))
+                .map(|(&os, all)| (os, named(all.iter().map(|one| &*one.outcome)), Basis::of(all)))
                 .collect();
             if !outcomes.is_empty() {
                 seen.insert((host, key));
@@ -166,9 +172,11 @@ pub fn judge<'r>(claims: &[Claim], reports: impl IntoIterator<Item = &'r Report>
             for (claim, items) in claims.iter().zip(&mut all) {
                 let observed = answer(claim, finding, host, key, &outcomes, &report.host.stack);
                 items.observed.entry(host).or_default().extend(observed);
-                for (os, outcomes) in &expected {
-                    let item = answer(claim, finding, *os, key, outcomes, "");
-                    items.expected.entry(*os).or_default().extend(item);
+                for (os, outcomes, basis) in &expected {
+                    if let Some(item) = answer(claim, finding, *os, key, outcomes, "") {
+                        let known = items.expected.entry(*os).or_default().entry(item).or_insert(*basis);
+                        *known = (*known).min(*basis);
+                    }
                 }
             }
         }
@@ -180,9 +188,11 @@ pub fn judge<'r>(claims: &[Claim], reports: impl IntoIterator<Item = &'r Report>
 fn judged(claim: &Claim, mut items: Items<'_>, seen: &BTreeSet<(Os, Key<'_>)>, axes: &Axes<'_>) -> Judged {
     let on = |&os: &Os| {
         let mut expected = items.expected.remove(&os).unwrap_or_default();
-        expected.retain(|item| !seen.contains(&(os, item.key)));
+        expected.retain(|item, _| !seen.contains(&(os, item.key)));
+        let xnu_run = expected.values().filter(|basis| **basis == Basis::XnuRun).count() as u64;
+        let expected = Tally { xnu_run, ..tally(&expected.into_keys().collect(), axes) };
         let observed = tally(&items.observed.remove(&os).unwrap_or_default(), axes);
-        (os, OnOs { verdict: observed.verdict, observed, expected: tally(&expected, axes) })
+        (os, OnOs { verdict: observed.verdict, observed, expected })
     };
     Judged {
         id: claim.id.get_ref().clone(),
@@ -283,7 +293,11 @@ fn tally(items: &BTreeSet<Item<'_>>, axes: &Axes<'_>) -> Tally {
         _ => ClaimVerdict::Mixed,
     };
     let when = (verdict == ClaimVerdict::Mixed).then(|| when(items, axes)).flatten();
-    Tally { verdict, calls, answers, when, groups }
+    Tally { verdict, calls, xnu_run: 0, answers, when, groups }
+}
+
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 /// The most terms that somebody reads.

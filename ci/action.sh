@@ -41,6 +41,12 @@ fi
 status=0
 "${command[@]}" 2>&1 || status=$?
 [ -z "$stopped" ] || echo "::$stopped::"
+if [ -z "${BASELINE:-}" ] && [ "$status" -le 1 ] && [ "${GITHUB_ACTIONS:-}" = true ]; then
+    # The job's summary: what is not as expected comes first.
+    reports=("$report")
+    [ ! -d "$report" ] || reports=("${report%/}"/*.json.gz)
+    "$program" report --github "${reports[@]}"
+fi
 # A mismatch is no failure yet: whether the baseline has it too is for the comparison to say.
 if [ -z "${BASELINE:-}" ] || [ "$status" -gt 1 ]; then
     exit "$status"

@@ -16,7 +16,7 @@ use errnoscope::knowledge::explain::{self, Given, read};
 use errnoscope::knowledge::policy::causes::Knowledge;
 use errnoscope::plan::Outcome;
 use errnoscope::render;
-use errnoscope::report::finding::{Finding, Missing, Report};
+use errnoscope::report::finding::{Finding, Missing, Report, Verdict};
 use errnoscope::words::errno::Errno;
 use errnoscope::words::names::Os;
 
@@ -79,6 +79,18 @@ fn terminal() {
 #[test]
 fn report() {
     golden("report.md", &run(&["report", SMALL]).check(0, &[], &[]).out);
+}
+
+/// What a job's summary says of a run: every difference from the expectations before anything else.
+#[test]
+fn report_for_github() {
+    let place = Place::new();
+    assert_eq!(place.run(&["report", "changed.json", "--github"], 0).out, "");
+    let summary = fs::read_to_string(place.0.path().join("summary.md")).unwrap();
+    let differ = changed().findings.iter().filter(|finding| finding.verdict() == Verdict::Mismatch).count();
+    let (first, _) = summary.split_once("\n### What").expect("more than that");
+    assert_eq!(first.lines().filter(|line| line.starts_with("| `")).count(), differ, "{first}");
+    golden("report-summary.md", &summary);
 }
 
 /// What the page says; its style, its script and their hashes, and the packed findings (`tests/formats.rs` reads those)

@@ -257,6 +257,7 @@ pub fn main() -> ExitCode {
     };
     let bad = bad(matches!(command, Command::Exec(_) | Command::Shell(_)));
     let readable: fn(&str) -> String = match &command {
+        Command::Report(Deferred(arguments)) if arguments.is_for_github() => crate::render::github::harmless,
         Command::Compare(Deferred(arguments)) if arguments.is_for_github() => crate::render::github::harmless,
         Command::Check(Deferred(arguments)) if arguments.is_for_github() => crate::render::github::harmless,
         _ => str::to_owned,

@@ -7,7 +7,8 @@ use std::path::PathBuf;
 
 use super::filter::{self, Filter};
 use super::output::{self, Destination, Writing};
-use super::{Exit, Failure, source};
+use super::{Exit, Failure, github, source};
+use crate::render::github as annotations;
 use crate::render::html::html;
 use crate::render::markdown::{Extent, markdown};
 use crate::report::claim;
@@ -23,7 +24,10 @@ Examples:
   errnoscope report report.json bind.port-held -x holder_state=time-wait   only one question
 
 Several reports become one document, which has their stacks beside each other, by system and version. The page is one file that needs no network: \
-it filters, and opens each case with its trail and its witnesses.")]
+it filters, and opens each case with its trail and its witnesses.
+
+Environment:
+  GITHUB_STEP_SUMMARY  the file to which --github appends a summary; GitHub sets it")]
 pub struct Arguments {
     /// Reports, as `run --json` writes them, and ids of scenarios and cases if not all of their findings are wanted;
     /// `*` and `?` are wildcards
@@ -33,7 +37,7 @@ pub struct Arguments {
     #[command(flatten)]
     filter: Filter,
 
-    /// Write Markdown to this file; without it and --html, to standard output
+    /// Write Markdown to this file; without it, --html and --github, to standard output
     #[arg(short = 'o', long, visible_alias = "output", value_name = "OUT")]
     markdown: Option<PathBuf>,
 
@@ -44,13 +48,25 @@ pub struct Arguments {
     /// Write a page for browsers to this file; `-` is standard output
     #[arg(long, value_name = "OUT")]
     html: Option<PathBuf>,
+
+    /// A job summary for GitHub Actions: first what is not as expected
+    #[arg(long)]
+    github: bool,
+}
+
+impl Arguments {
+    /// Whether standard error is read for commands.
+    pub fn is_for_github(&self) -> bool {
+        self.github
+    }
 }
 
 pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let claims = claim::embedded().map_err(|problem| Failure::Claims(vec![problem]))?.claims;
     let destination = |path: &Option<PathBuf>| path.as_deref().map(Destination::new).transpose();
     let page = destination(&arguments.html)?;
-    let text = destination(&arguments.markdown)?.or(page.is_none().then_some(Destination::Stdout));
+    let text =
+        destination(&arguments.markdown)?.or((page.is_none() && !arguments.github).then_some(Destination::Stdout));
     if [&page, &text].into_iter().flatten().filter(|destination| destination.is_stdout()).count() > 1 {
         return Err(Failure::bad("Markdown and a page cannot both go to standard output"));
     }
@@ -63,6 +79,9 @@ pub fn report(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
         (report.host.os, !report.host.is_own(), report.host.family().to_owned(), version(&report.host.release))
     };
     reports.sort_by_cached_key(place);
+    if arguments.github {
+        github::sum_up(|room| annotations::report_summary(&reports, room))?;
+    }
     let judged = claim::judge(&claims, &reports);
     let catalogue = source::embedded()?;
     let titles =

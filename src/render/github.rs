@@ -1,13 +1,17 @@
-//! Comparisons, and checks of tracers, for GitHub Actions: annotations, which are lines on standard output, and a job
-//! summary in Markdown.
+//! Reports, comparisons, and checks of tracers, for GitHub Actions: annotations, which are lines on standard output,
+//! and a job summary in Markdown.
 //!
 //! Both have limits, and what a limit leaves out is counted. Where they go is not decided here.
 
 use std::fmt::Write;
 
 use super::compare::{case, of, total, values};
+use super::details;
+use super::summary::{self, Kind};
 use super::text::{count, shown, truncate};
 use crate::report::compare::{Comparison, Group, Weight};
+use crate::report::finding::{Finding, Report, Verdict};
+use crate::scenario::Expectation;
 use crate::tracer::check::judge::BehaviourVerdict;
 use crate::tracer::check::{BehaviourChange, Check, CheckRow, Tracer};
 use crate::words::untrusted::shown_lines;
@@ -179,6 +183,46 @@ pub fn summary(comparison: &Comparison, room: usize) -> String {
     });
     summary.table("Each case", ["case", "call", "change"], "case", rows);
     summary.text
+}
+
+/// A job summary of what a run found, of at most `room` bytes: first every difference from the expectations.
+pub fn report_summary(reports: &[Report], room: usize) -> String {
+    let mut summary = Bounded { text: String::new(), room: room.min(SUMMARY) };
+    for report in reports {
+        let findings = || report.findings.iter();
+        let differ = || findings().filter(|finding| finding.verdict() == Verdict::Mismatch);
+        let said = match differ().count() as u64 {
+            0 => "No finding is other than expected.".to_owned(),
+            some => format!("**{} not as expected.**", count(some, "finding")),
+        };
+        let title = format!("{} ({}, {})", report.host.stack, report.host.release, report.started);
+        summary.push(&format!("## errnoscope: {}\n\n{said}\n", cell(&title)));
+        let expected =
+            |finding: &Finding| finding.expected().iter().map(details::expected).collect::<Vec<_>>().join(" or ");
+        let gave = |finding: &Finding| finding.outcome().map_or_else(String::new, details::outcome);
+        let call = |finding: &Finding| finding.subject.call.to_string();
+        let id = |finding: &Finding| format!("`{}`", cell(&finding.case).replace('`', "'"));
+        let rows = differ().map(|one| row([id(one), call(one), cell(&expected(one)), gave(one)]));
+        summary.table("Not as expected", ["case", "call", "expected", "gave"], "finding", rows);
+        let news = findings().filter(|one| one.verdict() == Verdict::Match && !one.expected().iter().any(is_known));
+        let rows = news.map(|one| row([id(one), call(one), gave(one)]));
+        summary.table("What nobody knew", ["case", "call", "gave"], "finding", rows);
+        let others = summary::kinds(report).into_iter().filter(|kind| kind.first.verdict() != Verdict::Mismatch);
+        let rows = others.map(|Kind { first, findings }| {
+            let reason = first.reason().unwrap_or_default();
+            row([first.verdict().to_string(), findings.to_string(), id(first), call(first), cell(&reason)])
+        });
+        summary.table("What proves nothing", ["", "findings", "such as", "call", "why"], "kind", rows);
+        let rows = summary::lacks(report).into_iter().map(|(why, findings)| row([findings.to_string(), cell(&why)]));
+        summary.table("What this host lacks", ["findings", "why"], "reason", rows);
+        summary.push(&format!("\n{}\n", anstream::adapter::strip_str(&summary::total(report))));
+    }
+    summary.text
+}
+
+/// Whether somebody says what is to be expected.
+fn is_known(expectation: &Expectation) -> bool {
+    expectation.authority.is_some()
 }
 
 fn row<const N: usize>(cells: [String; N]) -> String {

@@ -137,6 +137,6 @@ fn what_that_code_gave_has_a_mark_of_its_own_everywhere() {
     assert!(!rules.contains("expected, not observed:"), "{rules}");
     says(&["compat", &some], &["\"basis\":\"xnu-run\"", "\"authority\":\"xnu-run\""]);
     let asked = ["explain", "--report", &some, "--os", "macos", "connect EADDRINUSE"];
-    says(&asked, &["tuple-in-use (XNU's own code gave it, run on Linux, not a Mac)"]);
+    says(&asked, &["tuple-in-use (by XNU's code, run on Linux: not a Mac)"]);
     says(&[&asked[..], &["-v"]].concat(), &["     xnu-run    ", "     expected   "]);
 }

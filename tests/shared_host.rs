@@ -32,16 +32,15 @@ fn command(ordinary: bool, arguments: &[&str]) -> Command {
 const SELECTION: &[&str] = &[
     "bind.already-bound",
     "bind.inherited",
-    "bind.ports-exhausted",
     "bind.port-held-by-other-user",
+    "bind.ports-exhausted",
     "bind.unix-*",
     "connect.after-refusal",
+    "connect.filtered",
     "connect.odd-range",
     "connect.self",
-    "connect.tuple-held",
     "connect.unix-*",
-    "connect.filtered",
-    "send.half-closed",
+    "connect.wildcard",
     "socket.descriptors-exhausted",
 ];
 
@@ -77,19 +76,11 @@ fn verdicts(report: &Report) -> BTreeMap<Verdict, usize> {
     verdicts
 }
 
-/// One after the other: the journal lets no two run at once.
-static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
-
-fn alone() -> std::sync::MutexGuard<'static, ()> {
-    ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 #[rstest]
 #[case::root(false, Refusal::Errno(libc::EPERM))]
 #[case::a_user(true, Refusal::Errno(libc::EPERM))]
 #[case::a_sandbox_that_kills(true, Refusal::Kill)]
 fn a_container_makes_findings_and_changes_nothing(#[case] ordinary: bool, #[case] refusal: Refusal) {
-    let _alone = alone();
     let (before, ran, after) = without_namespaces(refusal, || {
         let before = network();
         let ran = command(ordinary, &[SELECTION, &["--json", "-"]].concat()).output().expect("setpriv starts");
@@ -105,14 +96,15 @@ fn a_container_makes_findings_and_changes_nothing(#[case] ordinary: bool, #[case
     let reason = capability.reason.as_ref().expect("there is none, and why").as_str();
     assert!(!capability.available && reason.contains("unshare("), "{reason}");
     let verdicts = verdicts(&report);
-    assert!(verdicts[&Verdict::Match] > 2 * verdicts[&Verdict::Unsupported], "{verdicts:?}");
+    // Of these, most of the cases that do not run are about another user.
+    let supported = verdicts[&Verdict::Match];
+    assert!(supported > 200 && verdicts[&Verdict::Unsupported] < 2 * supported, "{verdicts:?}");
     is_clean();
 }
 
 /// Sockets of others are there before, come in between, and go: that is nobody's mismatch.
 #[test]
 fn a_busy_host_makes_no_false_findings() {
-    let _alone = alone();
     let stop = AtomicBool::new(false);
     let ran = without_namespaces(Refusal::Errno(libc::EPERM), || {
         // Ports that cases would take, and ephemeral ones.
@@ -120,11 +112,14 @@ fn a_busy_host_makes_no_false_findings() {
         let others: Vec<TcpListener> =
             named.chain((0..500).map(|_| TcpListener::bind("127.0.0.1:0").expect("a port"))).collect();
         assert!(others.len() > 900, "{}", others.len());
-        let mut child = command(true, &[&SELECTION[..5], &["--json", "-"]].concat())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()
-            .expect("setpriv starts");
+        let mut child = command(
+            true,
+            &["bind.inherited", "bind.ports-exhausted", "connect.after-refusal", "connect.self", "--json", "-"],
+        )
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("setpriv starts");
         std::thread::scope(|scope| {
             scope.spawn(|| {
                 let mut port = 1_024_u16;
@@ -150,7 +145,6 @@ fn a_busy_host_makes_no_false_findings() {
 
 #[test]
 fn two_at_once_are_one_too_many() {
-    let _alone = alone();
     without_namespaces(Refusal::Errno(libc::EPERM), || {
         let first = command(true, &["bind.port-held"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut first = first.expect("setpriv starts");
@@ -170,7 +164,6 @@ fn two_at_once_are_one_too_many() {
 #[case::terminate(libc::SIGTERM)]
 #[case::kill(libc::SIGKILL)]
 fn a_run_that_is_killed_leaves_the_host_as_it_was(#[case] signal: i32) {
-    let _alone = alone();
     without_namespaces(Refusal::Errno(libc::EPERM), || {
         let before = network();
         for moment in [5, 30, 80, 170] {
@@ -203,7 +196,6 @@ fn a_run_that_is_killed_leaves_the_host_as_it_was(#[case] signal: i32) {
 
 #[test]
 fn every_ephemeral_port_is_taken_only_if_asked_for() {
-    let _alone = alone();
     let case =
         ["bind.ports-exhausted", "-x", "range=default", "-x", "protocol=tcp", "-x", "family=ipv4", "--json", "-"];
     let (careful, reckless) = without_namespaces(Refusal::Errno(libc::EPERM), || {
@@ -218,7 +210,6 @@ fn every_ephemeral_port_is_taken_only_if_asked_for() {
 /// Where there is not even a loopback, that is what is said.
 #[test]
 fn a_network_that_nobody_has_set_up_is_told() {
-    let _alone = alone();
     let (ran, doctor) = without_namespaces(Refusal::Errno(libc::EPERM), || {
         let down = Command::new("ip").args(["link", "set", "lo", "down"]).status().expect("ip starts");
         assert!(down.success());

@@ -35,13 +35,13 @@ pub const XNU_RUN: &str = "‡";
 pub const SOME_RUN: &str = "‡*";
 
 /// What the second of them says, in a few words.
-pub const NOT_A_MAC: &str = "XNU's own code gave it, run on Linux, not a Mac";
+pub const NOT_A_MAC: &str = "by XNU's code, run on Linux: not a Mac";
 
 /// What the two marks mean, as far as a text has them, a line each.
 pub fn expected_marks(text: &str) -> String {
     let meanings = [
         (EXPECTED, "expected by documents and sources, not observed"),
-        (XNU_RUN, "given by XNU 7195.141.2's own networking code, run in user space on Linux; not a Mac"),
+        (XNU_RUN, "given by XNU 7195.141.2's own code, run on Linux; not a Mac"),
     ];
     let used = meanings.into_iter().filter(|(mark, _)| text.contains(mark));
     used.map(|(mark, meaning)| format!("{mark} {meaning}\n")).collect()

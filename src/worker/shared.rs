@@ -6,11 +6,17 @@ use std::time::{Duration, Instant};
 
 use crate::plan::{Op, Plan, SocketOption};
 use crate::sys::{self, Fault, Isolation, SocketTable};
-use crate::words::names::Protocol;
+use crate::words::names::{Protocol, SocketState};
 use crate::words::ports::PortSet;
 
-/// How long to wait for what is closing. TIME_WAIT can last longer: then the case is sent again, for other ports.
+/// How long to wait for what is closing. TIME_WAIT lasts longer: then the case is sent again, for other ports.
 const CLEARING_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// A socket that is in a case's way.
+struct Holder {
+    words: String,
+    stays: bool,
+}
 
 /// Who has a port of the plan's that does not come free, in a sentence.
 pub fn in_the_way(isolation: &Isolation, plan: &Plan) -> Option<String> {
@@ -24,8 +30,8 @@ pub fn in_the_way(isolation: &Isolation, plan: &Plan) -> Option<String> {
             Ok(holder) => holder?,
             Err(fault) => return Some(format!("whether its ports are free cannot be told: {fault}")),
         };
-        if Instant::now() >= end {
-            return Some(holder);
+        if holder.stays || Instant::now() >= end {
+            return Some(holder.words);
         }
         sys::pause_ms(50.0);
     }
@@ -44,7 +50,7 @@ fn ports(plan: &Plan) -> PortSet {
     ports.into_iter().collect()
 }
 
-fn holder(ports: &PortSet) -> Result<Option<String>, Fault> {
+fn holder(ports: &PortSet) -> Result<Option<Holder>, Fault> {
     if ports.iter().next().is_none() {
         return Ok(None);
     }
@@ -54,11 +60,12 @@ fn holder(ports: &PortSet) -> Result<Option<String>, Fault> {
         let Some(port) = ports.iter().find(|port| held.contains(*port)) else { continue };
         // It may be gone by now.
         if let Some(row) = table.rows(protocol, port, &sys::UNCONNECTED)?.first() {
-            return Ok(Some(format!(
+            let words = format!(
                 "this host has no network of the case's own, and in the one it has another socket is on port {port}: \
                  {protocol} {}, {}",
                 row.local, row.state
-            )));
+            );
+            return Ok(Some(Holder { words, stays: row.state == SocketState::TimeWait }));
         }
     }
     Ok(None)

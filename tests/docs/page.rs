@@ -5,10 +5,11 @@ use std::ops::Range;
 use pulldown_cmark::{CodeBlockKind, Event, Parser, Tag, TagEnd};
 
 /// Why a command of a page is not run by its test. What stands in no list is run.
-const REASONS: [&str; 8] = [
+const REASONS: [&str; 9] = [
     "it builds, and ci/bare.sh runs it",
     "it installs programs",
     "it takes minutes",
+    "there can be one such run at a time on a host",
     "it needs a Mac",
     "it needs another host",
     "it needs a service that runs CI",

@@ -4,22 +4,38 @@ mod browser;
 use std::collections::BTreeMap;
 use std::io::Read;
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use base64::Engine;
 use errnoscope::plan::{Op, Outcome};
 use errnoscope::render::document::Titles;
 use errnoscope::render::{html, markdown};
 use errnoscope::report::claim;
-use errnoscope::report::finding::{Finding, Report};
+use errnoscope::report::finding::{Finding, Report, Verdict};
 use errnoscope::words::errno::Errno;
 use errnoscope::words::names::Os;
 use flate2::read::GzDecoder;
 use serde_json::{Value, json};
 use tempfile::TempDir;
 
-use crate::common::reports::{BASELINE, baseline, given, repeated};
+use crate::common::reports::{self, BASELINE, given, repeated};
 use crate::harness::test;
 use browser::Browser;
+
+/// Of the baseline a quarter, and all that these tests name: a page of everything takes seconds to make.
+fn baseline() -> &'static Report {
+    static PART: LazyLock<Report> = LazyLock::new(|| {
+        let mut part = reports::baseline().clone();
+        let mut number = 0;
+        part.findings.retain(|finding| {
+            number += 1;
+            let is_named = ["bind.already-bound", "connect.icmp", "connect.odd-range"].contains(&&*finding.scenario);
+            is_named || finding.case == CASE || finding.verdict() != Verdict::Match || number % 4 == 0
+        });
+        part
+    });
+    &PART
+}
 
 /// As if another stack had answered: it takes over from TIME_WAIT what the first does not, and gives EAGAIN where that
 /// gives EADDRNOTAVAIL. Made up, for tests alone.
@@ -433,7 +449,7 @@ fn what_was_only_expected_is_never_shown_as_observed() {
     let report = baseline().clone();
     let text = markdown::markdown(std::slice::from_ref(&report), &[], &Titles::new(), markdown::Extent::Whole);
     let expected = report.findings.iter().filter(|finding| finding.elsewhere.contains_key(&Os::Macos)).count();
-    assert!(expected > 5000 && text.contains("**macos was not observed.**"));
+    assert!(expected > 1000 && text.contains("**macos was not observed.**"));
     for row in text.lines().filter(|line| line.starts_with('|') && line.contains(" macos\\* |")) {
         assert!(row.contains("linux 6.18") || row.starts_with("| verdict"), "{row}");
     }

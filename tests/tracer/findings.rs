@@ -68,6 +68,10 @@ fn the_ambiguous_signals_are_known() {
         "linux SO_ERROR ephemeral ECONNREFUSED: proceed of filtered fail-probe, refused proceed",
         "linux SO_ERROR ephemeral EHOSTUNREACH: proceed of unreachable fail-probe, filtered fail-probe, ttl-exceeded proceed",
         "macos bind explicit EADDRINUSE: skip of port-in-use skip, permission abort, none abort",
+        "macos connect explicit EHOSTUNREACH: fail-probe of no-route fail-probe, address-invalid abort",
+        "macos connect ephemeral EADDRNOTAVAIL: abort of unreachable fail-probe, ports-exhausted abort, no-route abort, in-progress abort",
+        "macos connect ephemeral EAGAIN: abort of unreachable fail-probe, ports-exhausted abort, no-route abort, in-progress abort",
+        "macos connect ephemeral EHOSTUNREACH: fail-probe of no-route fail-probe, unreachable fail-probe, address-invalid abort",
         "macos SO_ERROR explicit ECONNREFUSED: proceed of filtered fail-probe, refused proceed",
         "macos SO_ERROR ephemeral ECONNREFUSED: proceed of filtered fail-probe, refused proceed",
     ];

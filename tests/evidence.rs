@@ -127,7 +127,7 @@ fn what_that_code_gave_has_a_mark_of_its_own_everywhere() {
     assert!(!text.contains("**EADDRINUSE**\\*"), "{text}");
     says(&["report", &some], &["**EADDRINUSE**‡\\*", "it is not a Mac"]);
     says(&["report", &all, "--html", "-"], &["class=\"o in-use xnu-run\"", "not on a Mac"]);
-    let not_a_mac = "‡ given by XNU 7195.141.2's own networking code, run in user space on Linux; not a Mac";
+    let not_a_mac = "‡ given by XNU 7195.141.2's own code, run on Linux; not a Mac";
     let text = says(&["claims", &all], &["‡", not_a_mac]);
     assert!(!text.contains("* expected"), "{text}");
     says(&["claims", &some], &["‡*", not_a_mac, "* expected"]);

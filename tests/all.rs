@@ -37,6 +37,7 @@ mod refused;
 mod remote;
 mod rooms;
 mod servers;
+#[cfg(target_os = "linux")]
 mod shared_host;
 mod shell;
 mod tidy;

@@ -389,18 +389,48 @@ impl Op {
 
     /// Whether it would change what all processes of a network namespace have, or of a mount namespace.
     pub fn changes_host(&self) -> bool {
-        matches!(
-            self,
+        match self {
             Op::SetSysctl { .. }
-                | Op::SetUp { .. }
-                | Op::AddAddress { .. }
-                | Op::DeleteAddress { .. }
-                | Op::AddRoute { .. }
-                | Op::AddVeth { .. }
-                | Op::AddTun { .. }
-                | Op::Nft { .. }
-                | Op::MakeReadOnly {}
-        )
+            | Op::SetUp { .. }
+            | Op::AddAddress { .. }
+            | Op::DeleteAddress { .. }
+            | Op::AddRoute { .. }
+            | Op::AddVeth { .. }
+            | Op::AddTun { .. }
+            | Op::Nft { .. }
+            | Op::MakeReadOnly {} => true,
+            Op::Socket { .. }
+            | Op::SetOption { .. }
+            | Op::Bind { .. }
+            | Op::Listen { .. }
+            | Op::Connect { .. }
+            | Op::Disconnect { .. }
+            | Op::Accept { .. }
+            | Op::Send { .. }
+            | Op::SendTo { .. }
+            | Op::SendUntilFull { .. }
+            | Op::Receive { .. }
+            | Op::Shutdown { .. }
+            | Op::Close { .. }
+            | Op::SoError { .. }
+            | Op::ErrorQueue { .. }
+            | Op::GetName { .. }
+            | Op::Inherit { .. }
+            | Op::Wait { .. }
+            | Op::Elapse { .. }
+            | Op::Answer { .. }
+            | Op::Fill(_)
+            | Op::UnixSocket { .. }
+            | Op::UnixBind { .. }
+            | Op::UnixConnect { .. }
+            | Op::UnixSendTo { .. }
+            | Op::MakeFile { .. }
+            | Op::MakeDirectory { .. }
+            | Op::Unlink { .. }
+            | Op::ExhaustDescriptors {}
+            | Op::ForbidTcp {}
+            | Op::Raise { .. } => false,
+        }
     }
 
     /// Hands every port that the op names to `port`, and every range of ephemeral ports to `range`, which may put

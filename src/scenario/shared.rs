@@ -198,22 +198,24 @@ impl Compiled {
                     requires,
                 },
             };
-            match &mut step.op {
-                Op::SetSysctl { name, value } if name == PORT_RANGE => {
-                    range = PortRange::from_sysctl(value).unwrap_or(own);
-                    steps.extend(sockets.iter().map(|socket| narrow(socket, range)));
-                    continue;
-                }
-                // The others say which port they want.
-                Op::Fill(fill) if matches!(fill.how, FillHow::BindZero | FillHow::Connect) => {
-                    fill.by_option = range != own;
-                }
-                Op::Close { socket } => sockets.retain(|open| open != socket),
-                _ => {}
+            if let Some(made) = made_range(&step.op) {
+                range = made.unwrap_or(own);
+                steps.extend(sockets.iter().map(|socket| narrow(socket, range)));
+                continue;
             }
-            let made = match &step.op {
-                Op::Socket { socket, form: SocketForm::Usual, .. } => Some(socket.clone()),
-                _ => None,
+            // What binds says which port it wants.
+            if let Op::Fill(fill) = &mut step.op
+                && matches!(fill.how, FillHow::BindZero | FillHow::Connect)
+            {
+                fill.by_option = range != own;
+            }
+            if let Op::Close { socket } = &step.op {
+                sockets.retain(|open| open != socket);
+            }
+            let made = if let Op::Socket { socket, form: SocketForm::Usual, .. } = &step.op {
+                Some(socket.clone())
+            } else {
+                None
             };
             steps.push(step);
             if let Some(socket) = made {

@@ -227,6 +227,7 @@ struct Traits<'o> {
     makes: Option<Made<'o>>,
     gives: Gives,
     lacks: Need,
+    changes_host: bool,
 }
 
 /// A socket that an op makes, and of which kind it is.
@@ -293,8 +294,16 @@ impl<'o> Made<'o> {
 
 impl Op {
     fn traits(&self) -> Traits<'_> {
-        let none = Traits { call: None, socket: None, makes: None, gives: Gives::Nothing, lacks: Need::Linux };
-        let network = Traits { lacks: Need::NetworkNamespace, ..none };
+        let none = Traits {
+            call: None,
+            socket: None,
+            makes: None,
+            gives: Gives::Nothing,
+            lacks: Need::Linux,
+            changes_host: false,
+        };
+        let host = Traits { changes_host: true, ..none };
+        let network = Traits { lacks: Need::NetworkNamespace, ..host };
         let on = |socket| Traits { socket: Some(socket), ..none };
         let of = |call, socket| Traits { call: Some(call), ..on(socket) };
         let names = |call, socket| Traits { gives: Gives::Names, ..of(call, socket) };
@@ -336,12 +345,12 @@ impl Op {
             Op::GetName { socket } => Traits { gives: Gives::Names, ..on(socket) },
             Op::Inherit { socket } => Traits { lacks: Need::Resources, ..on(socket) },
             Op::Wait { socket, .. } => on(socket),
-            Op::AddAddress { address, .. } => Traits { lacks: family(address, Need::NetworkNamespace), ..none },
-            Op::AddRoute { destination, .. } => Traits { lacks: family(destination, Need::NetworkNamespace), ..none },
+            Op::AddAddress { address, .. } => Traits { lacks: family(address, Need::NetworkNamespace), ..host },
+            Op::AddRoute { destination, .. } => Traits { lacks: family(destination, Need::NetworkNamespace), ..host },
             Op::SetUp { .. } | Op::AddVeth { .. } => network,
-            Op::AddTun { .. } => Traits { lacks: Need::Tun, ..none },
+            Op::AddTun { .. } => Traits { lacks: Need::Tun, ..host },
             Op::Answer { .. } => Traits { gives: Gives::Packet, lacks: Need::Tun, ..none },
-            Op::Nft { .. } => Traits { lacks: Need::Nft, ..none },
+            Op::Nft { .. } => Traits { lacks: Need::Nft, ..host },
             Op::Fill(_) => Traits { gives: Gives::Fill, ..none },
             Op::UnixSocket { socket, kind } => {
                 Traits { makes: Some(Made::Unix { socket, kind: *kind }), ..of(Call::Socket, socket) }
@@ -350,9 +359,8 @@ impl Op {
             Op::UnixConnect { socket, .. } => of(Call::Connect, socket),
             Op::UnixSendTo { socket, .. } => of(Call::Sendto, socket),
             Op::MakeReadOnly {} => network,
+            Op::SetSysctl { .. } | Op::DeleteAddress { .. } => host,
             Op::Elapse { .. }
-            | Op::SetSysctl { .. }
-            | Op::DeleteAddress { .. }
             | Op::ExhaustDescriptors {}
             | Op::MakeFile { .. }
             | Op::MakeDirectory { .. }
@@ -389,48 +397,7 @@ impl Op {
 
     /// Whether it would change what all processes of a network namespace have, or of a mount namespace.
     pub fn changes_host(&self) -> bool {
-        match self {
-            Op::SetSysctl { .. }
-            | Op::SetUp { .. }
-            | Op::AddAddress { .. }
-            | Op::DeleteAddress { .. }
-            | Op::AddRoute { .. }
-            | Op::AddVeth { .. }
-            | Op::AddTun { .. }
-            | Op::Nft { .. }
-            | Op::MakeReadOnly {} => true,
-            Op::Socket { .. }
-            | Op::SetOption { .. }
-            | Op::Bind { .. }
-            | Op::Listen { .. }
-            | Op::Connect { .. }
-            | Op::Disconnect { .. }
-            | Op::Accept { .. }
-            | Op::Send { .. }
-            | Op::SendTo { .. }
-            | Op::SendUntilFull { .. }
-            | Op::Receive { .. }
-            | Op::Shutdown { .. }
-            | Op::Close { .. }
-            | Op::SoError { .. }
-            | Op::ErrorQueue { .. }
-            | Op::GetName { .. }
-            | Op::Inherit { .. }
-            | Op::Wait { .. }
-            | Op::Elapse { .. }
-            | Op::Answer { .. }
-            | Op::Fill(_)
-            | Op::UnixSocket { .. }
-            | Op::UnixBind { .. }
-            | Op::UnixConnect { .. }
-            | Op::UnixSendTo { .. }
-            | Op::MakeFile { .. }
-            | Op::MakeDirectory { .. }
-            | Op::Unlink { .. }
-            | Op::ExhaustDescriptors {}
-            | Op::ForbidTcp {}
-            | Op::Raise { .. } => false,
-        }
+        self.traits().changes_host
     }
 
     /// Hands every port that the op names to `port`, and every range of ephemeral ports to `range`, which may put

@@ -389,13 +389,16 @@ impl Run<'_> {
             if self.one_case_each() {
                 link = None;
             }
-            if !self.isolated() && may_be_disturbed(&findings) && tries + 1 < MOST_TRIES {
-                if let (Ok((compiled, None)), Some(link)) = (self.compiled(item), link.as_mut()) {
-                    link.send(&compiled.plan);
-                    sent.push_back(Sent { index, compiled, tries: tries + 1 });
-                    continue;
-                }
-            } else if tries > 0 && !may_be_disturbed(&findings) {
+            let disturbed = !self.isolated() && may_be_disturbed(&findings);
+            if disturbed
+                && tries + 1 < MOST_TRIES
+                && let (Ok((compiled, None)), Some(link)) = (self.compiled(item), link.as_mut())
+            {
+                link.send(&compiled.plan);
+                sent.push_back(Sent { index, compiled, tries: tries + 1 });
+                continue;
+            }
+            if tries > 0 && !disturbed {
                 self.moved.fetch_add(1, Ordering::Relaxed);
             }
             if sender.send((index, findings)).is_err() {

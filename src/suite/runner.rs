@@ -152,7 +152,8 @@ pub fn run(
         settings,
         interrupted,
         hello,
-        turn: AtomicUsize::new(0),
+        // Not where an earlier run has begun, whose ports may still be in TIME_WAIT: this is a prime.
+        turn: AtomicUsize::new(std::process::id() as usize * 197),
         moved: AtomicU32::new(0),
         failure: OnceLock::new(),
         given_up: OnceLock::new(),
@@ -309,6 +310,8 @@ struct Sent {
     compiled: Compiled,
     /// How often it has been sent before, for other ports.
     tries: u32,
+    /// Whether it ran one of those times, and went wrong: ports that are taken are looked for before it runs.
+    went_wrong: bool,
 }
 
 impl Run<'_> {
@@ -361,8 +364,9 @@ impl Run<'_> {
                     Err(why) => drop(self.given_up.set(why.to_string())),
                 }
             }
-            let Some(Sent { index, compiled, tries }) = sent.front() else { return };
+            let Some(Sent { index, compiled, tries, went_wrong }) = sent.front() else { return };
             let (item, index, tries) = (&self.items[*index], *index, *tries);
+            let went_wrong = *went_wrong;
             let scenario = &self.catalogue.scenarios[item.scenario];
             let answered = match &mut link {
                 Some(link) => link.receive(&compiled.plan, self.interrupted).map_err(Some),
@@ -395,10 +399,11 @@ impl Run<'_> {
                 && let (Ok((compiled, None)), Some(link)) = (self.compiled(item), link.as_mut())
             {
                 link.send(&compiled.plan);
-                sent.push_back(Sent { index, compiled, tries: tries + 1 });
+                let went_wrong = went_wrong || findings.iter().any(|finding| finding.verdict() != Verdict::Unsupported);
+                sent.push_back(Sent { index, compiled, tries: tries + 1, went_wrong });
                 continue;
             }
-            if tries > 0 && !disturbed {
+            if went_wrong && !disturbed {
                 self.moved.fetch_add(1, Ordering::Relaxed);
             }
             if sender.send((index, findings)).is_err() {
@@ -488,7 +493,7 @@ impl Run<'_> {
                     if let Some(link) = link.as_mut() {
                         link.send(&compiled.plan);
                     }
-                    sent.push_back(Sent { index, compiled, tries: 0 });
+                    sent.push_back(Sent { index, compiled, tries: 0, went_wrong: false });
                     return true;
                 }
             }

@@ -169,7 +169,7 @@ fn untried(hello: &Hello, need: Need, reason: &str) -> bool {
 fn remedies(hello: &Hello, need: Need, switches: &[Switch]) -> Vec<String> {
     let Capability { available, reason } = capability(hello, need);
     // The reasons of macOS say all there is to do, and in a network that is everybody's there is nothing.
-    let is_shared = hello.isolation == "none" && matches!(need, Need::Tun | Need::Nft);
+    let is_shared = hello.is_shared() && matches!(need, Need::Tun | Need::Nft);
     if available || is_shared || hello.os == Os::Macos || untried(hello, need, reason.as_deref().unwrap_or_default()) {
         return Vec::new();
     }
@@ -206,9 +206,9 @@ fn affected(catalogue: &Catalogue, hello: &Hello) -> Result<BTreeMap<Need, u64>,
         for case in cases(scenario) {
             let compiled = compile(scenario, &case, hello.os).map_err(|problem| Failure::Problems(vec![problem]))?;
             let own_network = hello.os == Os::Linux
-                && (hello.isolation != "none" || compiled.plan.steps.iter().any(|step| step.op.changes_host()));
+                && (!hello.is_shared() || compiled.plan.steps.iter().any(|step| step.op.changes_host()));
             let implied = own_network.then_some(Need::NetworkNamespace);
-            let shared = (hello.isolation == "none").then_some(Need::FreePorts);
+            let shared = hello.is_shared().then_some(Need::FreePorts);
             let mut needs: Vec<Need> = compiled.needs.into_iter().chain(implied).chain(shared).collect();
             needs.sort();
             needs.dedup();

@@ -258,7 +258,12 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
     };
     if arguments.on.is_empty() {
         let program = super::own_program()?;
-        return Ok(vec![with(Place::Here(program), std::thread::available_parallelism().ok())]);
+        // On a host that others have as well, cases run one at a time.
+        let jobs = match arguments.isolation {
+            IsolationWanted::Auto => std::thread::available_parallelism().ok(),
+            IsolationWanted::None => None,
+        };
+        return Ok(vec![with(Place::Here(program), jobs)]);
     }
     let (commands, stacks) = (arguments.on.len(), arguments.stack.len());
     if stacks != 0 && stacks != commands {

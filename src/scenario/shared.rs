@@ -44,7 +44,7 @@ impl Compiled {
     /// Moves a case away from the one before it, if the host is shared. `turn` counts the cases that have been sent
     /// there. An error says why it cannot run there; with `exhaust` it may take every ephemeral port of the host.
     pub fn share(&mut self, hello: &Hello, turn: usize, exhaust: bool) -> Result<(), Unsupported> {
-        if hello.isolation != "none" {
+        if !hello.is_shared() {
             return Ok(());
         }
         match hello.os {

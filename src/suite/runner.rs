@@ -317,7 +317,7 @@ struct Sent {
 impl Run<'_> {
     /// Whether a case has a network of its own.
     fn isolated(&self) -> bool {
-        self.hello.isolation != "none"
+        !self.hello.is_shared()
     }
 
     /// Whether that network is the worker's, so that it is good for one case.

@@ -74,12 +74,12 @@ pub struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 60, requires = "on", value_parser = clap::value_parser!(u64).range(1..=3600))]
     wait: u64,
 
-    /// Where cases run: in network namespaces of their own, or, where these cannot be had or with `none`, on the
-    /// loopback of the host as it is, one at a time, on ports that nobody has, changing nothing
+    /// Where cases run
     #[arg(long, value_enum, value_name = "WHERE", default_value_t)]
     isolation: IsolationWanted,
 
-    /// Without network namespaces: run the cases as well that take every ephemeral port of the host, from everybody
+    /// Without network namespaces: also run the cases that take every ephemeral port of the host. Other programs get
+    /// none for that moment
     #[arg(long)]
     exhaust_host: bool,
 
@@ -121,10 +121,10 @@ pub struct Arguments {
 /// What `--isolation` takes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
 pub enum IsolationWanted {
-    /// Namespaces, where they can be had
+    /// Each case in a network namespace of its own. If the host gives none: as with `none`
     #[default]
     Auto,
-    /// No namespaces
+    /// On the loopback of the host, one case at a time, on free ports. Nothing of the host is changed
     None,
 }
 

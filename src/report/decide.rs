@@ -109,23 +109,25 @@ impl Space {
         sets.iter().enumerate().filter(|&(axis, set)| *set != self.full(axis)).count()
     }
 
+    /// For each axis and class those of the places that have it.
+    fn by_class(&self, places: &[Vec<u8>]) -> Vec<Vec<FixedBitSet>> {
+        let axes = self.widths.iter().enumerate();
+        axes.map(|(axis, width)| {
+            let mut own = vec![FixedBitSet::with_capacity(places.len()); *width];
+            for (place, at) in places.iter().enumerate() {
+                own[usize::from(at[axis])].insert(place);
+            }
+            own
+        })
+        .collect()
+    }
+
     /// Every box that may be worth it: no other covers as much with as few literals. Nothing if there are too many.
     fn boxes(&self) -> Option<Vec<Candidate>> {
-        let by_class = |places: &[Vec<u8>]| -> Vec<Vec<FixedBitSet>> {
-            let axes = self.widths.iter().enumerate();
-            axes.map(|(axis, width)| {
-                let mut own = vec![FixedBitSet::with_capacity(places.len()); *width];
-                for (place, at) in places.iter().enumerate() {
-                    own[usize::from(at[axis])].insert(place);
-                }
-                own
-            })
-            .collect()
-        };
         let mut search = Boxes {
             space: self,
-            inside: by_class(&self.inside),
-            outside: by_class(&self.outside),
+            inside: self.by_class(&self.inside),
+            outside: self.by_class(&self.outside),
             words: (self.inside.len() + self.outside.len()).div_ceil(64) as u64 + 1,
             left: EXACT,
             found: Vec::new(),
@@ -141,26 +143,38 @@ impl Space {
     /// covers, along one axis after the other. Nothing if they are too many.
     fn grown(&self) -> Option<Vec<Box>> {
         let axes = self.widths.len();
+        let (inside, outside) = (self.by_class(&self.inside), self.by_class(&self.outside));
         let mut cover: Vec<Box> = Vec::new();
-        let mut open: Vec<&Vec<u8>> = self.inside.iter().collect();
-        while let Some(at) = open.first() {
+        let mut open = all(self.inside.len());
+        while let Some(first) = open.minimum() {
+            let at = &self.inside[first];
             let grow = |first: usize| {
                 let mut sets: Box = at.iter().map(|class| 1 << class).collect();
                 for axis in (0..axes).map(|axis| (first + axis) % axes) {
-                    for class in 0..self.widths[axis] {
-                        let before = sets[axis];
-                        sets[axis] |= 1 << class;
-                        if self.outside.iter().any(|at| within(&sets, at)) {
-                            sets[axis] = before;
-                        }
-                    }
+                    // What the other axes admit of the places outside. No such place is in the box so far.
+                    let mut admitted = all(self.outside.len());
+                    let others = (0..axes).filter(|&other| other != axis && sets[other] != self.full(other));
+                    others.for_each(|other| admit(&mut admitted, sets[other], &outside[other]));
+                    let classes = outside[axis].iter().enumerate();
+                    let free = classes.filter(|(_, own)| admitted.is_disjoint(own));
+                    sets[axis] = free.fold(sets[axis], |set, (class, _)| set | 1 << class);
                 }
                 sets
             };
+            let covered = |sets: &Box| {
+                let mut covered = open.clone();
+                (0..axes).for_each(|axis| admit(&mut covered, sets[axis], &inside[axis]));
+                covered
+            };
             // Without an axis there is one place at most.
             let boxes = (0..axes.max(1)).map(grow);
-            let largest = boxes.max_by_key(|sets| open.iter().filter(|at| within(sets, at)).count())?;
-            open.retain(|at| !within(&largest, at));
+            let (largest, covered) = boxes
+                .map(|sets| {
+                    let covered = covered(&sets);
+                    (sets, covered)
+                })
+                .max_by_key(|(_, covered)| covered.count_ones(..))?;
+            open.difference_with(&covered);
             cover.push(largest);
             if cover.len() > TERMS {
                 return None;
@@ -182,20 +196,22 @@ impl Space {
 
     /// A box as literals: of each axis that it restricts the values that cases in it have, and those that it excludes.
     fn term(&self, places: &[(&[u8], bool)], sets: &[Set]) -> Term {
-        let has = |axis: usize, at: &[u8]| {
-            self.classes[axis].get(&at[axis]).is_some_and(|class| sets[axis] & (1 << class) != 0)
-        };
-        let axes = 0..sets.len();
-        let literals = axes.clone().filter(|&axis| sets[axis] != self.full(axis)).map(|axis| {
-            let rest = |at: &[u8]| axes.clone().all(|other| other == axis || has(other, at));
-            let mut literal = Literal { axis, values: 0, others: 0 };
-            for (at, _) in places.iter().filter(|(at, _)| rest(at)) {
-                let set = if has(axis, at) { &mut literal.values } else { &mut literal.others };
-                *set |= 1 << at[axis];
+        let axes = (0..sets.len()).filter(|&axis| sets[axis] != self.full(axis));
+        let mut term: Term = axes.map(|axis| Literal { axis, values: 0, others: 0 }).collect();
+        for (at, _) in places {
+            let fails = |literal: &Literal| {
+                let class = self.classes[literal.axis].get(&at[literal.axis]);
+                class.is_none_or(|class| sets[literal.axis] & (1 << class) == 0)
+            };
+            let mut failed = term.iter().enumerate().filter(|(_, literal)| fails(literal)).map(|(number, _)| number);
+            match (failed.next(), failed.next()) {
+                (None, _) => term.iter_mut().for_each(|literal| literal.values |= 1 << at[literal.axis]),
+                // The other literals admit it.
+                (Some(only), None) => term[only].others |= 1 << at[term[only].axis],
+                (Some(_), Some(_)) => {}
             }
-            literal
-        });
-        literals.collect()
+        }
+        term
     }
 }
 
@@ -258,15 +274,9 @@ impl Boxes<'_> {
             if set == 0 || set == full {
                 continue;
             }
-            let admitted = |places: &FixedBitSet, by_class: &[FixedBitSet]| {
-                let mut admitted = FixedBitSet::with_capacity(places.len());
-                (0..width)
-                    .filter(|class| set >> class & 1 == 1)
-                    .for_each(|class| admitted.union_with(&by_class[class]));
-                admitted.intersect_with(places);
-                admitted
-            };
-            let (inside, outside) = (admitted(inside, &self.inside[axis]), admitted(outside, &self.outside[axis]));
+            let (mut inside, mut outside) = (inside.clone(), outside.clone());
+            admit(&mut inside, set, &self.inside[axis]);
+            admit(&mut outside, set, &self.outside[axis]);
             self.left = self.left.checked_sub(self.words * width as u64)?;
             sets.push(set);
             self.deepen(sets, literals + 1, &inside, &outside)?;
@@ -282,8 +292,12 @@ fn all(places: usize) -> FixedBitSet {
     all
 }
 
-fn within(sets: &[Set], at: &[u8]) -> bool {
-    sets.iter().zip(at).all(|(set, class)| set & (1 << class) != 0)
+/// Keeps those of the places that have one of these classes of an axis.
+fn admit(places: &mut FixedBitSet, set: Set, by_class: &[FixedBitSet]) {
+    let mut admitted = FixedBitSet::with_capacity(places.len());
+    let classes = by_class.iter().enumerate().filter(|(class, _)| set >> class & 1 == 1);
+    classes.for_each(|(_, own)| admitted.union_with(own));
+    places.intersect_with(&admitted);
 }
 
 /// The values of an axis that say the same wherever they have places, each with the number of its class.

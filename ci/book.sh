@@ -1,11 +1,15 @@
 #!/usr/bin/env bash
 # The documents as a book, in BOOK (target/book): docs/SUMMARY.md has its chapters. Every link between its pages must
-# lead somewhere, and what mdBook warns of is an error. Links to other hosts are not followed.
+# lead somewhere, and what mdBook warns of is an error. Links to other hosts are not followed. The book has the page
+# that `errnoscope report` makes of all baselines.
 #
 #   ci/book.sh [PICTURES]      with the pictures in this directory instead of those of docs/pictures of the same name
+#
+# ERRNOSCOPE is the program (built from this checkout).
 set -euo pipefail
 pictures=${1:+$(realpath "$1")}
 cd "$(dirname "$0")/.."
+program=${ERRNOSCOPE:-$(ci/static.sh)}
 target=$(realpath -m "${CARGO_TARGET_DIR:-target}")
 tools=$target/book-tools
 if [ ! -e "$tools/ready-1" ]; then
@@ -31,6 +35,7 @@ mkdir -p "$sources/src/ci"
 cp -r docs/pictures "$sources/src/docs"
 [ -z "$pictures" ] || cp "$pictures"/* "$sources/src/docs/pictures"
 cp scenarios/claims.toml "$sources/src/scenarios"
+"$program" report ci/baselines/*.json.gz --html "$sources/src/docs/page.html"
 sed 's|](\.\./|](|; t; s|](|](docs/|' docs/SUMMARY.md > "$sources/src/SUMMARY.md"
 if ! said=$("$tools/bin/mdbook" build --dest-dir "$book" "$sources" 2>&1) || grep -Eq 'WARN|ERROR' <<< "$said"; then
     echo "$said" >&2

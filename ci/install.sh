@@ -32,6 +32,7 @@ need fish fish
 need "chromium|chromium-browser|google-chrome" "chromium fonts-dejavu-core"
 if [ "${1:-}" = --checks ]; then
     need time time
+    need runc runc
     need shellcheck shellcheck
     need npm npm
     python3 -c "import ensurepip" 2>/dev/null || missing+=(python3-venv)

@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use errnoscope::report::finding::{Report, Verdict};
 
 use crate::common::PROGRAM;
-use crate::common::refusal::{Refusal, network, without_namespaces};
+use crate::common::refusal::{Refusal, network, without_namespaces, without_namespaces_and};
 use crate::harness::{needs, rstest, test};
 
 needs!(Namespaces, Root);
@@ -143,16 +143,48 @@ fn a_busy_host_makes_no_false_findings() {
     is_clean();
 }
 
+/// As a container whose files cannot be changed.
+#[rstest]
+#[case::nothing_can_be_written(&["/tmp", "/run", "/dev/shm", "/var/tmp"], "no directory for temporary files")]
+#[case::memory_can(&["/tmp", "/run"], "Read-only file system")]
+fn where_no_file_can_be_written_only_its_cases_are_missing(#[case] read_only: &[&str], #[case] told: &str) {
+    for ordinary in [false, true] {
+        let ran = without_namespaces_and(read_only, Refusal::Errno(libc::EPERM), || {
+            command(ordinary, &[SELECTION, &["--json", "-"]].concat()).output().expect("setpriv starts")
+        });
+        assert!(ran.status.success(), "{}: {}", ran.status, said(&ran));
+        let verdicts = verdicts(&report(&ran));
+        assert!(verdicts[&Verdict::Match] > 150, "{verdicts:?}");
+        assert!(said(&ran).contains(told), "{told} is not told");
+    }
+    is_clean();
+}
+
 #[test]
-fn two_at_once_are_one_too_many() {
+fn a_hidden_proc_is_told() {
+    let ran = without_namespaces_and(&["/proc"], Refusal::Errno(libc::EPERM), || {
+        command(true, &["bind.already-bound"]).output().expect("setpriv starts")
+    });
+    let said = said(&ran);
+    assert_eq!(ran.status.code(), Some(4), "{said}");
+    assert!(said.contains("there is no /proc; mount it"), "{said}");
+}
+
+/// Of one user, of two, and where they do not see each other's files.
+#[rstest]
+#[case::of_a_user(true, "/tmp", "another errnoscope (process ")]
+#[case::of_two_users(false, "/tmp", "another errnoscope, of another user or container")]
+#[case::of_two_places(true, "/dev/shm", "another errnoscope, of another user or container")]
+fn two_at_once_are_one_too_many(#[case] ordinary: bool, #[case] place: &str, #[case] told: &str) {
     without_namespaces(Refusal::Errno(libc::EPERM), || {
         let first = command(true, &["bind.port-held"]).stdout(Stdio::null()).stderr(Stdio::null()).spawn();
         let mut first = first.expect("setpriv starts");
         wait_for_worker();
-        let second = command(true, &["bind.already-bound"]).output().expect("setpriv starts");
+        let mut second = command(ordinary, &["bind.already-bound"]);
+        let second = second.env("TMPDIR", place).output().expect("setpriv starts");
         let said = said(&second);
         assert_eq!(second.status.code(), Some(4), "{said}");
-        assert!(said.contains("another errnoscope (process ") && said.contains("runs on this machine"), "{said}");
+        assert!(said.contains(told), "{said}");
         interrupt(&mut first);
     });
     is_clean();

@@ -9,6 +9,7 @@ mod delay;
 mod diag;
 mod error_queue;
 mod file;
+mod host;
 mod landlock;
 mod life;
 mod namespace;
@@ -32,13 +33,13 @@ pub use diag::{SocketTable, UNCONNECTED, bound_row, listed_inode, lists_bound, t
 pub use error_queue::receive_error;
 pub use file::nameless_directory;
 pub(super) use file::{DIRECTORY, has_magic_links, is_fixed, name_file, nameless_file};
+pub(super) use host::{boot_session, journal_path, undo};
 pub use landlock::forbid_tcp;
 pub use life::{life_of, others};
 pub use namespace::{
     Tables, die_with_parent, empty_directory, end_with_this, enter_case, enter_directory, isolate, leave_case,
     make_read_only, only_private, size_tables, wait_for,
 };
-pub(super) use namespace::{boot_session, journal_path, undo};
 pub(super) use options::filter_icmp;
 pub use options::{BOUND_INTERFACE, SO_LINGER_SECONDS, set_own_option};
 pub use owner::owners;

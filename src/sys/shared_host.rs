@@ -9,20 +9,21 @@ use std::time::Duration;
 
 use super::journal::{HostChange, Journal, is_own_directory, own_directory};
 use super::os::{boot_session, journal_path, undo};
-use super::{Fault, Result, check, errno_of, exit_now, pause_ms};
+use super::{Fault, Result, check, exit_now, pause_ms};
 
 /// How long a worker that was replaced, and what it has left behind, may take to end.
-const JOURNAL_TIMEOUT: Duration = Duration::from_secs(3);
+pub(super) const TIMEOUT: Duration = Duration::from_secs(3);
 
 const LOST: &str = "the journal is held by a thread that died";
 
 static JOURNAL: Mutex<Option<Journal>> = Mutex::new(None);
 
-/// Makes sure that this worker is the only one, and undoes what a killed one has left. Otherwise there is none.
+/// Makes sure that this worker is the only one, and undoes what a killed one has left. Otherwise there is none. Where
+/// no file can be written there is no journal, and no change is made.
 pub(super) fn be_the_only_worker() {
+    let Some(path) = journal_path() else { return };
     let mut told = Vec::new();
-    let taken = boot_session()
-        .and_then(|boot| Journal::take(&journal_path(), &boot, JOURNAL_TIMEOUT, &mut { undo }, &mut told));
+    let taken = boot_session().and_then(|boot| Journal::take(&path, &boot, TIMEOUT, &mut { undo }, &mut told));
     for told in told {
         let _ = writeln!(std::io::stderr(), "errnoscope: {told}");
     }
@@ -33,7 +34,8 @@ pub(super) fn be_the_only_worker() {
     }
 }
 
-fn give_up(why: &str) -> ! {
+/// Says why there is no worker here, and ends this process.
+pub(super) fn give_up(why: &str) -> ! {
     let _ = writeln!(std::io::stderr(), "errnoscope worker: {why}");
     exit_now(1)
 }
@@ -70,7 +72,7 @@ fn end_group(leader: i32) {
     }
 }
 
-/// Notes a change and makes it; nothing where this process is no worker.
+/// Notes a change and makes it; nothing where this process has no journal.
 pub(super) fn make(change: &HostChange, make: impl FnOnce() -> Result<(), Fault>) -> Option<Result<(), Fault>> {
     match JOURNAL.lock() {
         Ok(journal) => journal.as_ref().map(|journal| journal.make(change, make)),
@@ -89,24 +91,23 @@ pub(super) fn has_made(change: &HostChange) -> Result<bool, Fault> {
 }
 
 /// Makes a directory that is removed after the case, by this program or the next, the current one. Everybody may write
-/// to it, as the users of a case do. Nothing where this process is no worker.
-pub(super) fn enter_directory() -> Option<Result<(), Fault>> {
+/// to it, as the users of a case do.
+pub(super) fn enter_directory() -> Result<(), Fault> {
     use std::os::unix::fs::PermissionsExt;
 
-    let failed = |error: std::io::Error| Fault::Errno(errno_of(&error));
     let path = own_directory(std::process::id());
+    let failed = |error: std::io::Error| Fault::Failed(format!("{}: {error}", path.display()));
     // What somebody else has put there is not to be removed with this case's.
     if path.symlink_metadata().is_ok() {
-        return Some(Err(Fault::Failed(format!("{} is in the way; remove it", path.display()))));
+        return Err(Fault::Failed(format!("{} is in the way; remove it", path.display())));
     }
-    let made = make(&HostChange::Directory { path: path.clone() }, || std::fs::create_dir(&path).map_err(failed))?;
-    Some(made.and_then(|()| {
-        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o1777)).map_err(failed)?;
-        std::env::set_current_dir(&path).map_err(failed)?;
-        // SAFETY: umask(2) takes no pointers.
-        unsafe { libc::umask(0o022) };
-        Ok(())
-    }))
+    let made = make(&HostChange::Directory { path: path.clone() }, || std::fs::create_dir(&path).map_err(failed));
+    made.unwrap_or_else(|| Err(Fault::Failed("no directory for temporary files can be written to".to_owned())))?;
+    std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o1777)).map_err(failed)?;
+    std::env::set_current_dir(&path).map_err(failed)?;
+    // SAFETY: umask(2) takes no pointers.
+    unsafe { libc::umask(0o022) };
+    Ok(())
 }
 
 /// Removes the directory of a case.

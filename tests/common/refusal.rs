@@ -27,6 +27,12 @@ pub enum Refusal {
 /// Runs `body` on a thread in a network of its own, which has no way into another. For root.
 #[track_caller]
 pub fn without_namespaces<T: Send>(refusal: Refusal, body: impl FnOnce() -> T + Send) -> T {
+    without_namespaces_and(&[], refusal, body)
+}
+
+/// The same where these directories, which are mounted over, are empty and cannot be written to.
+#[track_caller]
+pub fn without_namespaces_and<T: Send>(empty: &[&str], refusal: Refusal, body: impl FnOnce() -> T + Send) -> T {
     // The journal of a host without namespaces lets no two workers run at once.
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -39,6 +45,9 @@ pub fn without_namespaces<T: Send>(refusal: Refusal, body: impl FnOnce() -> T + 
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
             .expect("this test makes a network of its own, for which it has to be root");
         set_up_loopback();
+        for directory in empty {
+            done(&["mount", "-t", "tmpfs", "-o", "ro", "none", directory]);
+        }
         let has_bit = |bit: u64| {
             let is_set = SeccompCmpOp::MaskedEq(bit);
             let condition = SeccompCondition::new(0, SeccompCmpArgLen::Qword, is_set, bit).expect("a condition");
@@ -70,9 +79,14 @@ fn set_up_loopback() {
         &["mount", "--bind", "/proc/sys", "/proc/sys"],
         &["mount", "-o", "remount,bind,ro", "/proc/sys"],
     ] {
-        let done = std::process::Command::new(command[0]).args(&command[1..]).status().expect("it starts");
-        assert!(done.success(), "{command:?}: {done}");
+        done(command);
     }
+}
+
+#[track_caller]
+fn done(command: &[&str]) {
+    let done = std::process::Command::new(command[0]).args(&command[1..]).status().expect("it starts");
+    assert!(done.success(), "{command:?}: {done}");
 }
 
 /// All of /proc/sys/net and what /proc has of interfaces, addresses and routes, as this thread sees them.

@@ -15,8 +15,8 @@ use rustix::mount::{self, MountFlags, MountPropagationFlags};
 use rustix::{fs, process};
 
 use super::command::{shepherd, take_terminal};
+use super::host;
 use super::user_namespace::{self, map_self, map_subordinate, unshare};
-use crate::sys::journal::HostChange;
 use crate::sys::{
     Ended, Fault, Fork, Isolate, Isolation, Purpose, Result, Supervision, Until, answer, any_child, check,
     effective_uid, exit_now, fork, keep_signals, look_for, machine, pipe, poll, read, reap, shared_host, socket,
@@ -98,33 +98,10 @@ fn enter_private_host(users: &mut [u32; 2]) -> Result<(), Fault> {
 /// Cases run on the host that everybody has, where a worker is alone, and changes nothing that others could notice.
 fn share_host(users: [u32; 2], why: String) -> Isolation {
     shared_host::be_the_only_worker();
+    host::keep_others_out();
     // What a case leaves behind is this process's to bury, whoever pid 1 is.
     let _ = process::set_child_subreaper(Some(process::getpid()));
     Isolation { kind: "none", users, lacking: None, shared: Some(why) }
-}
-
-/// What no two boots have in common. Where /proc is hidden, nobody tells.
-pub(in crate::sys) fn boot_session() -> Result<String, Fault> {
-    Ok(std::fs::read_to_string("/proc/sys/kernel/random/boot_id").unwrap_or_default().trim().to_owned())
-}
-
-/// Where a worker of root's keeps others out, and where any other does.
-pub(in crate::sys) fn journal_path() -> PathBuf {
-    let uid = process::geteuid().as_raw();
-    if uid == 0 && fs::access("/run", fs::Access::WRITE_OK).is_ok() {
-        return PathBuf::from("/run/errnoscope.journal");
-    }
-    std::env::temp_dir().join(format!("errnoscope-{uid}.journal"))
-}
-
-/// Nothing else of a host that others use is changed.
-pub(in crate::sys) fn undo(change: &HostChange) -> Result<(), Fault> {
-    match change {
-        HostChange::Directory { path } => shared_host::remove_directory(path),
-        HostChange::Setting { .. } | HostChange::Address { .. } => {
-            Err(Fault::Failed("no such change is made on Linux".to_owned()))
-        }
-    }
 }
 
 /// Some sandboxes kill a process for a call that they forbid. Where there is a filter, another process tries first.
@@ -273,7 +250,7 @@ pub fn empty_directory() -> Result<PathBuf> {
 /// however that comes: it is a file system that is mounted nowhere, or one of a sandbox that ends with the case.
 pub fn enter_directory(isolation: &Isolation) -> Result<(), Fault> {
     if isolation.is_shared() {
-        return shared_host::enter_directory().unwrap_or_else(only_private);
+        return shared_host::enter_directory();
     }
     only_private()?;
     if isolation.kind == "sandbox" {

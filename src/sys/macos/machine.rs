@@ -45,11 +45,11 @@ pub(in super::super) fn boot_session() -> Result<String, Fault> {
 }
 
 /// Root's is emptied by a boot, as the changes are; a user's, which has no changes, only keeps a second worker out.
-pub(in super::super) fn journal_path() -> PathBuf {
-    match effective_uid() {
+pub(in super::super) fn journal_path() -> Option<PathBuf> {
+    Some(match effective_uid() {
         0 => PathBuf::from("/var/run/errnoscope.journal"),
         uid => std::env::temp_dir().join(format!("errnoscope-{uid}.journal")),
-    }
+    })
 }
 
 pub fn enter_case(_: &Isolation) -> Result<()> {
@@ -76,7 +76,7 @@ pub(in super::super) fn undo(change: &HostChange) -> Result<(), Fault> {
 }
 
 pub fn enter_directory(_: &Isolation) -> Result<(), Fault> {
-    shared_host::enter_directory().unwrap_or_else(no_private_host)
+    shared_host::enter_directory()
 }
 
 /// Notes a change and makes it.

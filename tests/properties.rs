@@ -71,7 +71,7 @@ fn lines() -> Vec<String> {
             before: vec![Answer::Census { held: 1, size: 2, free: vec![3] }],
             after: vec![Answer::Failed { error: "EPERM".into() }],
         });
-        Observations { case: plan.case.clone(), fate: Fate::Done, steps: steps.collect() }
+        Observations { case: plan.case.clone(), number: plan.number, fate: Fate::Done, steps: steps.collect() }
     });
     let mut lines: Vec<String> = answers.map(|answers| serde_json::to_string(&answers).unwrap()).collect();
     lines.extend(plans.iter().map(|plan| serde_json::to_string(plan).unwrap()));

@@ -278,6 +278,43 @@ fn a_host_that_does_not_come_back_leaves_what_it_gave() {
     r#""$@" | sed -u '1!s/"micros":[0-9.]*/&,"detail":{"bytes":{"count":1}}/'"#,
     "not of the protocol: step 0: a detail of another op"
 )]
+#[case::gives_the_plans_of_others(
+    r#""$@" | sed -u '1!s/"number":1/"number":4/'"#,
+    "an answer about `connect.nobody[family=ipv4]`, plan 4, where `connect.nobody[family=ipv4]`, plan 1, was due"
+)]
+#[case::says_that_success_has_a_number(
+    r#""$@" | sed -u '1!s/{"blocked_ms":30}/{"errno":"ECONNREFUSED","raw":0}/'"#,
+    "step 6: `ECONNREFUSED` with the number 0, which is no errno"
+)]
+#[case::takes_one_errno_for_another(
+    r#""$@" | sed -u '1!s/{"blocked_ms":30}/{"errno":"ECONNREFUSED","raw":61}/'"#,
+    "step 6: `ECONNREFUSED` with the number 61, and on linux that is `ENODATA`"
+)]
+#[case::does_not_wait(
+    r#""$@" | sed -u '1!s/"blocked_ms":30/"blocked_ms":3/'"#,
+    "step 6: blocked after 3 ms, and `connect` waits for 30 ms"
+)]
+#[case::blocks_in_what_never_does(
+    r#""$@" | sed -u '1!s/\("step":1,"result":{"outcome":{\)"ok":true/\1"blocked_ms":100/'"#,
+    "step 1: blocked, and `bind` does not wait"
+)]
+#[case::goes_on_after_the_end(
+    r#""$@" | sed -u '1!s/\("step":1,"result":{"outcome":{\)"ok":true/\1"errno":"EPERM","raw":1/'"#,
+    "step 2, and step 1 has ended the case"
+)]
+#[case::does_not_say_the_end(r#""$@" | sed -u '1!s/,{"step":6.*\]/]/'"#, "the case is done, and step 6 is missing")]
+#[case::has_nothing_to_say(
+    r#""$@" | sed -u '1!s/"steps":\[.*/"steps":[]}/'"#,
+    "the case is done, and step 0 is missing"
+)]
+#[case::gives_up_too_early(
+    r#""$@" | sed -u '1!s/"fate":"done"/"fate":{"timed-out":{"ms":999}}/'"#,
+    "the case ended early, at a deadline of 999 ms, and it has 1000 ms"
+)]
+#[case::has_names_of_another_family(
+    r#""$@" | sed -u '1!s/"names":{"local":"127.0.0.1:20000"/"names":{"local":"[::1]:20000"/'"#,
+    "step 1: the socket `listener` has the name [::1]:20000"
+)]
 #[case::has_no_end_of_steps(
     r#"steps=$(yes '{"step":0,"result":{"failed":""},"micros":0},' | head -n 100000 | tr -d '\n')
     "$@" | { sed -u 1q; sed -u 's/"steps":.*//' | while IFS= read -r line; do
@@ -302,6 +339,28 @@ fn an_answer_that_comes_twice_is_no_other_cases() {
     assert_eq!((verdicts(&findings, Verdict::Broken), verdicts(&findings, Verdict::Match)), (1, 39));
     let broken = findings.iter().find(|finding| finding.verdict() == Verdict::Broken).unwrap();
     assert!(broken.reason().unwrap_or_default().contains("not of the protocol: an answer about"), "{broken:?}");
+}
+
+/// Of the last case nothing is due after its answer.
+#[rstest]
+#[case::the_same_again("2p")]
+#[case::another(r#"2s/$/\n\x1e{"case":"x"}/"#)]
+fn an_answer_that_nobody_asked_for_costs_the_last_case(#[case] script: &str) {
+    let stage = Stage::new(BLOCKED);
+    let findings = stage.findings(&stage.host("host", &format!("\"$@\" | sed -u '{script}'")), &[], 4);
+    let reason = findings[0].reason().unwrap_or_default();
+    assert!(findings.len() == 1 && reason.contains("not of the protocol: more than it was asked for: {"), "{reason}");
+}
+
+/// Each run of a case has an answer of its own.
+#[test]
+fn an_answer_that_comes_twice_is_no_other_runs() {
+    let stage = Stage::new(BLOCKED);
+    let script = r#""$@" | if mkdir once 2> /dev/null; then sed -u 3p; else exec cat; fi"#;
+    let findings = stage.findings(&stage.host("host", script), &["--repeat", "5"], 4);
+    let counts = &findings[0].distribution().unwrap();
+    assert_eq!(counts.outcomes["blocked"], 4, "{counts:?}");
+    assert!(findings[0].reason().unwrap_or_default().contains("plan 2, where"), "{:?}", findings[0].reason());
 }
 
 /// The worker's words are kept as far as anybody reads them.
@@ -546,7 +605,7 @@ const SANDBOX: &str = r#"1s/"isolation":"netns"/"isolation":"sandbox"/"#;
 #[case::for_all("", "1", 1)]
 fn a_host_that_isolates_nothing_is_used_once(#[case] hello: &str, #[case] jobs: &str, #[case] starts: usize) {
     let stage = Stage::new(QUICK);
-    let kept = r#"1,2!s/"outcome":{"ok":true}/"outcome":{"errno":"EADDRINUSE","raw":98}/g"#;
+    let kept = r#"1,2!s/\(.*\)"outcome":{"ok":true}/\1"outcome":{"errno":"EADDRINUSE","raw":98}/"#;
     let script = format!("echo start >> starts\n\"$@\" | sed -u -e '{hello}' -e '{kept}'");
     let said = stage.run(&[&stage.host("host", &script)], &["--json", "report.json", "-j", jobs]);
     let findings = stage.report("report.json").findings;
@@ -609,7 +668,7 @@ fn another_stack_is_not_judged_as_linux(
     #[case] expected: &str,
 ) {
     let stage = Stage::new(QUICK);
-    let other = r#"1!s/"outcome":{"ok":true}/"outcome":{"errno":"EPERM","raw":1}/g"#;
+    let other = r#"1!s/\(.*\)"outcome":{"ok":true}/\1"outcome":{"errno":"EPERM","raw":1}/"#;
     let script = format!("\"$@\" | sed -u -e '{hello}' -e '{other}'");
     let said = stage.run(&[&stage.host("host", &script)], &[&["--json", "reports/"], more].concat());
     let name = fs::read_dir(stage.path("reports")).unwrap().next().unwrap().unwrap().file_name().into_string().unwrap();

@@ -78,6 +78,8 @@ pub fn schema() -> serde_json::Value {
 pub struct Plan {
     /// Its id, which the observations repeat.
     pub case: String,
+    /// Which plan of the run it is, which the observations repeat as well: a case may run more than once.
+    pub number: u32,
     /// The worker kills the case after this many milliseconds, times `patience`.
     pub deadline_ms: u32,
     /// By how much every wait of an op is longer than it says, for a machine that is slower.
@@ -124,6 +126,29 @@ pub enum Role {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         requires: Option<u32>,
     },
+}
+
+impl Plan {
+    /// How long the case may take on this machine, in milliseconds.
+    pub fn deadline(&self) -> u32 {
+        self.deadline_ms.saturating_mul(self.patience)
+    }
+}
+
+impl Step {
+    /// Whether the case goes on after this step: always after a subject, after a setup op only if it did what was
+    /// wanted.
+    pub fn goes_on(&self, result: &Performed) -> bool {
+        let Role::Setup { permit, .. } = &self.role else { return true };
+        match result {
+            Performed::Outcome(Outcome::Ok) => true,
+            Performed::Outcome(Outcome::Errno(errno)) => {
+                permit.iter().any(|name| errno.is(*name))
+                    || (matches!(self.op, Op::Connect { nonblocking: true, .. }) && errno.is(ErrnoName::EINPROGRESS))
+            }
+            Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
+        }
+    }
 }
 
 impl Role {
@@ -422,6 +447,8 @@ pub enum Fate {
 pub struct Observations {
     /// The id of the plan's case.
     pub case: String,
+    /// The plan's number.
+    pub number: u32,
     /// How the case ended.
     pub fate: Fate,
     /// The steps that were performed, in their order.

@@ -228,6 +228,8 @@ struct Traits<'o> {
     gives: Gives,
     lacks: Need,
     changes_host: bool,
+    /// For how many milliseconds it may block, at least, before it counts as blocked.
+    waits_ms: Option<u32>,
 }
 
 /// A socket that an op makes, and of which kind it is.
@@ -301,6 +303,7 @@ impl Op {
             gives: Gives::Nothing,
             lacks: Need::Linux,
             changes_host: false,
+            waits_ms: None,
         };
         let host = Traits { changes_host: true, ..none };
         let network = Traits { lacks: Need::NetworkNamespace, ..host };
@@ -327,21 +330,30 @@ impl Op {
                 Traits { lacks: family(address, ring(*via)), ..names(Call::Bind, socket) }
             }
             Op::Listen { socket, via, .. } => Traits { lacks: ring(*via), ..names(Call::Listen, socket) },
-            Op::Connect { socket, address, via, .. } => {
-                Traits { lacks: family(address, ring(*via)), ..names(Call::Connect, socket) }
-            }
+            Op::Connect { socket, address, via, nonblocking, wait_ms, .. } => Traits {
+                lacks: family(address, ring(*via)),
+                // A ring waits whatever the socket says.
+                waits_ms: (!nonblocking || *via == Via::IoUring).then_some(*wait_ms),
+                ..names(Call::Connect, socket)
+            },
             Op::Disconnect { socket } => names(Call::Connect, socket),
-            Op::Accept { socket, new, .. } => {
-                Traits { makes: Some(Made::Accepted { socket: new, listener: socket }), ..names(Call::Accept, socket) }
-            }
+            Op::Accept { socket, new, wait_ms, .. } => Traits {
+                makes: Some(Made::Accepted { socket: new, listener: socket }),
+                waits_ms: Some(*wait_ms),
+                ..names(Call::Accept, socket)
+            },
             Op::Send { socket, .. } => Traits { gives: Gives::Bytes, ..of(Call::Send, socket) },
             Op::SendUntilFull { socket, .. } => Traits { gives: Gives::Bytes, ..on(socket) },
             Op::SendTo { socket, .. } => names(Call::Sendto, socket),
-            Op::Receive { socket, .. } => Traits { gives: Gives::Bytes, ..of(Call::Recv, socket) },
+            Op::Receive { socket, wait_ms } => {
+                Traits { gives: Gives::Bytes, waits_ms: Some(*wait_ms), ..of(Call::Recv, socket) }
+            }
             Op::Shutdown { socket, .. } => of(Call::Shutdown, socket),
             Op::Close { socket } => of(Call::Close, socket),
-            Op::SoError { socket, .. } => of(Call::SoError, socket),
-            Op::ErrorQueue { socket, .. } => Traits { gives: Gives::ErrorQueue, ..of(Call::ErrorQueue, socket) },
+            Op::SoError { socket, wait_ms } => Traits { waits_ms: Some(*wait_ms), ..of(Call::SoError, socket) },
+            Op::ErrorQueue { socket, wait_ms } => {
+                Traits { gives: Gives::ErrorQueue, waits_ms: Some(*wait_ms), ..of(Call::ErrorQueue, socket) }
+            }
             Op::GetName { socket } => Traits { gives: Gives::Names, ..on(socket) },
             Op::Inherit { socket } => Traits { lacks: Need::Resources, ..on(socket) },
             Op::Wait { socket, .. } => on(socket),
@@ -349,14 +361,16 @@ impl Op {
             Op::AddRoute { destination, .. } => Traits { lacks: family(destination, Need::NetworkNamespace), ..host },
             Op::SetUp { .. } | Op::AddVeth { .. } => network,
             Op::AddTun { .. } => Traits { lacks: Need::Tun, ..host },
-            Op::Answer { .. } => Traits { gives: Gives::Packet, lacks: Need::Tun, ..none },
+            Op::Answer { .. } => Traits { gives: Gives::Packet, lacks: Need::Tun, waits_ms: Some(0), ..none },
             Op::Nft { .. } => Traits { lacks: Need::Nft, ..host },
-            Op::Fill(_) => Traits { gives: Gives::Fill, ..none },
+            Op::Fill(_) => Traits { gives: Gives::Fill, waits_ms: Some(0), ..none },
             Op::UnixSocket { socket, kind } => {
                 Traits { makes: Some(Made::Unix { socket, kind: *kind }), ..of(Call::Socket, socket) }
             }
             Op::UnixBind { socket, .. } => of(Call::Bind, socket),
-            Op::UnixConnect { socket, .. } => of(Call::Connect, socket),
+            Op::UnixConnect { socket, nonblocking, wait_ms, .. } => {
+                Traits { waits_ms: (!nonblocking).then_some(*wait_ms), ..of(Call::Connect, socket) }
+            }
             Op::UnixSendTo { socket, .. } => of(Call::Sendto, socket),
             Op::MakeReadOnly {} => network,
             Op::SetSysctl { .. } | Op::DeleteAddress { .. } => host,
@@ -398,6 +412,11 @@ impl Op {
     /// Whether it would change what all processes of a network namespace have, or of a mount namespace.
     pub fn changes_host(&self) -> bool {
         self.traits().changes_host
+    }
+
+    /// For how many milliseconds it may block, at least, before it counts as blocked; nothing where it never does.
+    pub fn waits_ms(&self) -> Option<u32> {
+        self.traits().waits_ms
     }
 
     /// Hands every port that the op names to `port`, and every range of ephemeral ports to `range`, which may put

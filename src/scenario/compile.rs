@@ -154,7 +154,13 @@ impl Compiler<'_> {
             steps.push(Step { op, user: self.user(&subject.step)?, role: Role::Subject { queries, requires } });
         }
         Ok(Compiled {
-            plan: Plan { case: self.case.id.clone(), deadline_ms: self.scenario.deadline_ms, patience: 1, steps },
+            plan: Plan {
+                case: self.case.id.clone(),
+                number: 0,
+                deadline_ms: self.scenario.deadline_ms,
+                patience: 1,
+                steps,
+            },
             needs: self.scenario.needs(self.case).collect(),
             subjects,
         })

@@ -154,6 +154,7 @@ pub fn run(
         hello,
         // Not where an earlier run has begun, whose ports may still be in TIME_WAIT: this is a prime.
         turn: AtomicUsize::new(std::process::id() as usize * 197),
+        number: AtomicU32::new(1),
         moved: AtomicU32::new(0),
         failure: OnceLock::new(),
         given_up: OnceLock::new(),
@@ -269,6 +270,8 @@ struct Run<'r> {
     hello: Hello,
     /// How many cases have been handed out.
     turn: AtomicUsize,
+    /// That of the next plan.
+    number: AtomicU32,
     /// How many went as expected only on other ports.
     moved: AtomicU32,
     /// Why there is nothing to report.
@@ -364,18 +367,20 @@ impl Run<'_> {
                     Err(why) => drop(self.given_up.set(why.to_string())),
                 }
             }
-            let Some(Sent { index, compiled, tries, went_wrong }) = sent.front() else { return };
-            let (item, index, tries) = (&self.items[*index], *index, *tries);
-            let went_wrong = *went_wrong;
+            let Some(Sent { index, compiled, tries, went_wrong }) = sent.pop_front() else { return };
+            let item = &self.items[index];
             let scenario = &self.catalogue.scenarios[item.scenario];
+            let broken = |why: String| {
+                judge::without_run(scenario, &item.case, &compiled, &self.hello, &Missing::Broken(why.into()))
+            };
             let answered = match &mut link {
                 Some(link) => link.receive(&compiled.plan, self.interrupted).map_err(Some),
                 None => Err(lost),
             };
-            let findings = match answered {
+            let mut findings = match answered {
                 Ok(seen) => {
                     lost_in_a_row = 0;
-                    judge::judge(scenario, &item.case, compiled, &self.hello, &seen)
+                    judge::judge(scenario, &item.case, &compiled, &self.hello, &seen)
                 }
                 Err(Some(lost)) if matches!(lost.why, Why::Interrupted) => return,
                 Err(lost) => {
@@ -386,13 +391,9 @@ impl Run<'_> {
                     if lost_in_a_row == MOST_LOST {
                         let _ = self.given_up.set(format!("{MOST_LOST} in a row were lost, the last like this: {why}"));
                     }
-                    judge::without_run(scenario, &item.case, compiled, &self.hello, &Missing::Broken(why.into()))
+                    broken(why)
                 }
             };
-            sent.pop_front();
-            if self.one_case_each() {
-                link = None;
-            }
             let disturbed = !self.isolated() && may_be_disturbed(&findings);
             if disturbed
                 && tries + 1 < MOST_TRIES
@@ -405,6 +406,15 @@ impl Run<'_> {
             }
             if went_wrong && !disturbed {
                 self.moved.fetch_add(1, Ordering::Relaxed);
+            }
+            while !self.one_case_each() && sent.len() < window && self.hand_out(queue, link.as_mut(), &mut sent, sender)
+            {
+            }
+            // Of the last case is what a worker says beyond its answer, when nothing else was asked.
+            if sent.is_empty()
+                && let Some(Err(lost)) = link.take().map(Link::finish)
+            {
+                findings = broken(lost.to_string());
             }
             if sender.send((index, findings)).is_err() {
                 return;
@@ -450,6 +460,7 @@ impl Run<'_> {
     fn compiled(&self, item: &CaseRun) -> Result<(Compiled, Option<Unsupported>), Problem> {
         let mut compiled = compile(&self.catalogue.scenarios[item.scenario], &item.case, self.hello.os)?;
         compiled.plan.patience = self.settings.patience;
+        compiled.plan.number = self.number.fetch_add(1, Ordering::Relaxed);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let lacking =
             self.lacking(&compiled).or_else(|| compiled.share(&self.hello, turn, self.settings.exhaust).err());

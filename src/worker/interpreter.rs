@@ -24,7 +24,7 @@ pub fn run(plan: &Plan, isolation: &Isolation, listed: Listed, trail: &mut Trail
     let mut case = RunningCase::new(isolation);
     (case.listed, case.patience) = (listed, plan.patience);
     // Before the whole case is ended from outside.
-    case.ends = Instant::now() + Duration::from_millis(plan.deadline_ms.into()) * plan.patience * 9 / 10;
+    case.ends = Instant::now() + Duration::from_millis(plan.deadline().into()) * 9 / 10;
     if plan.uses_files() {
         case.no_directory = sys::enter_directory(isolation).err().map(|fault| fault.to_string());
     }
@@ -48,7 +48,7 @@ pub fn run(plan: &Plan, isolation: &Isolation, listed: Listed, trail: &mut Trail
         asked = Asked { questions, user: step.user, answers: after.clone() };
         let (result, detail) = by_role(&step.op, &step.role, case.exhausted_at, tried);
         went_well[index] = result.went_well();
-        let go_on = goes_on(&step.op, &step.role, &result);
+        let go_on = step.goes_on(&result);
         let record = StepResult { step: index as u32, result, micros, detail, before, after };
         if let Err(error) = trail.append(|out| Ok(serde_json::to_writer(out, &record)?)) {
             give_up(trail, &format!("step {index} has more to say than the trail has room for: {error}"));
@@ -100,19 +100,6 @@ fn by_role(op: &Op, role: &Role, exhausted_at: Option<u64>, tried: OpResult) -> 
     (result, detail)
 }
 
-/// Whether the case goes on after a step: always after a subject, after a setup op only if it did what was wanted.
-fn goes_on(op: &Op, role: &Role, result: &Performed) -> bool {
-    let Role::Setup { permit, .. } = role else { return true };
-    match result {
-        Performed::Outcome(Outcome::Ok) => true,
-        Performed::Outcome(Outcome::Errno(errno)) => {
-            permit.iter().any(|name| errno.is(*name))
-                || (matches!(op, Op::Connect { nonblocking: true, .. }) && errno.is(ErrnoName::EINPROGRESS))
-        }
-        Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
-    }
-}
-
 /// A ring where one is to make the call.
 fn ring(via: Via, call: Call) -> Result<Option<Ring>, Fault> {
     match via {
@@ -143,7 +130,7 @@ impl RunningCase<'_> {
     pub fn set_up(&mut self, step: &Step) -> Result<(), Performed> {
         let tried = self.as_user(step.user, |case| case.perform(&step.op));
         let (result, _) = by_role(&step.op, &step.role, self.exhausted_at, tried);
-        if goes_on(&step.op, &step.role, &result) { Ok(()) } else { Err(result) }
+        if step.goes_on(&result) { Ok(()) } else { Err(result) }
     }
 
     /// Asks the kernel about what has been set up.

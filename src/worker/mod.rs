@@ -107,8 +107,9 @@ fn answer(
         Err(error) => {
             let value: serde_json::Value = serde_json::from_slice(text).unwrap_or_default();
             let case = value["case"].as_str().unwrap_or_default();
+            let number = value["number"].as_u64().and_then(|number| u32::try_from(number).ok()).unwrap_or_default();
             let fate = Fate::Exited { code: 2, message: format!("the plan cannot be read: {error}").into() };
-            return compose(line, case, &fate, b"");
+            return compose(line, (case, number), &fate, b"");
         }
     };
     let lacking = isolation.lacking.clone().map(|reason| (Need::NetworkNamespace, reason));
@@ -117,7 +118,7 @@ fn answer(
         let lack = Unsupported { need, reason: reason.into() };
         let result = Performed::Unsupported(lack);
         let step = StepResult { step: 0, result, micros: 0.0, detail: None, before: Vec::new(), after: Vec::new() };
-        return compose(line, &plan.case, &Fate::Done, &serde_json::to_vec(&step)?);
+        return compose(line, (&plan.case, plan.number), &Fate::Done, &serde_json::to_vec(&step)?);
     }
     let fills = plan.steps.iter().any(|step| matches!(step.op, Op::Fill(_)));
     let wanted = if fills { Tables::Large } else { Tables::Small };
@@ -125,7 +126,7 @@ fn answer(
         sys::size_tables(wanted);
         *tables = wanted;
     }
-    let deadline = Duration::from_millis(plan.deadline_ms.into()) * plan.patience;
+    let deadline = Duration::from_millis(plan.deadline().into());
     let fate = in_child(isolation, trail, deadline, |trail| {
         // A sandbox is this case's as it is.
         if isolation.kind != "sandbox" {
@@ -133,13 +134,14 @@ fn answer(
         }
         interpreter::run(&plan, isolation, listed, trail)
     })?;
-    compose(line, &plan.case, &fate, trail.records())
+    compose(line, (&plan.case, plan.number), &fate, trail.records())
 }
 
 /// The line is put together from what the trail holds: nothing in it is parsed again.
-fn compose(line: &mut Vec<u8>, case: &str, fate: &Fate, steps: &[u8]) -> std::io::Result<()> {
+fn compose(line: &mut Vec<u8>, (case, number): (&str, u32), fate: &Fate, steps: &[u8]) -> std::io::Result<()> {
     line.extend_from_slice(b"{\"case\":");
     serde_json::to_writer(&mut *line, case)?;
+    write!(line, ",\"number\":{number}")?;
     line.extend_from_slice(b",\"fate\":");
     serde_json::to_writer(&mut *line, fate)?;
     line.extend_from_slice(b",\"steps\":[");

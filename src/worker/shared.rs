@@ -87,7 +87,7 @@ mod tests {
         let op = Op::Bind { socket, address, port, length: None, scope: None, via };
         let role = Role::Setup { permit: Vec::new(), unsupported: Vec::new(), requires: None };
         let steps = vec![Step { op, user: None, role }];
-        let plan = Plan { case: String::new(), deadline_ms: 1, patience: 0, steps };
+        let plan = Plan { case: String::new(), number: 0, deadline_ms: 1, patience: 0, steps };
         let shared = Isolation { kind: "none", users: [0, 0], lacking: None, shared: Some("a test".to_owned()) };
         let alone = Isolation { kind: "netns", shared: None, ..shared.clone() };
         let said = in_the_way(&shared, &plan).unwrap();

@@ -25,11 +25,10 @@ pub fn listed() -> Listed {
 /// The rows of a port. All sockets in the namespace are this case's, so that only one that is open here or was filled
 /// in can listen or be merely bound.
 pub fn rows(case: &mut RunningCase<'_>, protocol: Protocol, port: u16) -> Result<Vec<SocketRow>, Fault> {
-    let mut rows = unlisted(case, protocol)?;
+    let mut rows = if case.listed == Listed::Nothing { Vec::new() } else { listed_rows(case, protocol, port)? };
+    rows.extend(unlisted(case, protocol)?);
+    // The kernel lists all that are merely bound, whatever port is asked for.
     rows.retain(|row| row.local.port() == port);
-    if case.listed != Listed::Nothing {
-        rows.splice(0..0, listed_rows(case, protocol, port)?);
-    }
     for row in rows.iter_mut().filter(|row| sys::tells_owner(row)) {
         row.user = case.isolation.user_of(row.uid);
     }

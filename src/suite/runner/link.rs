@@ -181,15 +181,26 @@ impl Link {
 
     /// Waits for the answer to `plan`.
     pub fn receive(&mut self, plan: &Plan, interrupted: &AtomicBool) -> Result<Observations, Lost> {
-        let timeout = Duration::from_millis(plan.deadline_ms.into()) * plan.patience + self.wait;
+        let timeout = Duration::from_millis(plan.deadline().into()) + self.wait;
+        let os = self.hello.os;
         let seen = self.process.line(timeout, interrupted).and_then(|line| {
             let seen: Observations = serde_json::from_slice(&line).map_err(babble)?;
-            if seen.case != plan.case {
-                return Err(babble(format!("an answer about `{}`", seen.case)));
-            }
-            answer::checked(plan, seen).map_err(babble)
+            answer::checked(plan, os, seen).map_err(babble)
         });
         seen.map_err(|why| self.process.lost(why))
+    }
+
+    /// Ends a worker that has answered all that it was asked.
+    pub fn finish(mut self) -> Result<(), Lost> {
+        self.process.wait();
+        let unread = std::mem::take(&mut self.process.unread);
+        match unread.split_inclusive(|&byte| byte == b'\n').find_map(message) {
+            None => Ok(()),
+            Some(more) => {
+                let more = readable(&more[..more.len().min(LAST_WORDS)]);
+                Err(self.process.lost(babble(format!("more than it was asked for: {more}"))))
+            }
+        }
     }
 }
 
@@ -396,8 +407,12 @@ impl Process {
             if Instant::now() > deadline {
                 break None;
             }
-            if self.unread.len() > LAST_WORDS {
+            // An answer that nobody waits for begins with a mark.
+            if self.unread.len() > LAST_WORDS && message(&self.unread).is_none() {
                 self.unread.clear();
+            }
+            if self.unread.len() > LONGEST_LINE {
+                break None;
             }
             match ended {
                 true => std::thread::sleep(ENDED_POLL),
@@ -424,7 +439,9 @@ impl Process {
             _ => drop(self.wait()),
         }
         let mut words = std::mem::take(&mut self.last_words);
-        words.extend_from_slice(&self.unread[self.unread.len().saturating_sub(LAST_WORDS)..]);
+        // What it has answered to other plans explains nothing.
+        let unread = self.unread.split_inclusive(|&byte| byte == b'\n').filter(|line| message(line).is_none());
+        words.extend(unread.flatten());
         Lost { why, said: readable(&words[words.len().saturating_sub(LAST_WORDS)..]) }
     }
 }

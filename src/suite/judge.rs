@@ -28,31 +28,36 @@ pub fn judge(
         .collect();
     let ended = ending(&compiled.plan, seen, hello);
     let mut findings = Vec::new();
+    // Why a call was not made. Those after it stand on what it would have done.
+    let mut missing: Option<Missing> = None;
     for subject in &compiled.subjects {
         let Some(mut evidence) = evidence(scenario, case, subject, hello) else { continue };
         evidence.trail =
             trail.iter().filter(|(step, _)| *step <= subject.step).map(|(_, entry)| entry.clone()).collect();
         let result = seen.steps.iter().find(|result| result.step == subject.step);
-        match result.map(|result| (result, &result.result)) {
-            Some((result, Performed::Outcome(outcome))) => {
-                evidence.witness = witness(subject, result);
-                findings.push(Finding::observed(evidence, outcome.clone()));
-            }
-            Some((_, Performed::Unsupported(lacking))) => {
-                findings.push(Finding::without_outcome(evidence, Missing::Unsupported(lacking.clone())));
-            }
-            Some((_, Performed::Failed(why))) => {
-                findings.push(Finding::without_outcome(evidence, Missing::Broken(why.clone())));
-            }
+        let made = match (result, &missing) {
+            (Some(_), Some(earlier)) => Err(earlier.clone()),
+            (Some(result), None) => match &result.result {
+                Performed::Outcome(outcome) => {
+                    evidence.witness = witness(subject, result);
+                    Ok(outcome.clone())
+                }
+                Performed::Unsupported(lacking) => Err(Missing::Unsupported(lacking.clone())),
+                Performed::Failed(why) => Err(Missing::Broken(why.clone())),
+            },
             // Not made: either an earlier call has the say, or the case ended before it.
-            None if poisoned(compiled, subject, seen) => continue,
-            None => {
+            (None, _) if poisoned(compiled, subject, seen) => continue,
+            (None, _) => {
                 evidence.trail = trail.iter().map(|(_, entry)| entry.clone()).collect();
-                let why =
-                    ended.clone().unwrap_or_else(|| Missing::Broken("the worker left the call out".to_owned().into()));
-                findings.push(Finding::without_outcome(evidence, why));
+                let left_out = || Missing::Broken("the worker left the call out".to_owned().into());
+                Err(ended.clone().unwrap_or_else(left_out))
             }
-        }
+        };
+        missing = made.as_ref().err().cloned();
+        findings.push(match made {
+            Ok(outcome) => Finding::observed(evidence, outcome),
+            Err(why) => Finding::without_outcome(evidence, why),
+        });
         if findings.last().is_some_and(|finding| finding.verdict() == Verdict::Mismatch) {
             // What follows stands on an outcome that nobody expected: no longer comparable.
             break;

@@ -32,6 +32,7 @@ mod page;
 mod paths;
 mod policy;
 mod properties;
+mod protocol;
 #[cfg(target_os = "linux")]
 mod refused;
 mod remote;

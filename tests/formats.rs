@@ -423,7 +423,7 @@ fn a_change_of_a_format_is_a_change_of_its_version() {
     let names = values.lines().filter_map(|line| line.trim().strip_prefix("- ")?.split(':').next());
     // `list` prints no version: it is a list of what this very version has.
     let names: Vec<&str> = names.filter(|name| *name != "list").collect();
-    assert!(names.len() > 15 && names.contains(&"report") && names.contains(&"protocol"), "{help}");
+    assert!(names.len() > 15 && names.contains(&"report") && names.contains(&"plan"), "{help}");
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(KNOWN);
     let known = std::fs::read_to_string(&path).unwrap_or_default();
     let mut lines: BTreeMap<&str, &str> = known.lines().filter_map(|line| line.split_once(' ')).collect();

@@ -206,8 +206,14 @@ enum Format {
     Tracer,
     /// What `condense` writes
     Knowledge,
-    /// What `run` and its workers say to each other
-    Protocol,
+    /// A worker's first line
+    Hello,
+    /// What a worker is sent
+    Plan,
+    /// What a worker answers to a plan
+    Answer,
+    /// What `protocol check --json` prints
+    ProtocolCheck,
 }
 
 pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, Failure> {
@@ -229,7 +235,10 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Check => crate::tracer::check::schema(),
         Format::Tracer => crate::tracer::check::profile::schema(),
         Format::Knowledge => crate::knowledge::policy::causes::schema(),
-        Format::Protocol => crate::plan::schema(),
+        Format::Hello => crate::plan::hello_schema(),
+        Format::Plan => crate::plan::plan_schema(),
+        Format::Answer => crate::plan::answer_schema(),
+        Format::ProtocolCheck => crate::report::conformance::schema(),
     };
     output::json(&schema, out)?;
     Ok(Exit::Success)

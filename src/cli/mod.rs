@@ -19,6 +19,7 @@ mod lint;
 mod list;
 mod output;
 mod policy;
+mod protocol;
 mod report;
 mod run;
 mod select;
@@ -87,6 +88,8 @@ enum Command {
     Shell(Deferred<shell::Arguments>),
     /// Test what a tracer does about busy ports and other troubles
     Check(Deferred<check::Arguments>),
+    /// Test a worker that somebody else has written
+    Protocol(Deferred<protocol::Arguments>),
     /// Print the JSON Schema of a format
     Schema(Deferred<list::SchemaArguments>),
     /// Print a script that completes commands and options in a shell
@@ -293,6 +296,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Policy(Deferred(arguments)) => policy::policy(&arguments, out),
         Command::Trace(Deferred(arguments)) => trace::trace(&arguments, out),
         Command::Check(Deferred(arguments)) => check::check(&arguments, out),
+        Command::Protocol(Deferred(arguments)) => protocol::protocol(&arguments, out),
         Command::Schema(Deferred(arguments)) => list::schema(&arguments, out),
         Command::Completions(Deferred(arguments)) => completions::completions(&arguments, Arguments::command(), out),
         Command::Man(Deferred(arguments)) => completions::man(&arguments, Arguments::command(), out),

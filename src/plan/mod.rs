@@ -22,6 +22,7 @@ use crate::plan::unix::{OwnPath, UnixRow};
 use crate::words::errno::ErrnoName;
 use crate::words::names::{Family, FileKind, Need, Os, Protocol, User};
 use crate::words::ports::flat_range;
+use crate::words::schema::schema;
 use crate::words::untrusted::Text;
 
 pub use argument::{Fill, FillHow, How, RouteKind, SocketForm, WaitFor};
@@ -54,22 +55,19 @@ pub fn message(line: &[u8]) -> Option<&[u8]> {
     Some(line[mark + 1..].trim_ascii_end())
 }
 
-/// The lines that coordinator and worker exchange, for their schema.
-#[derive(schemars::JsonSchema)]
-#[expect(dead_code, reason = "describes lines that are written one by one")]
-#[schemars(deny_unknown_fields)]
-struct Lines {
-    /// Up, once.
-    hello: Hello,
-    /// Down, one for each case.
-    plan: Plan,
-    /// Up, one for each plan.
-    observations: Observations,
+/// The JSON Schema of a worker's first line.
+pub fn hello_schema() -> serde_json::Value {
+    schema::<Hello>(&format!("errnoscope-hello/{PROTOCOL}"))
 }
 
-/// The JSON Schema of the protocol.
-pub fn schema() -> serde_json::Value {
-    crate::words::schema::schema::<Lines>(&format!("errnoscope-protocol/{PROTOCOL}"))
+/// The JSON Schema of a plan.
+pub fn plan_schema() -> serde_json::Value {
+    schema::<Plan>(&format!("errnoscope-plan/{PROTOCOL}"))
+}
+
+/// The JSON Schema of the answer to a plan.
+pub fn answer_schema() -> serde_json::Value {
+    schema::<Observations>(&format!("errnoscope-answer/{PROTOCOL}"))
 }
 
 /// One case, flattened into steps.
@@ -491,6 +489,7 @@ where
 #[serde(deny_unknown_fields)]
 pub struct Hello {
     /// The version of the lines that it writes and reads: [`PROTOCOL`].
+    #[schemars(extend("const" = PROTOCOL))]
     pub protocol: u32,
     /// The system that it was built for.
     pub os: Os,

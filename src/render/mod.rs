@@ -7,6 +7,7 @@ pub mod calls;
 pub mod check;
 pub mod claims;
 pub mod compare;
+pub mod conformance;
 pub mod details;
 pub mod document;
 pub mod explain;

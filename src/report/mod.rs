@@ -9,4 +9,5 @@ pub mod finding;
 pub mod claim;
 pub mod compare;
 pub mod compat;
+pub mod conformance;
 pub mod decide;

@@ -4,6 +4,7 @@
 
 pub mod catalogue;
 pub mod claims;
+pub mod conformance;
 pub mod judge;
 pub mod runner;
 pub mod xnu_run;

@@ -3,9 +3,9 @@
 //! If a worker dies or is silent, its current case is `broken`, and a new worker takes the rest. [`Place`] says whether
 //! workers are processes of this host or of another. The runner judges nothing itself.
 
-mod answer;
+pub(super) mod answer;
 mod guard;
-mod link;
+pub(super) mod link;
 
 use std::collections::VecDeque;
 use std::num::NonZeroUsize;

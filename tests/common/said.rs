@@ -6,6 +6,7 @@ use assert_cmd::Command;
 use serde_json::Value;
 
 /// What it said, and its exit code.
+#[derive(Debug)]
 pub struct Said {
     pub code: i32,
     pub out: String,

@@ -19,6 +19,9 @@ use crate::words::untrusted::Text;
 /// The most of a reason, or of any other text in an answer, that is kept.
 const MOST_TEXT: usize = 64 << 10;
 
+/// The most of what a worker said that a message quotes.
+const MOST_QUOTED: usize = 4 << 10;
+
 /// Longer names are none of an errno, nor of a type of route.
 const MOST_NAME: usize = 64;
 
@@ -68,6 +71,8 @@ pub enum MisshapenStep {
     Duration { micros: f64 },
     #[error("a detail of another op")]
     OtherDetail,
+    #[error("bound to port {port}, and its name is {local}")]
+    OtherPort { port: u16, local: SocketAddr },
     #[error("{given} where at most {most} were asked for")]
     MoreThanAsked { given: u64, most: u64 },
     #[error("the socket `{socket}` has the name {local}, which is none of its family")]
@@ -247,6 +252,12 @@ fn of_step<'p>(
     if let Some(detail) = &result.detail {
         of_detail(op, detail, sockets)?;
     }
+    if let (Op::Bind { port: port @ 1.., .. }, Performed::Outcome(Outcome::Ok)) = (op, &result.result)
+        && let Some(Detail::Names { local: Some(local), .. }) = result.detail
+        && local.port() != *port
+    {
+        return Err(MisshapenStep::OtherPort { port: *port, local });
+    }
     of_questions(questions, was_made, sockets, &mut result.after)
 }
 
@@ -377,6 +388,13 @@ fn of_detail(op: &Op, detail: &Detail, sockets: &Sockets<'_>) -> Result<(), Miss
 /// Cuts a text that is longer than anybody reads.
 pub fn cut(text: &mut Text) {
     cut_to(text, MOST_TEXT);
+}
+
+/// As much of a text as a message quotes.
+pub fn short(text: &str) -> Text {
+    let mut text = Text::from(text);
+    cut_to(&mut text, MOST_QUOTED);
+    text
 }
 
 pub fn cut_to(text: &mut Text, most: usize) {
@@ -590,6 +608,11 @@ mod tests {
                 json!([{ "op": bind("b") }]),
                 vec![with(ok(2), names("[::1]:1"))],
                 "step 2: the socket `b` has the name [::1]:1, which is none of its family",
+            ),
+            (
+                json!([{ "op": bind("b") }]),
+                vec![with(ok(2), names("127.0.0.1:2"))],
+                "step 2: bound to port 1, and its name is 127.0.0.1:2",
             ),
             (
                 json!([accept]),

@@ -17,7 +17,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
-use super::answer::{self, cut_to};
+use super::answer::{self, cut_to, short};
 use super::guard::Guard;
 use crate::plan::{Hello, MARK, Observations, PROTOCOL, Plan, message};
 use crate::sys::{self, Isolate, Until};
@@ -42,7 +42,7 @@ const LONGEST_LINE: usize = 16 << 20;
 /// The most settings that a hello may have, and the most bytes that it may be long: some of it goes into every finding.
 const LONGEST_HELLO: usize = 1 << 20;
 const MOST_SETTINGS: usize = 256;
-/// The most of a reason in a hello, or of somebody else's line in a message, that is kept.
+/// The most of a reason in a hello that is kept.
 const MOST_WORDS: usize = 4 << 10;
 
 /// More than this between two lines of the protocol is not a console that has something to say.
@@ -88,6 +88,14 @@ impl Place {
     fn end_within(&self) -> Duration {
         Duration::from_millis(if matches!(self, Place::Here(_)) { 100 } else { 3000 })
     }
+}
+
+/// How a worker ended that was asked nothing more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ended {
+    ByItself,
+    /// It did not end with its standard input.
+    ByForce,
 }
 
 pub struct Link {
@@ -172,11 +180,19 @@ impl Link {
 
     /// Hands a plan over, without waiting for it to be taken.
     pub fn send(&mut self, plan: &Plan) {
+        self.send_line("", &serde_json::to_vec(plan).unwrap_or_default());
+    }
+
+    /// Hands any message over, behind what somebody else says.
+    pub fn send_line(&mut self, noise: &str, message: &[u8]) {
         let unsent = &mut self.process.unsent;
-        unsent.push_back(MARK);
-        serde_json::to_writer(&mut *unsent, plan).unwrap_or_default();
-        unsent.push_back(b'\n');
+        unsent.extend(noise.as_bytes().iter().chain(&[MARK]).chain(message).chain(b"\n"));
         self.process.flush();
+    }
+
+    /// Waits for the next message, whatever it says.
+    pub fn receive_line(&mut self, timeout: Duration, interrupted: &AtomicBool) -> Result<Vec<u8>, Lost> {
+        self.process.line(timeout, interrupted).map_err(|why| self.process.lost(why))
     }
 
     /// Waits for the answer to `plan`.
@@ -191,11 +207,12 @@ impl Link {
     }
 
     /// Ends a worker that has answered all that it was asked.
-    pub fn finish(mut self) -> Result<(), Lost> {
-        self.process.wait();
+    pub fn finish(mut self) -> Result<Ended, Lost> {
+        let status = self.process.wait();
         let unread = std::mem::take(&mut self.process.unread);
         match unread.split_inclusive(|&byte| byte == b'\n').find_map(message) {
-            None => Ok(()),
+            None if status.signal() == Some(Signal::SIGKILL as i32) => Ok(Ended::ByForce),
+            None => Ok(Ended::ByItself),
             Some(more) => {
                 let more = readable(&more[..more.len().min(LAST_WORDS)]);
                 Err(self.process.lost(babble(format!("more than it was asked for: {more}"))))
@@ -233,9 +250,7 @@ fn handshake(process: &mut Process, wait: Duration, interrupted: &AtomicBool, gr
 }
 
 fn babble(what: impl fmt::Display) -> Why {
-    let mut what = Text::from(what.to_string());
-    cut_to(&mut what, MOST_WORDS);
-    Why::Babble(what)
+    Why::Babble(short(&what.to_string()))
 }
 
 /// A process and what is on its way to and from it. Nothing here waits for one direction alone: both ends would wait

@@ -12,6 +12,7 @@ mod cli;
 mod compare;
 mod compat;
 mod conditions;
+mod deviations;
 mod docs;
 mod evidence;
 mod exec;

@@ -282,3 +282,20 @@ fn the_lines_are_those_of_their_schemas() {
     }
     assert!(lines > 50, "{lines}");
 }
+
+/// The page for others has each op and each question that a plan may have.
+#[test]
+fn the_page_names_every_op_and_query() {
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/protocol.md")).unwrap();
+    let output = Command::new(PROGRAM).args(["schema", "plan"]).output().unwrap();
+    let schema: Value = serde_json::from_slice(&output.stdout).unwrap();
+    let mut names = 0;
+    for kind in ["Op", "Query"] {
+        for choice in schema["$defs"][kind]["oneOf"].as_array().unwrap() {
+            let name = choice["required"][0].as_str().unwrap();
+            assert!(page.contains(&format!("`{name}`")), "docs/protocol.md does not have the {kind} `{name}`");
+            names += 1;
+        }
+    }
+    assert!(names > 45, "{names}");
+}

@@ -193,6 +193,45 @@ fn a_host_without_a_worker_is_an_error_with_its_words(#[case] script: &str, #[ca
     no_worker(script, "1", message);
 }
 
+/// What answers is said, and what to do about it.
+#[rstest]
+#[case::there_is_no_such_program(
+    "exec /no/such/errnoscope worker",
+    "exit code 127 (there is no such program there: --remote-binary"
+)]
+#[case::it_is_of_another_architecture(
+    "printf '\\177ELF\\002\\001\\001' > other; chmod +x other; exec ./other worker",
+    "exit code 126 (the program there cannot be run: of another architecture"
+)]
+#[case::a_login_shell(
+    "printf 'Last login: today\\n$ '; sleep 1000",
+    "said nothing for 1 s; it said: Last login: today | $"
+)]
+#[case::a_web_server("printf 'HTTP/1.1 400 Bad Request\\r\\n\\r\\n'", "it said: HTTP/1.1 400 Bad Request")]
+#[case::binary_junk(
+    "printf '\\000\\001\\377\\376junk\\033[2J'",
+    "ended before it said hello: exit code 0; it said: ��junk[2J"
+)]
+#[case::json_of_somebody_else(
+    "printf '\\036{\"jsonrpc\":\"2.0\"}\\n'; cat",
+    "not of the protocol: a hello without a protocol"
+)]
+fn what_is_no_worker_is_told_as_what_it_is(#[case] script: &str, #[case] message: &str) {
+    no_worker(script, "1", message);
+}
+
+/// Findings of two kinds of hosts never stand in one report.
+#[test]
+fn a_worker_of_another_architecture_takes_no_others_place() {
+    let stage = Stage::new(QUICK);
+    let script = r#"if mkdir once 2> /dev/null; then "$@" | sed -u 10q
+        else "$@" | sed -u '1s/"arch":"[^"]*"/"arch":"m68k"/'; fi"#;
+    let findings = stage.findings(&stage.host("host", script), &[], 4);
+    assert_eq!((verdicts(&findings, Verdict::Broken), verdicts(&findings, Verdict::Match)), (31, 9));
+    let last = findings.last().and_then(|finding| finding.reason()).unwrap_or_default();
+    assert!(last.contains(" m68k, isolation netns, the first one ran on linux "), "{last}");
+}
+
 /// How much they say ends it, and not for how long.
 #[rstest]
 #[case::lines("exec yes 'no end to it'", "bytes and no message among them; it said: no end to it")]

@@ -10,8 +10,9 @@ use super::output::{self, Destination};
 use super::{Exit, Failure, complain, github, source};
 use crate::render::compare::Cases;
 use crate::render::text::count;
-use crate::render::{compare as text, github as annotations, json};
+use crate::render::{compare as text, deviation as known_deviations, github as annotations, json};
 use crate::report::compare::{self, Comparison, accept};
+use crate::report::deviation::{self, Weighed};
 use crate::report::finding::Report;
 
 #[derive(clap::Args)]
@@ -26,7 +27,8 @@ Examples:
 A change is a finding (a case and a call) that has another outcome or verdict, that became unstable or stable under \
 run --repeat, that appeared or that disappeared. If the kernel may choose between outcomes, its choice is no change. \
 A different environment (kernel, settings, capabilities, catalogue, tool) is shown, and is no change by itself: kernels \
-get patches all the time.
+get patches all the time. A file of --deviations has what is known of a stack (errnoscope schema deviations): such \
+changes are known, and one that no longer holds is news.
 
 Exit codes: 0 no change, or accepted; 1 a change, or not accepted; 2 a file that does not parse.
 
@@ -45,6 +47,10 @@ pub struct Arguments {
 
     #[command(flatten)]
     filter: Filter,
+
+    /// Known deviations of CURRENT's stack: a change to one of them is none, and one that no longer holds is news
+    #[arg(long, value_name = "FILE")]
+    deviations: Vec<PathBuf>,
 
     /// The case of each change as well
     #[arg(short, long, conflicts_with = "json")]
@@ -72,6 +78,7 @@ impl Arguments {
 
 pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let Arguments { baseline: place, current, accept, .. } = arguments;
+    let deviations = source::deviations(&arguments.deviations)?;
     let destination = if *accept { Some(Destination::new(place)?) } else { None };
     let is_part = !arguments.ids.is_empty() || !arguments.filter.is_empty();
     if *accept && is_part {
@@ -87,9 +94,12 @@ pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
         return Err(Failure::NothingSelected("--on-stack leaves one report out; two are needed to compare: name a stack, such as `linux *`, that both are of".to_owned()));
     };
     let baseline = reports.pop();
-    let comparison = baseline.as_ref().map(|baseline| compare::compare(baseline, &current));
+    let weighed: Vec<Weighed<'_>> = deviations.iter().flat_map(|known| known.weigh(&current)).collect();
+    let known = deviation::known(&weighed);
+    let comparison = baseline.as_ref().map(|baseline| compare::compare(baseline, &current).without(&known));
+    let news = weighed.iter().any(Weighed::is_news);
     let found = match &comparison {
-        Some(comparison) if comparison.is_changed() => Exit::Mismatch,
+        Some(comparison) if comparison.is_changed() || news => Exit::Mismatch,
         Some(_) | None => Exit::Success,
     };
     // What is done comes before what is said: whoever reads it may keep us waiting.
@@ -98,13 +108,24 @@ pub fn compare(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failu
     let Some(comparison) = comparison else { return done };
     let summary = |room| annotations::summary(&comparison, room);
     let summed_up = if arguments.github { github::sum_up(summary) } else { Ok(()) };
-    print(&comparison, arguments, out)?;
+    print(&comparison, &weighed, arguments, out)?;
     done.and_then(|exit| summed_up.map(|()| exit))
 }
 
-fn print(comparison: &Comparison, arguments: &Arguments, out: &mut dyn Write) -> Result<(), Failure> {
+fn print(
+    comparison: &Comparison,
+    weighed: &[Weighed<'_>],
+    arguments: &Arguments,
+    out: &mut dyn Write,
+) -> Result<(), Failure> {
     let cases = if arguments.verbose { Cases::Named } else { Cases::Counted };
-    let text = || text::comparison(comparison, cases, output::width());
+    let width = output::width();
+    let (news, known) = (known_deviations::news(weighed, width), known_deviations::known(weighed, width));
+    let text = || format!("{news}{known}{}", text::comparison(comparison, cases, width));
+    if arguments.json {
+        // Standard output has JSON.
+        let _ = write!(output::stderr(), "{news}");
+    }
     let written = match (arguments.json, arguments.github) {
         (true, _) => output::json(comparison, out),
         (false, false) => write!(out, "{}", text()),

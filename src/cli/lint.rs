@@ -1,4 +1,4 @@
-//! `errnoscope lint`: checks scenario files, and claims about them, without running anything.
+//! `errnoscope lint`: checks scenario files, and claims and known deviations beside them, without running anything.
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
@@ -8,7 +8,7 @@ use serde_json::json;
 use super::{Exit, Failure, output, source};
 use crate::render::style::{BAD, GOOD, paint};
 use crate::render::text::count;
-use crate::report::claim;
+use crate::report::{claim, deviation};
 use crate::scenario::{self, Problem, Scenario};
 use crate::suite::catalogue::{self, Catalogue};
 
@@ -83,6 +83,9 @@ fn check(files: &[(String, &'static str)]) -> (Vec<Problem>, u64, u64) {
 
 /// The faults of a claims file. By itself it is about the scenarios of this binary.
 fn about(file: &str, text: &'static str, catalogue: &Catalogue) -> Vec<Problem> {
+    if deviation::is_list(text) {
+        return deviation::read(file, text).err().into_iter().collect();
+    }
     match claim::read(file, text) {
         Err(problem) => vec![problem],
         Ok(claims) if catalogue.scenarios.is_empty() => Catalogue::embedded()

@@ -204,6 +204,8 @@ enum Format {
     Check,
     /// A tracer, as `check` reads it
     Tracer,
+    /// Known deviations of a stack: TOML of the shape of this JSON
+    Deviations,
     /// What `condense` writes
     Knowledge,
     /// A worker's first line
@@ -234,6 +236,7 @@ pub fn schema(arguments: &SchemaArguments, out: &mut dyn Write) -> Result<Exit, 
         Format::Calls => crate::knowledge::calls::schema(),
         Format::Check => crate::tracer::check::schema(),
         Format::Tracer => crate::tracer::check::profile::schema(),
+        Format::Deviations => crate::report::deviation::schema(),
         Format::Knowledge => crate::knowledge::policy::causes::schema(),
         Format::Hello => crate::plan::hello_schema(),
         Format::Plan => crate::plan::plan_schema(),

@@ -195,6 +195,8 @@ enum Failure {
     Policy(Problem),
     /// A file that describes a tracer, with a fault.
     Tracer(Problem),
+    /// A file of known deviations with a fault.
+    Deviations(Problem),
     /// A claims file with faults.
     Claims(Vec<Problem>),
     NothingSelected(String),
@@ -360,6 +362,7 @@ fn failed(failure: &Failure, bad: u8, readable: fn(&str) -> String) -> ExitCode 
         | Failure::Problems(_)
         | Failure::Policy(_)
         | Failure::Tracer(_)
+        | Failure::Deviations(_)
         | Failure::Claims(_)
         | Failure::Output(_) => bad,
         Failure::NothingSelected(_) => 3,
@@ -374,6 +377,7 @@ fn failed(failure: &Failure, bad: u8, readable: fn(&str) -> String) -> ExitCode 
         Failure::Problems(problems) => shown(problems, "scenario files"),
         Failure::Policy(problem) => shown(std::slice::from_ref(problem), "a policy file"),
         Failure::Tracer(problem) => shown(std::slice::from_ref(problem), "a tracer file"),
+        Failure::Deviations(problem) => shown(std::slice::from_ref(problem), "a file of deviations"),
         Failure::Claims(problems) => shown(problems, "a claims file"),
         Failure::NothingSelected(message) | Failure::CannotRun(message) | Failure::Command { message, .. } => {
             message.clone()

@@ -67,7 +67,8 @@ pub fn protocol(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Fail
     }
     let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
     let place = Place::Behind { command: command.clone(), program: remote_binary.clone() };
-    let checked = conformance::check(&place, command, Duration::from_secs(*wait), points, &signals.interrupted);
+    let (wait, turn) = (Duration::from_secs(*wait), std::process::id().into());
+    let checked = conformance::check(&place, command, wait, points, turn, &signals.interrupted);
     if let Some(signal) = signals.received() {
         return Ok(Exit::Interrupted(signal));
     }

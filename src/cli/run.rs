@@ -14,11 +14,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{self, Destination, Writing};
 use super::select::Selection;
-use super::{Exit, Failure, complain};
+use super::{Exit, Failure, complain, source};
 use crate::plan::Hello;
 use crate::render::style::{HEADING, paint};
 use crate::render::text::{count, glossary};
-use crate::render::{json, junit, summary};
+use crate::render::{deviation as known_deviations, json, junit, summary};
+use crate::report::compare::key;
+use crate::report::deviation::{self, Deviations, Weighed};
 use crate::report::finding::{self, Finding, Host, Report, Verdict};
 use crate::suite::catalogue::Catalogue;
 use crate::suite::runner::{self, CannotRun, CaseRun, Place, Ran, Settings};
@@ -87,6 +89,10 @@ pub struct Arguments {
     #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u32).range(1..=100))]
     patience: u32,
 
+    /// Known deviations of a stack: a mismatch that is one of them is known, and one that no longer holds is news
+    #[arg(long, value_name = "FILE")]
+    deviations: Vec<PathBuf>,
+
     /// Write the findings to this file, compressed if its name ends in .gz; `-` is standard output, and moves the
     /// summary to standard error; a directory (with a `/` at its end if it is to be made) gets a compressed file named
     /// after each stack
@@ -139,6 +145,7 @@ impl From<IsolationWanted> for Isolate {
 
 pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let required = required()?;
+    let deviations = source::deviations(&arguments.deviations)?;
     let catalogue = arguments.selection.load()?;
     let items = fast_or_slow(arguments.selection.items(&catalogue)?, arguments.slow)?;
     let output = |path: &Option<PathBuf>| path.as_deref().map(|path| Output::new(path, arguments.on.len())).transpose();
@@ -219,7 +226,7 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let written = named.and(write_all(&finished, signals, out));
     let to_stdout = [&json_to, &junit_to].iter().any(|to| to.as_ref().is_some_and(|to| to.is_stdout()));
     for Finished { report, place, .. } in &finished {
-        let text = sum_up(report, place, &arguments);
+        let text = sum_up(report, place, &deviations, &arguments);
         match to_stdout {
             // Nothing depends on it.
             true => drop(write!(output::stderr(), "{text}")),
@@ -237,14 +244,36 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     if let Some(signal) = signal {
         return Ok(Exit::Interrupted(signal));
     }
+    let (mut known, mut news) = (0, false);
+    for Finished { report, .. } in &finished {
+        let weighed = weigh(&deviations, report);
+        news |= weighed.iter().any(Weighed::is_news);
+        known += report.findings.len() as u64 - unknown(&weighed, report).findings.len() as u64;
+    }
     let findings: Vec<Finding> = finished.into_iter().flat_map(|finished| finished.report.findings).collect();
     if !findings.is_empty() && findings.iter().all(|finding| finding.verdict() == Verdict::Unsupported) {
         complain("error", "nothing could be run here; see `errnoscope doctor`");
     }
-    Ok(match Exit::of(&finding::summary(&findings)) {
+    let mut summary = finding::summary(&findings);
+    // A mismatch that is known is as good as expected.
+    *summary.entry(Verdict::Mismatch).or_default() -= known;
+    *summary.entry(Verdict::Match).or_default() += known;
+    Ok(match Exit::of(&summary) {
+        Exit::Success | Exit::Broken if news => Exit::Mismatch,
         Exit::Success if failed => Exit::Broken,
         exit => exit,
     })
+}
+
+fn weigh<'w>(deviations: &'w [Deviations], report: &'w Report) -> Vec<Weighed<'w>> {
+    deviations.iter().flat_map(|known| known.weigh(report)).collect()
+}
+
+/// The report without the mismatches that are known.
+fn unknown(weighed: &[Weighed<'_>], report: &Report) -> Report {
+    let known = deviation::known(weighed);
+    let is_known = |finding: &&Finding| finding.verdict() == Verdict::Mismatch && known.contains(&key(finding));
+    report.with(report.findings.iter().filter(|finding| !is_known(finding)).cloned().collect())
 }
 
 /// What to run where.
@@ -392,13 +421,17 @@ fn own_name(host: &Host) -> String {
     }
 }
 
-fn sum_up(report: &Report, place: &Place, arguments: &Arguments) -> String {
+fn sum_up(report: &Report, place: &Place, deviations: &[Deviations], arguments: &Arguments) -> String {
     let width = output::width();
+    let weighed = weigh(deviations, report);
+    let report = &unknown(&weighed, report);
     let text = match (arguments.quiet, arguments.verbose) {
         (true, _) => summary::trouble(report, width),
         (false, false) => summary::summary(report, width),
         (false, true) => format!("{}\n{}", summary::everything(report, width), summary::summary(report, width)),
     };
+    let (news, known) = (known_deviations::news(&weighed, width), known_deviations::known(&weighed, width));
+    let text = if arguments.quiet { format!("{news}{text}") } else { format!("{news}{known}{text}") };
     // Whoever wants little to read knows the words.
     let text = if arguments.quiet { text } else { format!("{text}{}", glossary(&text, width)) };
     match place {

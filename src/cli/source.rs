@@ -12,6 +12,7 @@ use std::sync::{Mutex, PoisonError};
 use super::bounded::{self, Refused};
 use super::{Failure, complain};
 use crate::render::json;
+use crate::report::deviation::{self, Deviations};
 use crate::report::finding::{FORMAT, Host, Report, outdated};
 use crate::suite::catalogue::{self, Catalogue};
 use crate::words::digest;
@@ -200,6 +201,15 @@ fn parsed(path: &Path, text: &str) -> Result<Report, Failure> {
         }
         Failure::bad(format!("{}:{line}:{column}: no errnoscope report: {message}", path.display()))
     })
+}
+
+/// Known deviations, a file for each stack.
+pub fn deviations(paths: &[PathBuf]) -> Result<Vec<Deviations>, Failure> {
+    let read = |path: &PathBuf| {
+        let (file, text) = read(path)?;
+        deviation::read(&file, text).map_err(Failure::Deviations)
+    };
+    paths.iter().map(read).collect()
 }
 
 /// What people write points into its text for as long as the process lives.

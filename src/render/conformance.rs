@@ -6,7 +6,7 @@ use std::fmt::Write;
 
 use super::style::{BAD, FAINT, GOOD, WARN, paint};
 use super::text::{count, field};
-use crate::report::conformance::{Conformance, Message, Point, PointResult};
+use crate::report::conformance::{Conformance, ConformancePoint, Message, PointResult};
 use crate::words::untrusted::shown;
 
 /// What is shown of each point.
@@ -41,7 +41,7 @@ pub fn conformance(conformance: &Conformance, what: Shown, width: usize) -> Stri
     text
 }
 
-fn point(point: &Point, what: Shown, width: usize) -> String {
+fn point(point: &ConformancePoint, what: Shown, width: usize) -> String {
     let (word, style) = match point.result {
         PointResult::Right => ("ok", GOOD),
         PointResult::Wrong => ("wrong", BAD),

@@ -9,6 +9,7 @@ pub mod claims;
 pub mod compare;
 pub mod conformance;
 pub mod details;
+pub mod deviation;
 pub mod document;
 pub mod explain;
 pub mod github;

@@ -71,6 +71,9 @@ pub struct Comparison {
     pub summary: Summary,
     /// A change for each finding that differs, in the order of their cases' names.
     pub changes: Vec<Change>,
+    /// Those that a file of known deviations names, which are not among the others.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub known: Vec<Change>,
 }
 
 /// One of the two reports.
@@ -178,10 +181,19 @@ pub fn compare(baseline: &Report, current: &Report) -> Comparison {
         environment: environment::differences(baseline, current),
         summary: Summary::of(unchanged, &changes),
         changes,
+        known: Vec::new(),
     }
 }
 
 impl Comparison {
+    /// The same without the changes that are known: those to what these findings of the current report are.
+    pub fn without(mut self, known: &BTreeSet<Key<'_>>) -> Comparison {
+        let is_known = |change: &Change| change.current.is_some() && known.contains(&change.place());
+        (self.known, self.changes) = self.changes.into_iter().partition(is_known);
+        self.summary = Summary::of(self.summary.unchanged, &self.changes);
+        self
+    }
+
     /// Whether a finding changed. Where the environment alone differs, nothing has: kernels get patches all the time,
     /// and whether that shows is the question.
     pub fn is_changed(&self) -> bool {
@@ -242,7 +254,8 @@ pub fn by_key(report: &Report) -> BTreeMap<Key<'_>, &Finding> {
     report.findings.iter().map(|finding| (key(finding), finding)).collect()
 }
 
-fn key(finding: &Finding) -> Key<'_> {
+/// That of one finding.
+pub fn key(finding: &Finding) -> Key<'_> {
     let SubjectRef { call, ordinal, .. } = finding.subject;
     (&finding.scenario, &finding.case, ordinal, call)
 }

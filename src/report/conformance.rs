@@ -39,13 +39,13 @@ pub struct Conformance {
     /// Points by result; every result is there.
     pub summary: BTreeMap<PointResult, u64>,
     /// In the order in which they were asked.
-    pub points: Vec<Point>,
+    pub points: Vec<ConformancePoint>,
 }
 
 /// One thing that a worker must get right.
 #[derive(Clone, Debug, PartialEq, Serialize, schemars::JsonSchema)]
-#[schemars(deny_unknown_fields)]
-pub struct Point {
+#[schemars(rename = "Point", deny_unknown_fields)]
+pub struct ConformancePoint {
     /// In a word.
     pub name: String,
     /// What the protocol says.
@@ -78,7 +78,7 @@ pub enum Message {
 
 impl Conformance {
     /// Of these points.
-    pub fn new(protocol: u32, command: &str, points: Vec<Point>) -> Conformance {
+    pub fn new(protocol: u32, command: &str, points: Vec<ConformancePoint>) -> Conformance {
         let mut summary: BTreeMap<PointResult, u64> = PointResult::ALL.iter().map(|&result| (result, 0)).collect();
         points.iter().for_each(|point| *summary.entry(point.result).or_default() += 1);
         Conformance { format: FORMAT, protocol, command: command.into(), summary, points }

@@ -11,3 +11,4 @@ pub mod compare;
 pub mod compat;
 pub mod conformance;
 pub mod decide;
+pub mod deviation;

@@ -10,10 +10,10 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 
 use super::runner::answer;
-use super::runner::link::{Ended, Link, Lost, Place};
+use super::runner::link::{Link, Lost, Place, WorkerEnd};
 use crate::plan::socket_table::Sought;
 use crate::plan::{Answer, Fate, Hello, Observations, PROTOCOL, Performed, Plan, Query, StepResult};
-use crate::report::conformance::{Conformance, Message, Point, PointResult};
+use crate::report::conformance::{Conformance, ConformancePoint, Message, PointResult};
 use crate::sys::Isolate;
 use crate::words::names::{Need, Protocol};
 use crate::words::near::or_list;
@@ -128,8 +128,16 @@ fn points() -> Vec<Asked> {
     toml::from_str::<Points>(POINTS).map(|points| points.point).unwrap_or_default()
 }
 
-/// Asks the worker of `place` about `wanted` points, or all. Without a hello there is nothing to ask.
-pub fn check(place: &Place, command: &str, wait: Duration, wanted: &[String], interrupted: &AtomicBool) -> Conformance {
+/// Asks the worker of `place` about `wanted` points, or all. Without a hello there is nothing to ask. `turn` is another
+/// in each check.
+pub fn check(
+    place: &Place,
+    command: &str,
+    wait: Duration,
+    wanted: &[String],
+    turn: u64,
+    interrupted: &AtomicBool,
+) -> Conformance {
     let is_wanted = |name: &str| wanted.is_empty() || wanted.iter().any(|it| it == name);
     let mut points = Vec::new();
     let mut exchange = Vec::new();
@@ -147,7 +155,7 @@ pub fn check(place: &Place, command: &str, wait: Duration, wanted: &[String], in
         points.push(point(HELLO, true, fault, exchange));
     }
     if let Some(hello) = hello {
-        let mut session = Session { place, wait, interrupted, hello, link, number: 0 };
+        let mut session = Session { place, wait, interrupted, hello, link, number: 0, turn };
         for (index, asked) in points_of(is_wanted) {
             let mut exchange = Vec::new();
             let fault = session.ask(index, &asked, &mut exchange).err();
@@ -168,7 +176,7 @@ fn points_of(is_wanted: impl Fn(&str) -> bool) -> impl Iterator<Item = (u64, Ask
     (0..).zip(points()).filter(move |(_, asked)| is_wanted(&asked.name))
 }
 
-fn point((name, rule): (&str, &str), core: bool, fault: Option<Fault>, exchange: Vec<Message>) -> Point {
+fn point((name, rule): (&str, &str), core: bool, fault: Option<Fault>, exchange: Vec<Message>) -> ConformancePoint {
     let (result, said, expected) = match fault {
         None => (PointResult::Right, None, None),
         Some(Fault::NotOffered(why)) if core => {
@@ -178,7 +186,7 @@ fn point((name, rule): (&str, &str), core: bool, fault: Option<Fault>, exchange:
         Some(Fault::Wrong { said, expected }) => (PointResult::Wrong, Some(said), Some(expected)),
     };
     let (said, expected) = (said.map(|said| answer::short(&said)), expected.map(Into::into));
-    Point { name: name.to_owned(), rule: rule.to_owned(), core, result, said, expected, exchange }
+    ConformancePoint { name: name.to_owned(), rule: rule.to_owned(), core, result, said, expected, exchange }
 }
 
 fn of_hello(hello: &Hello) -> Result<(), Fault> {
@@ -216,6 +224,8 @@ struct Session<'s> {
     hello: Hello,
     link: Option<Link>,
     number: u32,
+    /// On a shared host, what keeps this check off the ports of the last.
+    turn: u64,
 }
 
 impl Session<'_> {
@@ -227,7 +237,7 @@ impl Session<'_> {
     }
 
     fn ask(&mut self, index: u64, asked: &Asked, exchange: &mut Vec<Message>) -> Result<(), Fault> {
-        let moved = (u64::from(std::process::id()) * 7 + index) % BLOCKS * 10;
+        let moved = (self.turn * 7 + index) % BLOCKS * 10;
         let plans: Vec<Value> = (1..)
             .zip(&asked.case)
             .map(|(which, case)| {
@@ -299,8 +309,8 @@ impl Session<'_> {
 
     fn end(&mut self) -> Result<(), Fault> {
         match self.link()?.finish()? {
-            Ended::ByItself => Ok(()),
-            Ended::ByForce => Err(Fault::wrong("it had to be killed", "that it ends with its standard input")),
+            WorkerEnd::ByItself => Ok(()),
+            WorkerEnd::ByForce => Err(Fault::wrong("it had to be killed", "that it ends with its standard input")),
         }
     }
 }

@@ -351,10 +351,11 @@ impl Run<'_> {
                 match self.settings.open(self.interrupted) {
                     Ok(opened) if !self.is_same_stack(&opened.hello) => {
                         let (now, before) = (&opened.hello, &self.hello);
-                        let _ = self.given_up.set(format!(
-                            "a new worker runs on {} {}, the first one ran on {} {}",
-                            now.os, now.release, before.os, before.release
-                        ));
+                        let host = |hello: &Hello| {
+                            format!("{} {} {}, isolation {}", hello.os, hello.release, hello.arch, hello.isolation)
+                        };
+                        let (now, before) = (host(now), host(before));
+                        let _ = self.given_up.set(format!("a new worker runs on {now}, the first one ran on {before}"));
                     }
                     Ok(opened) => {
                         let opened = link.insert(opened);

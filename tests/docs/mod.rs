@@ -200,6 +200,7 @@ pages! {
     formats(): "docs/formats.md";
     getting_started(Namespaces, SecondUser, Ipv6): "docs/getting-started.md";
     hosts(Namespaces): "docs/hosts.md";
+    protocol(Namespaces): "docs/protocol.md";
     reports(): "docs/reports.md";
     scenarios(Namespaces): "scenarios/README.md";
     tracers(Namespaces, Ptrace, SecondUser): "docs/tracers.md";

@@ -92,7 +92,7 @@ impl Place {
 
 /// How a worker ended that was asked nothing more.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ended {
+pub enum WorkerEnd {
     ByItself,
     /// It did not end with its standard input.
     ByForce,
@@ -132,7 +132,15 @@ impl fmt::Display for Lost {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.why {
             Why::Spawn(error) => write!(f, "cannot start a worker: {error}")?,
-            Why::NeverSpoke(status) => write!(f, "the worker ended before it said hello: {status}")?,
+            Why::NeverSpoke(status) => {
+                write!(f, "the worker ended before it said hello: {status}")?;
+                // What a shell says of a program (POSIX.1-2024, XCU 2.8.2).
+                f.write_str(match &**status {
+                    "exit code 126" => " (the program there cannot be run: of another architecture, or no program)",
+                    "exit code 127" => " (there is no such program there: --remote-binary names another path)",
+                    _ => "",
+                })?;
+            }
             Why::Gone(status) => write!(f, "the worker ended: {status}")?,
             Why::Silent(after) => write!(f, "the worker said nothing for {} s", after.as_secs())?,
             Why::Stopped(signal) if sys::is_from_terminal(*signal) => write!(
@@ -207,12 +215,12 @@ impl Link {
     }
 
     /// Ends a worker that has answered all that it was asked.
-    pub fn finish(mut self) -> Result<Ended, Lost> {
+    pub fn finish(mut self) -> Result<WorkerEnd, Lost> {
         let status = self.process.wait();
         let unread = std::mem::take(&mut self.process.unread);
         match unread.split_inclusive(|&byte| byte == b'\n').find_map(message) {
-            None if status.signal() == Some(Signal::SIGKILL as i32) => Ok(Ended::ByForce),
-            None => Ok(Ended::ByItself),
+            None if status.signal() == Some(Signal::SIGKILL as i32) => Ok(WorkerEnd::ByForce),
+            None => Ok(WorkerEnd::ByItself),
             Some(more) => {
                 let more = readable(&more[..more.len().min(LAST_WORDS)]);
                 Err(self.process.lost(babble(format!("more than it was asked for: {more}"))))

@@ -4,6 +4,7 @@
 mod common;
 mod harness;
 
+mod batch;
 mod calls;
 mod catalogue;
 mod check;

@@ -2,6 +2,8 @@
 //!
 //! `suite` runs and judges the cases.
 
+mod carried;
+
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
@@ -13,7 +15,7 @@ use std::time::{Duration, Instant, SystemTime};
 use indicatif::{ProgressBar, ProgressStyle};
 
 use super::output::{self, Destination, Writing};
-use super::select::Selection;
+use super::select::{Selection, one_of};
 use super::{Exit, Failure, complain, source};
 use crate::plan::Hello;
 use crate::render::style::{HEADING, paint};
@@ -26,7 +28,7 @@ use crate::suite::catalogue::Catalogue;
 use crate::suite::runner::{self, CannotRun, CaseRun, Place, Ran, Settings};
 use crate::sys::{Directory, Isolate, Signals};
 use crate::words::moment::Moment;
-use crate::words::names::Need;
+use crate::words::names::{Need, Os};
 
 /// What must not be missing, where it is an error and not a limitation: in CI. The tests read more words from it.
 const REQUIRE: &str = "ERRNOSCOPE_REQUIRE";
@@ -103,6 +105,19 @@ pub struct Arguments {
     #[arg(long, value_name = "FILE|DIR/")]
     junit: Option<PathBuf>,
 
+    /// Run nothing, and write the plans of the cases to this file: `errnoscope worker < PLANS > RESULTS` performs them
+    /// where no pipe leads to
+    #[arg(long, value_name = "PLANS", conflicts_with_all = ["on", "json", "junit", "repeat", "isolation", "jobs"])]
+    plans_to: Option<PathBuf>,
+
+    /// For which system the plans are [default: this one]
+    #[arg(long, value_name = "OS", requires = "plans_to", value_parser = one_of(Os::ALL, Os::as_str))]
+    plans_os: Option<Os>,
+
+    /// Run nothing, and judge what a worker has answered to the plans of a file
+    #[arg(long, num_args = 2, value_names = ["PLANS", "RESULTS"], conflicts_with_all = ["on", "plans_to", "patterns", "repeat", "isolation", "jobs"])]
+    results_from: Vec<PathBuf>,
+
     /// How many cases run at once [default: one per core; 1 behind each --on]
     #[arg(short, long, value_name = "N")]
     jobs: Option<NonZeroUsize>,
@@ -153,6 +168,13 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     if [&json_to, &junit_to].iter().all(|to| to.as_ref().is_some_and(Output::is_stdout)) {
         return Err(Failure::bad("only one of --json and --junit can go to standard output"));
     }
+    if let Some(to) = &arguments.plans_to {
+        return carried::write_plans(&catalogue, &items, to, (arguments.plans_os, arguments.patience), out);
+    }
+    let answered = match &arguments.results_from[..] {
+        [plans, results] => Some(carried::from_results(&catalogue, plans, results)?),
+        _ => None,
+    };
     let settings = settings(&arguments)?;
     if required {
         require_namespaces(&settings[0])?;
@@ -160,22 +182,25 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
 
     let signals = Signals::watch().map_err(|error| Failure::because("cannot watch for signals", error))?;
     let started = Moment::of(SystemTime::now().into());
-    let progress = Progress::start(&items, &settings, arguments.quiet);
+    let progress = Progress::start(&items, &settings, arguments.quiet || answered.is_some());
     let run = |settings: &Settings| {
         runner::run(&catalogue, &items, settings, &signals.interrupted, |findings| progress.case(findings))
     };
-    let ran: Vec<Result<Ran, CannotRun>> = std::thread::scope(|scope| {
-        let run = &run;
-        let start = |settings| std::thread::Builder::new().spawn_scoped(scope, move || run(settings));
-        let (here, others) = settings.split_at(1);
-        let others: Vec<_> = others.iter().map(start).collect();
-        let panicked = |_| Err(CannotRun::Panicked);
-        let end = |thread: io::Result<ScopedJoinHandle<'_, _>>| match thread {
-            Ok(thread) => thread.join().unwrap_or_else(panicked),
-            Err(error) => Err(CannotRun::Thread(crate::sys::no_thread(&error))),
-        };
-        here.iter().map(run).chain(others.into_iter().map(end)).collect()
-    });
+    let run_all = || {
+        std::thread::scope(|scope| {
+            let run = &run;
+            let start = |settings| std::thread::Builder::new().spawn_scoped(scope, move || run(settings));
+            let (here, others) = settings.split_at(1);
+            let others: Vec<_> = others.iter().map(start).collect();
+            let panicked = |_| Err(CannotRun::Panicked);
+            let end = |thread: io::Result<ScopedJoinHandle<'_, _>>| match thread {
+                Ok(thread) => thread.join().unwrap_or_else(panicked),
+                Err(error) => Err(CannotRun::Thread(crate::sys::no_thread(&error))),
+            };
+            here.iter().map(run).chain(others.into_iter().map(end)).collect::<Vec<Result<Ran, CannotRun>>>()
+        })
+    };
+    let ran = answered.map_or_else(run_all, |ran| vec![Ok(ran)]);
     let cases_ran = progress.stop();
     let again: u32 = ran.iter().flatten().map(|ran| ran.again).sum();
     if again > 0 {
@@ -285,6 +310,11 @@ fn settings(arguments: &Arguments) -> Result<Vec<Settings>, Failure> {
         exhaust: arguments.exhaust_host,
         ..Settings::new(place, arguments.jobs.or(jobs).unwrap_or(NonZeroUsize::MIN))
     };
+    if let [_, results] = &arguments.results_from[..] {
+        // Somebody else's words, as those from behind a command are.
+        let command = format!("--results-from {}", results.display());
+        return Ok(vec![with(Place::Behind { command, program: String::new() }, None)]);
+    }
     if arguments.on.is_empty() {
         let program = super::own_program()?;
         // On a host that others have as well, cases run one at a time.

@@ -2,6 +2,7 @@
 //!
 //! It performs no op itself. `cli` starts a run and writes its report.
 
+pub mod batch;
 pub mod catalogue;
 pub mod claims;
 pub mod conformance;

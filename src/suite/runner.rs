@@ -464,7 +464,7 @@ impl Run<'_> {
         compiled.plan.number = self.number.fetch_add(1, Ordering::Relaxed);
         let turn = self.turn.fetch_add(1, Ordering::Relaxed);
         let lacking =
-            self.lacking(&compiled).or_else(|| compiled.share(&self.hello, turn, self.settings.exhaust).err());
+            lacking(&self.hello, &compiled).or_else(|| compiled.share(&self.hello, turn, self.settings.exhaust).err());
         Ok((compiled, lacking))
     }
 
@@ -512,21 +512,20 @@ impl Run<'_> {
         }
         false
     }
+}
 
-    fn lacking(&self, compiled: &Compiled) -> Option<Unsupported> {
-        let implied = if self.isolated() { Need::NetworkNamespace } else { Need::FreePorts };
-        std::iter::once(implied).chain(compiled.needs.iter().copied()).find_map(|need| {
-            let capability = self.hello.capabilities.get(&need);
-            if capability.is_some_and(|capability| capability.available) {
-                return None;
-            }
-            let reason = capability.and_then(|capability| capability.reason.clone());
-            Some(Unsupported {
-                need,
-                reason: reason.unwrap_or_else(|| "this host does not offer it".to_owned().into()),
-            })
-        })
-    }
+/// What a case needs and the host does not offer.
+pub(super) fn lacking(hello: &Hello, compiled: &Compiled) -> Option<Unsupported> {
+    let implied = if hello.is_shared() { Need::FreePorts } else { Need::NetworkNamespace };
+    std::iter::once(implied).chain(compiled.needs.iter().copied()).find_map(|need| {
+        let capability = hello.capabilities.get(&need);
+        if capability.is_some_and(|capability| capability.available) {
+            return None;
+        }
+        let reason = capability.and_then(|capability| capability.reason.clone());
+        let reason = reason.unwrap_or_else(|| "this host does not offer it".to_owned().into());
+        Some(Unsupported { need, reason })
+    })
 }
 
 /// What the workers of a place say of it, without running anything.

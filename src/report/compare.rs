@@ -72,7 +72,7 @@ pub struct Comparison {
     /// A change for each finding that differs, in the order of their cases' names.
     pub changes: Vec<Change>,
     /// Those that a file of known deviations names, which are not among the others.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub known: Vec<Change>,
 }
 

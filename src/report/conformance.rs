@@ -61,7 +61,7 @@ pub struct ConformancePoint {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub expected: Option<Text>,
     /// The messages that were exchanged, in their order, without their marks.
-    #[serde(skip_serializing_if = "Vec::is_empty")]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub exchange: Vec<Message>,
 }
 

@@ -36,7 +36,8 @@ fn every_file_is_embedded() {
         entries
             .map(|path| {
                 if path.is_dir() {
-                    count(&path)
+                    // What is known of stacks is no scenario.
+                    if path.ends_with("scenarios/deviations") { 0 } else { count(&path) }
                 } else {
                     usize::from(path.extension().is_some_and(|extension| extension == "toml"))
                 }

@@ -78,7 +78,7 @@ fn help_and_version_are_results() {
         assert_eq!(said.err, "");
     }
     run(&["--version"]).check(0, &["errnoscope 0."], &[]);
-    assert!(!run(&["--help"]).out.contains("worker"), "the hidden subcommand shows");
+    assert!(!run(&["--help"]).out.contains("\n  worker "), "the hidden subcommand shows");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Hosts that refuse what a run needs: nothing of theirs is changed, and what is said is true and of use.
 
-use std::process::{Command, Output};
+use std::process::{Command, Output, Stdio};
 
 use crate::common::PROGRAM;
 use crate::common::refusal::{Refusal, network, without_namespaces};
@@ -22,14 +22,15 @@ fn said(output: &Output) -> String {
 #[case::doctor(&["doctor"], 0)]
 #[case::exec(&["exec", "-c", "ports-exhausted", "-c", "timestamps=on", "--", "true"], 125)]
 #[case::exec_on_a_path(&["exec", "--path", "3", "--listen", "80", "--rtt", "10", "--", "true"], 125)]
-#[case::shell(&["shell", "-c", "ports-exhausted"], 125)]
+#[case::shell(&["shell", "-c", "ports-exhausted"], 0)]
+#[case::shell_on_a_path(&["shell", "--path", "3"], 125)]
 #[case::check(&["check", "errnoscope", "--trouble", "port-of-other-user"], 4)]
 #[case::demo(&["trace", "--demo"], 4)]
 fn nothing_is_written_to_a_network_that_is_not_ours(#[case] arguments: &[&str], #[case] code: i32) {
     for refusal in [Refusal::Errno(libc::EPERM), Refusal::Errno(libc::ENOSYS), Refusal::Lie] {
         let (before, ran, after) = without_namespaces(refusal, || {
             let before = network();
-            let ran = Command::new(PROGRAM).args(arguments).output().expect("the program starts");
+            let ran = Command::new(PROGRAM).args(arguments).stdin(Stdio::null()).output().expect("the program starts");
             (before, ran, network())
         });
         for (path, value) in &before {

@@ -17,14 +17,20 @@ use crate::harness::{needs, rstest, test};
 
 needs!(Namespaces, Root);
 
-/// What a report is to be like: `ordinary` is a user without privileges, otherwise root without any.
-fn command(ordinary: bool, arguments: &[&str]) -> Command {
+/// The program, started by a user without privileges, or by root without any.
+fn program(ordinary: bool) -> Command {
     let mut command = Command::new("setpriv");
     match ordinary {
         true => command.args(["--reuid", "64321", "--regid", "64321", "--clear-groups"]),
         false => command.args(["--inh-caps=-all", "--bounding-set=-all"]),
     };
-    command.args([PROGRAM, "run", "-q"]).args(arguments);
+    command.arg(PROGRAM);
+    command
+}
+
+fn command(ordinary: bool, arguments: &[&str]) -> Command {
+    let mut command = program(ordinary);
+    command.args(["run", "-q"]).args(arguments);
     command
 }
 
@@ -253,6 +259,48 @@ fn a_network_that_nobody_has_set_up_is_told() {
         assert_eq!(output.status.code(), Some(code), "{said}");
         assert!(said.contains("the loopback interface does not work") && said.contains("ip link set lo up"), "{said}");
     }
+}
+
+/// Also in a container a command meets a port that is held, or none that is left.
+#[rstest]
+#[case::held(&["-c", "port-held=28080"], "s.bind(('127.0.0.1', 28080))", 98)]
+#[case::time_wait(&["-c", "port-held=28080,state=time-wait"], "s.bind(('127.0.0.1', 28080))", 98)]
+#[case::many(&["-c", "ports-held=28100-28200"], "s.bind(('127.0.0.1', 28150))", 98)]
+#[case::none_left(&["-c", "ports-exhausted"], "s.bind(('127.0.0.1', 0))", 98)]
+#[case::none_left_to_connect(&["-c", "ports-exhausted"], "s.connect(('127.0.0.1', 1))", 99)]
+#[case::no_descriptor(&["-c", "descriptors-exhausted=20"], "[socket.socket() for _ in range(21)]", 24)]
+fn a_command_meets_conditions_without_namespaces(#[case] conditions: &[&str], #[case] call: &str, #[case] errno: i32) {
+    let python =
+        format!("import socket, sys\ns = socket.socket()\ntry: {call}\nexcept OSError as error: sys.exit(error.errno)");
+    for ordinary in [false, true] {
+        let (before, ran, after) = without_namespaces(Refusal::Errno(libc::EPERM), || {
+            let before = network();
+            let mut exec = program(ordinary);
+            let ran = exec.arg("exec").args(conditions).args(["--", "python3", "-c", &python]).output();
+            let ran = ran.expect("setpriv starts");
+            (before, ran, network())
+        });
+        assert_eq!(ran.status.code(), Some(errno), "{ordinary}: {}", said(&ran));
+        for (path, value) in &before {
+            assert_eq!(after.get(path), Some(value), "{}", path.display());
+        }
+    }
+    is_clean();
+}
+
+#[rstest]
+#[case::icmp(&["exec", "-c", "icmp=3/1,for=192.0.2.0/24"])]
+#[case::sysctl(&["exec", "-c", "tw-reuse=1"])]
+#[case::route(&["exec", "-c", "no-route=192.0.2.0/24"])]
+#[case::path(&["exec", "--path", "1"])]
+#[case::server(&["exec", "--listen", "80"])]
+fn what_takes_a_network_of_the_commands_own_is_refused(#[case] arguments: &[&str]) {
+    let ran = without_namespaces(Refusal::Errno(libc::EPERM), || {
+        Command::new(PROGRAM).args(arguments).args(["--", "true"]).output().expect("it starts")
+    });
+    let said = said(&ran);
+    assert_eq!(ran.status.code(), Some(125), "{said}");
+    assert!(said.contains("a network of the command's own; unshare(") && said.contains("--privileged"), "{said}");
 }
 
 /// Processes of the program in this thread's network, but those of the run itself.

@@ -13,6 +13,12 @@ use crate::suite::runner::Place;
 use crate::sys::Signals;
 
 #[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope protocol check 'python3 examples/worker.py'
+  errnoscope schema plan
+
+docs/protocol.md says what a worker reads and writes.")]
 pub struct Arguments {
     #[command(subcommand)]
     command: Command,

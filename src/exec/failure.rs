@@ -154,10 +154,8 @@ pub enum Unmakeable {
 /// What a host without namespaces does not offer.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum NeedsNamespaces {
-    #[error(
-        "leave out --path, --listen, --with and --no-timestamps: they take a network of its own, which only Linux has"
-    )]
-    Network,
+    #[error("leave out --path, --listen, --with and --no-timestamps: they take a network of the command's own; {why}")]
+    Network { why: String },
     #[error("leave out --trace and --json: system calls can be seen on Linux only")]
     Watch,
     #[error(
@@ -169,6 +167,6 @@ pub enum NeedsNamespaces {
          `ulimit -n` for the command"
     )]
     Descriptors { text: String },
-    #[error("condition `{text}` cannot be made here: it takes a network of its own, which only Linux has")]
-    OwnNetwork { text: String },
+    #[error("condition `{text}` cannot be made here: it takes a network of the command's own; {why}")]
+    OwnNetwork { text: String, why: String },
 }

@@ -28,6 +28,7 @@ pub use failure::{Failed, NoEnvironment};
 use condition::{ConditionCheck, Situation};
 use failure::Unmakeable;
 use holders::{Holders, Refusal};
+use without_namespaces::SharedHost;
 
 /// How a command ended.
 #[derive(Clone, Debug)]
@@ -94,12 +95,19 @@ pub fn run(request: &Request, command: &mut Command) -> Result<CommandEnd, Faile
         NoEnvironment::Condition { text, why }
     };
     // Its namespaces are there as long as it is.
-    let (situation, built) = if isolation.is_shared() {
+    let (situation, built) = if let Some(why) = &isolation.shared {
+        // A command that expects a network of its own, and nothing else, must not get everybody's.
+        if conditions.is_empty() && environment.is_bare() {
+            return Err(NoEnvironment::Private(why.clone()).into());
+        }
         let range = sys::read_sysctl(PORT_RANGE).map_err(what("cannot read net.ipv4.ip_local_port_range"))?;
         let range = PortRange::from_sysctl(&range).map_err(NoEnvironment::PortRange)?;
-        let wanted = without_namespaces::conditions(request, range).map_err(NoEnvironment::from)?;
+        let shows_limits = sys::descriptor_limit_of(std::process::id() as i32).is_ok();
+        let host = SharedHost { why, range, shows_limits, shows_calls: sys::cannot_trace().is_none() };
+        let wanted = without_namespaces::conditions(request, &host).map_err(NoEnvironment::from)?;
+        let _ = writeln!(std::io::stderr(), "errnoscope: note: the command has the network of this host: {why}");
         if let Some(warning) = without_namespaces::warning(&wanted) {
-            let _ = writeln!(std::io::stderr(), "errnoscope: {warning}");
+            let _ = writeln!(std::io::stderr(), "errnoscope: note: {warning}");
         }
         let around = environment::bystanders().map_err(NoEnvironment::ClientTable)?;
         (without_namespaces::situation(&wanted, &around).map_err(refused)?, None)

@@ -75,9 +75,9 @@ impl Path {
     /// Enters a network of its own, in which this path leads to its target. The process that returns from this may be
     /// another than the one that called it: see [`sys::isolate`].
     pub fn enter(self) -> Result<(), NoDemo> {
-        let Isolation { lacking, .. } = sys::isolate(sys::Purpose::Command, sys::Isolate::WherePossible);
-        if let Some(lacking) = lacking {
-            return Err(NoDemo::Network(lacking));
+        let Isolation { lacking, shared, .. } = sys::isolate(sys::Purpose::Command, sys::Isolate::WherePossible);
+        if let Some(why) = lacking.or(shared) {
+            return Err(NoDemo::Network(why));
         }
         let tun = lay().map_err(NoDemo::Device)?;
         let player = std::thread::Builder::new().spawn(move || self.play(tun));

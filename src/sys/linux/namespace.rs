@@ -49,7 +49,7 @@ pub fn only_private() -> Result<(), Fault> {
 }
 
 /// Enters a private network and PID namespace. Returns in the process that is pid 1 there, or, where that is not
-/// possible, in the caller with the reason: then a worker takes the host that everybody has.
+/// possible, in the caller with the reason: then it takes the host that everybody has, a worker alone.
 pub fn isolate(outside: Purpose, wanted: Isolate) -> Isolation {
     match outside {
         Purpose::Worker => {
@@ -82,7 +82,7 @@ pub fn isolate(outside: Purpose, wanted: Isolate) -> Isolation {
             Err(why) => lacking(format!("pid 1 of a new PID namespace: {why}")),
         },
         (Err(why), Purpose::Worker) => share_host(users, why.to_string()),
-        (Err(why), Purpose::Command) => lacking(why.to_string()),
+        (Err(why), Purpose::Command) => Isolation { kind: "none", users, lacking: None, shared: Some(why.to_string()) },
     }
 }
 

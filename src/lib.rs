@@ -7,6 +7,7 @@
 //! - [`plan`]: what a case does, op by op, and what a worker answers.
 //! - [`scenario`]: scenario files, the cases that they span, and what each OS is expected to give.
 //! - [`report`]: the findings of a run, and what is derived from them: comparisons, compatibility data, claims.
+//! - [`spec`]: what an OS does, as rules that can be run.
 //! - [`knowledge`]: what findings mean: policies of tracers, and what stands behind an error message.
 //!
 //! Types that are read from files refuse fields that they do not know. A text from outside is an
@@ -82,4 +83,5 @@ pub mod knowledge;
 pub mod plan;
 pub mod report;
 pub mod scenario;
+pub mod spec;
 pub mod words;

@@ -43,6 +43,7 @@ mod servers;
 #[cfg(target_os = "linux")]
 mod shared_host;
 mod shell;
+mod spec;
 mod tidy;
 mod tracer;
 mod verdicts;

@@ -17,9 +17,22 @@ use crate::tidy::files;
 const ROOMS: &[(&str, &[&str])] = &[
     (
         "cli",
-        &["render", "suite", "exec", "tracer", "worker", "sys", "knowledge", "report", "scenario", "plan", "words"],
+        &[
+            "render",
+            "suite",
+            "exec",
+            "tracer",
+            "worker",
+            "sys",
+            "knowledge",
+            "report",
+            "scenario",
+            "spec",
+            "plan",
+            "words",
+        ],
     ),
-    ("render", &["tracer", "knowledge", "report", "scenario", "plan", "words"]),
+    ("render", &["tracer", "knowledge", "report", "scenario", "spec", "plan", "words"]),
     ("suite", &["sys", "report", "scenario", "plan", "words"]),
     ("exec", &["worker", "sys", "knowledge", "scenario", "plan", "words"]),
     ("tracer", &["sys", "knowledge", "report", "scenario", "plan", "words"]),
@@ -29,6 +42,7 @@ const ROOMS: &[(&str, &[&str])] = &[
     ("knowledge", &["report", "scenario", "plan", "words"]),
     ("report", &["scenario", "plan", "words"]),
     ("scenario", &["plan", "words"]),
+    ("spec", &["plan", "words"]),
     ("plan", &["words"]),
     ("words", &[]),
 ];

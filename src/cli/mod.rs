@@ -26,6 +26,7 @@ mod select;
 mod shell;
 mod show;
 mod source;
+mod spec;
 mod trace;
 
 use std::error::Error;
@@ -78,6 +79,8 @@ enum Command {
     Claims(Deferred<claims::Arguments>),
     /// Explain an errno or an error message
     Explain(Deferred<explain::Arguments>),
+    /// List the rules of the specification, or show which of them a case meets
+    Spec(Deferred<spec::Arguments>),
     /// Judge what a tracer does with failed probes
     Policy(Deferred<policy::Arguments>),
     /// Trace the path to a host with TCP probes
@@ -295,6 +298,7 @@ fn obey(command: Command, out: &mut dyn Write) -> Result<Exit, Failure> {
         Command::Compat(Deferred(arguments)) => compat::compat(&arguments, out),
         Command::Claims(Deferred(arguments)) => claims::claims(&arguments, out),
         Command::Explain(Deferred(arguments)) => explain::explain(&arguments, out),
+        Command::Spec(Deferred(arguments)) => spec::spec(&arguments, out),
         Command::Policy(Deferred(arguments)) => policy::policy(&arguments, out),
         Command::Trace(Deferred(arguments)) => trace::trace(&arguments, out),
         Command::Check(Deferred(arguments)) => check::check(&arguments, out),

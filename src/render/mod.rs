@@ -19,6 +19,7 @@ pub mod junit;
 pub mod markdown;
 pub mod policy;
 pub mod problem;
+pub mod spec;
 pub mod style;
 pub mod summary;
 pub mod text;

@@ -196,6 +196,7 @@ pages! {
     exec(Namespaces, Ptrace, Curl, Python, SecondUser): "docs/exec.md";
     exit_codes(Namespaces): "docs/exit-codes.md";
     explain(): "docs/explain.md";
+    specification(): "docs/specification.md";
     findings(Namespaces): "docs/findings.md";
     formats(): "docs/formats.md";
     getting_started(Namespaces, SecondUser, Ipv6): "docs/getting-started.md";

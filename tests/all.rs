@@ -19,6 +19,7 @@ mod evidence;
 mod exec;
 mod explain;
 mod explain_here;
+mod export;
 mod faults;
 mod filter;
 mod formats;

@@ -9,6 +9,7 @@ use clap::Subcommand;
 use serde_json::{Value, json};
 
 use super::output::{self, Destination};
+use super::select::one_of;
 use super::{Exit, Failure, source};
 use crate::knowledge::policy::derive::{self, Derived};
 use crate::knowledge::policy::diff::diff;
@@ -16,6 +17,7 @@ use crate::knowledge::policy::evaluate::{Evaluation, evaluate};
 use crate::knowledge::policy::evidence::{Evidence, evidence};
 use crate::knowledge::policy::results::{self, Derivation, Diff, Evaluations, Grounds};
 use crate::knowledge::policy::{self, BUILT_IN, DEFAULT, Forced, Policy, Signal};
+use crate::render::code::{Language, code};
 use crate::render::policy as text;
 use crate::render::style::{HEADING, paint};
 use crate::render::text::behind;
@@ -48,6 +50,8 @@ enum Command {
     List(ListArguments),
     /// Show where two policies decide differently
     Diff(DiffArguments),
+    /// Write a policy as a function in a programming language
+    Export(ExportArguments),
 }
 
 #[derive(clap::Args)]
@@ -147,6 +151,29 @@ pub struct DiffArguments {
     json: bool,
 }
 
+#[derive(clap::Args)]
+#[command(after_long_help = "\
+Examples:
+  errnoscope policy export --lang rust -o policy.rs
+  errnoscope policy export conflate --lang c
+  errnoscope policy export mine.toml --lang python -o policy.py
+
+The function takes what a tracer knows of a failed call, with the errno as the system numbers it, and gives the action. \
+Comments say what each rule rests on.")]
+pub struct ExportArguments {
+    /// A built-in policy or a policy file
+    #[arg(value_name = "NAME|FILE", default_value = DEFAULT)]
+    policy: String,
+
+    /// The language: rust, go, c or python
+    #[arg(short, long, value_name = "LANGUAGE", value_parser = one_of(Language::ALL, Language::as_str), ignore_case = true)]
+    lang: Language,
+
+    /// Write it to this file instead of standard output
+    #[arg(short, long, value_name = "FILE", default_value = "-", hide_default_value = true)]
+    output: PathBuf,
+}
+
 pub fn policy(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     match &arguments.command {
         Command::Evaluate(arguments) => evaluate_policies(arguments, out),
@@ -154,6 +181,12 @@ pub fn policy(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failur
         Command::Show(arguments) => show(arguments, out),
         Command::List(arguments) => list(arguments, out),
         Command::Diff(arguments) => compare(arguments, out),
+        Command::Export(ExportArguments { policy, lang, output }) => {
+            let destination = Destination::new(output)?;
+            let code = code(&load(policy)?, *lang);
+            destination.write(out, |out| out.write_all(code.as_bytes()))?;
+            Ok(Exit::Success)
+        }
     }
 }
 

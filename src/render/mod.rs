@@ -6,6 +6,7 @@ pub mod boundaries;
 pub mod calls;
 pub mod check;
 pub mod claims;
+pub mod code;
 pub mod compare;
 pub mod conformance;
 pub mod details;

@@ -35,6 +35,8 @@ pub enum Need {
     Ipv6,
     Chromium,
     Python,
+    /// The compiler of Go, which ci/go.sh installs.
+    Go,
     Curl,
     Bash,
     Zsh,
@@ -43,7 +45,7 @@ pub enum Need {
     Script,
 }
 
-const ALL: [Need; 15] = [
+const ALL: [Need; 16] = [
     Need::Namespaces,
     Need::Ptrace,
     Need::Root,
@@ -54,6 +56,7 @@ const ALL: [Need; 15] = [
     Need::Ipv6,
     Need::Chromium,
     Need::Python,
+    Need::Go,
     Need::Curl,
     Need::Bash,
     Need::Zsh,
@@ -80,6 +83,7 @@ impl Need {
             Need::Ipv6 => "ipv6",
             Need::Chromium => "chromium",
             Need::Python => "python",
+            Need::Go => "go",
             Need::Curl => "curl",
             Need::Bash => "bash",
             Need::Zsh => "zsh",
@@ -99,6 +103,7 @@ impl Need {
             Need::SecondUser => "run as root, or give this user subordinate ids (uidmap, /etc/subuid)",
             Need::Tun => "create /dev/net/tun: modprobe tun",
             Need::Ipv6 => "enable IPv6 (net.ipv6.conf.lo.disable_ipv6=0)",
+            Need::Go => "ci/go.sh says where it has installed it: PATH=$(ci/go.sh):$PATH",
             Need::Nft
             | Need::Iproute2
             | Need::Chromium
@@ -157,6 +162,7 @@ impl Need {
                     .args(["--headless", "--no-sandbox", "--disable-gpu", "--no-first-run", "--dump-dom"])
                     .arg("about:blank"),
             ),
+            Need::Go => success(Command::new("go").arg("version")),
             Need::Python => success(Command::new("python3").args(["-c", "import ctypes, http.server, socket"])),
             Need::Curl => success(Command::new("curl").arg("--version")),
             Need::Bash => success(Command::new("bash").args(["-c", "true"])),

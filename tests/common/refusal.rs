@@ -30,9 +30,9 @@ pub fn without_namespaces<T: Send>(refusal: Refusal, body: impl FnOnce() -> T + 
     without_namespaces_and(&[], refusal, body)
 }
 
-/// The same where these directories, which are mounted over, are empty and cannot be written to.
+/// The same after these mounts.
 #[track_caller]
-pub fn without_namespaces_and<T: Send>(empty: &[&str], refusal: Refusal, body: impl FnOnce() -> T + Send) -> T {
+pub fn without_namespaces_and<T: Send>(mounts: &[&[&str]], refusal: Refusal, body: impl FnOnce() -> T + Send) -> T {
     // The journal of a host without namespaces lets no two workers run at once.
     static ALONE: std::sync::Mutex<()> = std::sync::Mutex::new(());
     let _alone = ALONE.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -45,8 +45,8 @@ pub fn without_namespaces_and<T: Send>(empty: &[&str], refusal: Refusal, body: i
         unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS)
             .expect("this test makes a network of its own, for which it has to be root");
         set_up_loopback();
-        for directory in empty {
-            done(&["mount", "-t", "tmpfs", "-o", "ro", "none", directory]);
+        for arguments in mounts {
+            done(&[&["mount"], *arguments].concat());
         }
         let has_bit = |bit: u64| {
             let is_set = SeccompCmpOp::MaskedEq(bit);

@@ -160,11 +160,11 @@ fn where_no_file_can_be_written_only_its_cases_are_missing(#[case] read_only: &[
     let mounts: Vec<&[&str]> = mounts.iter().map(|arguments| &**arguments).collect();
     for ordinary in [false, true] {
         let ran = without_namespaces_and(&mounts, Refusal::Errno(libc::EPERM), || {
-            command(ordinary, &[SELECTION, &["--json", "-"]].concat()).output().expect("setpriv starts")
+            command(ordinary, &["bind.already-bound", "bind.unix-*", "--json", "-"]).output().expect("setpriv starts")
         });
         assert!(ran.status.success(), "{}: {}", ran.status, said(&ran));
         let verdicts = verdicts(&report(&ran));
-        assert!(verdicts[&Verdict::Match] > 150, "{verdicts:?}");
+        assert!(verdicts[&Verdict::Match] >= 42, "{verdicts:?}");
         assert!(said(&ran).contains(told), "{told} is not told");
     }
     is_clean();

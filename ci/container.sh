@@ -8,6 +8,8 @@ set -euo pipefail
 profile=${1:+$(realpath "$1")}
 cd "$(dirname "$0")/.."
 program=${ERRNOSCOPE:-$(ci/static.sh)}
+# Debian has runc where only root looks.
+PATH=$PATH:/usr/sbin:/sbin
 place=$(mktemp -d)
 trap 'rm -rf --one-file-system "$place"' EXIT
 mkdir -p "$place"/root/{proc,dev,sys,tmp,reports} "$place/reports"

@@ -98,8 +98,40 @@ fn each_decides_alike(language: &str) {
         let policy = policy::built_in(name).expect("it is built in").expect("it is sound");
         decides_alike(language, name, &policy);
     }
-    strange_words_stay_text(language);
+    written_decides_alike(language, STRANGE);
+    for rules in ["", "[[rule]]\ncall = \"bind\"\naction = \"skip\"\nwhy = \"a\"\n"] {
+        written_decides_alike(language, &format!("{FEW}{rules}[[rule]]\naction = \"abort\"\nwhy = \"b\"\n"));
+    }
 }
+
+/// The same of a policy that somebody wrote.
+#[track_caller]
+fn written_decides_alike(language: &str, text: &str) {
+    let place = tempfile::tempdir().expect("a directory");
+    let file = place.path().join("mine.toml");
+    std::fs::write(&file, text).expect("written");
+    let name = file.to_str().expect("UTF-8");
+    let policy = policy::read(name, text.to_owned().leak()).unwrap_or_else(|problem| panic!("{problem}"));
+    decides_alike(language, name, &policy);
+}
+
+/// What looks like code stays in comments.
+const STRANGE: &str = r#"
+format = "errnoscope-policy/2"
+name = "mine*/"
+why = "one\nexit(1) \r exit(2) \u2028 */ \u202e ??/ \\"
+[[rule]]
+call = ["bind", "connect"]
+reuse = ["addr", "both"]
+action = "skip"
+why = "two\\\n}\nexit(3)\\"
+[[rule]]
+action = "abort"
+why = "\"\"\""
+"#;
+
+/// Nothing of it names an errno.
+const FEW: &str = "format = \"errnoscope-policy/2\"\nname = \"few\"\nwhy = \"few rules\"\n";
 
 #[test]
 fn what_is_exported_to_rust_decides_as_the_policy_does() {
@@ -119,30 +151,6 @@ fn what_is_exported_to_python_decides_as_the_policy_does() {
 #[test(Go)]
 fn what_is_exported_to_go_decides_as_the_policy_does() {
     each_decides_alike("go");
-}
-
-/// What somebody wrote in a policy stays in comments.
-#[track_caller]
-fn strange_words_stay_text(language: &str) {
-    let place = tempfile::tempdir().expect("a directory");
-    let file = place.path().join("mine.toml");
-    let text = r#"
-        format = "errnoscope-policy/2"
-        name = "mine*/"
-        why = "one\nexit(1) \r exit(2) \u2028 */ \u202e ??/ \\"
-        [[rule]]
-        call = ["bind", "connect"]
-        reuse = ["addr", "both"]
-        action = "skip"
-        why = "two\\\n}\nexit(3)\\"
-        [[rule]]
-        action = "abort"
-        why = "\"\"\""
-    "#;
-    std::fs::write(&file, text).expect("written");
-    let name = file.to_str().expect("UTF-8");
-    let policy = policy::read(name, text).unwrap_or_else(|problem| panic!("{problem}"));
-    decides_alike(language, name, &policy);
 }
 
 #[test]

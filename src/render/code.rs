@@ -30,44 +30,30 @@ words! {
 /// The columns that a comment may take.
 const WIDTH: usize = 100;
 
-/// A field of a signal, with its type's name and all of its values.
+/// A field of a signal, or what a policy says, with all of its values. Its type is called as it is, with a capital.
 struct Field {
     name: &'static str,
-    kind: &'static str,
     says: &'static str,
     values: Vec<&'static str>,
 }
 
 fn fields() -> [Field; 6] {
     [
-        Field {
-            name: "os",
-            kind: "Os",
-            says: "the system that the tracer runs on",
-            values: names(Os::ALL, Os::as_str),
-        },
+        Field { name: "os", says: "the system that the tracer runs on", values: names(Os::ALL, Os::as_str) },
         Field {
             name: "call",
-            kind: "Call",
             says: "the call that failed; SO_ERROR is what a connect that went on has left",
             values: names(ProbeCall::ALL, ProbeCall::as_str),
         },
         Field {
             name: "port",
-            kind: "Port",
             says: "explicit if the socket had its source port before the call, ephemeral if the kernel picks one in it",
             values: names(PortChoice::ALL, PortChoice::as_str),
         },
-        Field {
-            name: "protocol",
-            kind: "Protocol",
-            says: "of the probe",
-            values: names(Protocol::ALL, Protocol::as_str),
-        },
-        Field { name: "family", kind: "Family", says: "of the target", values: names(Family::ALL, Family::as_str) },
+        Field { name: "protocol", says: "of the probe", values: names(Protocol::ALL, Protocol::as_str) },
+        Field { name: "family", says: "of the target", values: names(Family::ALL, Family::as_str) },
         Field {
             name: "reuse",
-            kind: "Reuse",
             says: "SO_REUSEADDR and SO_REUSEPORT of the probe's socket",
             values: names(Reuse::ALL, Reuse::as_str),
         },
@@ -78,9 +64,13 @@ fn names<T: Copy>(all: &'static [T], name: fn(T) -> &'static str) -> Vec<&'stati
     all.iter().copied().map(name).collect()
 }
 
-fn actions() -> Vec<&'static str> {
-    names(Action::ALL, Action::as_str)
+/// All that has a type of its own.
+fn types() -> impl Iterator<Item = Field> {
+    fields().into_iter().chain([Field { name: "action", says: ACTIONS, values: names(Action::ALL, Action::as_str) }])
 }
+
+const ACTIONS: &str = "Skip: the next port. FailProbe: this probe is lost. Abort: a real error, stop. Proceed: \
+                       nothing is wrong.";
 
 /// The policy as a file of that language.
 pub fn code(policy: &Policy, language: Language) -> String {
@@ -153,13 +143,24 @@ fn errnos(policy: &Policy) -> Vec<(&'static str, Vec<i32>)> {
     named.into_iter().map(|errno| (errno.as_str(), numbers(errno))).collect()
 }
 
-/// The conditions of a rule in that language; without any it applies always.
-fn conditions(rule: &Rule, one: impl Fn(&str, &[&str]) -> String) -> Vec<String> {
-    rule.when.entries().into_iter().map(|(field, values)| one(field, &values)).collect()
+/// The rules in that language, each below its grounds: `one` writes a condition, `rule` an action behind all of them.
+/// A rule without any applies always.
+fn rules(
+    policy: &Policy,
+    mark: &str,
+    one: impl Fn(&str, &[&str]) -> String,
+    rule: impl Fn(&str, &[String]) -> String,
+) -> String {
+    let each = |own: &Rule| {
+        let when: Vec<String> = own.when.entries().iter().map(|(field, values)| one(field, values)).collect();
+        comment(&grounds(own), mark) + &rule(own.action.as_str(), &when)
+    };
+    policy.rules.iter().map(each).collect()
 }
 
-fn kind(field: &str) -> &'static str {
-    fields().into_iter().find(|known| known.name == field).map_or("", |known| known.kind)
+/// Whether the function looks at its argument at all.
+fn has_conditions(policy: &Policy) -> bool {
+    policy.rules.iter().any(|rule| !rule.when.is_empty())
 }
 
 fn list<T: ToString>(values: impl IntoIterator<Item = T>, between: &str) -> String {
@@ -173,24 +174,25 @@ fn numbered() -> String {
 
 fn rust(policy: &Policy) -> String {
     let mut text = comment(&head(policy, Language::Rust), "//!");
-    let kinds = fields().into_iter().map(|field| (field.kind, sentence(field.says), field.values));
-    for (name, says, values) in kinds.chain([("Action", ACTIONS.to_owned(), actions())]) {
+    let errnos = errnos(policy);
+    for Field { name, says, values } in types() {
+        let (name, says) = (camel(name), comment(&[sentence(says)], "///"));
         let variants = list(values.iter().map(|value| format!("    {},\n", camel(value))), "");
-        let says = comment(&[says], "///");
         let _ =
             write!(text, "\n{says}#[derive(Clone, Copy, Debug, PartialEq, Eq)]\npub enum {name} {{\n{variants}}}\n");
     }
     text.push_str("\n/// What the tracer knows of the failed call.\n#[derive(Clone, Copy, Debug, PartialEq, Eq)]\n");
     text.push_str("pub struct Signal {\n");
-    for Field { name, kind, .. } in fields() {
-        let _ = writeln!(text, "    pub {name}: {kind},");
+    for Field { name, .. } in fields() {
+        let _ = writeln!(text, "    pub {name}: {},", camel(name));
     }
     let _ = writeln!(text, "    /// As the system numbers it.\n    pub errno: i32,\n}}\n\n// {}", numbered());
-    for (name, all) in errnos(policy) {
+    for (name, all) in &errnos {
         let _ = writeln!(text, "const {name}: [i32; {}] = [{}];", all.len(), list(all, ", "));
     }
-    text.push_str("\n/// What to do about it.\npub fn action(signal: &Signal) -> Action {\n");
-    if !errnos(policy).is_empty() {
+    let signal = if has_conditions(policy) { "signal" } else { "_" };
+    let _ = writeln!(text, "\n/// What to do about it.\npub fn action({signal}: &Signal) -> Action {{");
+    if !errnos.is_empty() {
         let width = Os::ALL.len();
         let _ = writeln!(
             text,
@@ -199,36 +201,39 @@ fn rust(policy: &Policy) -> String {
     }
     let one = |field: &str, values: &[&str]| match (field, values) {
         ("errno", _) => format!("is(&[{}])", list(values, ", ")),
-        (_, [only]) => format!("signal.{field} == {}::{}", kind(field), camel(only)),
+        (_, [only]) => format!("signal.{field} == {}::{}", camel(field), camel(only)),
         _ => {
-            let values = values.iter().map(|value| format!("{}::{}", kind(field), camel(value)));
+            let values = values.iter().map(|value| format!("{}::{}", camel(field), camel(value)));
             format!("matches!(signal.{field}, {})", list(values, " | "))
         }
     };
-    for rule in &policy.rules {
-        text.push_str(&comment(&grounds(rule), "    //"));
-        let (action, when) = (camel(rule.action.as_str()), conditions(rule, one));
-        let _ = match when.is_empty() {
-            true => writeln!(text, "    Action::{action}"),
-            false => {
-                let line = format!("    if {} {{", list(&when, " && "));
-                let line = match line.len() <= WIDTH {
-                    true => line,
-                    false => format!("    if {}\n    {{", list(&when, "\n        && ")),
-                };
-                writeln!(text, "{line}\n        return Action::{action};\n    }}")
+    let rule = |action: &str, when: &[String]| {
+        let action = camel(action);
+        let line = format!("    if {} {{", list(when, " && "));
+        match when {
+            [] => format!("    Action::{action}\n"),
+            _ if line.len() <= WIDTH => format!("{line}\n        return Action::{action};\n    }}\n"),
+            _ => {
+                let when = list(when, "\n        && ");
+                format!("    if {when}\n    {{\n        return Action::{action};\n    }}\n")
             }
-        };
-    }
+        }
+    };
+    text.push_str(&rules(policy, "    //", one, rule));
     text.push_str("}\n");
     text
 }
 
 fn go(policy: &Policy) -> String {
     let mut text = comment(&head(policy, Language::Go), "//");
-    text.push_str("package policy\n\nimport \"slices\"\n");
-    let kinds = fields().into_iter().map(|field| (field.kind, field.says.to_owned(), field.values));
-    for (name, says, values) in kinds.chain([("Action", ACTIONS.to_owned(), actions())]) {
+    let errnos = errnos(policy);
+    text.push_str("package policy\n");
+    let rules = go_rules(policy);
+    if !errnos.is_empty() || rules.contains("slices.") {
+        text.push_str("\nimport \"slices\"\n");
+    }
+    for Field { name, says, values } in types() {
+        let name = camel(name);
         let says = comment(&[format!("{name}: {says}")], "//");
         let _ = write!(text, "\n{says}type {name} string\n\nconst (\n");
         for value in values {
@@ -237,49 +242,50 @@ fn go(policy: &Policy) -> String {
         text.push_str(")\n");
     }
     text.push_str("\n// Signal is what the tracer knows of the failed call.\ntype Signal struct {\n");
-    for Field { kind, .. } in fields() {
-        let _ = writeln!(text, "\t{kind} {kind}");
+    for Field { name, .. } in fields() {
+        let _ = writeln!(text, "\t{0} {0}", camel(name));
     }
     text.push_str("\t// Errno is the number that the system has for it.\n\tErrno int\n}\n");
     let _ = writeln!(text, "\n// {}", numbered());
-    for (name, all) in errnos(policy) {
+    for (name, all) in &errnos {
         let numbers = Os::ALL.iter().zip(all).map(|(os, number)| format!("Os{}: {number}", camel(os.as_str())));
         let _ = writeln!(text, "var {} = map[Os]int{{{}}}", name.to_lowercase(), list(numbers, ", "));
     }
     text.push_str("\n// Decide says what to do about it.\nfunc Decide(signal Signal) Action {\n");
-    if !errnos(policy).is_empty() {
+    if !errnos.is_empty() {
         text.push_str("\tis := func(errnos ...map[Os]int) bool {\n");
         text.push_str("\t\treturn slices.ContainsFunc(errnos, func(errno map[Os]int) bool {\n");
         text.push_str("\t\t\tnumber, known := errno[signal.Os]\n\t\t\treturn known && number == signal.Errno\n");
         text.push_str("\t\t})\n\t}\n");
     }
-    let one = |field: &str, values: &[&str]| match (field, values) {
-        ("errno", _) => format!("is({})", list(values.iter().map(|value| value.to_lowercase()), ", ")),
-        (_, [only]) => format!("signal.{0} == {0}{1}", kind(field), camel(only)),
-        _ => {
-            let values = values.iter().map(|value| format!("{}{}", kind(field), camel(value)));
-            format!("slices.Contains([]{0}{{{1}}}, signal.{0})", kind(field), list(values, ", "))
-        }
-    };
-    for rule in &policy.rules {
-        text.push_str(&comment(&grounds(rule), "\t//"));
-        let (action, when) = (camel(rule.action.as_str()), conditions(rule, one));
-        let _ = match when.is_empty() {
-            true => writeln!(text, "\treturn Action{action}"),
-            false => writeln!(text, "\tif {} {{\n\t\treturn Action{action}\n\t}}", list(when, " &&\n\t\t")),
-        };
-    }
+    text.push_str(&rules);
     text.push_str("}\n");
     text
 }
 
+fn go_rules(policy: &Policy) -> String {
+    let one = |field: &str, values: &[&str]| match (field, values) {
+        ("errno", _) => format!("is({})", list(values.iter().map(|value| value.to_lowercase()), ", ")),
+        (_, [only]) => format!("signal.{0} == {0}{1}", camel(field), camel(only)),
+        _ => {
+            let (kind, values) = (camel(field), values.iter().map(|value| camel(field) + &camel(value)));
+            format!("slices.Contains([]{kind}{{{}}}, signal.{kind})", list(values, ", "))
+        }
+    };
+    let rule = |action: &str, when: &[String]| match (when, camel(action)) {
+        ([], action) => format!("\treturn Action{action}\n"),
+        (_, action) => format!("\tif {} {{\n\t\treturn Action{action}\n\t}}\n", list(when, " &&\n\t\t")),
+    };
+    rules(policy, "\t//", one, rule)
+}
+
 fn c(policy: &Policy) -> String {
     let mut text = comment(&head(policy, Language::C), "//");
+    let errnos = errnos(policy);
     text.push_str("#ifndef TRACER_POLICY_H\n#define TRACER_POLICY_H\n\n#include <stdbool.h>\n#include <stddef.h>\n");
-    let kinds = fields().into_iter().map(|field| (field.name, sentence(field.says), field.values));
-    for (name, says, values) in kinds.chain([("action", ACTIONS.to_owned(), actions())]) {
+    for Field { name, says, values } in types() {
         let variants = list(values.iter().map(|value| format!("    {}_{},\n", upper(name), upper(value))), "");
-        let _ = write!(text, "\n{}enum tracer_{name} {{\n{variants}}};\n", comment(&[says], "//"));
+        let _ = write!(text, "\n{}enum tracer_{name} {{\n{variants}}};\n", comment(&[sentence(says)], "//"));
     }
     text.push_str("\n// What the tracer knows of the failed call.\nstruct tracer_signal {\n");
     for Field { name, .. } in fields() {
@@ -287,7 +293,7 @@ fn c(policy: &Policy) -> String {
     }
     text.push_str("    // As the system numbers it.\n    int error;\n};\n");
     let width = Os::ALL.len();
-    if !errnos(policy).is_empty() {
+    if !errnos.is_empty() {
         let _ = writeln!(
             text,
             "\nstatic inline bool tracer_is(const struct tracer_signal *signal, const int (*errors)[{width}], size_t count) {{\n\
@@ -297,11 +303,13 @@ fn c(policy: &Policy) -> String {
     }
     text.push_str("\n// What to do about it.\n");
     text.push_str("static inline enum tracer_action tracer_decide(const struct tracer_signal *signal) {\n");
-    let all = errnos(policy);
+    if !has_conditions(policy) {
+        text.push_str("    (void)signal;\n");
+    }
     let one = |field: &str, values: &[&str]| match field {
         "errno" => {
             // Numbers stand here, since <errno.h> has only those of the system that compiles it.
-            let numbers = all.iter().filter(|(name, _)| values.contains(name));
+            let numbers = errnos.iter().filter(|(name, _)| values.contains(name));
             let rows = numbers.map(|(name, all)| format!("{{{}}} /* {name} */", list(all, ", ")));
             format!("tracer_is(signal, (const int[][{width}]){{{}}}, {})", list(rows, ", "), values.len())
         }
@@ -310,36 +318,33 @@ fn c(policy: &Policy) -> String {
             format!("({})", list(values, " || "))
         }
     };
-    for rule in &policy.rules {
-        text.push_str(&comment(&grounds(rule), "    //"));
-        let (action, when) = (upper(rule.action.as_str()), conditions(rule, one));
-        let _ = match when.is_empty() {
-            true => writeln!(text, "    return ACTION_{action};"),
-            false => {
-                writeln!(text, "    if ({}) {{\n        return ACTION_{action};\n    }}", list(when, "\n        && "))
-            }
-        };
-    }
+    let rule = |action: &str, when: &[String]| match (when, upper(action)) {
+        ([], action) => format!("    return ACTION_{action};\n"),
+        (_, action) => {
+            format!("    if ({}) {{\n        return ACTION_{action};\n    }}\n", list(when, "\n        && "))
+        }
+    };
+    text.push_str(&rules(policy, "    //", one, rule));
     text.push_str("}\n\n#endif\n");
     text
 }
 
 fn python(policy: &Policy) -> String {
     let mut text = comment(&head(policy, Language::Python), "#");
+    let errnos = errnos(policy);
     text.push_str("import enum\nfrom typing import NamedTuple\n");
-    let kinds = fields().into_iter().map(|field| (field.kind, sentence(field.says), field.values));
-    for (name, says, values) in kinds.chain([("Action", ACTIONS.to_owned(), actions())]) {
-        let _ = write!(text, "\n\n{}class {name}(enum.Enum):\n", comment(&[says], "#"));
+    for Field { name, says, values } in types() {
+        let _ = write!(text, "\n\n{}class {}(enum.Enum):\n", comment(&[sentence(says)], "#"), camel(name));
         for value in values {
             let _ = writeln!(text, "    {} = \"{value}\"", upper(value));
         }
     }
     text.push_str("\n\n# What the tracer knows of the failed call.\nclass Signal(NamedTuple):\n");
-    for Field { name, kind, .. } in fields() {
-        let _ = writeln!(text, "    {name}: {kind}");
+    for Field { name, .. } in fields() {
+        let _ = writeln!(text, "    {name}: {}", camel(name));
     }
     let _ = writeln!(text, "    errno: int  # as the system numbers it\n\n\n# {}", numbered());
-    for (name, all) in errnos(policy) {
+    for (name, all) in &errnos {
         let numbers = Os::ALL.iter().zip(all).map(|(os, number)| format!("Os.{}: {number}", upper(os.as_str())));
         let _ = writeln!(text, "{name} = {{{}}}", list(numbers, ", "));
     }
@@ -349,27 +354,24 @@ fn python(policy: &Policy) -> String {
         ("errno", _) => {
             format!("signal.errno in ({})", list(values.iter().map(|value| format!("{value}[signal.os]")), ", "))
         }
-        (_, [only]) => format!("signal.{field} is {}.{}", kind(field), upper(only)),
+        (_, [only]) => format!("signal.{field} is {}.{}", camel(field), upper(only)),
         _ => {
-            let values = values.iter().map(|value| format!("{}.{}", kind(field), upper(value)));
+            let values = values.iter().map(|value| format!("{}.{}", camel(field), upper(value)));
             format!("signal.{field} in ({})", list(values, ", "))
         }
     };
-    for rule in &policy.rules {
-        text.push_str(&comment(&grounds(rule), "    #"));
-        let (action, when) = (upper(rule.action.as_str()), conditions(rule, one));
-        let _ = match when.is_empty() {
-            true => writeln!(text, "    return Action.{action}"),
-            false => writeln!(text, "    if {}:\n        return Action.{action}", list(when, " and ")),
-        };
-    }
-    text
+    let rule = |action: &str, when: &[String]| match (when, upper(action)) {
+        ([], action) => format!("    return Action.{action}\n"),
+        (_, action) => format!("    if {}:\n        return Action.{action}\n", list(when, " and ")),
+    };
+    text + &rules(policy, "    #", one, rule)
 }
 
-const ACTIONS: &str = "Skip: the next port. FailProbe: this probe is lost. Abort: a real error, stop. Proceed: \
-                       nothing is wrong.";
-
+/// A phrase as a sentence; sentences stay as they are.
 fn sentence(says: &str) -> String {
+    if says.ends_with('.') {
+        return says.to_owned();
+    }
     let (first, rest) = says.split_at(1);
     format!("{}{rest}.", first.to_uppercase())
 }

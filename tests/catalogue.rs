@@ -52,8 +52,17 @@ fn every_file_is_embedded() {
 #[test]
 fn case_ids_are_unique() {
     let mut seen = std::collections::BTreeSet::new();
-    for case in catalogue().scenarios.iter().flat_map(cases) {
-        assert!(seen.insert(case.id.clone()), "{}", case.id);
+    let catalogue = catalogue();
+    for scenario in &catalogue.scenarios {
+        for case in cases(scenario) {
+            assert_eq!(scenario.case(&case.id).as_ref(), Some(&case));
+            assert!(seen.insert(case.id.clone()), "{}", case.id);
+        }
+    }
+    let scenario = catalogue.get("bind.port-held").expect("it is in the catalogue");
+    let id = cases(scenario).next().expect("it has cases").id;
+    for other in [&id[..id.len() - 1], &id.replace("ipv4", "ipv5"), &id.replace("]", ",more=1]"), &scenario.id, ""] {
+        assert_eq!(scenario.case(other), None, "{other}");
     }
 }
 

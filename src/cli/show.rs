@@ -30,14 +30,14 @@ pub struct Arguments {
 pub fn show(arguments: &Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     let catalogue = arguments.scenarios.load()?;
     let id = arguments.id.as_str();
-    let scenario = catalogue.get(id.split('[').next().unwrap_or(id));
+    let scenario = catalogue.scenario_of(id);
     let unknown = || Failure::bad(unknown_id(id, &catalogue));
     let scenario = scenario.ok_or_else(unknown)?;
     let width = output::width();
     let text = if id == scenario.id {
         show_scenario(scenario, width)
     } else {
-        let case = cases(scenario).find(|case| case.id == id).ok_or_else(unknown)?;
+        let case = scenario.case(id).ok_or_else(unknown)?;
         show_case(scenario, &case, width)?
     };
     write!(out, "{text}{}", glossary(&text, width))?;

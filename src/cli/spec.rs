@@ -8,7 +8,7 @@ use wildmatch::WildMatch;
 use super::select::{one_of, unknown_id};
 use super::{Exit, Failure, output, source};
 use crate::render::spec as text;
-use crate::scenario::{cases, compile};
+use crate::scenario::compile;
 use crate::spec::{self, SpecRule, World, foresee};
 use crate::words::names::Os;
 use crate::words::near::did_you_mean;
@@ -141,12 +141,12 @@ fn explain(arguments: &ExplainArguments, out: &mut dyn Write) -> Result<Exit, Fa
     let catalogue = arguments.scenarios.load()?;
     let id = arguments.case.as_str();
     let unknown = || Failure::bad(unknown_id(id, &catalogue));
-    let scenario = catalogue.get(id.split('[').next().unwrap_or(id)).ok_or_else(unknown)?;
+    let scenario = catalogue.scenario_of(id).ok_or_else(unknown)?;
     if id == scenario.id {
         let message = format!("`{id}` is a scenario; one of its cases: errnoscope list --cases {id}");
         return Err(Failure::bad(message));
     }
-    let case = cases(scenario).find(|case| case.id == id).ok_or_else(unknown)?;
+    let case = scenario.case(id).ok_or_else(unknown)?;
     let os = arguments.os.unwrap_or(Os::Linux);
     let release = match &arguments.kernel {
         None => crate::scenario::rule::NEWEST,

@@ -28,8 +28,7 @@ pub fn product(scenario: &Scenario) -> usize {
 
 /// Every case, in the order of the axes' values: the last axis varies fastest.
 pub fn cases(scenario: &Scenario) -> impl Iterator<Item = Case> + '_ {
-    points(scenario)
-        .filter(move |case| !scenario.exclude.iter().any(|exclude| exclude.when.get_ref().holds(scenario, case)))
+    points(scenario).filter(|case| !scenario.excludes(case))
 }
 
 /// Every point of the product, excluded ones too.
@@ -50,6 +49,25 @@ fn point(scenario: &Scenario, mut index: usize) -> Case {
 }
 
 impl Scenario {
+    /// The case of that id, which none of the others is made for.
+    pub fn case(&self, id: &str) -> Option<Case> {
+        let mut rest = id.strip_prefix(&*self.id)?.strip_prefix('[')?.strip_suffix(']')?;
+        let mut index = 0;
+        for axis in &self.axes {
+            rest = rest.strip_prefix(axis.name.get_ref().as_str())?.strip_prefix('=')?;
+            let (place, after) = axis.values.iter().enumerate().find_map(|(place, value)| {
+                let after = rest.strip_prefix(value.get_ref().as_str())?;
+                Some((place, if after.is_empty() { after } else { after.strip_prefix(',')? }))
+            })?;
+            (index, rest) = (index * axis.values.len() + place, after);
+        }
+        Some(point(self, index)).filter(|case| case.id == id && !self.excludes(case))
+    }
+
+    fn excludes(&self, case: &Case) -> bool {
+        self.exclude.iter().any(|exclude| exclude.when.get_ref().holds(self, case))
+    }
+
     /// Whether it waits for kernel timers: such cases run only when they are asked for.
     pub fn is_slow(&self, case: &Case) -> bool {
         self.slow.as_ref().is_some_and(|slow| slow.holds(self, case))

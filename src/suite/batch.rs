@@ -3,11 +3,12 @@
 //! The worker is the usual one, with a file for its standard input and another for its output. Nothing is read or
 //! written here: `cli` does.
 
-use crate::plan::{Hello, MARK, Observations, PROTOCOL, Plan, message};
+use crate::plan::{MARK, Observations, Plan, message};
 use crate::report::finding::Missing;
-use crate::scenario::{Compiled, Problem, cases, compile};
+use crate::scenario::{Compiled, Problem, compile};
 use crate::suite::catalogue::Catalogue;
 use crate::suite::judge;
+use crate::suite::runner::link::read_hello;
 use crate::suite::runner::{CaseRun, Ran, answer, lacking};
 use crate::words::names::Os;
 
@@ -52,7 +53,7 @@ pub fn judged(catalogue: &Catalogue, plans: &[u8], results: &[u8]) -> Result<Ran
     let Some((line, first)) = answers.next() else {
         return Err(in_results(1, "no line of a worker: `errnoscope worker < PLANS > RESULTS` writes some".to_owned()));
     };
-    let hello = hello(first).map_err(|why| in_results(line, why))?;
+    let hello = read_hello(first).map_err(|bad| in_results(line, bad.to_string()))?;
     if hello.isolation != "netns" {
         let why = format!("isolation `{}`: plans in a file need a network for each case; use --on", hello.isolation);
         return Err(in_results(line, why));
@@ -61,10 +62,8 @@ pub fn judged(catalogue: &Catalogue, plans: &[u8], results: &[u8]) -> Result<Ran
     let mut count = 0;
     for (line, text) in messages(plans) {
         let plan: Plan = serde_json::from_slice(text).map_err(|error| in_plans(line, format!("no plan: {error}")))?;
-        let id = plan.case.split('[').next().unwrap_or_default();
-        let scenario = catalogue.get(id);
-        let case = scenario.and_then(|scenario| cases(scenario).find(|case| case.id == plan.case));
-        let (Some(scenario), Some(case)) = (scenario, case) else {
+        let scenario = catalogue.scenario_of(&plan.case);
+        let Some((scenario, case)) = scenario.and_then(|own| Some((own, own.case(&plan.case)?))) else {
             return Err(in_plans(line, format!("this catalogue has no case `{}`", plan.case)));
         };
         let compiled = compile(scenario, &case, hello.os).map_err(|problem| in_plans(line, problem.to_string()))?;
@@ -90,16 +89,5 @@ pub fn judged(catalogue: &Catalogue, plans: &[u8], results: &[u8]) -> Result<Ran
         Some((line, _)) => Err(in_results(line, "an answer more than PLANS has plans".to_owned())),
         None if count == 0 => Err(in_plans(1, "no plans: `errnoscope run --plans-to PLANS` writes some".to_owned())),
         None => Ok(Ran { hello, findings, complete: true, again: 0, moved: 0 }),
-    }
-}
-
-fn hello(text: &[u8]) -> Result<Hello, String> {
-    let value: serde_json::Value = serde_json::from_slice(text).map_err(|error| format!("no hello: {error}"))?;
-    match value["protocol"].as_u64() {
-        Some(version) if version == u64::from(PROTOCOL) => {
-            serde_json::from_value(value).map_err(|error| format!("no hello of this protocol: {error}"))
-        }
-        Some(version) => Err(format!("the worker speaks protocol {version}, this program {PROTOCOL}")),
-        None => Err("a hello without a protocol".to_owned()),
     }
 }

@@ -75,6 +75,11 @@ impl Catalogue {
     pub fn get(&self, id: &str) -> Option<&Scenario> {
         self.scenarios.iter().find(|scenario| scenario.id == id)
     }
+
+    /// The scenario of that id, or of which it is a case's.
+    pub fn scenario_of(&self, id: &str) -> Option<&Scenario> {
+        self.get(id.split('[').next().unwrap_or(id))
+    }
 }
 
 /// Every fault of every scenario.

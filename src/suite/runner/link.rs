@@ -229,7 +229,6 @@ impl Link {
     }
 }
 
-/// The version comes first: what else a hello has differs between versions.
 fn handshake(process: &mut Process, wait: Duration, interrupted: &AtomicBool, grace: Duration) -> Result<Hello, Why> {
     let line = match process.line(wait, interrupted) {
         Err(Why::Interrupted) => match process.line(grace, &AtomicBool::new(false)) {
@@ -238,23 +237,48 @@ fn handshake(process: &mut Process, wait: Duration, interrupted: &AtomicBool, gr
         },
         line => line?,
     };
+    read_hello(&line).map_err(|bad| match bad {
+        BadHello::Protocol(version) => Why::Protocol(version),
+        BadHello::NotJson(error) | BadHello::OtherShape(error) => babble(error),
+        BadHello::Settings(_) | BadHello::Long(_) | BadHello::NoProtocol => babble(bad),
+    })
+}
+
+/// Why a line is no hello of this protocol.
+#[derive(Debug, thiserror::Error)]
+pub enum BadHello {
+    #[error("no hello: {0}")]
+    NotJson(serde_json::Error),
+    #[error("no hello of this protocol: {0}")]
+    OtherShape(serde_json::Error),
+    #[error("the worker speaks protocol {0}, this program {PROTOCOL}")]
+    Protocol(u64),
+    #[error("a hello without a protocol")]
+    NoProtocol,
+    #[error("a hello of {0} bytes")]
+    Long(usize),
+    #[error("a hello with {0} settings")]
+    Settings(usize),
+}
+
+/// The version comes first: what else a hello has differs between versions.
+pub fn read_hello(line: &[u8]) -> Result<Hello, BadHello> {
     if line.len() > LONGEST_HELLO {
-        return Err(babble(format!("a hello of {} bytes", line.len())));
+        return Err(BadHello::Long(line.len()));
     }
-    let value: serde_json::Value = serde_json::from_slice(&line).map_err(babble)?;
+    let value: serde_json::Value = serde_json::from_slice(line).map_err(BadHello::NotJson)?;
     match value["protocol"].as_u64() {
-        Some(version) if version == u64::from(PROTOCOL) => {
-            let mut hello: Hello = serde_json::from_value(value).map_err(babble)?;
-            if hello.sysctls.len() > MOST_SETTINGS {
-                return Err(babble(format!("a hello with {} settings", hello.sysctls.len())));
-            }
-            let reasons = hello.capabilities.values_mut().filter_map(|capability| capability.reason.as_mut());
-            reasons.for_each(|reason| cut_to(reason, MOST_WORDS));
-            Ok(hello)
-        }
-        Some(version) => Err(Why::Protocol(version)),
-        None => Err(Why::Babble("a hello without a protocol".into())),
+        Some(version) if version == u64::from(PROTOCOL) => {}
+        Some(version) => return Err(BadHello::Protocol(version)),
+        None => return Err(BadHello::NoProtocol),
     }
+    let mut hello: Hello = serde_json::from_value(value).map_err(BadHello::OtherShape)?;
+    if hello.sysctls.len() > MOST_SETTINGS {
+        return Err(BadHello::Settings(hello.sysctls.len()));
+    }
+    let reasons = hello.capabilities.values_mut().filter_map(|capability| capability.reason.as_mut());
+    reasons.for_each(|reason| cut_to(reason, MOST_WORDS));
+    Ok(hello)
 }
 
 fn babble(what: impl fmt::Display) -> Why {

@@ -4,6 +4,7 @@
 
 mod carried;
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::io::{self, IsTerminal, Write};
 use std::num::NonZeroUsize;
@@ -21,7 +22,7 @@ use crate::plan::Hello;
 use crate::render::style::{HEADING, paint};
 use crate::render::text::{count, glossary};
 use crate::render::{deviation as known_deviations, json, junit, summary};
-use crate::report::compare::key;
+use crate::report::compare::{Key, key};
 use crate::report::deviation::{self, Deviations, Weighed};
 use crate::report::finding::{self, Finding, Host, Report, Verdict};
 use crate::suite::catalogue::Catalogue;
@@ -273,7 +274,8 @@ pub fn run(arguments: Arguments, out: &mut dyn Write) -> Result<Exit, Failure> {
     for Finished { report, .. } in &finished {
         let weighed = weigh(&deviations, report);
         news |= weighed.iter().any(Weighed::is_news);
-        known += report.findings.len() as u64 - unknown(&weighed, report).findings.len() as u64;
+        let all = deviation::known(&weighed);
+        known += report.findings.iter().filter(|finding| is_known(&all, finding)).count() as u64;
     }
     let findings: Vec<Finding> = finished.into_iter().flat_map(|finished| finished.report.findings).collect();
     if !findings.is_empty() && findings.iter().all(|finding| finding.verdict() == Verdict::Unsupported) {
@@ -294,11 +296,18 @@ fn weigh<'w>(deviations: &'w [Deviations], report: &'w Report) -> Vec<Weighed<'w
     deviations.iter().flat_map(|known| known.weigh(report)).collect()
 }
 
+fn is_known(known: &BTreeSet<Key<'_>>, finding: &Finding) -> bool {
+    finding.verdict() == Verdict::Mismatch && known.contains(&key(finding))
+}
+
 /// The report without the mismatches that are known.
-fn unknown(weighed: &[Weighed<'_>], report: &Report) -> Report {
+fn unknown<'r>(weighed: &[Weighed<'_>], report: &'r Report) -> Cow<'r, Report> {
     let known = deviation::known(weighed);
-    let is_known = |finding: &&Finding| finding.verdict() == Verdict::Mismatch && known.contains(&key(finding));
-    report.with(report.findings.iter().filter(|finding| !is_known(finding)).cloned().collect())
+    if known.is_empty() {
+        return Cow::Borrowed(report);
+    }
+    let rest = report.findings.iter().filter(|finding| !is_known(&known, finding)).cloned();
+    Cow::Owned(report.with(rest.collect()))
 }
 
 /// What to run where.
@@ -454,7 +463,7 @@ fn own_name(host: &Host) -> String {
 fn sum_up(report: &Report, place: &Place, deviations: &[Deviations], arguments: &Arguments) -> String {
     let width = output::width();
     let weighed = weigh(deviations, report);
-    let report = &unknown(&weighed, report);
+    let report = &*unknown(&weighed, report);
     let text = match (arguments.quiet, arguments.verbose) {
         (true, _) => summary::trouble(report, width),
         (false, false) => summary::summary(report, width),

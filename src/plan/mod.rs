@@ -137,15 +137,21 @@ impl Step {
     /// Whether the case goes on after this step: always after a subject, after a setup op only if it did what was
     /// wanted.
     pub fn goes_on(&self, result: &Performed) -> bool {
-        let Role::Setup { permit, .. } = &self.role else { return true };
+        if matches!(self.role, Role::Subject { .. }) {
+            return true;
+        }
         match result {
             Performed::Outcome(Outcome::Ok) => true,
-            Performed::Outcome(Outcome::Errno(errno)) => {
-                permit.iter().any(|name| errno.is(*name))
-                    || (matches!(self.op, Op::Connect { nonblocking: true, .. }) && errno.is(ErrnoName::EINPROGRESS))
-            }
+            Performed::Outcome(Outcome::Errno(errno)) => errno.known().is_some_and(|errno| self.goes_on_after(errno)),
             Performed::Outcome(Outcome::Blocked { .. }) | Performed::Unsupported(_) | Performed::Failed(_) => false,
         }
+    }
+
+    /// Whether this step may give that errno, and the case goes on.
+    pub fn goes_on_after(&self, errno: ErrnoName) -> bool {
+        let Role::Setup { permit, .. } = &self.role else { return true };
+        permit.contains(&errno)
+            || (matches!(self.op, Op::Connect { nonblocking: true, .. }) && errno == ErrnoName::EINPROGRESS)
     }
 }
 
@@ -513,6 +519,11 @@ impl Hello {
     /// Whether cases have the network that everybody has.
     pub fn is_shared(&self) -> bool {
         self.isolation == "none"
+    }
+
+    /// Whether the network is the worker's, so that it is good for one case.
+    pub fn is_sandbox(&self) -> bool {
+        self.isolation == "sandbox"
     }
 }
 

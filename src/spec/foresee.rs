@@ -4,7 +4,7 @@
 //! are left out, is the plan's word.
 
 use super::{NotModelled, Permitted, SeenOp, State, Way, World, accept};
-use crate::plan::{Op, Plan, Role, Step};
+use crate::plan::{Plan, Role, Step};
 use crate::words::errno::ErrnoName;
 
 /// What a step of a plan may come to.
@@ -76,15 +76,11 @@ fn goes_well(outcome: Permitted) -> bool {
     matches!(outcome, Permitted::Ok | Permitted::Errno(ErrnoName::EINPROGRESS))
 }
 
-/// Whether a worker goes on after a step: always after a subject.
+/// Whether a worker goes on after a step.
 fn goes_on(step: &Step, outcome: Permitted) -> bool {
-    let Role::Setup { permit, .. } = &step.role else { return true };
     match outcome {
         Permitted::Ok => true,
-        Permitted::Errno(errno) => {
-            permit.contains(&errno)
-                || (matches!(step.op, Op::Connect { nonblocking: true, .. }) && errno == ErrnoName::EINPROGRESS)
-        }
-        Permitted::Blocked => false,
+        Permitted::Errno(errno) => step.goes_on_after(errno),
+        Permitted::Blocked => matches!(step.role, Role::Subject { .. }),
     }
 }

@@ -74,8 +74,6 @@ pub struct SocketEntry {
     pub write_shut: bool,
     /// The peer's FIN has come (`SOCK_DONE`).
     pub ended: bool,
-    /// It may never be used again (XNU's `INPCB_STATE_DEAD`).
-    pub dead: bool,
     /// Messages or pieces of data that have come and are not read.
     pub unread: u32,
     /// Data is queued that the peer takes no more of, so that a FIN stays behind it.
@@ -300,7 +298,6 @@ impl SocketEntry {
             read_shut: false,
             write_shut: false,
             ended: false,
-            dead: false,
             unread: 0,
             stuck: false,
             backlog: 0,

@@ -249,7 +249,7 @@ impl Session<'_> {
                 plan
             })
             .collect();
-        let is_sandbox = self.hello.isolation == "sandbox";
+        let is_sandbox = self.hello.is_sandbox();
         let together = if is_sandbox { 1 } else { plans.len() };
         let mut answers = Vec::new();
         for (plans, cases) in plans.chunks(together).zip(asked.case.chunks(together)) {

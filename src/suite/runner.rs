@@ -325,7 +325,7 @@ impl Run<'_> {
 
     /// Whether that network is the worker's, so that it is good for one case.
     fn one_case_each(&self) -> bool {
-        self.hello.isolation == "sandbox"
+        self.hello.is_sandbox()
     }
 
     /// One worker's thread: hands it plans until there are none, and replaces it when it is lost or has served its

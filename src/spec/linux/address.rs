@@ -2,7 +2,7 @@
 //!
 //! Ports are `port`'s.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::rules;
 use crate::spec::course::Course;
@@ -20,6 +20,16 @@ pub struct Receiver {
 impl Receiver {
     pub fn of(socket: &SocketEntry) -> Receiver {
         Receiver { family: socket.family, address: socket.address, v6only: socket.options.v6only }
+    }
+
+    /// Whether it receives what is sent to that address.
+    pub fn receives(self, to: IpAddr) -> bool {
+        let of_family = match (self.family, ipv4(to)) {
+            (Family::Ipv4, to) => to.is_some(),
+            (Family::Ipv6, Some(_)) => !self.v6only,
+            (Family::Ipv6, None) => ipv4(self.address).is_none(),
+        };
+        of_family && (self.is_wildcard() || self.address.to_canonical() == to.to_canonical())
     }
 
     fn is_ipv4(self) -> bool {
@@ -43,6 +53,11 @@ impl Receiver {
     fn is_apart(self, other: Receiver) -> bool {
         (self.v6only && other.is_ipv4()) || (other.v6only && self.is_ipv4())
     }
+}
+
+/// Whether two names are one on the wire.
+pub fn same(a: SocketAddr, b: SocketAddr) -> bool {
+    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
 }
 
 /// `inet_rcv_saddr_equal(…, true)`.

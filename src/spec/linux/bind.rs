@@ -2,9 +2,9 @@
 //!
 //! Which port a socket gets is `port`'s business.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
-use super::connect::{LENGTHS, LONGEST};
+use super::connect::{LENGTHS, LONGEST, length_of};
 use super::{address, port, rules};
 use crate::plan::SocketOption;
 use crate::spec::course::{Course, Ending, Stop};
@@ -68,7 +68,7 @@ pub fn bind(
     length: Option<u32>,
 ) -> Ending {
     let family = s.socket(id).family;
-    let length = length.unwrap_or(if to.is_ipv4() { 16 } else { 28 });
+    let length = length.unwrap_or(length_of(to));
     cx.refuses(&rules::ADDRESS_LONG, length > LONGEST)?;
     cx.refuses(&rules::LANDLOCK_FORBIDS_TCP, s.host.tcp_forbidden && s.socket(id).protocol == Protocol::Tcp)?;
     match family {
@@ -111,11 +111,16 @@ fn allow_ipv4(
     let IpAddr::V4(address) = to.ip() else {
         return Err(Stop::Gives(cx.gives(&rules::BIND_OTHER_FAMILY)));
     };
-    let is_special = address.is_unspecified() || address.is_multicast() || address::is_broadcast(&s.host, address);
-    let is_foreign = !is_special && !address::is_local(&s.host, to.ip()) && !takes_any(cx, s, socket, "net.ipv4");
-    cx.refuses(&rules::BIND_NOT_LOCAL, is_foreign)?;
+    allow_own_ipv4(cx, s, socket, address)?;
     cx.refuses(&rules::BIND_PRIVILEGED, is_privileged(s, user, to.port()))?;
     cx.refuses(&rules::BIND_HAS_NAME, socket.state != SocketState::Close || socket.port != 0)
+}
+
+/// `inet_addr_valid_or_nonlocal()`.
+fn allow_own_ipv4(cx: &mut Course<'_>, s: &State, socket: &SocketEntry, own: Ipv4Addr) -> Result<(), Stop> {
+    let is_special = own.is_unspecified() || own.is_multicast() || address::is_broadcast(&s.host, own);
+    let is_foreign = !is_special && !address::is_local(&s.host, own.into()) && !takes_any(cx, s, socket, "net.ipv4");
+    cx.refuses(&rules::BIND_NOT_LOCAL, is_foreign)
 }
 
 /// `inet6_bind()` and `__inet6_bind()`, up to the port.
@@ -138,10 +143,7 @@ fn allow_ipv6(
     cx.refuses(&rules::BIND_HAS_NAME, socket.state != SocketState::Close || socket.port != 0)?;
     if let Some(own) = mapped(to.ip()) {
         cx.refuses(&rules::BIND_MAPPED_ON_V6ONLY, socket.options.v6only)?;
-        let is_special = own.is_unspecified() || own.is_multicast() || address::is_broadcast(&s.host, own);
-        let is_foreign =
-            !is_special && !address::is_local(&s.host, own.into()) && !takes_any(cx, s, socket, "net.ipv4");
-        return cx.refuses(&rules::BIND_NOT_LOCAL, is_foreign);
+        return allow_own_ipv4(cx, s, socket, own);
     }
     // `IPV6_ADDR_LINKLOCAL` is a type of multicast addresses, too.
     let is_of_link =

@@ -22,9 +22,20 @@ pub struct Connect {
     pub nonblocking: bool,
 }
 
+impl Connect {
+    pub fn length(&self) -> u32 {
+        self.length.unwrap_or(length_of(self.to))
+    }
+}
+
+/// `sizeof` of the structure that has an address.
+pub fn length_of(address: SocketAddr) -> u32 {
+    if address.is_ipv4() { 16 } else { 28 }
+}
+
 /// `__inet_stream_connect()` or `inet_dgram_connect()`.
 pub fn connect(cx: &mut Course<'_>, s: &mut State, id: SocketId, call: &Connect) -> Ending {
-    let length = call.length.unwrap_or(if call.to.is_ipv4() { 16 } else { 28 });
+    let length = call.length();
     cx.refuses(&rules::ADDRESS_LONG, length > LONGEST)?;
     cx.refuses(&rules::LANDLOCK_FORBIDS_TCP, s.host.tcp_forbidden && s.socket(id).protocol == Protocol::Tcp)?;
     cx.refuses(&rules::CONNECT_NO_FAMILY, length < 2)?;

@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use super::address::Receiver;
+use super::address::{Receiver, same};
 use super::connect::{self, Connect};
 use super::{rules, stream};
 use crate::spec::course::{Course, Ending, Stop};
@@ -24,8 +24,7 @@ pub fn send(cx: &mut Course<'_>, s: &mut State, id: SocketId, to: Option<SocketA
     cx.refuses(&rules::UDP_SEND_PORT_ZERO, to.or(peer).is_some_and(|to| to.port() == 0))?;
     let Some(wanted) = to.or(peer) else { return Err(Stop::Impossible) };
     let call = Connect { to: wanted, length: None, nonblocking: true };
-    let length = if wanted.is_ipv4() { 16 } else { 28 };
-    let (target, source) = connect::route(cx, s, id, &call, length)?;
+    let (target, source) = connect::route(cx, s, id, &call, call.length())?;
     let most = if ipv4(target.ip()).is_some() { MOST.0 } else { MOST.1 };
     cx.refuses(&rules::UDP_TOO_LONG, bytes > most)?;
     stream::tell_error(cx, s, id)?;
@@ -42,22 +41,12 @@ pub fn send(cx: &mut Course<'_>, s: &mut State, id: SocketId, to: Option<SocketA
     Ok(cx.gives(&rules::UDP_SENDS))
 }
 
-fn same(a: SocketAddr, b: SocketAddr) -> bool {
-    a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical()
-}
-
 /// The socket that receives at an address what comes from another: the one that says most of both (`compute_score`).
 fn receiver(s: &State, to: SocketAddr, from: SocketAddr) -> Result<Option<SocketId>, Stop> {
     let score = |socket: &SocketEntry| {
         let own = Receiver::of(socket);
-        let of_family = match (own.family, ipv4(to.ip())) {
-            (Family::Ipv4, to) => to.is_some(),
-            (Family::Ipv6, Some(_)) => !own.v6only,
-            (Family::Ipv6, None) => ipv4(own.address).is_none(),
-        };
-        let is_own = own.is_wildcard() || own.address.to_canonical() == to.ip().to_canonical();
         let is_peer = socket.peer.is_none_or(|peer| same(peer, from));
-        (of_family && is_own && is_peer).then_some((socket.peer.is_some(), !own.is_wildcard()))
+        (own.receives(to.ip()) && is_peer).then_some((socket.peer.is_some(), !own.is_wildcard()))
     };
     let scores = s.owners(Protocol::Udp, to.port()).filter_map(|(id, socket)| Some((score(socket)?, id)));
     let scores: Vec<_> = scores.collect();

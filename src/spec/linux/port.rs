@@ -87,8 +87,7 @@ pub fn pick(
 
 fn preferred(cx: &mut Course<'_>, s: &State, id: SocketId, preference: Preference) -> Vec<Ports> {
     let options = &s.socket(id).options;
-    let of_socket = cx.holds(&rules::RANGE_OF_SOCKET, options.range.is_some());
-    let range = options.range.filter(|_| of_socket).unwrap_or_else(|| range(s));
+    let (range, of_socket) = range(cx, s, id);
     let (low, high) = (range.low(), range.high());
     let mut groups = Vec::new();
     // `high - low < 4`: there are no halves.
@@ -120,7 +119,14 @@ pub fn for_connect(cx: &mut Course<'_>, s: &State, id: SocketId) -> Vec<Ports> {
     preferred(cx, s, id, Preference::Connect)
 }
 
-fn range(s: &State) -> PortRange {
+/// The range that a socket's port is picked from, and whether that is its own.
+fn range(cx: &mut Course<'_>, s: &State, id: SocketId) -> (PortRange, bool) {
+    let own = s.socket(id).options.range;
+    let of_socket = cx.holds(&rules::RANGE_OF_SOCKET, own.is_some());
+    (own.filter(|_| of_socket).unwrap_or_else(|| range_of_host(s)), of_socket)
+}
+
+fn range_of_host(s: &State) -> PortRange {
     let mut ends = s.host.sysctl(Os::Linux, PORT_RANGE).split_whitespace().map(str::parse);
     let range = match (ends.next(), ends.next()) {
         (Some(Ok(low)), Some(Ok(high))) => PortRange::new(low, high).ok(),
@@ -260,8 +266,7 @@ pub fn put_port(cx: &mut Course<'_>, s: &mut State, id: SocketId) {
 /// `udp_lib_get_port()`.
 fn udp_get_port(cx: &mut Course<'_>, s: &mut State, id: SocketId, port: u16) -> bool {
     let port = if port == 0 {
-        let of_socket = cx.holds(&rules::RANGE_OF_SOCKET, s.socket(id).options.range.is_some());
-        let range = s.socket(id).options.range.filter(|_| of_socket).unwrap_or_else(|| range(s));
+        let (range, _) = range(cx, s, id);
         let ports = Ports { low: range.low(), high: range.high(), step: 1 };
         match pick(cx, s, &[ports], |cx, port| !udp_is_held(cx, s, id, port, Look::Seeks)) {
             Some(port) => port,

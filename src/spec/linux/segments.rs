@@ -4,7 +4,7 @@
 
 use std::net::SocketAddr;
 
-use super::address::Receiver;
+use super::address::{Receiver, same};
 use super::{port, rules};
 use crate::spec::course::{Course, Stop};
 use crate::spec::state::{Attempt, SocketEntry, SocketId, State, ipv4};
@@ -20,7 +20,6 @@ pub fn has_tuple(state: SocketState) -> bool {
 
 /// Whether a socket has that 4-tuple.
 pub fn is_tuple(socket: &SocketEntry, local: SocketAddr, peer: SocketAddr) -> bool {
-    let same = |a: SocketAddr, b: SocketAddr| a.port() == b.port() && a.ip().to_canonical() == b.ip().to_canonical();
     // The ports first: many sockets may share one of them.
     socket.port == local.port()
         && socket.peer.is_some_and(|own| own.port() == peer.port())
@@ -98,18 +97,9 @@ pub fn syn(cx: &mut Course<'_>, s: &mut State, client: SocketId) -> Result<(), S
 
 /// The listener that answers at an address: one for this very address before one for all (`compute_score`).
 fn listener(s: &State, to: SocketAddr) -> Result<Option<SocketId>, Stop> {
-    let receives = |socket: &SocketEntry| {
-        let own = Receiver::of(socket);
-        let of_family = match (own.family, ipv4(to.ip())) {
-            (Family::Ipv4, to) => to.is_some(),
-            (Family::Ipv6, Some(_)) => !own.v6only,
-            (Family::Ipv6, None) => ipv4(own.address).is_none(),
-        };
-        of_family && (own.is_wildcard() || own.address.to_canonical() == to.ip().to_canonical())
-    };
     let listening = s.owners(Protocol::Tcp, to.port()).filter(|(_, socket)| socket.state == SocketState::Listen);
     let all: Vec<(SocketId, bool)> = listening
-        .filter(|(_, socket)| receives(socket))
+        .filter(|(_, socket)| Receiver::of(socket).receives(to.ip()))
         .map(|(id, socket)| (id, !Receiver::of(socket).is_wildcard()))
         .collect();
     let exact: Vec<SocketId> = all.iter().filter(|(_, exact)| *exact).map(|(id, _)| *id).collect();

@@ -5,16 +5,12 @@ use std::path::Path;
 use std::process::Command;
 
 use crate::common::PROGRAM;
-use crate::common::said::{Said, command, said};
+use crate::common::said::{Said, run_in};
 use crate::harness::{needs, rstest, test};
 use serde_json::Value;
 use tempfile::TempDir;
 
 needs!(Namespaces);
-
-fn errnoscope(place: &Path, arguments: &[&str]) -> Said {
-    said(command(arguments).current_dir(place).output().unwrap())
-}
 
 fn shell(place: &Path, script: &str) {
     let status = Command::new("sh").args(["-c", script]).env("ERRNOSCOPE", PROGRAM).current_dir(place).status();
@@ -25,17 +21,13 @@ fn shell(place: &Path, script: &str) {
 fn carried() -> TempDir {
     let place = tempfile::tempdir().unwrap();
     let plans = ["run", "--plans-to", "plans", "bind.port-held", "-x", "family=ipv4", "-x", "holder_state=bound"];
-    errnoscope(place.path(), &[&plans[..], &["-x", "protocol=tcp"]].concat()).check(
-        0,
-        &[],
-        &["plans has the plans of"],
-    );
+    run_in(place.path(), &[&plans[..], &["-x", "protocol=tcp"]].concat()).check(0, &[], &["plans has the plans of"]);
     shell(place.path(), "\"$ERRNOSCOPE\" worker < plans > results");
     place
 }
 
 fn judge(place: &Path) -> Said {
-    errnoscope(place, &["run", "--results-from", "plans", "results", "--json", "report.json"])
+    run_in(place, &["run", "--results-from", "plans", "results", "--json", "report.json"])
 }
 
 #[test]
@@ -44,7 +36,7 @@ fn files_give_the_findings_that_a_pipe_gives() {
     let said = judge(place.path());
     said.check(0, &["behind --results-from results", "nothing new"], &[]);
     let select = ["bind.port-held", "-x", "family=ipv4", "-x", "holder_state=bound", "-x", "protocol=tcp"];
-    errnoscope(place.path(), &[&["run", "--json", "own.json"], &select[..]].concat());
+    run_in(place.path(), &[&["run", "--json", "own.json"], &select[..]].concat());
     let [own, carried] = ["own.json", "report.json"]
         .map(|file| -> Value { serde_json::from_slice(&fs::read(place.path().join(file)).unwrap()).unwrap() });
     assert_eq!(carried["host"]["behind"], "--results-from results");
@@ -93,5 +85,5 @@ fn a_file_that_is_not_right_is_told_with_its_line(#[case] script: &str, #[case] 
 #[case(&["--plans-os", "macos"])]
 fn usage(#[case] arguments: &[&str]) {
     let place = tempfile::tempdir().unwrap();
-    assert_eq!(errnoscope(place.path(), &[&["run"], arguments].concat()).code, 2);
+    assert_eq!(run_in(place.path(), &[&["run"], arguments].concat()).code, 2);
 }

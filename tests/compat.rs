@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::common;
 use crate::common::reports::{BASELINE, SMALL, baseline, evidence, repeated, small, text_of};
-use crate::common::said::{Said, command, run, said};
+use crate::common::said::{Said, run, run_in};
 use crate::common::tries;
 use crate::harness::test;
 use errnoscope::plan::{Outcome, Unsupported};
@@ -368,7 +368,7 @@ impl Place {
 
     #[track_caller]
     fn run(&self, arguments: &[&str]) -> Said {
-        said(command(arguments).current_dir(&self.0).output().unwrap())
+        run_in(self.0.as_ref(), arguments)
     }
 }
 

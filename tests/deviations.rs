@@ -4,7 +4,7 @@
 use std::fs;
 use std::path::Path;
 
-use crate::common::said::{Said, command, said};
+use crate::common::said::{Said, run_in};
 use crate::harness::{needs, rstest, test};
 use serde_json::Value;
 use tempfile::TempDir;
@@ -62,16 +62,12 @@ fn stage(known: &str) -> TempDir {
     place
 }
 
-fn run(place: &Path, arguments: &[&str]) -> Said {
-    said(command(arguments).current_dir(place).output().unwrap())
-}
-
 const RUN: [&str; 4] = ["run", "--scenarios", "a.toml", "-q"];
 
 #[test]
 fn a_mismatch_that_is_known_is_no_failure() {
     let place = stage(KNOWN);
-    let with = |more: &[&str]| run(place.path(), &[&RUN[..3], more].concat());
+    let with = |more: &[&str]| run_in(place.path(), &[&RUN[..3], more].concat());
     assert_eq!(with(&[]).code, 1, "it is a mismatch");
     let known = with(&["--deviations", "known.toml", "--json", "report.json"]);
     let line = "known: bind.free-port[protocol=tcp] bind: ok (A port is a port; https://example.org/1), 1 finding";
@@ -81,7 +77,7 @@ fn a_mismatch_that_is_known_is_no_failure() {
     // What was found is what it is, whoever knows it.
     let report: Value = serde_json::from_slice(&fs::read(place.path().join("report.json")).unwrap()).unwrap();
     assert_eq!(report["summary"]["mismatch"], 1);
-    assert_eq!(run(place.path(), &[&RUN[..], &["--deviations", "known.toml"]].concat()).out, "", "nothing is new");
+    assert_eq!(run_in(place.path(), &[&RUN[..], &["--deviations", "known.toml"]].concat()).out, "", "nothing is new");
 }
 
 /// Each of these is about calls that were made, and none gave that.
@@ -91,7 +87,7 @@ fn a_mismatch_that_is_known_is_no_failure() {
 #[case::it_was_not_tried("bind.free-port[protocol=tcp]", "connect.refused", 1)]
 fn what_is_no_longer_so_is_said_first(#[case] from: &str, #[case] to: &str, #[case] code: i32) {
     let place = stage(&KNOWN.replace(from, to));
-    let now = run(place.path(), &["run", "--scenarios", "a.toml", "--deviations", "known.toml"]);
+    let now = run_in(place.path(), &["run", "--scenarios", "a.toml", "--deviations", "known.toml"]);
     let is_news = !to.starts_with("connect");
     assert_eq!((now.code, now.out.starts_with("no longer so: ")), (code, is_news), "{now:?}");
 }
@@ -101,7 +97,7 @@ fn what_is_no_longer_so_is_said_first(#[case] from: &str, #[case] to: &str, #[ca
 fn a_deviation_that_has_healed_fails() {
     let place = stage(KNOWN);
     fs::write(place.path().join("a.toml"), SCENARIO.replace("EACCES", "ok")).unwrap();
-    let now = run(place.path(), &["run", "--scenarios", "a.toml", "--deviations", "known.toml", "-q"]);
+    let now = run_in(place.path(), &["run", "--scenarios", "a.toml", "--deviations", "known.toml", "-q"]);
     assert!(now.code == 1 && now.out.starts_with("no longer so: bind.free-port"), "{now:?}");
     assert!(now.out.split_whitespace().collect::<Vec<_>>().join(" ").contains("; now ok"), "{now:?}");
 }
@@ -109,7 +105,7 @@ fn a_deviation_that_has_healed_fails() {
 #[test]
 fn another_stack_has_its_own() {
     let place = stage(&KNOWN.replace("stack = \"*\"", "stack = \"gvisor *\""));
-    let now = run(place.path(), &[&RUN[..], &["--deviations", "known.toml"]].concat());
+    let now = run_in(place.path(), &[&RUN[..], &["--deviations", "known.toml"]].concat());
     assert!(now.code == 1 && !now.out.contains("known") && !now.out.contains("no longer"), "{now:?}");
 }
 
@@ -119,7 +115,7 @@ fn another_stack_has_its_own() {
 #[case("gvisor-20240729.0")]
 fn the_deviations_of_gvisor_are_so(#[case] stack: &str) {
     let [linux, gvisor] = ["linux-6.18", stack].map(|name| format!("ci/baselines/{name}.json.gz"));
-    let compare = |more: &[&str]| run(Path::new(ROOT), &[&["compare", &linux, &gvisor], more].concat());
+    let compare = |more: &[&str]| run_in(Path::new(ROOT), &[&["compare", &linux, &gvisor], more].concat());
     let changes = |said: &Said, list: &str| {
         let json: Value = serde_json::from_str(&said.out).unwrap();
         json[list].as_array().map_or(0, Vec::len)
@@ -140,9 +136,9 @@ fn the_deviations_of_gvisor_are_so(#[case] stack: &str) {
 fn a_comparison_tells_what_is_gone() {
     let place = stage(&KNOWN.replace("bind.free-port[protocol=tcp]", "bind.dual-stack").replace("\"ok\"", "\"EPERM\""));
     let same = format!("{ROOT}/ci/baselines/gvisor-20240729.0.json.gz");
-    let said = run(place.path(), &["compare", &same, &same, "--deviations", "known.toml"]);
+    let said = run_in(place.path(), &["compare", &same, &same, "--deviations", "known.toml"]);
     assert!(said.code == 1 && said.out.starts_with("no longer so: bind.dual-stack"), "{said:?}");
-    let said = run(place.path(), &["compare", &same, &same, "--deviations", "known.toml", "--json"]);
+    let said = run_in(place.path(), &["compare", &same, &same, "--deviations", "known.toml", "--json"]);
     assert!(said.code == 1 && said.err.starts_with("no longer so: bind.dual-stack"), "{said:?}");
 }
 
@@ -164,7 +160,7 @@ fn a_fault_has_its_place(#[case] from: &str, #[case] to: &str, #[case] place: &s
     assert!(KNOWN.contains(from));
     let stage = stage(&KNOWN.replace(from, to));
     for arguments in [&[&RUN[..], &["--deviations", "known.toml"]].concat()[..], &["lint", "known.toml"]] {
-        let said = run(stage.path(), arguments);
+        let said = run_in(stage.path(), arguments);
         let text = format!("{}{}", said.out, said.err);
         assert!(said.code == 2 && text.contains(&format!("known.toml:{place}")), "{arguments:?}: {text}");
         assert!(text.contains(words), "{text}");
@@ -175,9 +171,9 @@ fn a_fault_has_its_place(#[case] from: &str, #[case] to: &str, #[case] place: &s
 fn twins_and_empty_files_are_faults() {
     let (head, entry) = KNOWN.split_at(KNOWN.find("[[").unwrap());
     for (text, words) in [(head.to_owned(), "no deviations"), (format!("{KNOWN}\n{entry}"), "a second deviation")] {
-        let said = run(stage(&text).path(), &[&RUN[..], &["--deviations", "known.toml"]].concat());
+        let said = run_in(stage(&text).path(), &[&RUN[..], &["--deviations", "known.toml"]].concat());
         said.check(2, &[], &[words]);
     }
-    let said = run(Path::new(ROOT), &["lint", "scenarios"]);
+    let said = run_in(Path::new(ROOT), &["lint", "scenarios"]);
     said.check(0, &["no problems"], &[]);
 }

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use crate::common::reports::{HOSTILE, check_shown, evidence, hostile, small, text_of};
-use crate::common::said::{command, run, said};
+use crate::common::said::{run, run_in};
 use crate::common::tries;
 use crate::harness::test;
 use base64::Engine;
@@ -384,7 +384,7 @@ fn what_came_from_behind_a_command_is_marked() {
     for (name, report) in [("here.json", small()), ("there.json", &behind()), ("newer.json", &newer)] {
         std::fs::write(place.path().join(name), text_of(report)).unwrap();
     }
-    let run = |arguments: &[&str]| said(command(arguments).current_dir(&place).output().unwrap());
+    let run = |arguments: &[&str]| run_in(place.as_ref(), arguments);
     for (arguments, mark) in [
         (&["report", "FILE"][..], "| linux 6.18† |"),
         (&["report", "FILE", "--html", "-"], "<th scope=\"row\">linux 6.18†</th>"),
@@ -526,7 +526,7 @@ fn a_report_of_an_earlier_version_is_refused_with_what_to_do() {
             &["policy", "diff", "conflate", "evidence", "--report", file],
             &["explain", "connect EADDRNOTAVAIL", "--report", file],
         ] {
-            let said = said(command(arguments).current_dir(&place).output().unwrap());
+            let said = run_in(place.as_ref(), arguments);
             let format = format!("{file}: its format `errnoscope-report/{format}` is that of an earlier version");
             let again = format!("`errnoscope run --json {file}`");
             said.check(2, &[], &["error: ", &format, "reads `errnoscope-report/3`", &again]);

@@ -1,5 +1,6 @@
 //! The program as its user runs it: 80 columns, no colours.
 
+use std::path::Path;
 use std::process::Output;
 
 use assert_cmd::Command;
@@ -22,6 +23,12 @@ pub fn command(arguments: &[&str]) -> Command {
 #[track_caller]
 pub fn run(arguments: &[&str]) -> Said {
     said(command(arguments).output().unwrap())
+}
+
+/// Where the paths of its arguments begin.
+#[track_caller]
+pub fn run_in(place: &Path, arguments: &[&str]) -> Said {
+    said(command(arguments).current_dir(place).output().unwrap())
 }
 
 #[track_caller]
